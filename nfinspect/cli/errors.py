@@ -1,0 +1,35 @@
+"""How a command ends: the exit status, and one form for every error.
+
+Status 0: done. 1: findings, a failed check, or a failure on the way. 2: usage, which a faulty
+configuration is too. A command raises `Failure` or `UsageFailure`; click's own usage errors are
+printed in the same form.
+"""
+
+from typing import IO, Any
+
+import click
+
+FINDINGS = 1
+"""Status of a command that did its work and found something, or could not do it."""
+
+USAGE = 2
+"""Status of a command that was called wrongly or got a faulty configuration."""
+
+
+class Failure(click.ClickException):
+    """Ends the command with ``nfinspect: error: MESSAGE`` on stderr and status 1."""
+
+    exit_code = FINDINGS
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the error to *file*, by default stderr."""
+        click.echo(f"nfinspect: error: {self.format_message()}", file=file, err=True)
+
+
+class UsageFailure(Failure):
+    """As `Failure`, with status 2: the command line or the configuration is at fault.
+
+    The message of a configuration error begins with ``FILE:LINE:COLUMN:``.
+    """
+
+    exit_code = USAGE
