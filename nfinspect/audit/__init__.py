@@ -1,0 +1,1 @@
+"""Renderings of events: syslog, JSON, counters, show text."""

@@ -1,0 +1,1 @@
+"""The ESMTP inspection: verbs, dialogue, scanners, clauses, inspector."""

@@ -1,0 +1,314 @@
+"""What the engine tells: typed events. Syslog lines, JSON, counters and show text render these.
+
+Events carry facts, never text that belongs to one rendering. Numbers in brackets are the appliance
+syslog message that renders the event (docs/appliance.md, section 7).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Direction(enum.Enum):
+    """Which way a packet goes: requests go to the server, replies to the client."""
+
+    REQUEST = "Request"
+    REPLY = "Response"
+
+    @property
+    def opposite(self) -> Direction:
+        return Direction.REPLY if self is Direction.REQUEST else Direction.REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One end of a connection: the interface it lies behind, its address (4 or 16 bytes), port."""
+
+    interface: str
+    address: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The name of a connection in events: its number (from 1) and its two ends."""
+
+    number: int
+    client: Endpoint
+    server: Endpoint
+
+    def sender(self, direction: Direction) -> Endpoint:
+        return self.client if direction is Direction.REQUEST else self.server
+
+
+class ClauseAction(enum.Enum):
+    """What a match clause does; the value is the configuration's word."""
+
+    DROP_CONNECTION = "drop-connection"
+    LOG = "log"
+    MASK = "mask"
+
+
+class TeardownReason(enum.Enum):
+    """REASON of 302014, as the appliance writes it."""
+
+    TCP_FINS = "TCP FINs"
+    TCP_RESET_INSIDE = "TCP Reset-I"
+    TCP_RESET_OUTSIDE = "TCP Reset-O"
+    SYN_TIMEOUT = "SYN Timeout"
+    FIN_TIMEOUT = "FIN Timeout"
+    CONNECTION_TIMEOUT = "Conn-timeout"
+    CLOSED_BY_INSPECTION = "Flow closed by inspection"
+    CLEARED = "Deny Terminate"
+    UNKNOWN = "Unknown"
+
+
+class CloseCause(enum.Enum):
+    """Why inspection ended a connection."""
+
+    CLAUSE = "clause"
+    """A match clause with drop-connection."""
+    PIPE = "pipe"
+    """A pipe character in the parameter of MAIL or RCPT."""
+    UNCLOSED_BRACKET = "unclosed-bracket"
+    """A line over several packets whose ``<`` was never closed: it could not be blanked any more."""
+    STARTTLS_INJECTION = "starttls-injection"
+    UNASKED_354 = "unasked-354"
+    SERVER_ANOMALY = "server-anomaly"
+    UNSEEN_DATA = "unseen-data"
+    INCOMPLETE_LINE = "incomplete-line"
+
+
+class CommandMaskReason(enum.Enum):
+    """Why a command line was overwritten with X."""
+
+    UNKNOWN_VERB = "unknown command"
+    SHORT_VERB = "command shorter than four characters"
+    FRAGMENT = "incomplete command"
+    BARE_LINE_ENDING = "wrong command termination"
+    CHUNK = "masked chunk"
+
+
+class AnomalyKind(enum.Enum):
+    """Unexpected transitions by the server."""
+
+    UNASKED_REPLY = "a reply nobody asked for"
+    UNASKED_354 = "354 without DATA"
+    UNASKED_220 = "220 in mid-session"
+    NOT_NUMERIC = "a reply without a numeric code"
+    MASKED_ACCEPTED = "a positive reply to a masked line"
+    MISMATCHED_CODE = "a multi-line reply that changes its code"
+
+
+class UninspectedCause(enum.Enum):
+    """Why a connection is passed on without inspection from here."""
+
+    TLS = "TLS started"
+    MIDSTREAM = "older than the filter"
+    UNSEEN_DATA = "unseen data"
+    RECORDED_WITHOUT_FILTER = "recorded without the filter"
+    ONE_SIDED = "one-sided capture"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionBuilt:
+    """The SYN of a new connection was passed, or one older than the filter was taken up [302013]."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTornDown:
+    """The connection is over [302014]."""
+
+    connection: Connection
+    reason: TeardownReason
+    duration: float
+    """Seconds since its SYN."""
+    bytes_passed: int
+    """Payload passed both ways, each byte once."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedNoConnection:
+    """A segment other than a SYN that belongs to no connection was dropped [106015]."""
+
+    source: Endpoint
+    destination: Endpoint
+    flags: int
+    """The TCP flags byte (RFC 9293 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSyn:
+    """A SYN with another initial sequence number on a connection that is being built [419002]."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class TableFull:
+    """A SYN was refused because the connection table is full [201008]."""
+
+    source: Endpoint
+    destination: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class BannerMasked:
+    """A greeting was overwritten with asterisks; one event a greeting, at its first packet."""
+
+    connection: Connection
+    map_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseMatched:
+    """A packet met the criterion of a match clause; at most one event a clause and packet
+    [108004 for an action with log, 108005 for the bare log action]."""
+
+    connection: Connection
+    direction: Direction
+    map_name: str
+    position: int
+    """Of the clause in its map, from 1."""
+    criterion: str
+    """As show prints it, without ``match``: ``header line length gt 998``."""
+    action: ClauseAction
+    log: bool
+    """A line is to be written. A bare log clause writes once a message, but counts each packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandMasked:
+    """A command line (or what arrived of it) was overwritten with X; one event a line."""
+
+    connection: Connection
+    reason: CommandMaskReason
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterReplaced:
+    """A stray angle bracket, or a pipe, was replaced by a blank in a mail address [108002]."""
+
+    connection: Connection
+    character: str
+    line: bytes
+    """The command line as it arrived, without CR LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaliciousAddress:
+    """A pipe in the parameter of MAIL or RCPT [108003]."""
+
+    connection: Connection
+    address: bytes
+    """The argument of the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsStarted:
+    """The server accepted STARTTLS [108007 if ``log``]."""
+
+    connection: Connection
+    log: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionClosed:
+    """Inspection ended the connection at a packet of this direction [507003]."""
+
+    connection: Connection
+    direction: Direction
+    cause: CloseCause
+
+
+@dataclass(frozen=True, slots=True)
+class Uninspected:
+    """From here on the connection is passed on without inspection."""
+
+    connection: Connection
+    cause: UninspectedCause
+
+
+@dataclass(frozen=True, slots=True)
+class UnseenData:
+    """The receiver acknowledged bytes that were never passed by the filter."""
+
+    connection: Connection
+    direction: Direction
+    """Of the data."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictingBytes:
+    """A retransmission carried other bytes than the original; it was answered from memory."""
+
+    connection: Connection
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAnomaly:
+    connection: Connection
+    kind: AnomalyKind
+    line: bytes
+    """What is known of the reply line, without CR LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTlsInjection:
+    """Bytes behind STARTTLS that did not wait for its reply (CVE-2011-0411)."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkMasked:
+    """The chunk of a masked BDAT that followed at once is masked with it."""
+
+    connection: Connection
+    announced: int
+    """The chunk's length in bytes as the client announced it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSeen:
+    """A command line as it arrived, without CR LF; only where a transcript is wanted."""
+
+    connection: Connection
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplySeen:
+    """A reply line as it arrived, without CR LF; only where a transcript is wanted."""
+
+    connection: Connection
+    line: bytes
+
+
+Event = (
+    ConnectionBuilt
+    | ConnectionTornDown
+    | DeniedNoConnection
+    | DuplicateSyn
+    | TableFull
+    | BannerMasked
+    | ClauseMatched
+    | CommandMasked
+    | CharacterReplaced
+    | MaliciousAddress
+    | TlsStarted
+    | InspectionClosed
+    | Uninspected
+    | UnseenData
+    | ConflictingBytes
+    | ServerAnomaly
+    | StartTlsInjection
+    | ChunkMasked
+    | CommandSeen
+    | ReplySeen
+)

@@ -1,0 +1,1 @@
+"""Client, filter and server as network namespaces."""

@@ -1,0 +1,1 @@
+"""The kernel's side of the filter: queue, worker, control socket."""

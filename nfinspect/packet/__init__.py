@@ -1,0 +1,1 @@
+"""Datagrams as bytes and offsets: IPv4, IPv6, TCP, checksums, editing, crafting."""

@@ -1,0 +1,1 @@
+"""Configuration text, and the model that it becomes."""

@@ -1,0 +1,1 @@
+"""From the policy to iptables rules."""

@@ -1,0 +1,1 @@
+"""Connections, their two streams, and the table that holds them."""
