@@ -3,15 +3,15 @@
 ``nfinspect --help`` and the start of any command thus never pay for what another one imports.
 """
 
+import signal
 import sys
-from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from nfinspect import __version__
-from nfinspect.cli.errors import USAGE, Failure
+from nfinspect.cli.errors import USAGE, Failure, UsageFailure, end_with
 
 COMMANDS = {
     # name: (where its click command stands, what it does)
@@ -46,32 +46,29 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
-    def main(  # type: ignore[override]
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        **extra: Any,
-    ) -> None:
-        """Run the command line and exit; errors are printed in the form of `errors`."""
-        extra.pop("standalone_mode", None)
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run the command line and exit: with the status that the command returned, if it did.
+
+        Errors are printed in the form of `errors`.
+        """
+        kwargs["standalone_mode"] = False
         try:
-            status = super().main(args, prog_name, standalone_mode=False, **extra)
-        except click.UsageError as error:
-            _show_usage_error(error)
+            status = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
             sys.exit(USAGE)
-        except click.Abort:
-            sys.exit(130)  # as a shell reports SIGINT
+        except click.UsageError as error:
+            hint = f"\nTry '{error.ctx.command_path} --help'." if error.ctx else ""
+            end_with(UsageFailure(error.format_message() + hint))
         except click.ClickException as error:
-            failure = error if isinstance(error, Failure) else Failure(error.format_message())
-            failure.show()
-            sys.exit(failure.exit_code)
+            end_with(error if isinstance(error, Failure) else Failure(error.format_message()))
+        except click.Abort:
+            sys.exit(128 + signal.SIGINT)  # as a shell reports it
+        except OSError as error:
+            if error.filename is None:  # nothing that a person has named
+                raise
+            end_with(Failure(f"{error.filename}: {error.strerror}"))
         sys.exit(status if isinstance(status, int) else 0)
-
-
-def _show_usage_error(error: click.UsageError) -> None:
-    click.echo(f"nfinspect: error: {error.format_message()}", err=True)
-    if error.ctx is not None:
-        click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,16 +1,17 @@
 """How a command ends: the exit status, and one form for every error.
 
 Status 0: done. 1: findings, a failed check, or a failure on the way. 2: usage, which a faulty
-configuration is too. A command raises `Failure` or `UsageFailure`; click's own usage errors are
-printed in the same form.
+configuration is too. A command returns its status or raises `Failure` or `UsageFailure`; click's
+own errors are printed in the same form.
 """
 
-from typing import IO, Any
+import sys
+from typing import IO, Any, NoReturn
 
 import click
 
 FINDINGS = 1
-"""Status of a command that did its work and found something, or could not do it."""
+"""Status of a command that did its work and found something, or that could not do it."""
 
 USAGE = 2
 """Status of a command that was called wrongly or got a faulty configuration."""
@@ -33,3 +34,9 @@ class UsageFailure(Failure):
     """
 
     exit_code = USAGE
+
+
+def end_with(failure: Failure) -> NoReturn:
+    """Print *failure* and exit with its status."""
+    failure.show()
+    sys.exit(failure.exit_code)

@@ -1,0 +1,120 @@
+"""The command group: lazy loading, exit status, the form of errors."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from nfinspect import __version__, cli
+from nfinspect.cli.errors import Failure, UsageFailure
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments, prog_name="nfinspect")
+
+
+def test_help_lists_every_command_with_its_text() -> None:
+    result = call("--help")
+    assert result.exit_code == 0
+    lines = [line.split(maxsplit=1) for line in result.stdout.split("Commands:\n")[1].splitlines()]
+    assert lines == [[name, text] for name, (_, text) in cli.COMMANDS.items()]
+
+
+def test_help_imports_no_command_and_no_library_of_the_edges() -> None:
+    program = "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+    program += "from nfinspect.cli import main; main(['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stderr.split())
+    assert "nfinspect.cli" in loaded
+    assert not loaded & {"scapy", "pyroute2", "rich", "netfilterqueue", "nfinspect.engine"}
+    assert not loaded & {where.split(":")[0] for where, _ in cli.COMMANDS.values()}
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nfinspect", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == f"nfinspect {__version__}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_of_the_table_has_a_help(name: str) -> None:
+    result = call(name, "--help")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"Usage: nfinspect {name} ")
+
+
+def test_no_command_prints_the_help_and_is_a_usage_error() -> None:
+    result = call()
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: nfinspect ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "No such command 'fly'."),
+        (["--fly"], "No such option '--fly'."),
+    ],
+)
+def test_wrong_usage_is_one_error_line_with_a_hint_and_status_2(
+    arguments: list[str], message: str
+) -> None:
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"nfinspect: error: {message}\nTry 'nfinspect --help'.\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "stderr"),
+    [
+        (Failure("queue 0 is taken"), 1, "nfinspect: error: queue 0 is taken\n"),
+        (UsageFailure("a.cfg:3:1: expected"), 2, "nfinspect: error: a.cfg:3:1: expected\n"),
+        (click.ClickException("other"), 1, "nfinspect: error: other\n"),
+        (
+            FileNotFoundError(2, "No such file", "a.pcap"),
+            1,
+            "nfinspect: error: a.pcap: No such file\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_command_that_fails_ends_with_its_status_and_one_line(
+    raised: BaseException, status: int, stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    result = call_stub(fail, monkeypatch)
+    assert (result.exit_code, result.stderr.lstrip("\n")) == (status, stderr)
+
+
+@pytest.mark.parametrize(("returned", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_command_that_returns_a_status_ends_with_it(
+    returned: int | None, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call_stub(lambda: returned, monkeypatch).exit_code == status
+
+
+def test_error_that_is_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug() -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    assert isinstance(call_stub(bug, monkeypatch).exception, OSError)
+
+
+def call_stub(callback: object, monkeypatch: pytest.MonkeyPatch) -> Result:
+    """Call a command of the table that does nothing but *callback*."""
+    monkeypatch.setitem(cli.COMMANDS, "stub", (f"{__name__}:stub", "Of a test."))
+    monkeypatch.setitem(
+        sys.modules, __name__, type("module", (), {"stub": click.command("stub")(callback)})
+    )
+    return call("stub")

@@ -1,0 +1,113 @@
+"""Imports point downwards only, and the core stays free of I/O, clocks and chance.
+
+These are the laws of docs/architecture.md; here they are checked on the source itself.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "nfinspect"
+
+# From the bottom up. A room may import the rooms above it in this list, and itself.
+CORE = ["events", "actions", "arrival", "packet", "policy", "tcp", "esmtp", "engine"]
+EDGES = ["audit", "rules", "lab", "replay", "live", "cli", "__main__"]
+ROOMS = CORE + EDGES
+
+# What reaches outside, reads a clock or throws dice, and the libraries of the edges.
+NOT_IN_THE_CORE = set(
+    """
+    asyncio concurrent ctypes datetime fcntl fileinput glob io logging mmap multiprocessing os
+    pathlib pty random resource sched secrets select selectors shutil signal socket socketserver
+    sqlite3 ssl subprocess sys syslog tempfile threading time uuid
+    click netfilterqueue pyroute2 rich scapy
+    """.split()
+)
+CALLS_NOT_IN_THE_CORE = {"open", "input", "print"}
+
+
+def room_of(file: Path) -> str:
+    """The first name below the package: ``tcp`` for nfinspect/tcp/stream.py."""
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """The full dotted name of everything that *source*, a module in *package*, imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            origin = parents[: len(parents) - node.level + 1] if node.level else []
+            stem = ".".join([*origin, node.module] if node.module else origin)
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def upward(room: str, imported: str) -> bool:
+    """Whether *imported* is a part of nfinspect that lies above *room*, or in no room at all."""
+    top, _, rest = imported.partition(".")
+    if top != "nfinspect" or rest.startswith("__version__"):
+        return False
+    target = rest.split(".")[0]
+    return target not in ROOMS or ROOMS.index(target) > ROOMS.index(room)
+
+
+SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_module_imports_only_what_its_room_may(file: Path) -> None:
+    room = room_of(file)
+    assert room in ROOMS, f"{file} lies in no room that this test knows; give {room} its place"
+    source = file.read_text()
+    package = ".".join(file.relative_to(PACKAGE.parent).parent.parts)
+    found = list(imports(source, package))
+
+    up = [name for name in found if upward(room, name)]
+    assert not up, f"{file} imports upwards: {', '.join(up)}"
+    if room in CORE:
+        foreign = [name for name in found if name.split(".")[0] in NOT_IN_THE_CORE]
+        assert not foreign, f"{file} belongs to the core and imports {', '.join(foreign)}"
+        calls = [
+            f"{node.func.id}() in line {node.lineno}"
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in CALLS_NOT_IN_THE_CORE
+        ]
+        assert not calls, f"{file} belongs to the core and calls {', '.join(calls)}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("import os.path, time", ["os.path", "time"]),
+        ("from nfinspect import live", ["nfinspect.live"]),
+        ("from nfinspect.live.queue import Queue as Q", ["nfinspect.live.queue.Queue"]),
+        ("from . import stream", ["nfinspect.tcp.stream"]),
+        ("from ..engine import Engine", ["nfinspect.engine.Engine"]),
+        ("from .. import cli", ["nfinspect.cli"]),
+        ("if x:\n    def f():\n        import socket", ["socket"]),
+    ],
+)
+def test_import_statement_in_any_form_is_seen(statement: str, names: list[str]) -> None:
+    assert list(imports(statement, "nfinspect.tcp")) == names
+
+
+@pytest.mark.parametrize(
+    ("room", "imported", "is_upward"),
+    [
+        ("tcp", "nfinspect.packet.checksum", False),
+        ("tcp", "nfinspect.tcp.stream", False),
+        ("tcp", "struct", False),
+        ("tcp", "nfinspect.engine.Engine", True),
+        ("esmtp", "nfinspect.audit", True),
+        ("replay", "nfinspect.live", True),
+        ("cli", "nfinspect.__version__", False),
+        ("cli", "nfinspect.attic", True),
+    ],
+)
+def test_import_is_judged_by_the_order_of_rooms(room: str, imported: str, is_upward: bool) -> None:
+    assert upward(room, imported) is is_upward
