@@ -1,0 +1,81 @@
+"""The Internet checksum: RFC 1071 in full, RFC 1624 incrementally.
+
+One's complement addition of 16-bit words is addition modulo 65535, and Python divides one big
+integer far faster than it adds many small ones. Modulo 65535 the two zeros of one's complement,
+0x0000 and 0xffff, are the same; the functions below return the one that adding words would give.
+"""
+
+from __future__ import annotations
+
+from nfinspect.packet.segment import Segment
+
+_TCP_PROTOCOL = 6
+
+
+def ones_complement_sum(data: bytes | bytearray | memoryview) -> int:
+    """The one's complement sum of *data* as 16-bit words; a last odd byte is padded with zero."""
+    number = int.from_bytes(data, "big")
+    if len(data) & 1:
+        number <<= 8
+    # A sum is 0 only if every word is: adding can turn 0xffff into 0xffff again, never into 0.
+    return number % 0xFFFF or (0xFFFF if number else 0)
+
+
+def tcp_checksum(addresses: bytes, header: bytes | bytearray, payload: bytes = b"") -> int:
+    """The checksum of a segment whose *header* has 0 in its checksum field.
+
+    *addresses* are source and destination in one. RFC 9293 section 3.1, RFC 8200 section 8.1.
+    """
+    total = (
+        _pseudo_header_sum(addresses, len(header) + len(payload))
+        + ones_complement_sum(header)
+        + ones_complement_sum(payload)
+    )
+    return -total % 0xFFFF  # never all zero words: the pseudo-header names the protocol
+
+
+def tcp_checksum_valid(segment: Segment) -> bool:
+    """Whether the TCP checksum is right, in full."""
+    datagram, transport, end = segment.datagram, segment.transport, segment.end
+    total = _pseudo_header_sum(segment.addresses, end - transport)
+    return (total + ones_complement_sum(datagram[transport:end])) % 0xFFFF == 0
+
+
+def offloaded(segment: Segment) -> bool:
+    """Whether the TCP checksum is still to be filled in by the network card.
+
+    The kernel then leaves the sum of the pseudo-header alone in the field, not complemented: the
+    card adds the segment to what it finds there. Captures made on the sending machine show this.
+    """
+    expected = _pseudo_header_sum(segment.addresses, segment.end - segment.transport)
+    return (segment.checksum - expected) % 0xFFFF == 0
+
+
+def ipv4_header_checksum(header: bytes | bytearray) -> int:
+    """The checksum of an IPv4 header with its options, whatever its checksum field holds."""
+    total = ones_complement_sum(header[:10]) + ones_complement_sum(header[12:])
+    return -total % 0xFFFF
+
+
+def ip_checksum_valid(segment: Segment) -> bool:
+    """Whether the IPv4 header's checksum is right; IPv6 has none, so it always is.
+
+    Queued packets need no look: the kernel dropped wrong ones before routing. Captures do.
+    """
+    if segment.version == 6:
+        return True
+    header = segment.datagram[: (segment.datagram[0] & 15) << 2]
+    return ones_complement_sum(header) == 0xFFFF
+
+
+def update(checksum: int, old: int, new: int) -> int:
+    """*checksum* after one 16-bit word changed from *old* to *new* (RFC 1624, equation 3)."""
+    total = (checksum ^ 0xFFFF) + (old ^ 0xFFFF) + new
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+def _pseudo_header_sum(addresses: bytes, length: int) -> int:
+    """The pseudo-header of TCP: the same sum for IPv4 and IPv6. Not folded."""
+    return ones_complement_sum(addresses) + _TCP_PROTOCOL + length

@@ -1,0 +1,72 @@
+"""Segments of the filter's own making: RST and bare ACK, over IPv4 or IPv6, checksums right.
+
+Each begins with the key of the direction that it travels in, see ``Segment.key``; its length tells
+the IP version.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
+from nfinspect.packet.segment import ACK, RST
+
+HOP_LIMIT = 64
+"""What the kernel gives packets of its own."""
+
+_TCP_PROTOCOL = 6
+_DONT_FRAGMENT = 0x4000
+# Version and header length, type of service, total length, identification (0 is right for a packet
+# that is never fragmented, RFC 6864), flags, time to live, protocol, checksum; addresses follow.
+_IPV4 = Struct("!BBHHHBBH")
+# Version, traffic class and flow label, payload length, next header, hop limit; addresses follow.
+_IPV6 = Struct("!LHBB")
+# Ports stand in front: sequence, acknowledgment, data offset, flags, window, checksum, urgent.
+_TCP = Struct("!LLBBHHH")
+
+
+def craft_reset(
+    key: bytes, *, sequence: int, acknowledgment: int | None = None, hop_limit: int = HOP_LIMIT
+) -> bytes:
+    """An RST; with *acknowledgment* an RST-ACK, as RFC 9293 section 3.10.7.1 answers a SYN."""
+    flags = RST if acknowledgment is None else RST | ACK
+    return _craft(key, flags, sequence, acknowledgment or 0, 0, b"", hop_limit)
+
+
+def craft_acknowledgment(
+    key: bytes,
+    *,
+    sequence: int,
+    acknowledgment: int,
+    window: int,
+    options: bytes = b"",
+    hop_limit: int = HOP_LIMIT,
+) -> bytes:
+    """A bare ACK. *window* is as on the wire; *options* (options.py builds them) fill 4-byte words."""
+    return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit)
+
+
+def _craft(
+    key: bytes,
+    flags: int,
+    sequence: int,
+    acknowledgment: int,
+    window: int,
+    options: bytes,
+    hop_limit: int,
+) -> bytes:
+    addresses, ports = key[:-4], key[-4:]
+    size = 20 + len(options)
+
+    def header(checksum: int) -> bytes:
+        fields = _TCP.pack(sequence, acknowledgment, size << 2, flags, window, checksum, 0)
+        return ports + fields + options
+
+    tcp = header(tcp_checksum(addresses, header(0)))
+    if len(addresses) == 32:
+        return _IPV6.pack(6 << 28, size, _TCP_PROTOCOL, hop_limit) + addresses + tcp
+    ip = bytearray(
+        _IPV4.pack(0x45, 0, 20 + size, 0, _DONT_FRAGMENT, hop_limit, _TCP_PROTOCOL, 0) + addresses
+    )
+    ip[10:12] = ipv4_header_checksum(ip).to_bytes(2, "big")
+    return bytes(ip) + tcp

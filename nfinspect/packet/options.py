@@ -1,0 +1,135 @@
+"""TCP options: what a SYN negotiates, timestamps, and the cleaning of every segment's options.
+
+The appliance's normalizer passes the options that it knows and overwrites all others with NOP
+(docs/appliance.md, section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from struct import Struct
+
+from nfinspect.packet.segment import Segment
+
+# Option kinds, RFC 9293 section 3.2, RFC 7323, RFC 2018.
+END_OF_OPTION_LIST, NO_OPERATION = 0, 1
+MAXIMUM_SEGMENT_SIZE, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 2, 3, 4, 5, 8
+
+# The kinds that pass, each with the lengths that it may have.
+_LENGTHS = {
+    MAXIMUM_SEGMENT_SIZE: (4,),
+    WINDOW_SCALE: (3,),
+    SACK_PERMITTED: (2,),
+    SACK: (10, 18, 26, 34),
+    TIMESTAMPS: (10,),
+}
+
+MAXIMUM_WINDOW_SCALE = 14
+"""A larger shift counts as this one (RFC 7323 section 2.3)."""
+
+_USUAL_TIMESTAMPS = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
+_USUAL_SACK = bytes((NO_OPERATION, NO_OPERATION, SACK))
+_TWO_LONGS = Struct("!LL")
+
+
+@dataclass(frozen=True, slots=True)
+class SynOptions:
+    """What the options of a SYN offer. Only what cleaning leaves in place counts."""
+
+    mss: int | None = None
+    window_scale: int | None = None
+    sack_permitted: bool = False
+    timestamps: bool = False
+
+
+def clean_options(segment: Segment) -> bytes | None:
+    """The options as they may pass, in the same length, or None if they may pass as they are.
+
+    NOP overwrites kinds 6, 7 and 9 to 255, a known kind with a length that it cannot have, and the
+    repetition of one. From an option with an impossible length on (0, 1, or beyond the end),
+    where receivers may differ about what follows, everything is NOP. What lies behind an End
+    of Option List is zero.
+    """
+    options = segment.options
+    if not options or (len(options) == 12 and options.startswith(_USUAL_TIMESTAMPS)):
+        return None
+    cleaned = _clean(options)
+    return None if cleaned == options else cleaned
+
+
+def syn_options(segment: Segment) -> SynOptions:
+    """What a SYN or SYN-ACK offers."""
+    values = _values(segment.options)
+    mss = values.get(MAXIMUM_SEGMENT_SIZE)
+    scale = values.get(WINDOW_SCALE)
+    return SynOptions(
+        mss=None if mss is None else int.from_bytes(mss, "big"),
+        window_scale=None if scale is None else min(scale[0], MAXIMUM_WINDOW_SCALE),
+        sack_permitted=SACK_PERMITTED in values,
+        timestamps=TIMESTAMPS in values,
+    )
+
+
+def timestamps(segment: Segment) -> tuple[int, int] | None:
+    """Timestamp value and echo reply, if the segment carries them (RFC 7323 section 3.2)."""
+    options = segment.options
+    if options.startswith(_USUAL_TIMESTAMPS) and len(options) >= 12:
+        value, echo = _TWO_LONGS.unpack_from(options, 4)
+        return value, echo
+    found = _values(options).get(TIMESTAMPS)
+    if found is None:
+        return None
+    value, echo = _TWO_LONGS.unpack(found)
+    return value, echo
+
+
+def timestamps_option(value: int, echo: int) -> bytes:
+    """A timestamps option, padded in front to 12 bytes (RFC 7323, appendix A)."""
+    return _USUAL_TIMESTAMPS + _TWO_LONGS.pack(value, echo)
+
+
+def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
+    """A SACK option of (left edge, right edge) blocks, padded in front to a multiple of 4 bytes.
+
+    Beside timestamps there is room for three blocks, else for four (RFC 2018 section 3).
+    """
+    edges = b"".join(_TWO_LONGS.pack(left, right) for left, right in blocks)
+    return _USUAL_SACK + bytes((2 + len(edges),)) + edges if edges else b""
+
+
+def _clean(options: bytes) -> bytes:
+    cleaned = bytearray((NO_OPERATION,)) * len(options)
+    seen = set()
+    at = 0
+    while at < len(options):
+        kind = options[at]
+        if kind == NO_OPERATION:
+            at += 1
+            continue
+        if kind == END_OF_OPTION_LIST:
+            cleaned[at:] = bytes(len(options) - at)
+            break
+        end = at + options[at + 1] if at + 1 < len(options) else 0
+        if end < at + 2 or end > len(options):
+            break
+        if end - at in _LENGTHS.get(kind, ()) and kind not in seen:
+            seen.add(kind)
+            cleaned[at:end] = options[at:end]
+        at = end
+    return bytes(cleaned)
+
+
+def _values(options: bytes) -> dict[int, bytes]:
+    """The values of the options that pass, by kind."""
+    options = _clean(options)
+    values = {}
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTION_LIST:
+        if options[at] == NO_OPERATION:
+            at += 1
+            continue
+        end = at + options[at + 1]
+        values[options[at]] = options[at + 2 : end]
+        at = end
+    return values

@@ -1,0 +1,300 @@
+"""A TCP segment inside its datagram: offsets and the fields that every packet needs, nothing copied.
+
+``parse`` runs once per packet on the hot path. It gives a ``Segment`` or the reason why the datagram
+cannot be judged and is therefore dropped; it never raises. docs/packets.md lists the verdicts.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from nfinspect.actions import DropReason
+
+# Control bits, RFC 9293 section 3.1.
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+
+MAXIMUM_EXTENSION_HEADERS = 16
+"""IPv6 extension headers before the TCP header; honest traffic has one or two."""
+
+_TCP_PROTOCOL = 6
+_IPV4 = Struct("!2xH2xHxB")  # total length, flags and fragment offset, protocol
+_IPV6 = Struct("!4xHB")  # payload length, next header
+_TCP = Struct("!4xLLHH2xH")  # sequence, acknowledgment, offset and flags, window, urgent pointer
+_PORTS = Struct("!HH")
+
+# IPv6 extension headers that are passed over (RFC 8200 section 4; the authentication header,
+# RFC 4302, too: the kernel's ``-p tcp`` looks behind it as well).
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
+
+# IPv4 options, RFC 791 section 3.1.
+_END_OF_OPTIONS, _NO_OPERATION = 0, 1
+_SOURCE_ROUTES = frozenset({131, 137})  # loose, strict
+
+
+class Segment:
+    """One TCP segment. ``datagram`` is the whole packet; offsets count from its first byte."""
+
+    __slots__ = (
+        "acknowledgment",
+        "datagram",
+        "end",
+        "flags",
+        "key",
+        "payload",
+        "sequence",
+        "transport",
+        "urgent",
+        "version",
+        "window",
+    )
+
+    def __init__(
+        self,
+        datagram: bytes,
+        version: int,
+        transport: int,
+        payload: int,
+        end: int,
+        key: bytes,
+        sequence: int,
+        acknowledgment: int,
+        flags: int,
+        window: int,
+        urgent: int,
+    ) -> None:
+        self.datagram = datagram
+        self.version = version
+        """4 or 6."""
+        self.transport = transport
+        """Where the TCP header begins."""
+        self.payload = payload
+        """Where the payload begins."""
+        self.end = end
+        """Behind the payload, by the IP length; link padding may follow."""
+        self.key = key
+        """Source address, destination address, source port, destination port as they stand in the
+        headers: 12 bytes for IPv4, 36 for IPv6."""
+        self.sequence = sequence
+        self.acknowledgment = acknowledgment
+        self.flags = flags
+        self.window = window
+        """As on the wire, not scaled."""
+        self.urgent = urgent
+        """The urgent pointer, whether or not URG is set."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of payload."""
+        return self.end - self.payload
+
+    @property
+    def payload_bytes(self) -> bytes:
+        return self.datagram[self.payload : self.end]
+
+    @property
+    def options(self) -> bytes:
+        return self.datagram[self.transport + 20 : self.payload]
+
+    @property
+    def checksum(self) -> int:
+        """The TCP checksum field."""
+        return int.from_bytes(self.datagram[self.transport + 16 : self.transport + 18], "big")
+
+    @property
+    def addresses(self) -> bytes:
+        """Source and destination address in one."""
+        return self.key[:-4]
+
+    @property
+    def source(self) -> bytes:
+        return self.key[: 4 if self.version == 4 else 16]
+
+    @property
+    def destination(self) -> bytes:
+        return self.key[4:8] if self.version == 4 else self.key[16:32]
+
+    @property
+    def source_port(self) -> int:
+        return int.from_bytes(self.key[-4:-2], "big")
+
+    @property
+    def destination_port(self) -> int:
+        return int.from_bytes(self.key[-2:], "big")
+
+    @property
+    def reverse_key(self) -> bytes:
+        """The key of the other direction's segments."""
+        return reverse_key(self.key)
+
+    @property
+    def hop_limit(self) -> int:
+        """IPv4's time to live, IPv6's hop limit."""
+        return self.datagram[8 if self.version == 4 else 7]
+
+
+def reverse_key(key: bytes) -> bytes:
+    """*key* with source and destination exchanged."""
+    half = (len(key) - 4) // 2
+    return key[half:-4] + key[:half] + key[-2:] + key[-4:-2]
+
+
+def parse(datagram: bytes, captured_length: int | None = None) -> Segment | DropReason:
+    """The TCP segment in *datagram*, or why the datagram has to be dropped.
+
+    *captured_length* is the number of bytes that the datagram had when it was queued, if known.
+    Checksums are not looked at: see checksum.py.
+    """
+    size = len(datagram)
+    if size < 20 or (captured_length is not None and captured_length > size):
+        return DropReason.TRUNCATED
+
+    first = datagram[0]
+    if first >> 4 == 4:
+        end, fragment, protocol = _IPV4.unpack_from(datagram)
+        transport = (first & 15) << 2
+        if transport < 20:
+            return DropReason.MALFORMED
+        if end > size or end == 0:
+            return DropReason.TRUNCATED
+        if protocol != _TCP_PROTOCOL:
+            return DropReason.NOT_TCP
+        if fragment & 0x3FFF:  # more fragments follow, or the offset is not 0
+            return DropReason.FRAGMENT
+        if transport == 20:
+            key = datagram[12:24]
+        elif transport > end or not _harmless(datagram[20:transport]):
+            return DropReason.MALFORMED
+        else:
+            key = datagram[12:20] + datagram[transport : transport + 4]
+        version = 4
+    elif first >> 4 == 6:
+        if size < 40:
+            return DropReason.TRUNCATED
+        end, protocol = _IPV6.unpack_from(datagram)
+        if end == 0:  # a jumbogram or BIG TCP
+            return DropReason.TRUNCATED
+        end += 40
+        if end > size:
+            return DropReason.TRUNCATED
+        if protocol == _TCP_PROTOCOL:
+            transport = 40
+            key = datagram[8:44]
+        else:
+            behind = _behind_extension_headers(datagram, protocol, end)
+            if isinstance(behind, DropReason):
+                return behind
+            transport = behind
+            key = datagram[8:40] + datagram[transport : transport + 4]
+        version = 6
+    else:
+        return DropReason.MALFORMED
+
+    if transport + 20 > end:
+        return DropReason.MALFORMED
+    sequence, acknowledgment, control, window, urgent = _TCP.unpack_from(datagram, transport)
+    payload = transport + (control >> 12 << 2)
+    if payload < transport + 20 or payload > end:
+        return DropReason.MALFORMED
+    return Segment(
+        datagram,
+        version,
+        transport,
+        payload,
+        end,
+        key,
+        sequence,
+        acknowledgment,
+        control & 0xFF,
+        window,
+        urgent,
+    )
+
+
+def ports(datagram: bytes) -> tuple[int, int] | None:
+    """Source and destination port of a TCP segment or of the first fragment of one.
+
+    Tells a capture's reader whose business a packet is, so it is tolerant: lengths may lie and the
+    end may be missing, so long as the ports are there. None for anything else.
+    """
+    size = len(datagram)
+    if size < 20:
+        return None
+    version = datagram[0] >> 4
+    transport: int | DropReason
+    if version == 4:
+        _, fragment, protocol = _IPV4.unpack_from(datagram)
+        transport = (datagram[0] & 15) << 2
+        if protocol != _TCP_PROTOCOL or fragment & 0x1FFF or transport < 20:
+            return None
+    elif version == 6 and size >= 40:
+        transport = 40
+        if datagram[6] != _TCP_PROTOCOL:
+            transport = _behind_extension_headers(datagram, datagram[6], size, tolerant=True)
+    else:
+        return None
+    if isinstance(transport, DropReason) or transport + 4 > size:
+        return None
+    source, destination = _PORTS.unpack_from(datagram, transport)
+    return source, destination
+
+
+def _behind_extension_headers(
+    datagram: bytes, header: int, end: int, *, tolerant: bool = False
+) -> int | DropReason:
+    """Where the TCP header begins behind the extension headers, the first of which is *header*.
+
+    *tolerant* passes over what else is a reason to drop: a first fragment's header, a source route.
+    """
+    at = 40
+    for position in range(MAXIMUM_EXTENSION_HEADERS + 1):
+        if header == _TCP_PROTOCOL:
+            return at
+        if at + 8 > end:
+            return DropReason.MALFORMED
+        if header == _HOP_BY_HOP:
+            if position != 0:  # RFC 8200 section 4.1
+                return DropReason.MALFORMED
+            length = (datagram[at + 1] + 1) * 8
+        elif header == _DESTINATION_OPTIONS:
+            length = (datagram[at + 1] + 1) * 8
+        elif header == _ROUTING:
+            # With segments left the segment is for somebody else than the destination address
+            # says, under whom its checksum is made and its connection known.
+            if datagram[at + 3] != 0 and not tolerant:
+                return DropReason.MALFORMED
+            length = (datagram[at + 1] + 1) * 8
+        elif header == _AUTHENTICATION:
+            length = (datagram[at + 1] + 2) * 4
+        elif header == _FRAGMENT:
+            is_first = not (datagram[at + 2] or datagram[at + 3] & 0xF8)
+            if not (tolerant and is_first):
+                return DropReason.FRAGMENT
+            length = 8
+        else:
+            return DropReason.NOT_TCP
+        header = datagram[at]
+        at += length
+    return DropReason.MALFORMED
+
+
+def _harmless(options: bytes) -> bool:
+    """Whether IPv4 *options* are well formed and hold no source route.
+
+    A source-routed segment is for somebody else than its destination address says, as one with an
+    IPv6 routing header.
+    """
+    at = 0
+    while at < len(options):
+        kind = options[at]
+        if kind == _END_OF_OPTIONS:
+            return True
+        if kind == _NO_OPERATION:
+            at += 1
+            continue
+        if kind in _SOURCE_ROUTES or at + 1 >= len(options):
+            return False
+        length = options[at + 1]
+        if length < 2 or at + length > len(options):
+            return False
+        at += length
+    return True
