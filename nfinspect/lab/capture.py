@@ -1,0 +1,63 @@
+"""Captures on the lab's interfaces: made by tcpdump, read back as the streams they show."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nfinspect.lab.topology import LabError, require_programs
+
+if TYPE_CHECKING:
+    from nfinspect.lab.lab import Lab
+
+SETTLING = 0.15
+"""Seconds between the last packet of interest and the end of a capture, for what is on its way."""
+
+
+class Capture:
+    """A tcpdump that runs: it listens when this is made, and has written all when stopped."""
+
+    def __init__(self, lab: Lab, file: Path, interface: str, where: str, expression: str) -> None:
+        """Raises LabError with tcpdump's own words if it does not listen."""
+        require_programs("tcpdump")
+        self.file = file
+        # -Z root: it would give up its rights, and could then not write everywhere.
+        argv = ["tcpdump", "-n", "-i", interface, "-w", file, "-U", "--immediate-mode"]
+        self._process = lab.popen(where, [*argv, "-B", "16384", "-Z", "root", expression])
+        self._listening = threading.Event()
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        if not self._listening.wait(10) or self._process.poll() is not None:
+            self.stop()
+            raise LabError(f"tcpdump on {interface}: {' '.join(self._said)}")
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._said.append(line.strip())
+            if "listening on" in line:
+                self._listening.set()
+        self._listening.set()
+
+    def stop(self) -> Path:
+        """End the capture and return its file; a second time it only does the latter.
+
+        Raises LabError if the kernel dropped packets that should be in it.
+        """
+        if self._process.poll() is None:
+            time.sleep(SETTLING)
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            self._reader.join(10)
+            lost = [line for line in self._said if "dropped by kernel" in line]
+            if any(not line.startswith("0 ") for line in lost):
+                raise LabError(f"the capture {self.file.name} is incomplete: {' '.join(lost)}")
+        return self.file

@@ -1,0 +1,214 @@
+"""A lab in use: programs, sockets, captures and the filter in the three namespaces.
+
+Everything that a `Lab` starts ends with it, also when its block is left by an exception or by
+Ctrl-C, and its directory goes too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+from pyroute2 import netns
+
+from nfinspect.lab import topology
+from nfinspect.lab.topology import FILTER, LabError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nfinspect.lab.capture import Capture
+    from nfinspect.lab.filter import Filter
+
+Argument = str | Path
+
+_numbers = itertools.count(1)
+
+
+class Lab(AbstractContextManager["Lab"]):
+    """Client, filter and server, standing for as long as the ``with`` block lasts.
+
+    Without a *prefix* the lab gets a name of its own, so any number of them stand side by side.
+    *offloads*: as in `topology.build`.
+    """
+
+    def __init__(self, prefix: str | None = None, *, offloads: bool = True) -> None:
+        self.prefix = prefix or f"nfi{os.getpid()}-{next(_numbers)}"
+        self.offloads = offloads
+        self.directory = Path()
+        """For the files of whatever runs in the lab; readable by all, since mail servers change
+        their user."""
+        self._closing: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        topology.build(self.prefix, offloads=self.offloads)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
+        self.directory.chmod(0o755)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with _undisturbed():
+            while self._closing:
+                try:
+                    self._closing.pop()()
+                except (OSError, subprocess.SubprocessError, LabError):
+                    if error is None:
+                        self._remove()
+                        raise
+            self._remove()
+
+    def _remove(self) -> None:
+        topology.remove(self.prefix)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def at_close(self, callback: Callable[[], None]) -> None:
+        """Have *callback* called when the lab is taken down, the last one first."""
+        self._closing.append(callback)
+
+    def run(
+        self,
+        where: str,
+        argv: Sequence[Argument],
+        *,
+        input: str | None = None,
+        timeout: float = 60,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in the namespace *where* to its end, and return what it printed.
+
+        Raises LabError with the program's own words if it fails (and *check*) or takes longer than
+        *timeout* seconds.
+        """
+        process = self.popen(where, argv, stdin=subprocess.PIPE)
+        try:
+            out, err = process.communicate(input or "", timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise LabError(
+                f"{argv[0]} in {where} took longer than {timeout} s: {out}{err}"
+            ) from None
+        if check and process.returncode != 0:
+            raise LabError(f"{argv[0]} in {where} ended with {process.returncode}: {out}{err}")
+        return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
+
+    def popen(
+        self,
+        where: str,
+        argv: Sequence[Argument],
+        *,
+        stdin: int | IO[Any] = subprocess.DEVNULL,
+        stdout: int | IO[Any] = subprocess.PIPE,
+        stderr: int | IO[Any] = subprocess.PIPE,
+        environment: dict[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a program in the namespace *where*; it ends with the lab at the latest.
+
+        It runs in a session of its own, so that Ctrl-C reaches us alone, who then end it in order.
+        """
+        return subprocess.Popen(
+            topology.command(self.prefix, where, argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env=os.environ | (environment or {}),
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def socket(
+        self, where: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM
+    ) -> socket.socket:
+        """Return a new socket that lives in the namespace *where*, whoever uses it."""
+        made: list[socket.socket | OSError] = []
+        path = Path(netns.NETNS_RUN_DIR) / topology.full_name(self.prefix, where)
+
+        def make() -> None:
+            # Only this thread changes over, and it ends here; the socket stays where it was made.
+            try:
+                with path.open("rb") as namespace:
+                    if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                        number = ctypes.get_errno()
+                        raise OSError(number, os.strerror(number))
+                made.append(socket.socket(family, kind))
+            except OSError as error:
+                made.append(error)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        if isinstance(made[0], OSError):
+            raise made[0]
+        return made[0]
+
+    def capture(
+        self, file: Path, interface: str, where: str = FILTER, *, expression: str = "tcp port 25"
+    ) -> Capture:
+        """Begin to capture on an interface, by default of the filter; see `capture.Capture`."""
+        from nfinspect.lab.capture import Capture
+
+        capture = Capture(self, file, interface, where, expression)
+        self.at_close(capture.stop)
+        return capture
+
+    def filter(self, config: Path | None = None, *, arguments: Sequence[str] = ()) -> Filter:
+        """Apply the rules and start the filter in its namespace; see `filter.Filter`."""
+        from nfinspect.lab.filter import Filter
+
+        running = Filter(self, config, arguments)
+        self.at_close(running.end)
+        return running
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x40000000
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal ends the process while a lab is taken down."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def orderly_end() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP do as Ctrl-C does, so that a lab is taken down by them too."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,194 @@
+"""Postfix in a directory of its own, as a server or as a client of the lab.
+
+It shares nothing with the machine's Postfix but the programs: configuration, queue, data, log and
+mail lie below one directory, nothing runs in a chroot, and /etc/postfix is not looked at.
+"""
+
+from __future__ import annotations
+
+import pwd
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nfinspect.lab.mailbox import Maildir
+from nfinspect.lab.topology import LabError, require_programs
+
+if TYPE_CHECKING:
+    from nfinspect.lab.lab import Lab
+
+SETTINGS = {
+    "compatibility_level": "3.6",
+    "mail_owner": "postfix",
+    "myhostname": "localhost.example",
+    "mydestination": "",
+    "inet_interfaces": "all",
+    "inet_protocols": "all",
+    "smtputf8_enable": "no",
+    "alias_maps": "",
+    "alias_database": "",
+    "local_recipient_maps": "",
+    "biff": "no",
+    # Nothing is looked up: there is no name server.
+    "smtp_dns_support_level": "disabled",
+    "smtp_host_lookup": "native",
+    "smtpd_peername_lookup": "no",
+    # Mail of any size and any bytes, as it comes.
+    "message_size_limit": str(64 << 20),
+    "mailbox_size_limit": "0",
+    "virtual_mailbox_limit": "0",
+    "disable_mime_output_conversion": "yes",
+    # Tests send much, quickly, and not always politely.
+    "mynetworks": "0.0.0.0/0 [::]/0",
+    "smtpd_relay_restrictions": "permit_mynetworks reject_unauth_destination",
+    "smtpd_error_sleep_time": "0",
+    "smtpd_hard_error_limit": "1000",
+    "smtpd_client_connection_count_limit": "0",
+    "in_flow_delay": "0",
+    "smtp_connect_timeout": "5s",
+    "smtp_helo_timeout": "10s",
+}
+"""What every instance has, server or client."""
+
+SERVER_SETTINGS = {
+    "myhostname": "mail.example",
+    "virtual_mailbox_domains": "inside.example",
+    "virtual_mailbox_maps": "static:box/",
+    "virtual_minimum_uid": "1",
+}
+
+SERVICES = """\
+smtp      inet  n - n - - smtpd
+pickup    unix  n - n 1 1 pickup
+cleanup   unix  n - n - 0 cleanup
+qmgr      unix  n - n 300 1 qmgr
+tlsmgr    unix  - - n 1000? 1 tlsmgr
+rewrite   unix  - - n - - trivial-rewrite
+bounce    unix  - - n - 0 bounce
+defer     unix  - - n - 0 bounce
+trace     unix  - - n - 0 bounce
+verify    unix  - - n - 1 verify
+flush     unix  n - n 1000? 0 flush
+proxymap  unix  - - n - - proxymap
+smtp      unix  - - n - - smtp
+relay     unix  - - n - - smtp
+showq     unix  n - n - - showq
+error     unix  - - n - - error
+retry     unix  - - n - - error
+discard   unix  - - n - - discard
+virtual   unix  - n n - - virtual
+anvil     unix  - - n - 1 anvil
+scache    unix  - - n - 1 scache
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+CLIENT_SERVICES = SERVICES.partition("\n")[2]
+"""A client listens on no port."""
+
+START_TIMEOUT = 20.0
+
+
+class Postfix:
+    """A Postfix instance in a namespace, running from ``start`` until the lab ends at the latest."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        where: str,
+        name: str,
+        settings: Mapping[str, str],
+        *,
+        services: str = SERVICES,
+    ) -> None:
+        """Lay out the instance below ``lab.directory / name``; *settings* go over `SETTINGS`."""
+        require_programs("postfix")
+        self._lab = lab
+        self._where = where
+        self.directory = lab.directory / name
+        self.configuration = self.directory / "etc"
+        for each in ("etc", "queue", "data", "mail"):
+            (self.directory / each).mkdir(parents=True)
+        owner = pwd.getpwnam("postfix")
+        nobody = pwd.getpwnam("nobody")
+        _own(self.directory / "data", owner)
+        _own(self.directory / "mail", nobody)
+        places = {
+            "queue_directory": self.directory / "queue",
+            "data_directory": self.directory / "data",
+            "maillog_file": self.log_file,
+            "maillog_file_prefixes": self.directory,
+            "virtual_mailbox_base": self.directory / "mail",
+            "virtual_uid_maps": f"static:{nobody.pw_uid}",
+            "virtual_gid_maps": f"static:{nobody.pw_gid}",
+        }
+        lines = [f"{word} = {value}" for word, value in {**SETTINGS, **places, **settings}.items()]
+        (self.configuration / "main.cf").write_text("\n".join(lines) + "\n")
+        (self.configuration / "master.cf").write_text(services)
+        self.mailbox = Maildir(self.directory / "mail" / "box")
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "log"
+
+    def log(self) -> str:
+        """Everything that it has logged so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def start(self) -> None:
+        """Start it and return when it serves; raise LabError with its words if it does not."""
+        self._command("start")
+        self._lab.at_close(self.stop)
+        master = self.directory / "queue/pid/master.pid"
+        deadline = time.monotonic() + START_TIMEOUT
+        while not (master.exists() and "daemon started" in self.log()):
+            if time.monotonic() > deadline:
+                raise LabError(f"Postfix does not start: {self.log()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it at once; fine if it does not run."""
+        self._command("abort", check=False)
+
+    def _command(self, word: str, *, check: bool = True) -> None:
+        self._lab.run(self._where, ["postfix", "-c", self.configuration, word], check=check)
+
+    def submit(self, message: bytes, sender: str, *recipients: str) -> None:
+        """Put a message into the queue, as local mail; it is sent on at once."""
+        done = subprocess.run(
+            ["sendmail", "-C", self.configuration, "-G", "-i", "-f", sender, "--", *recipients],
+            input=message,
+            capture_output=True,
+            timeout=60,
+        )
+        if done.returncode != 0:
+            raise LabError(f"sendmail: {done.stderr.decode(errors='replace')}")
+
+    def wait_for(self, text: str, timeout: float = 30) -> str:
+        """Wait until the log contains *text*, and return the log; raise LabError if in vain."""
+        deadline = time.monotonic() + timeout
+        while text not in self.log():
+            if time.monotonic() > deadline:
+                raise LabError(f"Postfix has not logged '{text}' in {timeout} s: {self.log()}")
+            time.sleep(0.02)
+        return self.log()
+
+
+def server(lab: Lab, where: str, settings: Mapping[str, str] | None = None) -> Postfix:
+    """Return a Postfix that takes all mail for inside.example into its ``mailbox``; not started."""
+    return Postfix(lab, where, "postfix-server", SERVER_SETTINGS | dict(settings or {}))
+
+
+def client(
+    lab: Lab, where: str, name: str, relay: str, settings: Mapping[str, str] | None = None
+) -> Postfix:
+    """Return a Postfix that sends all mail to the address *relay*; not started."""
+    own = {"myhostname": "client.example", "relayhost": f"[{relay}]", "inet_interfaces": "all"}
+    return Postfix(lab, where, name, own | dict(settings or {}), services=CLIENT_SERVICES)
+
+
+def _own(path: Path, user: pwd.struct_passwd) -> None:
+    import os
+
+    os.chown(path, user.pw_uid, user.pw_gid)
