@@ -1,0 +1,244 @@
+"""What a configuration text says, as gathered line by line: the meanings of the grammar's rows.
+
+A draft knows names, not things: that what it names exists is found out when it is resolved
+(`resolve`). Faults that show at once, as a second definition, are gathered in ``findings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nfinspect.events import ClauseAction
+from nfinspect.policy.errors import Finding
+from nfinspect.policy.lexer import Word
+from nfinspect.policy.model import Clause, Criterion
+from nfinspect.policy.syntax import Statement
+
+
+@dataclass(slots=True)
+class ClauseDraft:
+    """A ``match`` line that waits for its action."""
+
+    word: Word
+    criterion: Criterion
+    limit: int = 0
+    parameters: tuple[str, ...] = ()
+    action: ClauseAction | None = None
+    log: bool = False
+
+    def clause(self, position: int) -> Clause | None:
+        """Return the finished clause, or None while it has no action."""
+        if self.action is None:
+            return None
+        return Clause(position, self.criterion, self.action, self.log, self.limit, self.parameters)
+
+
+@dataclass(slots=True)
+class MapDraft:
+    """A ``policy-map type inspect esmtp``."""
+
+    name: Word
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """What is said about fields of `model.Parameters`."""
+    clauses: list[ClauseDraft] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ClassMapDraft:
+    name: Word
+    criterion: Word | None = None
+
+
+@dataclass(slots=True)
+class ClassDraft:
+    """A ``class`` in a policy-map."""
+
+    name: Word
+    said: bool = False
+    """Anything was said about ESMTP inspection."""
+    inspect: Word | None = None
+    """The word ``esmtp``, where the class inspects."""
+    map_name: Word | None = None
+    """None: the default map."""
+
+
+@dataclass(slots=True)
+class PolicyMapDraft:
+    name: Word
+    classes: dict[str, ClassDraft] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Draft:
+    """All that one text says; filled by the functions below, in the order of the lines."""
+
+    maps: dict[str, MapDraft] = field(default_factory=dict)
+    class_maps: dict[str, ClassMapDraft] = field(default_factory=dict)
+    policy_maps: dict[str, PolicyMapDraft] = field(default_factory=dict)
+    service_policy: Word | None = None
+    """The name of the policy-map that is applied globally."""
+    findings: list[Finding] = field(default_factory=list)
+    notices: list[Finding] = field(default_factory=list)
+
+    # What the lines of a sub-mode are about.
+    map: MapDraft | None = None
+    class_map: ClassMapDraft | None = None
+    policy_map: PolicyMapDraft | None = None
+    policy_class: ClassDraft | None = None
+
+
+Meaning = Callable[[Draft, Statement[Any]], None]
+"""What a row of the grammar does; it is called in its row's mode only."""
+
+
+def nothing(draft: Draft, statement: Statement[Any]) -> None:
+    """Do nothing: a line without a meaning of its own."""
+
+
+def begin_map(draft: Draft, statement: Statement[Any]) -> None:
+    """``policy-map type inspect esmtp NAME``."""
+    name = statement.arguments["NAME"]
+    draft.map = MapDraft(name)
+    if not _taken(draft, name, draft.maps, draft.policy_maps):
+        draft.maps[name.text] = draft.map
+
+
+def describe_map(draft: Draft, statement: Statement[Any]) -> None:
+    """``description TEXT`` of an inspection map."""
+    assert draft.map is not None
+    draft.map.description = statement.arguments["TEXT"].text
+
+
+def set_parameters(**values: object) -> Meaning:
+    """Return the meaning of a ``parameters`` line that sets these fields of `model.Parameters`."""
+
+    def meaning(draft: Draft, statement: Statement[Any]) -> None:
+        assert draft.map is not None
+        draft.map.parameters |= values
+
+    return meaning
+
+
+def choose_parameter(name: str, kind: Callable[[str], object]) -> Meaning:
+    """Return the meaning of a ``parameters`` line whose last word is the value of a field."""
+
+    def meaning(draft: Draft, statement: Statement[Any]) -> None:
+        assert draft.map is not None
+        draft.map.parameters[name] = kind(statement.words[-1].text.lower())
+
+    return meaning
+
+
+def begin_clause(criterion: Criterion) -> Meaning:
+    """Return the meaning of a ``match`` line of an inspection map."""
+
+    def meaning(draft: Draft, statement: Statement[Any]) -> None:
+        assert draft.map is not None
+        limits = [int(word.text) for word in statement.arguments.values()]
+        parameters = () if limits else statement.keywords[2:]
+        clause = ClauseDraft(statement.words[0], criterion, sum(limits), parameters)
+        for other in draft.map.clauses:
+            if (other.criterion, other.limit, other.parameters) == (
+                clause.criterion,
+                clause.limit,
+                clause.parameters,
+            ):
+                message = f"line {other.word.line.number} has the same match already"
+                draft.findings.append(clause.word.finding(message))
+        draft.map.clauses.append(clause)
+
+    return meaning
+
+
+def act(action: ClauseAction) -> Meaning:
+    """Return the meaning of the action line below a ``match``."""
+
+    def meaning(draft: Draft, statement: Statement[Any]) -> None:
+        assert draft.map is not None
+        clause, word = draft.map.clauses[-1], statement.words[0]
+        if clause.action is not None:
+            message = f"the match of line {clause.word.line.number} has an action already"
+            draft.findings.append(word.finding(message))
+        if action is ClauseAction.MASK and clause.criterion is not Criterion.EHLO_REPLY_PARAMETER:
+            message = f"mask is no action for {clause.criterion.value}"
+            draft.findings.append(word.finding(message, ("drop-connection", "log")))
+        clause.action = action
+        clause.log = "log" in statement.keywords
+        if statement.keywords[0] == "drop" or "send-protocol-error" in statement.keywords:
+            message = "a spelling of 7.x, read as drop-connection; no protocol error is sent"
+            draft.notices.append(word.finding(message))
+
+    return meaning
+
+
+def begin_class_map(draft: Draft, statement: Statement[Any]) -> None:
+    """``class-map NAME``."""
+    name = statement.arguments["NAME"]
+    draft.class_map = ClassMapDraft(name)
+    if not _taken(draft, name, draft.class_maps):
+        draft.class_maps[name.text] = draft.class_map
+
+
+def classify(draft: Draft, statement: Statement[Any]) -> None:
+    """``match default-inspection-traffic``."""
+    assert draft.class_map is not None
+    if draft.class_map.criterion is not None:
+        message = f"line {draft.class_map.criterion.line.number} has the match of this class-map"
+        draft.findings.append(statement.words[0].finding(message))
+    draft.class_map.criterion = statement.words[1]
+
+
+def begin_policy_map(draft: Draft, statement: Statement[Any]) -> None:
+    """``policy-map NAME``: begins one, or goes on with it."""
+    name = statement.arguments["NAME"]
+    draft.policy_map = draft.policy_maps.get(name.text, PolicyMapDraft(name))
+    if not _taken(draft, name, draft.maps):
+        draft.policy_maps[name.text] = draft.policy_map
+
+
+def begin_class(draft: Draft, statement: Statement[Any]) -> None:
+    """``class NAME``: begins one, or goes on with it."""
+    assert draft.policy_map is not None
+    name = statement.arguments["NAME"]
+    draft.policy_class = draft.policy_map.classes.setdefault(name.text, ClassDraft(name))
+
+
+def inspect(draft: Draft, statement: Statement[Any]) -> None:
+    """``inspect esmtp [NAME]``."""
+    assert draft.policy_class is not None
+    word = statement.words[1]
+    if draft.policy_class.inspect is not None:
+        message = f"line {draft.policy_class.inspect.line.number} has this class inspected already"
+        draft.findings.append(word.finding(message))
+    draft.policy_class.said = True
+    draft.policy_class.inspect = word
+    draft.policy_class.map_name = statement.arguments.get("NAME")
+
+
+def do_not_inspect(draft: Draft, statement: Statement[Any]) -> None:
+    """``no inspect esmtp [NAME]``."""
+    assert draft.policy_class is not None
+    draft.policy_class.said = True
+    draft.policy_class.inspect = draft.policy_class.map_name = None
+
+
+def apply_globally(draft: Draft, statement: Statement[Any]) -> None:
+    """``service-policy NAME global``."""
+    name = statement.arguments["NAME"]
+    if draft.service_policy is not None:
+        message = f"line {draft.service_policy.line.number} has the one global service-policy"
+        draft.findings.append(name.finding(message))
+    draft.service_policy = name
+
+
+def _taken(draft: Draft, name: Word, *spaces: dict[str, Any]) -> bool:
+    """Whether *name* is in one of these name spaces already, which is a finding."""
+    for space in spaces:
+        if name.text in space:
+            line = space[name.text].name.line.number
+            draft.findings.append(name.finding(f"{name.quoted} is defined in line {line} already"))
+            return True
+    return False

@@ -1,0 +1,76 @@
+"""What is wrong in a configuration, and where: the form of every message about its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_ERRORS = 20
+"""So many errors of one text are told; whoever has more has the wrong file."""
+
+WIDEST_EXCERPT = 100
+"""Characters of an offending line that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One error or notice, at its place.
+
+    ``str()`` gives ``FILE:LINE:COLUMN: MESSAGE; expected …``, then the line itself and a caret
+    below the column.
+    """
+
+    file: str
+    line: int
+    """From 1."""
+    column: int
+    """From 1, in characters; a tab is one."""
+    message: str
+    expected: tuple[str, ...] = ()
+    """What could have stood there: words, or descriptions of arguments."""
+    suggestion: str = ""
+    """The word that was probably meant."""
+    text: str = ""
+    """The offending line."""
+
+    @property
+    def sentence(self) -> str:
+        """Everything but the place and the excerpt."""
+        parts = [self.message]
+        if self.suggestion:
+            parts.append(f"did you mean {self.suggestion}?")
+        if self.expected:
+            parts.append("expected " + _alternatives(self.expected))
+        return "; ".join(parts)
+
+    @property
+    def excerpt(self) -> str:
+        """The offending line and the caret, cropped to `WIDEST_EXCERPT`, without control bytes."""
+        column = self.column - 1
+        start = max(0, min(column - WIDEST_EXCERPT // 2, len(self.text) - WIDEST_EXCERPT))
+        shown = self.text[start : start + WIDEST_EXCERPT].rstrip()
+        line = "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in shown)
+        return f"  {line}\n  {' ' * (column - start)}^"
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: {self.sentence}"
+        return f"{place}\n{self.excerpt}" if self.text.strip() else place
+
+
+class ConfigurationError(Exception):
+    """A configuration text that cannot be used, with all that is wrong in it, in its order."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(findings)
+        self.findings = tuple(findings)
+
+    def __str__(self) -> str:
+        lines = [str(finding) for finding in self.findings[:MOST_ERRORS]]
+        if len(self.findings) > MOST_ERRORS:
+            lines.append(f"{self.findings[0].file}: and more than {MOST_ERRORS} errors in all")
+        return "\n".join(lines)
+
+
+def _alternatives(words: tuple[str, ...]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last

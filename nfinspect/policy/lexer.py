@@ -1,0 +1,98 @@
+"""Configuration text to lines and words.
+
+A line ends at LF or CR LF. Words are separated by blanks and tabs; indentation means nothing. A
+line whose first character behind them is ``!`` or ``:`` is a comment. A byte order mark at the
+beginning is skipped. A statement holds printable characters only, so neither a NUL nor a
+no-break space from a web page goes unseen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nfinspect.policy.errors import ConfigurationError, Finding
+
+COMMENT = ("!", ":")
+_WORD = re.compile(r"[^ \t]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the text, for its own sake and for the message about it."""
+
+    file: str
+    number: int
+    """From 1."""
+    text: str
+    """Without its end."""
+
+    def finding(
+        self, column: int, message: str, expected: tuple[str, ...] = (), suggestion: str = ""
+    ) -> Finding:
+        """Something to say about the character at *column* (from 1) of this line."""
+        return Finding(self.file, self.number, column, message, expected, suggestion, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word and its place."""
+
+    text: str
+    line: Line
+    column: int
+    """Of its first character, from 1."""
+
+    @property
+    def quoted(self) -> str:
+        """The word as messages name it; a very long one is cropped."""
+        return f"'{self.text}'" if len(self.text) <= 60 else f"'{self.text[:57]}...'"
+
+    def finding(
+        self, message: str, expected: tuple[str, ...] = (), suggestion: str = ""
+    ) -> Finding:
+        """Something to say about this word."""
+        return self.line.finding(self.column, message, expected, suggestion)
+
+
+def decode(data: bytes, file: str) -> str:
+    """Return the text of a configuration file's bytes: UTF-8, with or without a byte order mark.
+
+    Raises ConfigurationError, located, for anything else.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before, rest = data[: error.start], data[error.start :]
+        start = before.rfind(b"\n") + 1
+        text = before[start:] + rest.partition(b"\n")[0].rstrip(b"\r")
+        line = Line(file, before.count(b"\n") + 1, text.decode("utf-8", "replace"))
+        column = len(before[start:].decode("utf-8-sig", "replace")) + 1
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            message = "the file is UTF-16; save it as UTF-8"
+            raise ConfigurationError([Finding(file, 1, 1, message)]) from error
+        message = f"byte 0x{rest[0]:02x} is not UTF-8"
+        raise ConfigurationError([line.finding(column, message)]) from error
+
+
+def lines(text: str, file: str) -> Iterator[Line]:
+    """Yield the lines of *text* that are neither empty nor a comment."""
+    for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        line = raw.removesuffix("\r")
+        statement = line.strip(" \t")
+        if statement and not statement.startswith(COMMENT):
+            yield Line(file, number, line)
+
+
+def words(line: Line) -> list[Word]:
+    """Return the words of *line*."""
+    return [Word(found[0], line, found.start() + 1) for found in _WORD.finditer(line.text)]
+
+
+def unprintable(line: Line) -> Finding | None:
+    """Return what is to be said about the first character that no statement may hold, if any."""
+    for column, character in enumerate(line.text, 1):
+        if not character.isprintable() and character != "\t":
+            return line.finding(column, f"character U+{ord(character):04X} does not belong here")
+    return None
