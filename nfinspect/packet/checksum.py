@@ -7,9 +7,7 @@ integer far faster than it adds many small ones. Modulo 65535 the two zeros of o
 
 from __future__ import annotations
 
-from nfinspect.packet.segment import Segment
-
-_TCP_PROTOCOL = 6
+from nfinspect.packet.segment import TCP_PROTOCOL, Segment
 
 
 def ones_complement_sum(data: bytes | bytearray | memoryview) -> int:
@@ -58,14 +56,15 @@ def ipv4_header_checksum(header: bytes | bytearray) -> int:
 
 
 def ip_checksum_valid(segment: Segment) -> bool:
-    """Whether the IPv4 header's checksum is right; IPv6 has none, so it always is.
+    """Whether the IPv4 header's checksum is right or 0, which a network card was to fill in.
 
-    Queued packets need no look: the kernel dropped wrong ones before routing. Captures do.
+    IPv6 headers have none. Only captures need this look: the kernel dropped wrong ones long before
+    the queue.
     """
     if segment.version == 6:
         return True
     header = segment.datagram[: (segment.datagram[0] & 15) << 2]
-    return ones_complement_sum(header) == 0xFFFF
+    return header[10:12] == bytes(2) or ones_complement_sum(header) == 0xFFFF
 
 
 def update(checksum: int, old: int, new: int) -> int:
@@ -78,4 +77,4 @@ def update(checksum: int, old: int, new: int) -> int:
 
 def _pseudo_header_sum(addresses: bytes, length: int) -> int:
     """The pseudo-header of TCP: the same sum for IPv4 and IPv6. Not folded."""
-    return ones_complement_sum(addresses) + _TCP_PROTOCOL + length
+    return ones_complement_sum(addresses) + TCP_PROTOCOL + length

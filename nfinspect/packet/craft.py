@@ -9,12 +9,11 @@ from __future__ import annotations
 from struct import Struct
 
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
-from nfinspect.packet.segment import ACK, RST
+from nfinspect.packet.segment import ACK, RST, TCP_PROTOCOL
 
 HOP_LIMIT = 64
 """What the kernel gives packets of its own."""
 
-_TCP_PROTOCOL = 6
 _DONT_FRAGMENT = 0x4000
 # Version and header length, type of service, total length, identification (0 is right for a packet
 # that is never fragmented, RFC 6864), flags, time to live, protocol, checksum; addresses follow.
@@ -59,14 +58,15 @@ def _craft(
     size = 20 + len(options)
 
     def header(checksum: int) -> bytes:
-        fields = _TCP.pack(sequence, acknowledgment, size << 2, flags, window, checksum, 0)
+        offset = size // 4 << 4  # in words, in the upper half of its byte
+        fields = _TCP.pack(sequence, acknowledgment, offset, flags, window, checksum, 0)
         return ports + fields + options
 
     tcp = header(tcp_checksum(addresses, header(0)))
     if len(addresses) == 32:
-        return _IPV6.pack(6 << 28, size, _TCP_PROTOCOL, hop_limit) + addresses + tcp
+        return _IPV6.pack(6 << 28, size, TCP_PROTOCOL, hop_limit) + addresses + tcp
     ip = bytearray(
-        _IPV4.pack(0x45, 0, 20 + size, 0, _DONT_FRAGMENT, hop_limit, _TCP_PROTOCOL, 0) + addresses
+        _IPV4.pack(0x45, 0, 20 + size, 0, _DONT_FRAGMENT, hop_limit, TCP_PROTOCOL, 0) + addresses
     )
     ip[10:12] = ipv4_header_checksum(ip).to_bytes(2, "big")
     return bytes(ip) + tcp

@@ -6,7 +6,7 @@ The appliance's normalizer passes the options that it knows and overwrites all o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct
 

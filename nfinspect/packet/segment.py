@@ -16,7 +16,7 @@ FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 MAXIMUM_EXTENSION_HEADERS = 16
 """IPv6 extension headers before the TCP header; honest traffic has one or two."""
 
-_TCP_PROTOCOL = 6
+TCP_PROTOCOL = 6
 _IPV4 = Struct("!2xH2xHxB")  # total length, flags and fragment offset, protocol
 _IPV6 = Struct("!4xHB")  # payload length, next header
 _TCP = Struct("!4xLLHH2xH")  # sequence, acknowledgment, offset and flags, window, urgent pointer
@@ -156,7 +156,7 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
             return DropReason.MALFORMED
         if end > size or end == 0:
             return DropReason.TRUNCATED
-        if protocol != _TCP_PROTOCOL:
+        if protocol != TCP_PROTOCOL:
             return DropReason.NOT_TCP
         if fragment & 0x3FFF:  # more fragments follow, or the offset is not 0
             return DropReason.FRAGMENT
@@ -176,7 +176,7 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
         end += 40
         if end > size:
             return DropReason.TRUNCATED
-        if protocol == _TCP_PROTOCOL:
+        if protocol == TCP_PROTOCOL:
             transport = 40
             key = datagram[8:44]
         else:
@@ -224,11 +224,11 @@ def ports(datagram: bytes) -> tuple[int, int] | None:
     if version == 4:
         _, fragment, protocol = _IPV4.unpack_from(datagram)
         transport = (datagram[0] & 15) << 2
-        if protocol != _TCP_PROTOCOL or fragment & 0x1FFF or transport < 20:
+        if protocol != TCP_PROTOCOL or fragment & 0x1FFF or transport < 20:
             return None
     elif version == 6 and size >= 40:
         transport = 40
-        if datagram[6] != _TCP_PROTOCOL:
+        if datagram[6] != TCP_PROTOCOL:
             transport = _behind_extension_headers(datagram, datagram[6], size, tolerant=True)
     else:
         return None
@@ -247,7 +247,7 @@ def _behind_extension_headers(
     """
     at = 40
     for position in range(MAXIMUM_EXTENSION_HEADERS + 1):
-        if header == _TCP_PROTOCOL:
+        if header == TCP_PROTOCOL:
             return at
         if at + 8 > end:
             return DropReason.MALFORMED
