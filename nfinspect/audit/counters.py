@@ -1,0 +1,173 @@
+"""What happened, in numbers: counted from the events, and from the engine's packet totals.
+
+`Counters.observe` takes every event, `Counters.dropped` every dropped packet. What show prints is
+`inspections`; what JSON holds is `to_json`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from nfinspect import events
+from nfinspect.actions import DropReason
+from nfinspect.events import Event
+from nfinspect.policy.model import Clause, Inspection, Policy
+
+
+class Totals(Protocol):
+    """The engine's counts of one inspection (docs/appliance.md, sections 6 and 10)."""
+
+    @property
+    def packet(self) -> int:
+        """Packets with payload that was seen for the first time."""
+
+    @property
+    def drop(self) -> int:
+        """Of these, the ones that inspection dropped."""
+
+    @property
+    def reset_drop(self) -> int:
+        """Of these, the ones that were dropped with a reset."""
+
+
+TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
+    # event: (name of the tally, what it is divided by)
+    events.ConnectionTornDown: ("torn_down", lambda event: event.reason.value),
+    events.InspectionClosed: ("closed_by_inspection", lambda event: event.cause.value),
+    events.Uninspected: ("uninspected", lambda event: event.cause.value),
+    events.CommandMasked: ("masked_commands", lambda event: event.reason.value),
+    events.CharacterReplaced: ("replaced_characters", lambda event: event.character),
+    events.ServerAnomaly: ("server_anomalies", lambda event: event.kind.value),
+    events.MaliciousAddress: ("malicious_addresses", None),
+    events.TlsStarted: ("tls_started", None),
+    events.StartTlsInjection: ("starttls_injections", None),
+    events.ChunkMasked: ("masked_chunks", None),
+    events.UnseenData: ("unseen_data", None),
+    events.ConflictingBytes: ("conflicting_bytes", None),
+    events.DeniedNoConnection: ("denied_without_connection", None),
+    events.DuplicateSyn: ("duplicate_syns", None),
+    events.TableFull: ("refused_by_full_table", None),
+}
+"""Events that are simply counted, under the name that JSON and show give the count."""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionCounts:
+    """What show service-policy prints about one inspection."""
+
+    inspection: Inspection
+    packet: int
+    drop: int
+    reset_drop: int
+    mask_banner: int | None
+    """Greetings masked; None where the map does not mask them."""
+    clauses: tuple[tuple[Clause, int], ...]
+    """Packets that met each clause, in the order of the map."""
+
+
+class Counters:
+    """Counts since the start."""
+
+    def __init__(self) -> None:
+        self.built = 0
+        self.in_use = 0
+        self.most_used = 0
+        self.banners: Counter[str] = Counter()
+        """By the map's name."""
+        self.clauses: Counter[tuple[str, int]] = Counter()
+        """By the map's name and the clause's position in it."""
+        self.tallies: dict[str, Counter[str]] = {name: Counter() for name, _ in TALLIES.values()}
+        """By the name of the tally and what divides it, or an empty string if nothing does."""
+        self.dropped_packets: Counter[DropReason] = Counter()
+
+    def observe(self, event: Event) -> None:
+        """Count one event; call it with all of them."""
+        match event:
+            case events.ConnectionBuilt():
+                self.built += 1
+                self.in_use += 1
+                self.most_used = max(self.most_used, self.in_use)
+            case events.ClauseMatched():
+                self.clauses[event.map_name, event.position] += 1
+            case events.BannerMasked():
+                self.banners[event.map_name] += 1
+            case events.CommandSeen() | events.ReplySeen():
+                pass
+            case _:
+                name, divided_by = TALLIES[type(event)]
+                self.tallies[name][divided_by(event) if divided_by else ""] += 1
+                if type(event) is events.ConnectionTornDown:
+                    self.in_use -= 1
+
+    def dropped(self, reason: DropReason) -> None:
+        """Count one dropped packet."""
+        self.dropped_packets[reason] += 1
+
+    def inspections(
+        self, policy: Policy, totals: Mapping[Inspection, Totals]
+    ) -> list[InspectionCounts]:
+        """Return the counts of every inspection of *policy*, in its order."""
+        return [
+            self._inspection(inspection, totals.get(inspection))
+            for inspection in policy.inspections
+        ]
+
+    def _inspection(self, inspection: Inspection, total: Totals | None) -> InspectionCounts:
+        used = inspection.map
+        return InspectionCounts(
+            inspection,
+            total.packet if total else 0,
+            total.drop if total else 0,
+            total.reset_drop if total else 0,
+            self.banners[used.name] if used.parameters.mask_banner else None,
+            tuple((clause, self.clauses[used.name, clause.position]) for clause in used.clauses),
+        )
+
+    def to_json(self, policy: Policy, totals: Mapping[Inspection, Totals]) -> dict[str, Any]:
+        """Return everything as an object of JSON's own types.
+
+        ``service_policy`` lists what show service-policy prints; beside it stand the connections,
+        the packets dropped by reason, and every tally of `TALLIES`.
+        """
+        return {
+            "service_policy": [_to_json(c) for c in self.inspections(policy, totals)],
+            "connections": {
+                "built": self.built,
+                "in_use": self.in_use,
+                "most_used": self.most_used,
+            },
+            "dropped_packets": {
+                r.value: n
+                for r, n in sorted(self.dropped_packets.items(), key=lambda pair: pair[0].value)
+            },
+            **{
+                name: dict(sorted(self.tallies[name].items()))
+                if divided_by
+                else self.tallies[name][""]
+                for name, divided_by in TALLIES.values()
+            },
+        }
+
+
+def _to_json(counts: InspectionCounts) -> dict[str, Any]:
+    inspection = counts.inspection
+    result: dict[str, Any] = {
+        "service_policy": inspection.service_policy,
+        "global": inspection.is_global,
+        "class_map": inspection.class_map,
+        "inspect": "esmtp",
+        "map": inspection.map.name,
+        "packet": counts.packet,
+        "drop": counts.drop,
+        "reset_drop": counts.reset_drop,
+    }
+    if counts.mask_banner is not None:
+        result["mask_banner"] = counts.mask_banner
+    result["match"] = [
+        {"clause": clause.words, "action": clause.action_words, "packet": packets}
+        for clause, packets in counts.clauses
+    ]
+    return result

@@ -1,0 +1,49 @@
+"""Events as JSON objects: the typed event with its facts, for machines.
+
+Names of fields are the events' own. A connection becomes ``connection`` (its number), ``client``,
+``server`` and the interfaces these lie behind; addresses are ``ip:port`` or ``[ip]:port``; enum
+members their value; bytes text as `text.escaped` makes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import re
+from typing import Any
+
+from nfinspect.audit.text import escaped, ip_port
+from nfinspect.events import Connection, Endpoint, Event
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """Return *event* as an object of JSON's own types; ``event`` holds its kind."""
+    kind, fields = _shape(type(event))
+    result: dict[str, Any] = {"event": kind}
+    for field in fields:
+        value = getattr(event, field)
+        match value:
+            case Connection():
+                result[field] = value.number
+                result |= _end("client", value.client) | _end("server", value.server)
+            case Endpoint():
+                result |= _end(field, value)
+            case enum.Enum():
+                result[field] = value.value
+            case bytes():
+                result[field] = escaped(value)
+            case _:
+                result[field] = value
+    return result
+
+
+def _end(name: str, endpoint: Endpoint) -> dict[str, str]:
+    return {name: ip_port(endpoint), f"{name}_interface": endpoint.interface}
+
+
+@functools.cache
+def _shape(kind: type[Event]) -> tuple[str, tuple[str, ...]]:
+    """The kind's name, ``clause-matched`` for ClauseMatched, and its fields."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+    return name, tuple(field.name for field in dataclasses.fields(kind))

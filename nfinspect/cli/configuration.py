@@ -1,0 +1,65 @@
+"""The option ``--config FILE`` that several commands share, and the reading of that file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nfinspect.cli.errors import UsageFailure
+from nfinspect.policy import (
+    Configuration,
+    ConfigurationError,
+    Finding,
+    decode,
+    default_configuration,
+    parse_policy,
+)
+
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes; the largest appliances' configurations are a few MiB."""
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Return the configuration in the file *path*.
+
+    Raises ConfigurationError, and OSError if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        message = f"the file is larger than {LARGEST_FILE} bytes: no configuration"
+        raise ConfigurationError([Finding(str(path), 1, 1, message)])
+    return parse_policy(decode(data, str(path)), str(path))
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give *command* the option ``--config FILE``, as the argument ``configuration``.
+
+    Without it the argument is the default configuration. A faulty file ends the command with its
+    located errors and status 2; notices go to stderr.
+    """
+    return click.option(
+        "--config",
+        "configuration",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        callback=_configuration,
+        help="The policy, in the appliance's words; without it the appliance's default map.",
+    )(command)
+
+
+def _configuration(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Configuration:
+    if path is None:
+        return default_configuration()
+    try:
+        configuration = read_configuration(path)
+    except ConfigurationError as error:
+        raise UsageFailure(str(error)) from error
+    for notice in configuration.notices:
+        click.echo(f"nfinspect: notice: {notice}", err=True)
+    return configuration
