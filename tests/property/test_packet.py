@@ -1,0 +1,178 @@
+"""What holds for any bytes: parsing never raises, checksums add up, rewriting stays in bounds."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.packet import Raw
+
+from nfinspect.actions import DropReason
+from nfinspect.packet.checksum import (
+    ip_checksum_valid,
+    ipv4_header_checksum,
+    offloaded,
+    ones_complement_sum,
+    tcp_checksum_valid,
+    update,
+)
+from nfinspect.packet.craft import craft_acknowledgment
+from nfinspect.packet.edit import rewrite
+from nfinspect.packet.options import clean_options, syn_options, timestamps
+from nfinspect.packet.segment import URG, Segment, parse, ports
+
+OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
+SEGMENT = TCP(dport=25, flags="PA", options=OPTIONS) / Raw(b"RCPT TO:<b@example.com>\r\n")
+VALID = [
+    bytes(below / SEGMENT)
+    for below in (
+        IP(),
+        IP(options=[IPOption_Router_Alert()]),
+        IP(flags="MF"),
+        IPv6(),
+        IPv6() / IPv6ExtHdrHopByHop() / IPv6ExtHdrRouting(segleft=0) / IPv6ExtHdrDestOpt(),
+        IPv6() / IPv6ExtHdrFragment(nh=6, m=1),
+    )
+]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A valid datagram with some of its bytes changed, its end cut off, or something behind."""
+    datagram = bytearray(draw(st.sampled_from(VALID)))
+    changes = st.tuples(st.integers(0, len(datagram) - 1), st.integers(0, 255))
+    for at, value in draw(st.lists(changes, max_size=4)):
+        datagram[at] = value
+    return bytes(datagram[: draw(st.integers(0, len(datagram)))]) + draw(st.binary(max_size=8))
+
+
+def judge(datagram: bytes) -> DropReason | None:
+    """Takes the datagram through the whole room as the engine may; None if it is a segment."""
+    found = ports(datagram)
+    segment = parse(datagram)
+    if isinstance(segment, DropReason):
+        return segment
+
+    assert found == (segment.source_port, segment.destination_port)
+    assert 20 <= segment.transport <= segment.payload - 20
+    assert segment.payload <= segment.end <= len(datagram)
+    assert len(segment.key) == (12 if segment.version == 4 else 36)
+    syn_options(segment)
+    timestamps(segment)
+    offloaded(segment)
+    ip_checksum_valid(segment)
+
+    options = clean_options(segment)
+    assert options is None or len(options) == len(segment.options)
+    normalized = parse(rewrite(segment, payload=b"", clear_flags=URG, options=options))
+    assert isinstance(normalized, Segment)
+    assert tcp_checksum_valid(normalized)
+    assert ip_checksum_valid(normalized)
+    assert clean_options(normalized) is None
+    assert normalized.key == segment.key
+    assert (normalized.length, normalized.urgent, normalized.flags & URG) == (0, 0, 0)
+    return None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_get_a_verdict(datagram: bytes) -> None:
+    judge(datagram)
+
+
+@given(mutated())
+def test_mutated_datagram_gets_a_verdict(datagram: bytes) -> None:
+    judge(datagram)
+
+
+def test_ten_thousand_corrupt_packets_get_a_verdict_and_every_verdict_occurs() -> None:
+    chance = random.Random(791)
+    verdicts = set()
+    for _ in range(10_000):
+        datagram = bytearray(chance.choice(VALID))
+        for _ in range(chance.randrange(1, 6)):
+            datagram[chance.randrange(len(datagram))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del datagram[chance.randrange(len(datagram)) :]
+        verdicts.add(judge(bytes(datagram)))
+    assert verdicts == {
+        None,
+        DropReason.TRUNCATED,
+        DropReason.MALFORMED,
+        DropReason.FRAGMENT,
+        DropReason.NOT_TCP,
+    }
+
+
+def sum_word_by_word(data: bytes) -> int:
+    """RFC 1071 section 4.1, as it stands there."""
+    total = 0
+    for at in range(0, len(data) - 1, 2):
+        total += data[at] << 8 | data[at + 1]
+    if len(data) % 2:
+        total += data[-1] << 8
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+@given(st.binary(max_size=300) | st.integers(0, 300).map(lambda n: b"\xff" * n))
+def test_sum_is_that_of_adding_word_by_word(data: bytes) -> None:
+    assert ones_complement_sum(data) == sum_word_by_word(data)
+
+
+words = st.integers(0, 0xFFFF)
+
+
+@given(st.binary(min_size=20, max_size=60).filter(lambda b: len(b) % 4 == 0 and b[0]), words)
+def test_incremental_update_is_the_same_as_a_new_sum(header: bytes, new: int) -> None:
+    before = ipv4_header_checksum(header)
+    old = int.from_bytes(header[8:10], "big")
+    changed = header[:8] + new.to_bytes(2, "big") + header[10:]
+    assert update(before, old, new) == ipv4_header_checksum(changed)
+
+
+@given(
+    st.sampled_from([bytes(8), b"\x01" * 8, bytes(32), b"\x20\x01" * 16]),
+    st.binary(min_size=4, max_size=4),
+    st.integers(0, 0xFFFFFFFF),
+    st.integers(0, 0xFFFFFFFF),
+    words,
+    st.integers(0, 10),
+)
+def test_crafted_acknowledgment_is_parsed_as_it_was_meant(
+    addresses: bytes, port_bytes: bytes, sequence: int, acknowledgment: int, window: int, nops: int
+) -> None:
+    segment = parse(
+        craft_acknowledgment(
+            addresses + port_bytes,
+            sequence=sequence,
+            acknowledgment=acknowledgment,
+            window=window,
+            options=b"\x01" * 4 * nops,
+        )
+    )
+    assert isinstance(segment, Segment)
+    assert segment.key == addresses + port_bytes
+    assert (segment.sequence, segment.acknowledgment) == (sequence, acknowledgment)
+    assert (segment.window, segment.length) == (window, 0)
+    assert tcp_checksum_valid(segment)
+    assert ip_checksum_valid(segment)
+
+
+@given(st.binary(max_size=1460), st.data())
+def test_rewritten_segment_holds_the_new_payload_and_nothing_else_changes(
+    payload: bytes, data: st.DataObject
+) -> None:
+    below = data.draw(st.sampled_from([IP(id=7, flags="DF"), IPv6(fl=7)]))
+    segment = parse(bytes(below / TCP(dport=25, options=OPTIONS) / Raw(bytes(len(payload)))))
+    assert isinstance(segment, Segment)
+    kept = data.draw(st.integers(0, len(payload)))
+    expected = below / TCP(dport=25, options=OPTIONS) / Raw(payload[:kept])
+    assert rewrite(segment, payload=payload[:kept]) == bytes(expected)

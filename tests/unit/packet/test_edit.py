@@ -1,0 +1,118 @@
+"""Rewriting: scapy builds what the rewritten datagram has to be."""
+
+from typing import Any
+
+import pytest
+from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.packet import Packet, Raw
+
+from nfinspect.packet.checksum import ip_checksum_valid, tcp_checksum_valid
+from nfinspect.packet.edit import rewrite
+from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
+
+TIMESTAMPS = [("NOP", None), ("NOP", None), ("Timestamp", (1000, 2000))]
+BELOW = {
+    "IPv4": IP(src="192.0.2.1", dst="198.51.100.25", ttl=57, tos=0x10, id=4711, flags="DF"),
+    "IPv4, options": IP(src="192.0.2.1", dst="198.51.100.25", options=[IPOption_Router_Alert()]),
+    "IPv6": IPv6(src="2001:db8::1", dst="2001:db8:25::25", tc=7, fl=0x12345, hlim=57),
+    "IPv6, destination options": IPv6(src="2001:db8::1", dst="2001:db8:25::25")
+    / IPv6ExtHdrDestOpt(),
+}
+COMMAND = b"STARTTLS\r\n"
+
+
+def build(below: Packet, payload: bytes = COMMAND, ttl: int | None = None, **fields: Any) -> bytes:
+    """The datagram as scapy makes it: *below* is everything under TCP."""
+    defaults = {"flags": "PA", "seq": 0xFFFFFFFE, "ack": 99, "window": 501, "options": TIMESTAMPS}
+    below = below.copy()
+    if ttl is not None:
+        setattr(below, "ttl" if below.version == 4 else "hlim", ttl)
+    return bytes(below / TCP(sport=40000, dport=25, **defaults | fields) / Raw(payload))
+
+
+def segment_of(datagram: bytes) -> Segment:
+    segment = parse(datagram)
+    assert isinstance(segment, Segment)
+    return segment
+
+
+below = pytest.mark.parametrize("below", BELOW.values(), ids=BELOW.keys())
+
+
+@below
+def test_masked_payload(below: Packet) -> None:
+    assert rewrite(segment_of(build(below)), payload=b"XXXXXXXX\r\n") == build(
+        below, b"XXXXXXXX\r\n"
+    )
+
+
+@below
+@pytest.mark.parametrize("length", [0, 1, 2, 9])
+def test_payload_cut_at_its_end(below: Packet, length: int) -> None:
+    cut = rewrite(segment_of(build(below)), payload=COMMAND[:length], clear_flags=PSH | FIN)
+    assert cut == build(below, COMMAND[:length], flags="A")
+
+
+@below
+def test_urgent_flag_takes_its_pointer_along(below: Packet) -> None:
+    urgent = segment_of(build(below, flags="PAU", urgptr=5))
+    assert rewrite(urgent, clear_flags=URG) == build(below, flags="PA", urgptr=0)
+
+
+@below
+def test_other_flags_leave_the_urgent_pointer_alone(below: Packet) -> None:
+    urgent = segment_of(build(below, flags="FPAU", urgptr=5))
+    assert rewrite(urgent, clear_flags=FIN) == build(below, flags="PAU", urgptr=5)
+
+
+@below
+def test_options_overwritten(below: Packet) -> None:
+    rewritten = rewrite(segment_of(build(below)), options=b"\x01" * 12)
+    assert rewritten == build(below, options=[("NOP", None)] * 12)
+
+
+@below
+@pytest.mark.parametrize("hop_limit", [1, 56, 255])
+def test_hop_limit_lowered(below: Packet, hop_limit: int) -> None:
+    rewritten = rewrite(segment_of(build(below)), hop_limit=hop_limit)
+    assert rewritten == build(below, ttl=hop_limit)
+
+
+@below
+def test_data_on_a_syn_cut_off(below: Packet) -> None:
+    syn = segment_of(build(below, b"EHLO early\r\n", flags="S"))
+    assert rewrite(syn, payload=b"") == build(below, b"", flags="S")
+
+
+@below
+def test_everything_at_once(below: Packet) -> None:
+    segment = segment_of(build(below, flags="FPAU", urgptr=3))
+    rewritten = rewrite(
+        segment,
+        payload=b"XXX",
+        clear_flags=FIN | PSH | URG,
+        options=b"\x01" * 12,
+        hop_limit=9,
+    )
+    expected = build(below, b"XXX", ttl=9, flags="A", urgptr=0, options=[("NOP", None)] * 12)
+    assert rewritten == expected
+
+
+@below
+def test_link_padding_goes_and_wrong_checksums_are_put_right(below: Packet) -> None:
+    datagram = bytearray(build(below))
+    transport = segment_of(bytes(datagram)).transport
+    datagram[transport + 16] ^= 0xFF
+    if datagram[0] >> 4 == 4:
+        datagram[10] ^= 0xFF
+    assert rewrite(segment_of(bytes(datagram) + bytes(6))) == build(below)
+
+
+@below
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\xff", b"\xff" * 1460, b"x" * 65000])
+def test_checksums_are_right_for_any_length(below: Packet, payload: bytes) -> None:
+    segment = segment_of(rewrite(segment_of(build(below, bytes(len(payload)))), payload=payload))
+    assert segment.payload_bytes == payload
+    assert tcp_checksum_valid(segment)
+    assert ip_checksum_valid(segment)
