@@ -19,7 +19,8 @@ from nfinspect.events import Connection, Endpoint, Event
 
 def to_json(event: Event) -> dict[str, Any]:
     """Return *event* as an object of JSON's own types; ``event`` holds its kind."""
-    kind, fields = _shape(type(event))
+    event_type: type = type(event)
+    kind, fields = _shape(event_type)
     result: dict[str, Any] = {"event": kind}
     for field in fields:
         value = getattr(event, field)
@@ -43,7 +44,7 @@ def _end(name: str, endpoint: Endpoint) -> dict[str, str]:
 
 
 @functools.cache
-def _shape(kind: type[Event]) -> tuple[str, tuple[str, ...]]:
+def _shape(kind: type) -> tuple[str, tuple[str, ...]]:
     """The kind's name, ``clause-matched`` for ClauseMatched, and its fields."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
     return name, tuple(field.name for field in dataclasses.fields(kind))

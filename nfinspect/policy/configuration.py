@@ -6,6 +6,7 @@ from functools import cache
 from importlib import resources
 
 from nfinspect.policy.draft import Draft
+from nfinspect.policy.errors import Finding
 from nfinspect.policy.model import Policy
 from nfinspect.policy.parser import read
 from nfinspect.policy.resolve import Configuration, resolve
@@ -19,7 +20,11 @@ def parse_policy(text: str, file: str) -> Configuration:
 
     Raises ConfigurationError with every fault that was found.
     """
-    return resolve(read(text, file), _default_draft())
+    draft = read(text, file)
+    if draft == Draft():
+        message = "the file says nothing: the default configuration holds"
+        draft.notices.append(Finding(file, 1, 1, message))
+    return resolve(draft, _default_draft())
 
 
 def default_text() -> str:

@@ -42,7 +42,8 @@ class MapDraft:
     name: Word
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What is said about fields of `model.Parameters`."""
+    """What is said about fields of `model.Parameters`, and in `parameter_words` where."""
+    parameter_words: dict[str, Word] = field(default_factory=dict)
     clauses: list[ClauseDraft] = field(default_factory=list)
 
 
@@ -57,8 +58,8 @@ class ClassDraft:
     """A ``class`` in a policy-map."""
 
     name: Word
-    said: bool = False
-    """Anything was said about ESMTP inspection."""
+    said: Word | None = None
+    """The word ``esmtp`` of the last line about it, ``no inspect`` too."""
     inspect: Word | None = None
     """The word ``esmtp``, where the class inspects."""
     map_name: Word | None = None
@@ -116,8 +117,8 @@ def set_parameters(**values: object) -> Meaning:
     """Return the meaning of a ``parameters`` line that sets these fields of `model.Parameters`."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
-        assert draft.map is not None
-        draft.map.parameters |= values
+        for name, value in values.items():
+            _set_parameter(draft, statement.words[-1], name, value)
 
     return meaning
 
@@ -126,8 +127,8 @@ def choose_parameter(name: str, kind: Callable[[str], object]) -> Meaning:
     """Return the meaning of a ``parameters`` line whose last word is the value of a field."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
-        assert draft.map is not None
-        draft.map.parameters[name] = kind(statement.words[-1].text.lower())
+        word = statement.words[-1]
+        _set_parameter(draft, word, name, kind(word.text.lower()))
 
     return meaning
 
@@ -213,15 +214,14 @@ def inspect(draft: Draft, statement: Statement[Any]) -> None:
     if draft.policy_class.inspect is not None:
         message = f"line {draft.policy_class.inspect.line.number} has this class inspected already"
         draft.findings.append(word.finding(message))
-    draft.policy_class.said = True
-    draft.policy_class.inspect = word
+    draft.policy_class.said = draft.policy_class.inspect = word
     draft.policy_class.map_name = statement.arguments.get("NAME")
 
 
 def do_not_inspect(draft: Draft, statement: Statement[Any]) -> None:
     """``no inspect esmtp [NAME]``."""
     assert draft.policy_class is not None
-    draft.policy_class.said = True
+    draft.policy_class.said = statement.words[2]
     draft.policy_class.inspect = draft.policy_class.map_name = None
 
 
@@ -232,6 +232,15 @@ def apply_globally(draft: Draft, statement: Statement[Any]) -> None:
         message = f"line {draft.service_policy.line.number} has the one global service-policy"
         draft.findings.append(name.finding(message))
     draft.service_policy = name
+
+
+def _set_parameter(draft: Draft, word: Word, name: str, value: object) -> None:
+    """Set a field of the map's parameters; as on the appliance the last line holds."""
+    assert draft.map is not None
+    parameters, said = draft.map.parameters, draft.map.parameter_words
+    if name in said and parameters[name] != value:
+        draft.notices.append(word.finding(f"this replaces line {said[name].line.number}"))
+    parameters[name], said[name] = value, word
 
 
 def _taken(draft: Draft, name: Word, *spaces: dict[str, Any]) -> bool:

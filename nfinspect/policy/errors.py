@@ -16,7 +16,7 @@ WIDEST_EXCERPT = 100
 class Finding:
     """One error or notice, at its place.
 
-    ``str()`` gives ``FILE:LINE:COLUMN: MESSAGE; expected …``, then the line itself and a caret
+    ``str()`` gives ``FILE:LINE:COLUMN: MESSAGE; expected …; did you mean …?``, then the line itself and a caret
     below the column.
     """
 
@@ -37,10 +37,10 @@ class Finding:
     def sentence(self) -> str:
         """Everything but the place and the excerpt."""
         parts = [self.message]
-        if self.suggestion:
-            parts.append(f"did you mean {self.suggestion}?")
         if self.expected:
             parts.append("expected " + _alternatives(self.expected))
+        if self.suggestion and (self.suggestion,) != self.expected:
+            parts.append(f"did you mean {self.suggestion}?")
         return "; ".join(parts)
 
     @property

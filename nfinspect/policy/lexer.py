@@ -92,7 +92,8 @@ def words(line: Line) -> list[Word]:
 
 def unprintable(line: Line) -> Finding | None:
     """Return what is to be said about the first character that no statement may hold, if any."""
-    for column, character in enumerate(line.text, 1):
-        if not character.isprintable() and character != "\t":
-            return line.finding(column, f"character U+{ord(character):04X} does not belong here")
-    return None
+    text = line.text.replace("\t", " ")
+    if text.isprintable():
+        return None
+    column, character = next((n, c) for n, c in enumerate(text, 1) if not c.isprintable())
+    return line.finding(column, f"the character U+{ord(character):04X} does not belong here")

@@ -11,15 +11,21 @@ from dataclasses import dataclass, field
 
 from nfinspect.policy import lexer
 from nfinspect.policy.draft import Draft
-from nfinspect.policy.errors import MOST_ERRORS, ConfigurationError
+from nfinspect.policy.errors import MOST_ERRORS, ConfigurationError, Finding
 from nfinspect.policy.grammar import GRAMMAR, SYNTAX, Mode, Row
 from nfinspect.policy.lexer import Word
-from nfinspect.policy.syntax import Mismatch, Statement, closest
+from nfinspect.policy.syntax import END_OF_LINE, Mismatch, Statement, closest
 
 OPENERS = {
     row.pattern.split()[0] for rows in GRAMMAR.values() for row in rows if row.enters is not None
 }
 """First words of the lines that begin a mode."""
+
+PLACES: dict[str, list[str]] = {}
+"""The modes, as messages call them, that know a first word."""
+for _mode, _syntax in SYNTAX.items():
+    for _word in _syntax.first_words:
+        PLACES.setdefault(_word, []).append(_mode.value)
 
 
 def read(text: str, file: str) -> Draft:
@@ -50,22 +56,27 @@ class _Reader:
     are passed over instead of being called wrong."""
 
     def line(self, words: list[Word]) -> None:
-        if [word.text.lower() for word in words] == ["exit"]:
-            self.astray = False
-            if len(self.modes) > 1:
-                self.modes.pop()
+        if words[0].text.lower() == "exit":
+            self.leave(words)
             return
-        mismatches: list[tuple[Mode, Mismatch]] = []
+        mismatches: list[Mismatch] = []
         for depth in range(len(self.modes), 0, -1):
-            mode = self.modes[depth - 1]
-            match SYNTAX[mode].match(words):
+            match SYNTAX[self.modes[depth - 1]].match(words):
                 case Statement() as statement:
                     self.modes[depth:] = []
                     self.understood(statement)
                     return
                 case Mismatch() as mismatch:
-                    mismatches.append((mode, mismatch))
-        self.misunderstood(words[0], mismatches)
+                    mismatches.append(mismatch)
+        # The mode that knows most of the line is the one it was meant for; the innermost of equals.
+        self.misunderstood(words[0], max(mismatches, key=lambda m: m.words_understood))
+
+    def leave(self, words: list[Word]) -> None:
+        self.astray = False
+        self.modes[1:] = self.modes[1:-1]
+        if len(words) > 1:
+            finding = words[1].finding(f"unexpected {words[1].quoted}", (END_OF_LINE,))
+            self.draft.findings.append(finding)
 
     def understood(self, statement: Statement[Row]) -> None:
         self.astray = False
@@ -73,22 +84,26 @@ class _Reader:
         if statement.meaning.enters is not None:
             self.modes.append(statement.meaning.enters)
 
-    def misunderstood(self, first: Word, mismatches: list[tuple[Mode, Mismatch]]) -> None:
-        _, farthest = max(mismatches, key=lambda pair: pair[1].depth)
-        if farthest.depth > 0:
-            self.draft.findings.append(farthest.finding)
-            self.astray = self.astray or first.text.lower() in OPENERS
-        elif not self.astray:
-            known = [word for mode, _ in mismatches for word in SYNTAX[mode].first_words]
-            expected = tuple(dict.fromkeys(known))
-            suggestion = closest(first, expected)
-            message = f"unexpected {first.quoted}"
-            if not suggestion and (places := _places(first)):
-                message += f", which belongs below {places}"
-            self.draft.findings.append(first.finding(message, expected, suggestion))
+    def misunderstood(self, first: Word, mismatch: Mismatch) -> None:
+        if mismatch.words_understood > 0:
+            finding, meant = mismatch.finding, first.text.lower()
+        elif self.astray:
+            return
+        else:
+            finding = self.unknown(first)
+            meant = finding.suggestion
+        self.draft.findings.append(finding)
+        if meant in OPENERS:
+            self.astray = True
+            while len(self.modes) > 1 and meant not in SYNTAX[self.modes[-1]].first_words:
+                self.modes.pop()
 
-
-def _places(first: Word) -> str:
-    """Where a line that begins so could stand."""
-    modes = [m.value for m in Mode if first.text.lower() in SYNTAX[m].first_words]
-    return " or ".join(modes)
+    def unknown(self, first: Word) -> Finding:
+        """Return what is wrong with a line whose first word none of the modes knows."""
+        known = [word for mode in reversed(self.modes) for word in SYNTAX[mode].first_words]
+        expected = tuple(dict.fromkeys(known))
+        message = f"unexpected {first.quoted}"
+        if places := PLACES.get(first.text.lower()):
+            return first.finding(f"{message}, which belongs below {' or '.join(places)}", expected)
+        suggestion = closest(first, expected) or closest(first, PLACES)
+        return first.finding(message, expected, suggestion)

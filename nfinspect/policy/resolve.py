@@ -90,7 +90,7 @@ def _classes(draft: Draft, default: Draft) -> dict[str, dict[str, ClassDraft]]:
     if draft.service_policy is None:
         for name, policy in default.policy_maps.items():
             # A class that is only entered says nothing, and takes nothing away.
-            said = {key: c for key, c in classes.get(name, {}).items() if c.said}
+            said = {k: c for k, c in classes.get(name, {}).items() if c.said is not None}
             classes[name] = policy.classes | said
     return classes
 
@@ -147,7 +147,8 @@ def _surprises(applied: Word, classes: dict[str, ClassDraft]) -> list[Finding]:
     inspecting = [c for c in classes.values() if c.inspect is not None]
     if not inspecting:
         message = f"policy-map {applied.quoted} inspects nothing: all mail passes as it is"
-        return [applied.finding(message)]
+        said = [c.said for c in classes.values() if c.said is not None]
+        return [(said or [applied])[0].finding(message)]
     return [
         later.name.finding(f"class {inspecting[0].name.quoted} has all the traffic of this class")
         for later in inspecting[1:]

@@ -81,8 +81,7 @@ class Statement(Generic[Meaning]):
 class Mismatch:
     """Where a line left the tree."""
 
-    depth: int
-    """Words that were understood before."""
+    words_understood: int
     finding: Finding
 
 

@@ -1,0 +1,106 @@
+"""``nfinspect check FILE``: what a configuration means, or everything that is wrong in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nfinspect.cli.configuration import read_configuration
+from nfinspect.cli.errors import FINDINGS
+from nfinspect.policy import Configuration, ConfigurationError, Finding
+from nfinspect.policy.model import Inspection
+from nfinspect.policy.words import parameter_lines
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(file: Path, as_json: bool) -> int:
+    """Check the configuration FILE and tell what it means.
+
+    The status is 0 if it can be used, 1 if it has errors.
+    """
+    try:
+        configuration = read_configuration(file)
+    except ConfigurationError as error:
+        if as_json:
+            errors = _located(error.findings)
+            empty: dict[str, Any] = {"notices": [], "inspections": []}
+            click.echo(json.dumps({"file": str(file), "errors": errors, **empty}))
+        else:
+            click.echo(str(error))
+        return FINDINGS
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "errors": [], **_to_json(configuration)}))
+    else:
+        _print(configuration)
+    return 0
+
+
+def _print(configuration: Configuration) -> None:
+    console = Console(markup=False, highlight=False, emoji=False)
+    for port, inspection in _inspected(configuration):
+        console.print(f"service-policy {inspection.service_policy}, class {inspection.class_map}:")
+        console.print(f"TCP port {port}, inspect esmtp {inspection.map.name}")
+        if inspection.map.description:
+            console.print(f"  {inspection.map.description}", soft_wrap=True)
+        console.print(_clauses(inspection))
+        console.print("parameters")
+        for line in parameter_lines(inspection.map.parameters):
+            console.print(f"  {line}")
+    for notice in configuration.notices:
+        console.print(f"notice: {notice}", soft_wrap=True)
+
+
+def _clauses(inspection: Inspection) -> Table:
+    table = Table("Class", "match", "action")
+    for clause in inspection.map.clauses:
+        table.add_row(str(clause.position), Text(clause.words), Text(clause.action_words))
+    return table
+
+
+def _inspected(configuration: Configuration) -> list[tuple[int, Inspection]]:
+    """Return what is inspected and how, by port."""
+    plans = configuration.policy.plans
+    return [(p, plan.inspection) for p, plan in sorted(plans.items()) if plan.inspection]
+
+
+def _to_json(configuration: Configuration) -> dict[str, Any]:
+    return {
+        "notices": _located(configuration.notices),
+        "inspections": [
+            {
+                "port": port,
+                "service_policy": inspection.service_policy,
+                "class_map": inspection.class_map,
+                "map": inspection.map.name,
+                "description": inspection.map.description,
+                "parameters": parameter_lines(inspection.map.parameters),
+                "match": [
+                    {"clause": clause.words, "action": clause.action_words}
+                    for clause in inspection.map.clauses
+                ],
+            }
+            for port, inspection in _inspected(configuration)
+        ],
+    }
+
+
+def _located(findings: tuple[Finding, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": finding.file,
+            "line": finding.line,
+            "column": finding.column,
+            "message": finding.message,
+            "expected": list(finding.expected),
+            "suggestion": finding.suggestion,
+        }
+        for finding in findings
+    ]

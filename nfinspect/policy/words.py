@@ -1,0 +1,35 @@
+"""The model back in the configuration's words, everything told that holds."""
+
+from __future__ import annotations
+
+from nfinspect.policy.model import InspectionMap, Parameters
+
+
+def parameter_lines(parameters: Parameters) -> list[str]:
+    """Return the lines below ``parameters`` that say *parameters*, defaults too."""
+    lines = ["mask-banner" if parameters.mask_banner else "no mask-banner"]
+    if parameters.allow_tls:
+        lines.append("allow-tls action log" if parameters.allow_tls_log else "allow-tls")
+    else:
+        lines.append("no allow-tls")
+    lines += [
+        f"server-anomaly {parameters.server_anomaly.value}",
+        f"incomplete-command {parameters.incomplete_command.value}",
+        f"pipe-character {parameters.pipe_character.value}",
+    ]
+    if parameters.unseen_data is not None:
+        lines.append(f"unseen-data {parameters.unseen_data.value}")
+    lines.append(f"midstream-pickup {parameters.midstream_pickup}")
+    return lines
+
+
+def map_lines(inspection_map: InspectionMap) -> list[str]:
+    """Return the lines that define *inspection_map*, indented as on the appliance."""
+    lines = [f"policy-map type inspect esmtp {inspection_map.name}"]
+    if inspection_map.description:
+        lines.append(f" description {inspection_map.description}")
+    lines.append(" parameters")
+    lines += [f"  {line}" for line in parameter_lines(inspection_map.parameters)]
+    for clause in inspection_map.clauses:
+        lines += [f" match {clause.words}", f"  {clause.action_words}"]
+    return lines
