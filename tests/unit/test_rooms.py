@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "nfinspect"
 
 # From the bottom up. A room may import the rooms above it in this list, and itself.
-CORE = ["events", "actions", "arrival", "packet", "policy", "tcp", "esmtp", "engine"]
+CORE = ["events", "actions", "arrival", "packet", "policy", "tcp", "esmtp", "flow", "engine"]
 EDGES = ["audit", "rules", "lab", "replay", "live", "cli", "__main__"]
 ROOMS = CORE + EDGES
 

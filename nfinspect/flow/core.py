@@ -1,0 +1,71 @@
+"""What all steps share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nfinspect.events import Endpoint
+from nfinspect.packet.segment import Segment
+from nfinspect.policy.model import Inspection, Policy
+from nfinspect.tcp.hold import Holding
+from nfinspect.tcp.limits import Ledger, Limits
+from nfinspect.tcp.table import Table
+
+INSIDE, OUTSIDE = "inside", "outside"
+"""The servers' side and the clients', until interfaces are configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    recorded: bool = False
+    """The packets were captured where no filter was in their way: they cannot react to it."""
+    transcript: bool = False
+    """Tell every command and reply line (``CommandSeen``, ``ReplySeen``)."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(slots=True)
+class InspectionTotals:
+    """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
+
+    packet: int = 0
+    """Given to inspection: with payload seen for the first time."""
+    drop: int = 0
+    """In which a rule closed the connection."""
+    reset_drop: int = 0
+
+
+class Core:
+    """The engine's state."""
+
+    __slots__ = (
+        "connection_number",
+        "holding",
+        "ledger",
+        "options",
+        "pickup_until",
+        "policy",
+        "table",
+        "totals",
+    )
+
+    def __init__(self, policy: Policy, options: EngineOptions, started: float) -> None:
+        self.policy = policy
+        self.options = options
+        self.totals: dict[Inspection, InspectionTotals] = {
+            inspection: InspectionTotals() for inspection in policy.inspections
+        }
+        self.table = Table(options.limits)
+        self.ledger = Ledger()
+        self.holding = Holding(options.limits, self.ledger)
+        self.pickup_until = started + policy.midstream_pickup
+        self.connection_number = 0
+
+    def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
+        """Source and destination: servers are inside, everybody else is outside."""
+        to_server = self.policy.plan(segment.destination_port) is not None
+        near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
+        return (
+            Endpoint(near, segment.source, segment.source_port),
+            Endpoint(far, segment.destination, segment.destination_port),
+        )

@@ -1,0 +1,193 @@
+"""The end of a connection, and what still passes of one that is over.
+
+Laws: what inspection closed stays closed. The server has got a prefix of the approved stream and
+gets no more; the client still gets the replies to commands that had passed, or it would send a mail
+again that the server has taken (docs/appliance.md, section 4).
+"""
+
+from __future__ import annotations
+
+from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.arrival import Arrival
+from nfinspect.events import (
+    CloseCause,
+    ConnectionTornDown,
+    Direction,
+    InspectionClosed,
+    TeardownReason,
+)
+from nfinspect.flow.core import INSIDE, Core
+from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
+from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
+from nfinspect.tcp.connection import Half, Phase, TcpConnection
+from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.table import Finished
+
+
+def close_by_inspection(
+    core: Core, half: Half, arrival: Arrival, cause: CloseCause, actions: list[Action]
+) -> None:
+    """Inspection ends the connection at this packet, which is dropped whole: its lawful beginning
+    could hold a final dot whose reply would get lost."""
+    connection = half.connection
+    token = arrival.token
+    actions.append(Emit(InspectionClosed(connection.name, half.direction, cause), token))
+    actions.append(
+        Emit(_torn_down(connection, arrival.now, TeardownReason.CLOSED_BY_INSPECTION), token)
+    )
+    actions.append(Drop(token, DropReason.INSPECTION))
+    if connection.plan.inspection is not None:
+        core.totals[connection.plan.inspection].drop += 1
+    connection.phase = Phase.CLOSED
+    connection.last_seen = arrival.now
+    _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
+    core.ledger.memory_bytes -= connection.client.memory.clear()
+    if half.direction is Direction.REPLY:
+        connection.inspector = None  # the reply itself was the violation: nothing more passes
+    _forget_if_drained(core, connection)
+
+
+def closed_segment(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> None:
+    """A segment of a connection that inspection has closed and that still owes replies."""
+    connection = half.connection
+    if segment.flags & (SYN | RST | ACK) != ACK:
+        if not segment.flags & SYN:
+            connection.last_seen = arrival.now
+        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+        return
+    connection.last_seen = arrival.now
+    peer = half.peer
+    acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    if half.direction is Direction.REQUEST:
+        if segment.length or segment.flags & FIN or acknowledgment > peer.next:
+            actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+            return
+        if acknowledgment > peer.acknowledged:
+            peer.acknowledged = acknowledgment
+            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+        pass_on(half, arrival, segment, actions)
+    else:
+        _drain(core, half, arrival, segment, actions)
+    _forget_if_drained(core, connection)
+
+
+def _drain(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> None:
+    """Replies to commands that had passed, and repetitions of what has passed."""
+    inspector = half.connection.inspector
+    sequence = unwrap(segment.sequence + half.offset, half.next)
+    payload = segment.payload_bytes
+    old = max(0, min(half.next - sequence, len(payload)))
+    passed = half.memory.recall(sequence, sequence + old) if old else b""
+    fresh = payload[old:]
+    if fresh and sequence <= half.next and inspector is not None and inspector.replies_owed:
+        approved = inspector.reply(fresh)
+        actions.extend(Emit(event, arrival.token) for event in inspector.events)
+        inspector.events.clear()
+        if inspector.closing is not None:
+            half.connection.inspector = None
+            approved = b""
+        if approved:
+            half.memory.append(half.next, fresh[: len(approved)], approved)
+            core.ledger.memory_bytes += len(approved)
+            half.next += len(approved)
+            half.passed += len(approved)
+            passed += approved
+    if payload and not passed:
+        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+    elif len(passed) == len(payload) and not segment.flags & FIN:
+        pass_on(half, arrival, segment, actions, None if passed == payload else passed)
+    else:
+        pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
+
+
+def _forget_if_drained(core: Core, connection: TcpConnection) -> None:
+    """Once nothing is owed, a key and a time are all that is kept."""
+    inspector = connection.inspector
+    owed = inspector is not None and inspector.replies_owed > 0
+    if owed or connection.server.memory.size or not core.table.holds(connection):
+        return
+    core.table.remove(connection)
+    core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)
+
+
+def end(
+    core: Core,
+    connection: TcpConnection,
+    now: float,
+    reason: TeardownReason | None,
+    actions: list[Action],
+    token: object = None,
+) -> None:
+    """The connection leaves the table; None writes no line, since one has been written."""
+    if reason is not None:
+        actions.append(Emit(_torn_down(connection, now, reason), token))
+    _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
+    for half in (connection.client, connection.server):
+        core.ledger.memory_bytes -= half.memory.clear()
+    core.table.remove(connection)
+    if (
+        reason is not None
+        and now < core.pickup_until
+        and not core.table.remember(connection.key, now, closed_by_inspection=False)
+    ):
+        core.pickup_until = now  # no room to tell old connections from ended ones any more
+
+
+def finish(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
+    """Both FINs are acknowledged."""
+    core.table.finish(half.connection, now)
+    end(core, half.connection, now, TeardownReason.TCP_FINS, actions, token)
+
+
+def reset(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
+    """An RST of this direction has ended the connection."""
+    from_inside = half.connection.name.sender(half.direction).interface == INSIDE
+    reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
+    end(core, half.connection, now, reason, actions, token)
+
+
+def begins_anew(finished: Finished, from_client: bool, segment: Segment) -> bool:
+    """Whether a SYN may take the place of a finished connection: its number has to be higher."""
+    if segment.flags & (SYN | ACK) != SYN:
+        return False
+    behind = finished.next_numbers[0 if from_client else 1]
+    return unwrap(segment.sequence, behind) > behind
+
+
+def repeats_finished(
+    finished: Finished,
+    from_client: bool,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+) -> None:
+    """A segment of a finished connection: repeated FINs and ACKs pass, without their payload."""
+    own, other = finished.next_numbers if from_client else finished.next_numbers[::-1]
+    stale = (
+        not segment.flags & SYN
+        and unwrap(segment.sequence, own) + segment.length <= own
+        and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
+    )
+    if stale:
+        pass_on(None, arrival, segment, actions, b"" if segment.length else None)
+    else:
+        reason = DropReason.BAD_SYN if segment.flags & SYN else DropReason.CLOSED_CONNECTION
+        actions.append(Drop(arrival.token, reason))
+
+
+def _release(
+    core: Core, connection: TcpConnection, reason: DropReason, actions: list[Action]
+) -> None:
+    for half in (connection.client, connection.server):
+        for held in core.holding.take_all(half):
+            actions.append(Drop(held.arrival.token, reason))
+
+
+def _torn_down(connection: TcpConnection, now: float, reason: TeardownReason) -> ConnectionTornDown:
+    return ConnectionTornDown(
+        connection.name, reason, now - connection.created, connection.payload_bytes
+    )

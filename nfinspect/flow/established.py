@@ -1,0 +1,287 @@
+"""A segment of an established, inspected connection: acknowledgement, order, inspection, holding.
+
+Bytes are decided once and in order. What repeats decided bytes is answered from memory, what lies
+behind a gap is held, what inspection does not look at yet (the request direction is shut) is held
+or cut off, so that TCP sends it again.
+"""
+
+from __future__ import annotations
+
+from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.arrival import Arrival
+from nfinspect.events import (
+    CloseCause,
+    ConflictingBytes,
+    Direction,
+    UninspectedCause,
+    UnseenData,
+)
+from nfinspect.flow.core import Core
+from nfinspect.flow.ending import close_by_inspection, finish
+from nfinspect.flow.uninspected import leave, through
+from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
+from nfinspect.packet.segment import FIN, Segment
+from nfinspect.policy.model import UnseenDataAction
+from nfinspect.tcp.connection import Half, Held, Phase, TcpConnection
+from nfinspect.tcp.sequence import unwrap
+
+
+def established(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> None:
+    """Judge one segment, and whatever it releases."""
+    connection, peer = half.connection, half.peer
+    if connection.uninspected:
+        through(core, half, arrival, segment, actions)
+        return
+    sequence = unwrap(segment.sequence + half.offset, half.next)
+    if half.edge is not None and sequence > half.edge:
+        actions.append(Drop(arrival.token, DropReason.OUT_OF_WINDOW))
+        return
+    acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    if acknowledgment > peer.next:
+        _unseen(core, half, arrival, segment, actions, sequence, acknowledgment)
+        return
+    connection.last_seen = arrival.now
+    half.seen = True
+    news = acknowledgment > peer.acknowledged
+    if news:
+        peer.acknowledged = acknowledgment
+        if peer.memory.chunks:
+            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+    edge = acknowledgment + (segment.window << half.scale)
+    if peer.edge is None or edge > peer.edge:
+        peer.edge = edge
+
+    length = segment.end - segment.payload
+    if length or segment.flags & FIN:
+        if sequence > half.next:
+            _behind_gap(core, half, arrival, segment, actions, sequence)
+        else:
+            _in_order(core, half, arrival, segment, actions, sequence, news)
+            if connection.phase is Phase.ESTABLISHED and (half.held or peer.held):
+                _release(core, connection, actions)
+    else:
+        pass_on(half, arrival, segment, actions)
+    if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
+        finish(core, half, arrival.now, actions, arrival.token)
+
+
+def _unseen(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+    acknowledgment: int,
+) -> None:
+    """It acknowledges what was never passed: a forgery, or bytes that went past the filter.
+
+    Only a segment that its receiver would believe, inside both windows, tells of unseen data.
+    """
+    peer, connection = half.peer, half.connection
+    plausible = (peer.edge is None or acknowledgment <= peer.edge) and (
+        sequence >= half.acknowledged - 1
+    )
+    if not plausible or connection.plan.inspection is None:
+        actions.append(Drop(arrival.token, DropReason.INVALID_ACK))
+        return
+    count = acknowledgment - peer.next
+    actions.append(Emit(UnseenData(connection.name, peer.direction, count), arrival.token))
+    wanted = connection.plan.inspection.map.parameters.unseen_data
+    if wanted is None:
+        recorded = core.options.recorded
+        wanted = UnseenDataAction.UNINSPECTED if recorded else UnseenDataAction.DROP_CONNECTION
+    if wanted is UnseenDataAction.DROP_CONNECTION:
+        close_by_inspection(core, half, arrival, CloseCause.UNSEEN_DATA, actions)
+        return
+    cause = UninspectedCause.UNSEEN_DATA if peer.seen else UninspectedCause.ONE_SIDED
+    leave(core, connection, cause, arrival, actions)
+    through(core, half, arrival, segment, actions)
+
+
+def _behind_gap(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+) -> None:
+    if half.fin is not None:
+        actions.append(Drop(arrival.token, DropReason.PAST_FIN))
+        return
+    _hold(core, half, arrival, segment, actions, sequence, DropReason.HOLD_BOUND)
+
+
+def _hold(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+    otherwise: DropReason,
+) -> None:
+    """Delay the verdict; where the bounds do not admit that, drop."""
+    held = Held(arrival, segment, sequence)
+    if core.holding.repeats(half, sequence, held.end, segment.flags & FIN):
+        actions.append(Drop(arrival.token, DropReason.REPEATED_HELD))
+        return
+    admitted, evicted = core.holding.add(half, held)
+    for other in evicted:
+        actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
+    if not admitted:
+        actions.append(Drop(arrival.token, otherwise))
+
+
+def _in_order(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+    news: bool,
+) -> bool:
+    """Decide a segment that begins at or before the next number; ``news``: it is the first to
+    acknowledge something. False if it is held again."""
+    connection, memory = half.connection, half.memory
+    payload = segment.datagram[segment.payload : segment.end]
+    length = len(payload)
+    end = sequence + length
+    fin = segment.flags & FIN
+    if _contradicts_fin(half, end, fin):
+        actions.append(Drop(arrival.token, DropReason.PAST_FIN))
+        return True
+
+    start = half.next
+    old = min(start - sequence, length)
+    if old:
+        fresh = payload[old:]
+        if memory.conflicts(sequence, payload[:old]):
+            actions.append(Emit(ConflictingBytes(connection.name, half.direction), arrival.token))
+    else:
+        fresh = payload
+    passed = fresh
+    if fresh:
+        limits, ledger = core.options.limits, core.ledger
+        size = len(fresh)
+        if (
+            memory.size + size > limits.memory_bytes
+            or ledger.memory_bytes + size > limits.memory_bytes_total
+        ):
+            if not old:
+                actions.append(Drop(arrival.token, DropReason.MEMORY_BOUND))
+                return True
+            passed = b""
+        else:
+            approved = _inspect(core, half, arrival, segment, actions, fresh, length)
+            if approved is None:
+                return True
+            passed = approved
+        if passed:
+            decided = len(passed)
+            memory.append(start, fresh if decided == size else fresh[:decided], passed)
+            ledger.memory_bytes += decided
+            half.passed += decided
+            half.next = start + decided
+        if len(passed) < size:
+            return _cut(core, half, arrival, segment, actions, sequence, old, passed, news)
+
+    if fin and half.fin is None:
+        half.fin = end
+        half.next = end + 1
+        core.table.watch(connection)
+    if old:
+        passed = memory.recall(sequence, sequence + old) + passed
+        pass_on(half, arrival, segment, actions, None if passed == payload else passed)
+    else:
+        pass_on(half, arrival, segment, actions, None if passed is fresh else passed)
+    if connection.inspector is not None and connection.inspector.uninspected is not None:
+        leave(core, connection, connection.inspector.uninspected, arrival, actions)
+    return True
+
+
+def _contradicts_fin(half: Half, end: int, fin: int) -> bool:
+    """Data behind the FIN, or a FIN somewhere else than it was or can be."""
+    if half.fin is not None:
+        return end > half.fin or bool(fin and end != half.fin)
+    return bool(fin) and end < half.next
+
+
+def _inspect(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    fresh: bytes,
+    length: int,
+) -> bytes | None:
+    """What of ``fresh`` may pass; None if inspection has closed the connection here."""
+    connection = half.connection
+    inspector = connection.inspector
+    if inspector is None:
+        return fresh
+    if half.direction is Direction.REQUEST:
+        server = half.peer
+        heard = unwrap(segment.acknowledgment, server.next) - (server.initial or 0) - 1
+        passed = inspector.request(fresh, length, heard)
+    else:
+        passed = inspector.reply(fresh)
+    if inspector.events:
+        actions.extend([Emit(event, arrival.token) for event in inspector.events])
+        inspector.events.clear()
+    if passed or inspector.closing is not None:
+        inspection = connection.plan.inspection
+        if inspection is not None:
+            core.totals[inspection].packet += 1
+    if inspector.closing is not None:
+        close_by_inspection(core, half, arrival, inspector.closing, actions)
+        return None
+    return passed
+
+
+def _cut(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+    old: int,
+    passed: bytes,
+    news: bool,
+) -> bool:
+    """Pass what may pass, and leave the rest to be sent again; hold it if nothing may.
+
+    The first packet to acknowledge something is passed as its bare ACK rather than held: the
+    server may be waiting for just that.
+    """
+    if old:
+        passed = half.memory.recall(sequence, sequence + old) + passed
+    if not passed and not news:
+        _hold(core, half, arrival, segment, actions, sequence, DropReason.SHUT)
+        return False
+    pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
+    return True
+
+
+def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> None:
+    """Decide the held packets whose turn has come, either way, until none is left to move."""
+    moved = True
+    while moved:
+        moved = False
+        for half in (connection.server, connection.client):
+            while (held := core.holding.next_in_order(half)) is not None:
+                before = half.next
+                done = _in_order(
+                    core, half, held.arrival, held.segment, actions, held.sequence, False
+                )
+                if connection.phase is not Phase.ESTABLISHED or connection.uninspected:
+                    return
+                moved = moved or half.next != before
+                if not done:
+                    break

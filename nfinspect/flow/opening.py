@@ -1,0 +1,189 @@
+"""Segments of no open connection, and SYN, handshake and RST of those that are.
+
+Admission always admits at first: limits on connections and TCP intercept belong in ``admit``.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.arrival import Arrival
+from nfinspect.esmtp.inspector import Inspector
+from nfinspect.events import (
+    Connection,
+    ConnectionBuilt,
+    DeniedNoConnection,
+    DuplicateSyn,
+    Endpoint,
+    TableFull,
+    UninspectedCause,
+)
+from nfinspect.flow.core import Core
+from nfinspect.flow.ending import begins_anew, repeats_finished, reset
+from nfinspect.flow.uninspected import leave
+from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
+from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
+from nfinspect.policy.model import Plan
+from nfinspect.tcp import handshake
+from nfinspect.tcp.connection import LARGEST_WINDOW_SCALE, Half, Phase, TcpConnection
+
+
+class Admission(enum.Enum):
+    """What becomes of a SYN that would make a new connection."""
+
+    ADMIT = enum.auto()
+    REFUSE = enum.auto()
+
+
+def admit(core: Core) -> Admission:
+    """Whether a new connection may come into the table; it evicts nothing to make room."""
+    return Admission.REFUSE if core.table.full else Admission.ADMIT
+
+
+def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action]) -> Half | None:
+    """A segment that belongs to no connection in the table: a new connection, one older than the
+    filter, a repetition of one that is over, or nobody's. None if it has got its verdict."""
+    now, key = arrival.now, segment.key
+    remembered = core.table.recall(key)
+    if remembered is not None and remembered.closed_by_inspection:
+        if not segment.flags & SYN:
+            remembered.last_seen = now
+        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+        return None
+    found = core.table.find_finished(key, now)
+    if found is not None:
+        finished, client_key = found
+        if not begins_anew(finished, key == client_key, segment):
+            repeats_finished(finished, key == client_key, arrival, segment, actions)
+            return None
+    if segment.flags & (SYN | ACK) == SYN:
+        return _new_connection(core, arrival, segment, actions)
+    recorded_answer = core.options.recorded and segment.flags & SYN
+    if (
+        remembered is None
+        and (now < core.pickup_until or recorded_answer)
+        and core.policy.concerns(segment.source_port, segment.destination_port)
+    ):
+        return _pick_up(core, arrival, segment, actions)
+    source, destination = core.endpoints(segment)
+    actions.append(Emit(DeniedNoConnection(source, destination, segment.flags), arrival.token))
+    actions.append(Drop(arrival.token, DropReason.NO_CONNECTION))
+    return None
+
+
+def opening_or_reset(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> bool:
+    """A segment with SYN or RST, without ACK, or before the handshake is complete. True if it is
+    an ordinary one, which the rest of the way has still to judge."""
+    connection, flags = half.connection, segment.flags
+    if flags & RST:
+        _reset(core, half, arrival, segment, actions)
+        return False
+    if not flags & (SYN | ACK):
+        actions.append(Drop(arrival.token, DropReason.BAD_FLAGS))
+        return False
+    before = connection.phase
+    reason = handshake.receive(half, segment, recorded=core.options.recorded)
+    if reason is not None:
+        if reason is DropReason.DUPLICATE_SYN:
+            actions.append(Emit(DuplicateSyn(connection.name), arrival.token))
+        actions.append(Drop(arrival.token, reason))
+        return False
+    connection.last_seen = arrival.now
+    if connection.phase is Phase.ESTABLISHED and not flags & SYN:
+        if before is not Phase.ESTABLISHED:
+            core.table.watch(connection)
+        return True
+    # TCP Fast Open's data would be read before it could be inspected (RFC 7413).
+    if segment.length:
+        pass_on(half, arrival, segment, actions, b"", ENDING_FLAGS)
+    else:
+        pass_on(half, arrival, segment, actions)
+    return False
+
+
+def _reset(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> None:
+    ends = handshake.resets(half, segment)
+    if ends is None or segment.flags & SYN:
+        actions.append(Drop(arrival.token, DropReason.BAD_RST))
+        return
+    pass_on(half, arrival, segment, actions, b"" if segment.length else None)
+    if ends:
+        reset(core, half, arrival.now, actions, arrival.token)
+
+
+def _new_connection(
+    core: Core, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> Half | None:
+    if segment.flags & (FIN | RST):
+        actions.append(Drop(arrival.token, DropReason.BAD_FLAGS))
+        return None
+    source, destination = core.endpoints(segment)
+    if admit(core) is Admission.REFUSE:
+        actions.append(Emit(TableFull(source, destination), arrival.token))
+        actions.append(Drop(arrival.token, DropReason.TABLE_FULL))
+        return None
+    # A connection that a server begins from its port is not inspected, but has its state.
+    plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
+    for key in (segment.key, segment.reverse_key):
+        core.table.finished.pop(key, None)
+        core.table.forget(key)
+    connection = _create(core, segment.key, source, destination, plan, arrival, actions)
+    handshake.begin(connection.client, segment)
+    return connection.client
+
+
+def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Action]) -> Half | None:
+    """A connection older than the filter: it is known from now on, and not inspected."""
+    if segment.flags & RST or core.table.full:
+        pass_on(None, arrival, segment, actions)
+        return None
+    source, destination = core.endpoints(segment)
+    from_client = core.policy.plan(segment.destination_port) is not None
+    client, server = (source, destination) if from_client else (destination, source)
+    key = segment.key if from_client else segment.reverse_key
+    connection = _create(core, key, client, server, Plan(inspection=None), arrival, actions)
+    connection.phase = Phase.ESTABLISHED
+    half = connection.client if from_client else connection.server
+    syn = segment.flags & SYN
+    half.next = half.acknowledged = segment.sequence + (1 if syn else 0)
+    half.peer.next = half.peer.acknowledged = segment.acknowledgment
+    half.scale = half.peer.scale = LARGEST_WINDOW_SCALE
+    half.seen = True
+    one_sided = core.options.recorded and syn
+    cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.MIDSTREAM
+    leave(core, connection, cause, arrival, actions)
+    core.table.watch(connection)
+    if syn:
+        pass_on(half, arrival, segment, actions)
+        return None
+    return half
+
+
+def _create(
+    core: Core,
+    key: bytes,
+    client: Endpoint,
+    server: Endpoint,
+    plan: Plan,
+    arrival: Arrival,
+    actions: list[Action],
+) -> TcpConnection:
+    core.connection_number += 1
+    name = Connection(core.connection_number, client, server)
+    connection = TcpConnection(name, key, plan, arrival.now)
+    connection.closed_quiet = core.options.limits.closed_quiet
+    if plan.inspection is not None:
+        connection.inspector = Inspector(
+            name,
+            plan.inspection.map,
+            transcript=core.options.transcript,
+            recorded=core.options.recorded,
+        )
+    core.table.add(connection)
+    actions.append(Emit(ConnectionBuilt(name), arrival.token))
+    return connection

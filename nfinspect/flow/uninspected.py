@@ -1,0 +1,98 @@
+"""Connections that pass as they are: TLS has begun, they are older than the filter, or bytes went
+past it.
+
+What was passed while the connection was inspected keeps being answered from memory until it is
+acknowledged: a masked greeting must not be unmasked by its repetition.
+"""
+
+from __future__ import annotations
+
+from nfinspect.actions import Action, Emit
+from nfinspect.arrival import Arrival
+from nfinspect.esmtp.observer import Observer
+from nfinspect.events import Direction, Uninspected, UninspectedCause
+from nfinspect.flow.core import Core
+from nfinspect.flow.ending import finish
+from nfinspect.flow.verdict import pass_on
+from nfinspect.packet.segment import FIN, Segment
+from nfinspect.tcp.connection import Half, StreamObserver, TcpConnection
+from nfinspect.tcp.sequence import unwrap
+
+
+def leave(
+    core: Core,
+    connection: TcpConnection,
+    cause: UninspectedCause,
+    arrival: Arrival,
+    actions: list[Action],
+) -> None:
+    """From here on the connection is not inspected; whatever it holds passes."""
+    connection.uninspected = True
+    connection.inspector = None
+    actions.append(Emit(Uninspected(connection.name, cause), arrival.token))
+    if core.options.transcript and cause is not UninspectedCause.TLS:
+        connection.observer = Observer(connection.name)
+    for half in (connection.client, connection.server):
+        half.observed = half.next
+        for held in core.holding.take_all(half):
+            through(core, half, held.arrival, held.segment, actions)
+
+
+def through(
+    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
+) -> None:
+    """Pass a segment of an uninspected connection, and follow its numbers."""
+    connection, peer = half.connection, half.peer
+    connection.last_seen = arrival.now
+    half.seen = True
+    sequence = unwrap(segment.sequence + half.offset, half.next)
+    length = segment.end - segment.payload
+    end = sequence + length
+    acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    if acknowledgment > peer.acknowledged:
+        peer.acknowledged = acknowledgment
+        if peer.memory.size:
+            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+    edge = acknowledgment + (segment.window << half.scale)
+    if peer.edge is None or edge > peer.edge:
+        peer.edge = edge
+
+    payload = None
+    boundary = half.memory.end
+    if length and boundary is not None and sequence < boundary:
+        old = min(boundary, end) - sequence
+        own = segment.payload_bytes
+        payload = half.memory.recall(sequence, sequence + old) + own[old:]
+        if payload == own:
+            payload = None
+    if end > half.next:
+        half.passed += end - max(sequence, half.next)
+        half.next = end
+    if segment.flags & FIN and half.fin is None:
+        half.fin = end
+        half.next = max(half.next, end + 1)
+        core.table.watch(connection)
+    if connection.observer is not None and end > half.observed:
+        _observe(connection.observer, half, sequence, arrival, segment, actions)
+    pass_on(half, arrival, segment, actions, payload)
+    if half.finished and peer.finished and core.table.holds(connection):
+        finish(core, half, arrival.now, actions, arrival.token)
+
+
+def _observe(
+    observer: StreamObserver,
+    half: Half,
+    sequence: int,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+) -> None:
+    """Show the observer what is new, as it comes; a hole is a hole."""
+    fresh = segment.payload_bytes[max(0, half.observed - sequence) :]
+    half.observed = sequence + segment.length
+    if half.direction is Direction.REQUEST:
+        observer.request(fresh, segment.length, 0)
+    else:
+        observer.reply(fresh)
+    actions.extend(Emit(event, arrival.token) for event in observer.events)
+    observer.events.clear()

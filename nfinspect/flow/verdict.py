@@ -1,0 +1,51 @@
+"""Passing one packet: what the normalizer takes off it, and what takes the place of its payload.
+
+Docs/appliance.md, section 5: TCP options 6, 7 and 9 to 255 become NOP, the urgent flag and pointer
+are cleared, a TTL is lowered to the smallest seen in its direction.
+"""
+
+from __future__ import annotations
+
+from nfinspect.actions import Accept, Action, Drop, DropReason, Replace
+from nfinspect.arrival import Arrival
+from nfinspect.packet.edit import clean_options, rewrite
+from nfinspect.packet.segment import FIN, PSH, URG, Segment
+from nfinspect.tcp.connection import Half
+
+ENDING_FLAGS = FIN | PSH
+"""What goes with the end of a packet that is cut."""
+
+
+def pass_on(
+    half: Half | None,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    payload: bytes | None = None,
+    clear_flags: int = 0,
+) -> None:
+    """The verdict of a packet that passes, with ``payload`` (None: its own) in place of its own.
+
+    A GSO packet cannot be shortened by a verdict; it is dropped, and TCP sends what was approved
+    again in packets of one segment, which are answered from memory.
+    """
+    if segment.flags & URG:
+        clear_flags |= URG
+    options = clean_options(segment) if segment.payload - segment.transport > 20 else None
+    hop_limit = None
+    if half is not None:
+        current = segment.datagram[8 if segment.version == 4 else 7]
+        if current < half.hop_limit:
+            half.hop_limit = current
+        elif current > half.hop_limit:
+            hop_limit = half.hop_limit
+    if payload is None and options is None and hop_limit is None and not clear_flags:
+        actions.append(Accept(arrival.token))
+        return
+    if payload is not None and arrival.gso and len(payload) < segment.end - segment.payload:
+        actions.append(Drop(arrival.token, DropReason.GSO_CUT))
+        return
+    datagram = rewrite(
+        segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit
+    )
+    actions.append(Replace(arrival.token, datagram))

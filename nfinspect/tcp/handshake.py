@@ -1,0 +1,141 @@
+"""The opening of a connection, and SYNs wherever they come (RFC 9293 section 3.5).
+
+``receive`` judges every segment with SYN, and every segment before the handshake is complete. It
+moves the phase on and answers None, or says why the segment is dropped. It judges no payload: the
+engine cuts payload off a segment that passes before the connection is established.
+"""
+
+from __future__ import annotations
+
+from nfinspect.actions import DropReason
+from nfinspect.events import Direction
+from nfinspect.packet.edit import syn_options
+from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
+from nfinspect.tcp.connection import LARGEST_WINDOW_SCALE, Half, Phase
+from nfinspect.tcp.sequence import unwrap
+
+
+def begin(client: Half, segment: Segment) -> None:
+    """The first SYN."""
+    client.initial = client.acknowledged = segment.sequence + client.offset
+    client.next = client.initial + 1
+    client.scale = syn_options(segment).window_scale or 0
+    client.seen = True
+    client.peer.edge = None
+
+
+def receive(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
+    """Judge a SYN, or a segment of a connection that is not established yet.
+
+    ``recorded``: a capture may lack the SYN-ACK; the client's acknowledgement then tells its
+    number.
+    """
+    flags = segment.flags
+    if flags & SYN:
+        if flags & (FIN | RST):
+            return DropReason.BAD_FLAGS
+        if half.direction is Direction.REQUEST:
+            return _client_syn(half, flags, segment)
+        return _server_syn(half, flags, segment)
+    if half.direction is Direction.REQUEST:
+        return _client_ack(half, segment, recorded=recorded)
+    return _server_early(half, segment, recorded=recorded)
+
+
+def _client_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
+    if flags & ACK:
+        return DropReason.BAD_SYN
+    if half.initial is None or unwrap(segment.sequence + half.offset, half.initial) != half.initial:
+        return DropReason.DUPLICATE_SYN
+    # The same SYN again: until the server has been heard it may have been lost.
+    return None if half.connection.phase < Phase.ESTABLISHED else DropReason.BAD_SYN
+
+
+def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
+    connection = half.connection
+    client = half.peer
+    if not flags & ACK or client.initial is None:
+        # A simultaneous open or a split handshake: no client of ours opens like this.
+        return DropReason.BAD_SYN
+    if segment.length or unwrap(segment.acknowledgment, client.next) != client.initial + 1:
+        return DropReason.BAD_SYN_ACK
+    number = segment.sequence + half.offset
+    if connection.phase is Phase.ESTABLISHED:
+        # The client's ACK was lost behind the filter: it must hear the SYN-ACK again.
+        same = half.initial is not None and unwrap(number, half.initial) == half.initial
+        return None if same else DropReason.BAD_SYN_ACK
+    # Before the client has answered, a server with SYN cookies may choose another number.
+    half.initial = half.acknowledged = number
+    half.next = number + 1
+    half.scale = 0
+    offered = syn_options(segment).window_scale
+    if offered is None:
+        client.scale = 0  # RFC 7323 section 2.2: both or neither
+    else:
+        half.scale = offered
+    half.seen = True
+    client.acknowledged = client.next
+    client.edge = client.next + segment.window
+    connection.phase = Phase.SYN_RECEIVED
+    return None
+
+
+def _client_ack(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
+    connection = half.connection
+    server = half.peer
+    if connection.phase is Phase.SYN_SENT:
+        if not recorded:
+            return DropReason.NOT_ESTABLISHED
+        server.initial = segment.acknowledgment - 1
+        server.next = server.acknowledged = segment.acknowledgment
+        server.scale = LARGEST_WINDOW_SCALE
+    elif unwrap(segment.acknowledgment, server.next) != server.next:
+        return DropReason.INVALID_ACK
+    if unwrap(segment.sequence + half.offset, half.next) < half.next:
+        return DropReason.OUT_OF_WINDOW
+    connection.phase = Phase.ESTABLISHED
+    return None
+
+
+def _server_early(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
+    connection = half.connection
+    if connection.phase is Phase.SYN_RECEIVED:
+        if recorded:  # the client's ACK is missing from the capture
+            connection.phase = Phase.ESTABLISHED
+            return None
+        # A repeated SYN-ACK may be followed by keep-alives, never by data.
+        return DropReason.NOT_ESTABLISHED
+    if segment.length or segment.flags & FIN:
+        return DropReason.NOT_ESTABLISHED
+    # The server still knows an older connection and says where that one stands; the client's
+    # answer is an RST of that number, after which its SYN is heard.
+    connection.challenge = segment.acknowledgment
+    return None
+
+
+def resets(half: Half, segment: Segment) -> bool | None:
+    """Judge an RST: True if it ends the connection, False if it passes without ending it, None if
+    it is to be dropped.
+
+    It ends the connection only at exactly the next sequence number (RFC 5961 section 3.2), so one
+    that the receiver would ignore cannot make the filter forget the connection. Elsewhere in the
+    window it passes: the receiver challenges it, and a sender that has really gone (with data on
+    its way that never passed) answers the challenge with the exact number.
+    """
+    connection = half.connection
+    if connection.phase is Phase.SYN_SENT:
+        if half.direction is Direction.REPLY:
+            refused = bool(segment.flags & ACK) and (
+                unwrap(segment.acknowledgment, half.peer.next) == half.peer.next
+            )
+            return True if refused else None
+        if connection.challenge is not None and segment.sequence == connection.challenge:
+            return False
+    if segment.flags & ACK and unwrap(segment.acknowledgment, half.peer.next) > half.peer.next:
+        return None
+    number = unwrap(segment.sequence + half.offset, half.next)
+    if number == half.next:
+        return True
+    if half.edge is not None and half.acknowledged <= number <= half.edge:
+        return False
+    return None

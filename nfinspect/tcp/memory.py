@@ -1,0 +1,96 @@
+"""The memory of bytes that were passed and that the receiver has not acknowledged.
+
+A retransmission is answered from here, so a rewritten segment is rewritten again identically and
+other bytes on a repetition reach nobody. SACKed is not acknowledged: a receiver may renege
+(RFC 2018 section 8), so only the cumulative acknowledgement lets go.
+"""
+
+from __future__ import annotations
+
+FILL = 0x58
+"""``X``: stands for bytes that the receiver acknowledged long ago and will not read again."""
+
+
+class Chunk:
+    """Bytes that one packet brought: as they arrived and as they were passed (often one object)."""
+
+    __slots__ = ("arrived", "end", "passed", "start")
+
+    def __init__(self, start: int, arrived: bytes, passed: bytes) -> None:
+        self.start = start
+        self.end = start + len(passed)
+        self.arrived = arrived
+        self.passed = passed
+
+
+class Memory:
+    """Contiguous chunks in sequence order. Whole chunks are kept until their last byte is
+    acknowledged; ``size`` counts what is kept, in bytes."""
+
+    __slots__ = ("chunks", "size")
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.size = 0
+
+    def append(self, start: int, arrived: bytes, passed: bytes) -> None:
+        self.chunks.append(Chunk(start, arrived, passed))
+        self.size += len(passed)
+
+    def release(self, acknowledged: int) -> int:
+        """Let go of chunks that end at or before ``acknowledged``; returns the bytes freed."""
+        freed = done = 0
+        for chunk in self.chunks:
+            if chunk.end > acknowledged:
+                break
+            freed += len(chunk.passed)
+            done += 1
+        if done:
+            del self.chunks[:done]
+            self.size -= freed
+        return freed
+
+    @property
+    def end(self) -> int | None:
+        """The number behind the last remembered byte; None if nothing is remembered."""
+        return self.chunks[-1].end if self.chunks else None
+
+    def clear(self) -> int:
+        freed = self.size
+        self.chunks.clear()
+        self.size = 0
+        return freed
+
+    def recall(self, start: int, end: int) -> bytes:
+        """What was passed from ``start`` up to ``end``. Bytes older than the memory are ``X``."""
+        pieces: list[bytes] = []
+        position = start
+        for chunk in self.chunks:
+            if chunk.end <= position:
+                continue
+            if chunk.start >= end:
+                break
+            if chunk.start > position:
+                pieces.append(bytes([FILL]) * (chunk.start - position))
+                position = chunk.start
+            pieces.append(chunk.passed[position - chunk.start : end - chunk.start])
+            position = min(chunk.end, end)
+        if position < end:
+            pieces.append(bytes([FILL]) * (end - position))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def conflicts(self, start: int, repeated: bytes) -> bool:
+        """Whether ``repeated``, at ``start``, differs from what arrived there before.
+
+        Compared with what the sender sent, not with what was passed: an honest repetition of a
+        rewritten segment is no conflict. Bytes that are remembered no more cannot be compared.
+        """
+        end = start + len(repeated)
+        for chunk in self.chunks:
+            low, high = max(start, chunk.start), min(end, chunk.end)
+            if low < high and (
+                repeated[low - start : high - start]
+                != chunk.arrived[low - chunk.start : high - chunk.start]
+            ):
+                return True
+        return False
