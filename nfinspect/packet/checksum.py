@@ -2,20 +2,29 @@
 
 One's complement addition of 16-bit words is addition modulo 65535, and Python divides one big
 integer far faster than it adds many small ones. Modulo 65535 the two zeros of one's complement,
-0x0000 and 0xffff, are the same; the functions below return the one that adding words would give.
+0x0000 and 0xffff, are the same. Words that are not all zero add up to 0xffff, never to 0x0000; and
+no header is all zero, so a checksum, the complement of a sum, is never 0xffff.
 """
 
 from __future__ import annotations
 
 from nfinspect.packet.segment import TCP_PROTOCOL, Segment
 
+_PIECE = 2048
+"""Bytes that are divided at once: of a large datagram the pieces are added up first, which is
+twice as fast as dividing it whole. Even, so that every piece begins with a word."""
+
 
 def ones_complement_sum(data: bytes | bytearray | memoryview) -> int:
     """The one's complement sum of *data* as 16-bit words; a last odd byte is padded with zero."""
-    number = int.from_bytes(data, "big")
-    if len(data) & 1:
-        number <<= 8
-    # A sum is 0 only if every word is: adding can turn 0xffff into 0xffff again, never into 0.
+    size = len(data)
+    if size & 1:
+        data = bytes(data) + b"\0"
+    if size <= _PIECE:
+        number = int.from_bytes(data, "big")
+    else:
+        pieces = (data[at : at + _PIECE] for at in range(0, size, _PIECE))
+        number = sum(int.from_bytes(piece, "big") for piece in pieces)
     return number % 0xFFFF or (0xFFFF if number else 0)
 
 
@@ -29,7 +38,7 @@ def tcp_checksum(addresses: bytes, header: bytes | bytearray, payload: bytes = b
         + ones_complement_sum(header)
         + ones_complement_sum(payload)
     )
-    return -total % 0xFFFF  # never all zero words: the pseudo-header names the protocol
+    return -total % 0xFFFF
 
 
 def tcp_checksum_valid(segment: Segment) -> bool:
@@ -51,8 +60,8 @@ def offloaded(segment: Segment) -> bool:
 
 def ipv4_header_checksum(header: bytes | bytearray) -> int:
     """The checksum of an IPv4 header with its options, whatever its checksum field holds."""
-    total = ones_complement_sum(header[:10]) + ones_complement_sum(header[12:])
-    return -total % 0xFFFF
+    field = int.from_bytes(header[10:12], "big")
+    return (field - ones_complement_sum(header)) % 0xFFFF
 
 
 def ip_checksum_valid(segment: Segment) -> bool:

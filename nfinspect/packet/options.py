@@ -99,6 +99,7 @@ def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
 
 
 def _clean(options: bytes) -> bytes:
+    """What ``clean_options`` promises, made whether or not it changes anything."""
     cleaned = bytearray((NO_OPERATION,)) * len(options)
     seen = set()
     at = 0

@@ -22,11 +22,16 @@ _IPV6 = Struct("!4xHB")  # payload length, next header
 _TCP = Struct("!4xLLHH2xH")  # sequence, acknowledgment, offset and flags, window, urgent pointer
 _PORTS = Struct("!HH")
 
-# IPv6 extension headers that are passed over (RFC 8200 section 4; the authentication header,
-# RFC 4302, too: the kernel's ``-p tcp`` looks behind it as well).
+# IPv6 extension headers that TCP may follow, RFC 8200 section 4 and RFC 4302: those behind which
+# the kernel's ``-p tcp`` looks, too.
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
+_EXTENSION_HEADERS = frozenset(
+    {_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS}
+)
 
-# IPv4 options, RFC 791 section 3.1.
+# IPv4 options, RFC 791 section 3.1. A segment on a source route, or on an IPv6 routing header with
+# segments left, is meant for another host than its destination address names: it cannot be
+# assigned to a connection, nor its checksum be verified.
 _END_OF_OPTIONS, _NO_OPERATION = 0, 1
 _SOURCE_ROUTES = frozenset({131, 137})  # loose, strict
 
@@ -162,7 +167,7 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
             return DropReason.FRAGMENT
         if transport == 20:
             key = datagram[12:24]
-        elif transport > end or not _harmless(datagram[20:transport]):
+        elif transport > end or not _may_pass(datagram[20:transport]):
             return DropReason.MALFORMED
         else:
             key = datagram[12:20] + datagram[transport : transport + 4]
@@ -249,40 +254,30 @@ def _behind_extension_headers(
     for position in range(MAXIMUM_EXTENSION_HEADERS + 1):
         if header == TCP_PROTOCOL:
             return at
+        if header not in _EXTENSION_HEADERS:
+            return DropReason.NOT_TCP
         if at + 8 > end:
             return DropReason.MALFORMED
-        if header == _HOP_BY_HOP:
-            if position != 0:  # RFC 8200 section 4.1
-                return DropReason.MALFORMED
-            length = (datagram[at + 1] + 1) * 8
-        elif header == _DESTINATION_OPTIONS:
-            length = (datagram[at + 1] + 1) * 8
-        elif header == _ROUTING:
-            # With segments left the segment is for somebody else than the destination address
-            # says, under whom its checksum is made and its connection known.
-            if datagram[at + 3] != 0 and not tolerant:
-                return DropReason.MALFORMED
-            length = (datagram[at + 1] + 1) * 8
-        elif header == _AUTHENTICATION:
-            length = (datagram[at + 1] + 2) * 4
-        elif header == _FRAGMENT:
+        if header == _FRAGMENT:
             is_first = not (datagram[at + 2] or datagram[at + 3] & 0xF8)
             if not (tolerant and is_first):
                 return DropReason.FRAGMENT
             length = 8
+        elif header == _AUTHENTICATION:
+            length = (datagram[at + 1] + 2) * 4
         else:
-            return DropReason.NOT_TCP
+            if header == _HOP_BY_HOP and position != 0:  # RFC 8200 section 4.1
+                return DropReason.MALFORMED
+            if header == _ROUTING and datagram[at + 3] != 0 and not tolerant:  # segments left
+                return DropReason.MALFORMED
+            length = (datagram[at + 1] + 1) * 8
         header = datagram[at]
         at += length
     return DropReason.MALFORMED
 
 
-def _harmless(options: bytes) -> bool:
-    """Whether IPv4 *options* are well formed and hold no source route.
-
-    A source-routed segment is for somebody else than its destination address says, as one with an
-    IPv6 routing header.
-    """
+def _may_pass(options: bytes) -> bool:
+    """Whether IPv4 *options* are well formed and hold no source route."""
     at = 0
     while at < len(options):
         kind = options[at]
