@@ -1,1 +1,1 @@
-"""From the policy to iptables rules."""
+"""The netfilter rules that bring packets to the filter, as text. Nothing here runs a command."""

@@ -1,0 +1,98 @@
+"""``nfinspect rules``: the iptables rules that bring packets to the filter."""
+
+from __future__ import annotations
+
+import click
+
+from nfinspect.cli.configuration import config_option
+from nfinspect.cli.errors import Failure
+from nfinspect.cli.queues import queue_options
+from nfinspect.live import flowtables, iptables
+from nfinspect.policy import Configuration
+from nfinspect.policy.model import Policy
+from nfinspect.rules.diversion import TABLES, Diversion, application, describe
+
+ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
+
+
+@click.command()
+@config_option
+@queue_options
+@click.option(
+    "--fail-open",
+    is_flag=True,
+    help="While no filter runs, let everything pass uninspected. Without it nothing passes then.",
+)
+@click.option("-4", "only", flag_value="4", default=None, help="Print those for IPv4 only.")
+@click.option("-6", "only", flag_value="6", help="Print those for IPv6 only.")
+@click.option("--apply", is_flag=True, help="Put them in place, instead of those that are there.")
+@click.option("--remove", is_flag=True, help="Take out what --apply has put in place.")
+def rules(
+    configuration: Configuration,
+    queues: int,
+    queue_num: int,
+    fail_open: bool,
+    only: str | None,
+    apply: bool,
+    remove: bool,
+) -> None:
+    """Print, apply or remove the rules that divert the inspected ports to NFQUEUE.
+
+    Without --apply and --remove nothing is changed: the rules are printed, for iptables-restore
+    --noflush and ip6tables-restore --noflush.
+    """
+    if apply and remove:
+        raise click.UsageError("--apply and --remove exclude each other.")
+    if only and (apply or remove):
+        raise click.UsageError("-4 and -6 are for printing; rules are applied in both families.")
+    if remove:
+        take_out()
+        return
+    diversion = Diversion(inspected_ports(configuration.policy), queue_num, queues, fail_open)
+    if apply:
+        put_in_place(diversion)
+        return
+    for family in ONLY[only]:
+        click.echo(describe(diversion, family.name), nl=False)
+        click.echo(application(diversion, TABLES[0]), nl=False)
+
+
+def inspected_ports(policy: Policy) -> tuple[int, ...]:
+    """Return the servers' ports of *policy*.
+
+    Raises Failure if there is none.
+    """
+    ports = tuple(sorted(policy.plans))
+    if not ports:
+        raise Failure("this configuration inspects nothing, so there is nothing to divert")
+    return ports
+
+
+def put_in_place(diversion: Diversion) -> None:
+    """Apply the rules, and warn of what goes past them.
+
+    Raises Failure.
+    """
+    try:
+        warnings = iptables.apply(diversion)
+    except iptables.RulesError as error:
+        raise Failure(f"the rules cannot be applied: {error}") from error
+    warnings += [
+        f"the flowtable '{name}' takes connections past the filter: exempt the inspected ports"
+        for name in flowtables.names()
+    ]
+    for warning in warnings:
+        click.echo(f"nfinspect: warning: {warning}", err=True)
+
+
+def take_out() -> None:
+    """Remove the rules.
+
+    Raises Failure.
+    """
+    try:
+        removed = iptables.remove()
+    except iptables.RulesError as error:
+        raise Failure(f"the rules cannot be removed: {error}") from error
+    if not removed:
+        click.echo("nfinspect: there are no rules of nfinspect's", err=True)

@@ -1,0 +1,42 @@
+"""``nfinspect show``: what the running filter tells, in the appliance's words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from nfinspect.cli.errors import Failure, UsageFailure
+from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="WHAT...")
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_PATH,
+    show_default=True,
+    metavar="PATH",
+    help="The socket of the running filter.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(words: tuple[str, ...], control: Path, as_json: bool) -> None:
+    r"""Show counters and state of the running filter.
+
+    \b
+    WHAT is one of:
+      service-policy inspect esmtp    what inspection saw, dropped and masked
+      queue                           packets held, waiting, and lost by the kernel
+    """
+    try:
+        answer = ask(control, ["show", *words])
+    except UnanswerableError as error:
+        raise UsageFailure(str(error)) from error
+    except ControlError as error:
+        raise Failure(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(answer.data, indent=2))
+    else:
+        click.echo(answer.text, nl=False)

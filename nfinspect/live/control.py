@@ -1,0 +1,208 @@
+"""The control socket: a person asks the running filter.
+
+A client connects, writes one line of words (``show queue``), and reads one line of JSON: an object
+with ``text`` for people and ``data`` for machines, or one with ``error``. The server belongs to the
+worker's loop: it never waits for a client, and forgets one that is slow, talks much, or is not root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from time import monotonic
+from typing import Any, NamedTuple
+
+DEFAULT_PATH = Path("/run/nfinspect.sock")
+
+CLIENTS = 8
+"""Connections that are served at a time; further ones wait."""
+
+REQUEST_LIMIT = 1024
+"""Bytes."""
+
+CLIENT_TIMEOUT = 5.0
+"""Seconds for a whole exchange, on both sides."""
+
+UCRED = Struct("=iII")  # process id, user id, group id of SO_PEERCRED
+
+
+class ControlError(Exception):
+    """The socket cannot be had, or the filter cannot be asked; the message says why."""
+
+
+class Answer(NamedTuple):
+    """The same twice: for people, and for machines (what JSON can say)."""
+
+    text: str
+    data: Any
+
+
+class UnanswerableError(Exception):
+    """Raised by what answers requests: the request makes no sense; the message says why."""
+
+
+class ControlServer:
+    """Listens on a Unix socket that only root, or the user who runs the filter, may open."""
+
+    def __init__(self, path: Path, answer: Callable[[list[str]], Answer]) -> None:
+        """Listen on *path*; requests are answered by *answer*, given their words.
+
+        A socket left behind by a filter that ended is replaced. Raises ControlError if another
+        filter listens there, or if the socket cannot be made.
+        """
+        self._path = path
+        self._answer = answer
+        self._clients: list[_Client] = []
+        self._socket = _listen(path)
+        status = path.stat()
+        self._identity = status.st_dev, status.st_ino
+
+    def serve(self) -> None:
+        """Do what can be done without waiting."""
+        while len(self._clients) < CLIENTS:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # nobody there, or gone again
+                break
+            connection.setblocking(False)
+            if _peer(connection).user in (0, os.geteuid()):
+                self._clients.append(_Client(connection))
+            else:
+                connection.close()
+        if self._clients:
+            now = monotonic()
+            self._clients = [each for each in self._clients if each.proceed(self._answer, now)]
+
+    def close(self) -> None:
+        """Stop listening and remove the socket, unless it is another's by now."""
+        for client in self._clients:
+            client.connection.close()
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            status = self._path.stat()
+            if (status.st_dev, status.st_ino) == self._identity:
+                self._path.unlink()
+
+
+class _Client:
+    """One connection, from its request to the last byte of the answer."""
+
+    __slots__ = ("_deadline", "_request", "_response", "connection")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self._request = b""
+        self._response: bytes | None = None
+        self._deadline = monotonic() + CLIENT_TIMEOUT
+
+    def proceed(self, answer: Callable[[list[str]], Answer], now: float) -> bool:
+        """Read and write as far as possible; return whether there is more to come."""
+        try:
+            while self._response is None:
+                received = self.connection.recv(REQUEST_LIMIT)
+                self._request += received
+                if not received or len(self._request) > REQUEST_LIMIT:
+                    raise ConnectionError
+                if b"\n" in self._request:
+                    self._response = _respond(self._request, answer)
+            while self._response:
+                self._response = self._response[self.connection.send(self._response) :]
+        except BlockingIOError:
+            if now < self._deadline:
+                return True
+        except OSError:
+            pass
+        self.connection.close()
+        return False
+
+
+def _respond(request: bytes, answer: Callable[[list[str]], Answer]) -> bytes:
+    words = request.split(b"\n", 1)[0].decode(errors="replace").split()
+    try:
+        response = answer(words)._asdict()
+    except UnanswerableError as reason:
+        response = {"error": str(reason)}
+    return json.dumps(response).encode() + b"\n"
+
+
+def ask(path: Path, words: list[str]) -> Answer:
+    """Ask the filter that listens on *path*.
+
+    Raises UnanswerableError with the filter's own words if it cannot answer the request, and
+    ControlError if there is no filter, or none that answers.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CLIENT_TIMEOUT)
+        try:
+            connection.connect(os.fspath(path))
+            connection.sendall(" ".join(words).encode() + b"\n")
+            with connection.makefile("rb") as file:
+                response = json.loads(file.readline())
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise ControlError(f"no filter is running that listens on {path}") from error
+        except PermissionError as error:
+            raise ControlError(f"only root may ask the filter on {path}") from error
+        except (OSError, ValueError) as error:
+            raise ControlError(f"the filter on {path} does not answer ({error})") from error
+    if "error" in response:
+        raise UnanswerableError(response["error"])
+    return Answer(response["text"], response["data"])
+
+
+class _Peer(NamedTuple):
+    process: int
+    user: int
+    group: int
+
+
+def _peer(connection: socket.socket) -> _Peer:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
+    return _Peer(*UCRED.unpack(credentials))
+
+
+def _listen(path: Path) -> socket.socket:
+    _make_room(path)
+    listener = socket.socket(socket.AF_UNIX)
+    # The mask, not a later chmod: nobody can connect in between.
+    mask = os.umask(0o177)
+    try:
+        listener.bind(os.fspath(path))
+        listener.listen(CLIENTS)
+    except OSError as error:
+        listener.close()
+        raise ControlError(f"the control socket {path} cannot be made: {error.strerror}") from error
+    finally:
+        os.umask(mask)
+    listener.setblocking(False)
+    return listener
+
+
+def _make_room(path: Path) -> None:
+    """Remove a socket on which nobody listens any more."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ControlError(f"the control socket {path} cannot be made: {error.strerror}") from error
+    if not stat.S_ISSOCK(mode):
+        raise ControlError(f"{path} is there, and is no socket; choose another with --control")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(CLIENT_TIMEOUT)
+        try:
+            connection.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise ControlError(f"{path} is in use, and does not answer ({error})") from error
+        raise ControlError(
+            f"another nfinspect is running (process {_peer(connection).process}) and listens on"
+            f" {path}; stop it, or choose another socket with --control"
+        )

@@ -1,0 +1,107 @@
+"""What the running filter tells of itself: the answers of the control socket."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from nfinspect.audit import show
+from nfinspect.audit.counters import Counters, Totals
+from nfinspect.live import queue_table
+from nfinspect.live.control import Answer, UnanswerableError
+from nfinspect.live.queue import Queue
+from nfinspect.live.worker import Packets
+from nfinspect.policy.model import Inspection, Policy
+
+
+class Inspecting(Protocol):
+    """What is asked of the engine."""
+
+    @property
+    def totals(self) -> Mapping[Inspection, Totals]:
+        """The top lines of show service-policy."""
+
+    @property
+    def held(self) -> int:
+        """Packets that wait for their verdict."""
+
+
+class Status:
+    """Answers show commands from the state of the filter's parts, as it is at that moment."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        engine: Inspecting,
+        counters: Counters,
+        packets: Packets,
+        queue: Queue,
+    ) -> None:
+        """The parts are asked anew for every answer."""
+        self._policy = policy
+        self._engine = engine
+        self._counters = counters
+        self._packets = packets
+        self._queue = queue
+        self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
+            ("service-policy",): self.service_policy,
+            ("service-policy", "inspect"): self.service_policy,
+            ("service-policy", "inspect", "esmtp"): self.service_policy,
+            ("queue",): self.queue,
+        }
+
+    def answer(self, words: list[str]) -> Answer:
+        """Answer ``show WORDS``.
+
+        Raises UnanswerableError for anything else.
+        """
+        found = self._answers.get(tuple(words[1:])) if words[:1] == ["show"] else None
+        if found is None:
+            known = ", ".join(f"'show {' '.join(each)}'" for each in self._answers)
+            raise UnanswerableError(f"'{' '.join(words)}' is nothing to answer; there is {known}")
+        return found()
+
+    def service_policy(self) -> Answer:
+        """``show service-policy inspect esmtp``."""
+        totals = self._engine.totals
+        return Answer(
+            show.service_policy(self._counters.inspections(self._policy, totals)),
+            self._counters.to_json(self._policy, totals),
+        )
+
+    def queue(self) -> Answer:
+        """``show queue``."""
+        state = self._queue_state()
+        return Answer(show.queue(state), dataclasses.asdict(state))
+
+    def _queue_state(self) -> show.QueueState:
+        packets, queue = self._packets, self._queue
+        row = queue_table.read(queue.number)
+        dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
+        verdicts = {
+            "accepted": packets.accepted,
+            "rewritten": packets.rewritten,
+            "dropped": packets.dropped + queue.unreadable,
+            "injected": packets.injected,
+        }
+        # What should not happen is told only if it did.
+        if queue.unreadable:
+            dropped["unreadable"] = queue.unreadable
+        if queue.refused_verdicts:
+            verdicts["refused by the kernel"] = queue.refused_verdicts
+        if packets.failures:
+            verdicts["errors of the filter's own"] = packets.failures
+        return show.QueueState(
+            number=queue.number,
+            waiting=row.waiting if row else 0,
+            held=self._engine.held,
+            copy_range=row.copy_range if row else 0,
+            kernel_dropped=row.queue_dropped if row else 0,
+            user_dropped=row.user_dropped if row else 0,
+            enobufs=queue.overflows,
+            received=packets.seen + queue.unreadable,
+            gso=packets.gso,
+            verdicts=verdicts,
+            dropped=dropped,
+        )
