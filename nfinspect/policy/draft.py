@@ -117,8 +117,7 @@ def set_parameters(**values: object) -> Meaning:
     """Return the meaning of a ``parameters`` line that sets these fields of `model.Parameters`."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
-        for name, value in values.items():
-            _set_parameter(draft, statement.words[-1], name, value)
+        _set_parameters(draft, statement.words[-1], values)
 
     return meaning
 
@@ -128,7 +127,7 @@ def choose_parameter(name: str, kind: Callable[[str], object]) -> Meaning:
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
         word = statement.words[-1]
-        _set_parameter(draft, word, name, kind(word.text.lower()))
+        _set_parameters(draft, word, {name: kind(word.text.lower())})
 
     return meaning
 
@@ -234,13 +233,17 @@ def apply_globally(draft: Draft, statement: Statement[Any]) -> None:
     draft.service_policy = name
 
 
-def _set_parameter(draft: Draft, word: Word, name: str, value: object) -> None:
-    """Set a field of the map's parameters; as on the appliance the last line holds."""
+def _set_parameters(draft: Draft, word: Word, values: dict[str, object]) -> None:
+    """Set fields of the map's parameters; as on the appliance the last line holds."""
     assert draft.map is not None
-    parameters, said = draft.map.parameters, draft.map.parameter_words
-    if name in said and parameters[name] != value:
-        draft.notices.append(word.finding(f"this replaces line {said[name].line.number}"))
-    parameters[name], said[name] = value, word
+    said = draft.map.parameter_words
+    replaced = {
+        said[n].line.number for n, v in values.items() if draft.map.parameters.get(n, v) != v
+    }
+    for line in replaced:
+        draft.notices.append(word.finding(f"this replaces line {line}"))
+    draft.map.parameters |= values
+    said |= dict.fromkeys(values, word)
 
 
 def _taken(draft: Draft, name: Word, *spaces: dict[str, Any]) -> bool:

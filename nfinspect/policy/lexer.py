@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from nfinspect.policy.errors import ConfigurationError, Finding
 
 COMMENT = ("!", ":")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _WORD = re.compile(r"[^ \t]+")
 
 
@@ -61,18 +63,18 @@ def decode(data: bytes, file: str) -> str:
 
     Raises ConfigurationError, located, for anything else.
     """
+    if data.startswith(_UTF_16):
+        message = "the file is UTF-16; save it as UTF-8"
+        raise ConfigurationError([Finding(file, 1, 1, message)])
+    data = data.removeprefix(_BYTE_ORDER_MARK)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError as error:
-        before, rest = data[: error.start], data[error.start :]
-        start = before.rfind(b"\n") + 1
-        text = before[start:] + rest.partition(b"\n")[0].rstrip(b"\r")
-        line = Line(file, before.count(b"\n") + 1, text.decode("utf-8", "replace"))
-        column = len(before[start:].decode("utf-8-sig", "replace")) + 1
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            message = "the file is UTF-16; save it as UTF-8"
-            raise ConfigurationError([Finding(file, 1, 1, message)]) from error
-        message = f"byte 0x{rest[0]:02x} is not UTF-8"
+        start = data.rfind(b"\n", 0, error.start) + 1
+        text = data[start:].partition(b"\n")[0].rstrip(b"\r").decode(errors="replace")
+        line = Line(file, data.count(b"\n", 0, start) + 1, text)
+        column = len(data[start : error.start].decode()) + 1
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         raise ConfigurationError([line.finding(column, message)]) from error
 
 

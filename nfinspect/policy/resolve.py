@@ -51,10 +51,10 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
     if applied.text not in classes:
         errors.append(_undefined("policy-map", applied, classes))
     idle = _idle(draft, classes, applied.text)
-    if draft.service_policy is None:
-        errors += idle
+    if draft.service_policy is None and not errors:
+        errors = idle
     if errors:
-        raise ConfigurationError(sorted(errors, key=lambda error: (error.line, error.column)))
+        raise ConfigurationError(_sorted(errors))
 
     inspections = tuple(
         Inspection(applied.text, name, maps[_map_name(policy_class)])
@@ -67,8 +67,12 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
     return Configuration(
         Policy(plans, inspections, pickup),
         tuple(maps[name] for name in draft.maps),
-        (*draft.notices, *idle, *_surprises(applied, classes[applied.text])),
+        _sorted([*draft.notices, *idle, *_surprises(applied, classes[applied.text])]),
     )
+
+
+def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: (finding.line, finding.column)))
 
 
 def _inspection_map(draft: MapDraft, errors: list[Finding]) -> InspectionMap:

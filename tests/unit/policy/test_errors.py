@@ -1,0 +1,319 @@
+"""Texts that are not understood: where, what, and what was expected."""
+
+import pytest
+
+from nfinspect.policy import ConfigurationError, Finding, decode, parse_policy
+from nfinspect.policy.errors import MOST_ERRORS
+
+GLOBAL = ("class-map", "policy-map", "service-policy")
+IN_MAP = ("description", "parameters", "match", *GLOBAL)
+
+
+def error_of(text: str) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_policy(text, "a.cfg")
+    return caught.value
+
+
+def places(text: str) -> list[tuple[int, int, str]]:
+    return [(f.line, f.column, f.message) for f in error_of(text).findings]
+
+
+def only(text: str) -> Finding:
+    (finding,) = error_of(text).findings
+    return finding
+
+
+def test_error_prints_place_message_expectation_line_and_caret() -> None:
+    text = "policy-map type inspect esmtp m\n match cmd line\tlenth gt 5\n"
+    assert str(error_of(text)) == (
+        "a.cfg:2:17: unexpected 'lenth'; expected length\n"
+        "   match cmd line lenth gt 5\n"
+        "                  ^"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "message", "expected"),
+    [
+        # (a line of a map, where it goes wrong, what is said, what was expected)
+        ("match", 6, "the line ends too early", None),
+        ("match cmd line length gt", 25, "the line ends too early", None),
+        ("match cmd line length 5", 23, "unexpected '5'", ("gt",)),
+        ("match cmd verb EHLO", 11, "unexpected 'verb'", ("line", "rcpt")),
+        ("match not cmd line length gt 5", 7, "unexpected 'not'", None),
+        ("match body length gt 5", 12, "unexpected 'length'", ("line",)),
+        ("match cmd line length gt 5 log", 28, "unexpected 'log'", ("the end of the line",)),
+        (
+            "match cmd line length gt 0",
+            26,
+            "'0': out of range",
+            ("a number from 1 to 2147483647",),
+        ),
+        (
+            "match cmd line length gt 2147483648",
+            26,
+            "'2147483648': out of range",
+            ("a number from 1 to 2147483647",),
+        ),
+        (
+            "match cmd RCPT count gt 65536",
+            25,
+            "'65536': out of range",
+            ("a number from 1 to 65535",),
+        ),
+        (
+            "match cmd RCPT count gt -1",
+            25,
+            "'-1': not a number",
+            ("a number from 1 to 65535",),
+        ),
+        ("match cmd RCPT count gt ٣", 25, "'٣': not a number", ("a number from 1 to 65535",)),
+        ("match ehlo-reply-parameter size", 28, "unexpected 'size'", ("others",)),
+        ("mask-banner", 1, "unexpected 'mask-banner', which belongs below parameters", IN_MAP),
+        (
+            "log",
+            1,
+            "unexpected 'log', which belongs below match",
+            IN_MAP,
+        ),
+        ("parameters now", 12, "unexpected 'now'", ("the end of the line",)),
+        ("description", 12, "the line ends too early", ("a text of at most 200 characters",)),
+        ("exit now", 6, "unexpected 'now'", ("the end of the line",)),
+        ("access-list a permit ip any any", 1, "unexpected 'access-list'", IN_MAP),
+    ],
+)
+def test_faulty_line_is_told_at_the_word_where_it_goes_wrong(
+    line: str, column: int, message: str, expected: tuple[str, ...] | None
+) -> None:
+    finding = only(f"policy-map type inspect esmtp m\n{line}\n")
+    assert (finding.line, finding.column, finding.message) == (2, column, message)
+    if expected is not None:
+        assert finding.expected == expected
+    assert finding.text == line
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ("mask-banner x", 13),
+        ("allow-tls action", 17),
+        ("allow-tls log", 11),
+        ("server-anomaly", 15),
+        ("server-anomaly reset", 16),
+        ("incomplete-command close", 20),
+        ("pipe-character mask", 16),
+        ("unseen-data log", 13),
+        ("midstream-pickup 86401", 18),
+        ("no pipe-character", 4),
+        ("mail-relay example.org action log", 1),
+        ("special-character action log", 1),
+        ("bare-newline action log", 1),
+    ],
+)
+def test_faulty_parameter_is_an_error_at_its_word(line: str, column: int) -> None:
+    finding = only(f"policy-map type inspect esmtp m\nparameters\n{line}\n")
+    assert (finding.line, finding.column) == (3, column)
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("parametres", "parameters"),
+        ("mask-baner", "mask-banner"),
+        ("polcy-map type inspect esmtp x", "policy-map"),
+        ("match header line lenght gt 5", ""),  # only one word was possible: expected says it
+        ("match sender-adress length gt 5", "sender-address"),
+        ("match sender\N{EN DASH}address length gt 5", "sender-address"),
+        ("snmp-server", ""),
+    ],
+)
+def test_word_that_is_close_to_a_known_one_is_asked_for(line: str, meant: str) -> None:
+    sentence = only(f"policy-map type inspect esmtp m\n{line}\n").sentence
+    assert sentence.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "policy-map type inspect esmtp m\n match cmd line length gt 5\n",
+            [(2, 2, "the match has no action")],
+        ),
+        (
+            "policy-map type inspect esmtp m\n match cmd line length gt 5\n  log\n  mask\n",
+            [
+                (4, 3, "the match of line 2 has an action already"),
+                (4, 3, "mask is no action for cmd line length"),
+            ],
+        ),
+        (
+            "policy-map type inspect esmtp m\n match cmd line length gt 5\n  log\n"
+            " match cmd line length gt 05\n  drop-connection\n",
+            [(4, 2, "line 2 has the same match already")],
+        ),
+        (
+            "policy-map type inspect esmtp m\npolicy-map type inspect esmtp m\n",
+            [(2, 31, "'m' is defined in line 1 already")],
+        ),
+        (
+            "policy-map type inspect esmtp m\npolicy-map m\n",
+            [(2, 12, "'m' is defined in line 1 already")],
+        ),
+        (
+            "policy-map m\npolicy-map type inspect esmtp m\n",
+            [(2, 31, "'m' is defined in line 1 already")],
+        ),
+        (
+            "class-map c\n match default-inspection-traffic\nclass-map c\n",
+            [(3, 11, "'c' is defined in line 1 already")],
+        ),
+        (
+            "class-map c\n match default-inspection-traffic\n match default-inspection-traffic\n",
+            [(3, 2, "line 2 has the match of this class-map")],
+        ),
+        ("class-map c\n", [(1, 11, "class-map 'c' has no match")]),
+        (
+            "policy-map p\n class inspection_defualt\nservice-policy p global\n",
+            [(2, 8, "no class-map 'inspection_defualt' is defined")],
+        ),
+        (
+            "policy-map global_policy\n class inspection_default\n  inspect esmtp mali\n",
+            [(3, 17, "no policy-map type inspect esmtp 'mali' is defined")],
+        ),
+        (
+            "policy-map p\n class inspection_default\n  inspect esmtp\n  inspect esmtp\n",
+            [(4, 11, "line 3 has this class inspected already")],
+        ),
+        ("service-policy p global\n", [(1, 16, "no policy-map 'p' is defined")]),
+        (
+            "policy-map p\nservice-policy p global\nservice-policy p global\n",
+            [(3, 16, "line 2 has the one global service-policy")],
+        ),
+        ("service-policy p interface outside\n", [(1, 18, "unexpected 'interface'")]),
+        (
+            "policy-map type inspect esmtp m\n",
+            [(1, 31, "no class inspects with the map 'm'")],
+        ),
+        ("policy-map p\n", [(1, 12, "policy-map 'p' is applied nowhere")]),
+        (
+            f"policy-map type inspect esmtp {'n' * 41}\n",
+            [(1, 31, f"'{'n' * 41}': the name is too long")],
+        ),
+        (
+            f"policy-map type inspect esmtp m\n description {'d' * 201}\n",
+            [(2, 14, f"'{'d' * 57}...': the text is too long")],
+        ),
+    ],
+)
+def test_contradiction_is_told_where_it_arises(
+    text: str, found: list[tuple[int, int, str]]
+) -> None:
+    assert places(text) == found
+
+
+def test_name_of_40_and_description_of_200_characters_are_accepted() -> None:
+    name = "n" * 40
+    text = f"policy-map type inspect esmtp {name}\n description {'d' * 200}\n"
+    text += f"policy-map global_policy\n class inspection_default\n  inspect esmtp {name}\n"
+    (inspection,) = parse_policy(text, "a.cfg").policy.inspections
+    assert (inspection.map.name, len(inspection.map.description)) == (name, 200)
+
+
+def test_undefined_name_that_is_close_to_a_defined_one_is_asked_for() -> None:
+    text = "policy-map p\n class inspection_defualt\nservice-policy p global\n"
+    assert only(text).suggestion == "inspection_default"
+
+
+def test_every_faulty_line_is_told_and_no_line_that_follows_from_it() -> None:
+    text = """policy-map type inspect esmtp m
+ parametrs
+  mask-banner
+ match cmd line lenght gt 5
+  drop-connection log
+ match header line length gt 5
+  logg
+policy-map type inspect http h
+ parameters
+  protocol-violation action log
+ match request method get
+  reset
+class-map inspection_default
+ match port tcp eq 25
+policy-map global_policy
+ clas inspection_default
+  inspect esmtp m
+service-policy global_policy globl
+"""
+    assert [(line, column) for line, column, _ in places(text)] == [
+        (2, 2),
+        (4, 17),
+        (7, 3),
+        (8, 25),
+        (14, 8),
+        (16, 2),
+        (18, 30),
+    ]
+
+
+def test_errors_beyond_the_bound_are_not_listed() -> None:
+    lines = str(error_of("x\n" * 1000)).splitlines()
+    assert len(lines) == 3 * MOST_ERRORS + 1
+    assert lines[-1] == "a.cfg: and more than 20 errors in all"
+    lines = str(error_of("x\n" * MOST_ERRORS)).splitlines()
+    assert len(lines) == 3 * MOST_ERRORS
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "character"),
+    [
+        ("\n class-map\xa0c\n", 2, 11, "U+00A0"),
+        ("class-map c\0\n", 1, 12, "U+0000"),
+        ("class-map c\rmatch\n", 1, 12, "U+000D"),
+        ("class-map c\n\tmatch\x1b[2J\n", 2, 7, "U+001B"),
+        ("class-map \u202ec\n", 1, 11, "U+202E"),
+        ("class-map \ud800\n", 1, 11, "U+D800"),
+    ],
+)
+def test_character_that_is_not_to_be_seen_is_an_error_and_not_printed(
+    text: str, line: int, column: int, character: str
+) -> None:
+    error = error_of(text)
+    found = error.findings[0]
+    assert (found.line, found.column) == (line, column)
+    assert found.message == f"the character {character} does not belong here"
+    assert str(error).replace("\n", "").isprintable()
+
+
+def test_invisible_character_in_a_comment_is_nobodys_business() -> None:
+    parse_policy("! \0 \x1b \xa0\n: \ud800", "a.cfg")
+
+
+def test_long_line_is_cropped_around_its_error() -> None:
+    text = f"policy-map type inspect esmtp m\n match {'x' * 500} {'y' * 500}\n"
+    _, line, caret = str(error_of(text)).splitlines()
+    assert len(line) <= 102
+    assert line[caret.index("^")] == "x"
+    assert line[caret.index("^") - 1] == " "
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "message"),
+    [
+        (b"! ok\n! K\xf6ln\r\n", (2, 4), "byte 0xf6 is not UTF-8"),
+        ("! ü\n! ü".encode() + b"\xff", (2, 4), "byte 0xff is not UTF-8"),
+        (b"\xef\xbb\xbfclass\xc3", (1, 6), "byte 0xc3 is not UTF-8"),
+        ("! x\n".encode("utf-16"), (1, 1), "the file is UTF-16; save it as UTF-8"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_an_error_at_their_place(
+    data: bytes, place: tuple[int, int], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        decode(data, "a.cfg")
+    (finding,) = caught.value.findings
+    assert (finding.line, finding.column, finding.message) == (*place, message)
+
+
+def test_utf_8_with_and_without_byte_order_mark_is_the_same_text() -> None:
+    assert decode("! ü\n".encode("utf-8-sig"), "a.cfg") == decode("! ü\n".encode(), "a.cfg")
