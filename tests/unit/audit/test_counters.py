@@ -1,0 +1,139 @@
+"""What is counted, and under which name."""
+
+import json
+from dataclasses import dataclass
+from typing import get_args
+
+import pytest
+
+from nfinspect.actions import DropReason
+from nfinspect.audit.counters import TALLIES, Counters
+from nfinspect.events import (
+    BannerMasked,
+    ClauseAction,
+    ClauseMatched,
+    CommandMasked,
+    CommandMaskReason,
+    CommandSeen,
+    Connection,
+    ConnectionBuilt,
+    ConnectionTornDown,
+    Direction,
+    DuplicateSyn,
+    Endpoint,
+    Event,
+    ReplySeen,
+    TeardownReason,
+)
+from nfinspect.policy import default_policy, parse_policy
+
+C = Connection(
+    1, Endpoint("outside", bytes([192, 0, 2, 1]), 4321), Endpoint("inside", bytes(16), 25)
+)
+POLICY = default_policy()
+MAP = POLICY.inspections[0].map
+
+
+@dataclass
+class Totals:
+    packet: int = 0
+    drop: int = 0
+    reset_drop: int = 0
+
+
+def matched(position: int, map_name: str = MAP.name, log: bool = True) -> ClauseMatched:
+    action = ClauseAction.LOG
+    return ClauseMatched(C, Direction.REQUEST, map_name, position, "words", action, log)
+
+
+def after(*events: Event) -> Counters:
+    counters = Counters()
+    for event in events:
+        counters.observe(event)
+    return counters
+
+
+def torn_down(reason: TeardownReason = TeardownReason.TCP_FINS) -> ConnectionTornDown:
+    return ConnectionTornDown(C, reason, 0.0, 0)
+
+
+def test_every_event_is_counted_or_known_to_be_none() -> None:
+    others = {ConnectionBuilt, ClauseMatched, BannerMasked, CommandSeen, ReplySeen}
+    assert set(TALLIES) | others == set(get_args(Event))
+    assert not set(TALLIES) & others
+
+
+def test_connections_in_use_go_down_and_most_used_stays() -> None:
+    built = ConnectionBuilt(C)
+    counters = after(built, built, built, torn_down(), built, torn_down(TeardownReason.UNKNOWN))
+    assert (counters.built, counters.in_use, counters.most_used) == (4, 2, 3)
+    assert counters.tallies["torn_down"] == {"TCP FINs": 1, "Unknown": 1}
+
+
+def test_clause_counts_every_packet_that_met_it_whether_it_logs_or_not() -> None:
+    counters = after(matched(3), matched(3, log=False), matched(4), matched(3, "another"))
+    (counts,) = counters.inspections(POLICY, {})
+    assert [n for _, n in counts.clauses] == [0, 0, 2, 1, 0, 0, 0]
+
+
+def test_greetings_are_counted_where_the_map_masks_them() -> None:
+    counters = after(BannerMasked(C, MAP.name), BannerMasked(C, MAP.name), BannerMasked(C, "m"))
+    (counts,) = counters.inspections(POLICY, {})
+    assert counts.mask_banner == 2
+    text = "policy-map type inspect esmtp m\npolicy-map global_policy\n"
+    text += "class inspection_default\ninspect esmtp m"
+    (counts,) = counters.inspections(parse_policy(text, "a.cfg").policy, {})
+    assert counts.mask_banner is None
+
+
+def test_packet_totals_are_the_engines() -> None:
+    totals = {POLICY.inspections[0]: Totals(packet=9, drop=2, reset_drop=1)}
+    (counts,) = Counters().inspections(POLICY, totals)
+    assert (counts.packet, counts.drop, counts.reset_drop) == (9, 2, 1)
+    (counts,) = Counters().inspections(POLICY, {})
+    assert (counts.packet, counts.drop, counts.reset_drop) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", TALLIES)
+def test_nothing_that_happened_is_told_as_zero_or_nothing(kind: type) -> None:
+    name, divided_by = TALLIES[kind]
+    assert Counters().to_json(POLICY, {})[name] == ({} if divided_by else 0)
+
+
+def test_json_holds_what_show_prints_and_every_other_count() -> None:
+    counters = after(
+        ConnectionBuilt(C),
+        BannerMasked(C, MAP.name),
+        matched(4),
+        CommandMasked(C, CommandMaskReason.UNKNOWN_VERB),
+        CommandMasked(C, CommandMaskReason.FRAGMENT),
+        CommandMasked(C, CommandMaskReason.UNKNOWN_VERB),
+        DuplicateSyn(C),
+    )
+    counters.dropped(DropReason.BAD_CHECKSUM)
+    counters.dropped(DropReason.BAD_CHECKSUM)
+    result = counters.to_json(POLICY, {POLICY.inspections[0]: Totals(104468, 5, 0)})
+    assert json.loads(json.dumps(result)) == result
+
+    (shown,) = result["service_policy"]
+    assert shown["match"][3] == {
+        "clause": "header line length gt 998",
+        "action": "drop-connection log",
+        "packet": 1,
+    }
+    assert len(shown.pop("match")) == 7
+    assert shown == {
+        "service_policy": "global_policy",
+        "global": True,
+        "class_map": "inspection_default",
+        "inspect": "esmtp",
+        "map": "_default_esmtp_map",
+        "packet": 104468,
+        "drop": 5,
+        "reset_drop": 0,
+        "mask_banner": 1,
+    }
+    assert result["connections"] == {"built": 1, "in_use": 1, "most_used": 1}
+    assert result["dropped_packets"] == {"bad-checksum": 2}
+    assert result["masked_commands"] == {"incomplete command": 1, "unknown command": 2}
+    assert result["duplicate_syns"] == 1

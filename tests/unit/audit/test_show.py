@@ -1,0 +1,105 @@
+"""The texts of show, line by line (section 6)."""
+
+from nfinspect.audit import show
+from nfinspect.audit.counters import Counters, InspectionCounts
+from nfinspect.policy import default_policy, parse_policy
+from nfinspect.policy.parser import read
+
+
+def test_show_service_policy_prints_the_listing_of_the_appliance() -> None:
+    (inspection,) = default_policy().inspections
+    counts = {4: 41, 7: 2555}
+    clauses = tuple((clause, counts.get(clause.position, 0)) for clause in inspection.map.clauses)
+    assert show.service_policy([InspectionCounts(inspection, 104468, 0, 0, 639, clauses)]) == (
+        """\
+Global policy:
+  Service-policy: global_policy
+    Class-map: inspection_default
+      Inspect: esmtp _default_esmtp_map, packet 104468, drop 0, reset-drop 0
+        mask-banner, count 639
+        match cmd line length gt 512
+          drop-connection log, packet 0
+        match cmd RCPT count gt 100
+          drop-connection log, packet 0
+        match body line length gt 998
+          log, packet 0
+        match header line length gt 998
+          drop-connection log, packet 41
+        match sender-address length gt 320
+          drop-connection log, packet 0
+        match MIME filename length gt 255
+          drop-connection log, packet 0
+        match ehlo-reply-parameter others
+          mask, packet 2555
+"""
+    )
+
+
+def test_two_classes_of_one_policy_stand_under_one_heading() -> None:
+    policy = parse_policy(
+        """class-map again
+match default-inspection-traffic
+policy-map type inspect esmtp m
+policy-map p
+class inspection_default
+inspect esmtp m
+class again
+inspect esmtp m
+service-policy p global""",
+        "a.cfg",
+    ).policy
+    assert (
+        show.service_policy(Counters().inspections(policy, {}))
+        == """\
+Global policy:
+  Service-policy: p
+    Class-map: inspection_default
+      Inspect: esmtp m, packet 0, drop 0, reset-drop 0
+    Class-map: again
+      Inspect: esmtp m, packet 0, drop 0, reset-drop 0
+"""
+    )
+
+
+def test_policy_that_inspects_nothing_shows_nothing() -> None:
+    assert show.service_policy([]) == ""
+
+
+def test_clauses_as_show_prints_them_are_read_back() -> None:
+    policy = default_policy()
+    shown = show.service_policy(Counters().inspections(policy, {}))
+    lines = [line.partition(", packet")[0] for line in shown.splitlines()[5:]]
+    draft = read("\n".join(["policy-map type inspect esmtp m", *lines]), "a.cfg")
+    clauses = [c.clause(n) for n, c in enumerate(draft.maps["m"].clauses, 1)]
+    assert tuple(clauses) == policy.inspections[0].map.clauses
+
+
+def test_show_queue_prints_what_waits_what_is_lost_and_why_packets_were_dropped() -> None:
+    state = show.QueueState(
+        number=3,
+        waiting=2,
+        held=1,
+        copy_range=65535,
+        kernel_dropped=4,
+        user_dropped=5,
+        enobufs=6,
+        received=700,
+        gso=80,
+        verdicts={"accepted": 600, "rewritten": 90, "dropped": 8, "injected": 1},
+        dropped={"no-connection": 6, "bad-checksum": 2},
+    )
+    assert (
+        show.queue(state)
+        == """\
+Queue 3:
+  received 700, gso 80, waiting 2, held 1, copy range 65535
+  lost: kernel dropped 4, user dropped 5, ENOBUFS 6
+  verdicts: accepted 600, rewritten 90, dropped 8, injected 1
+    dropped bad-checksum, packet 2
+    dropped no-connection, packet 6
+"""
+    )
+
+
+def test_show_queue_of_a_queue_that_has_seen_nothing_is_three_lines() -> None:
+    assert len(show.queue(show.QueueState(0)).splitlines()) == 3
