@@ -35,6 +35,10 @@ class ClauseDraft:
         return Clause(position, self.criterion, self.action, self.log, self.limit, self.parameters)
 
 
+ClauseKey = tuple[Criterion, int, tuple[str, ...]]
+"""What makes two ``match`` lines the same."""
+
+
 @dataclass(slots=True)
 class MapDraft:
     """A ``policy-map type inspect esmtp``."""
@@ -44,7 +48,8 @@ class MapDraft:
     parameters: dict[str, Any] = field(default_factory=dict)
     """What is said about fields of `model.Parameters`, and in `parameter_words` where."""
     parameter_words: dict[str, Word] = field(default_factory=dict)
-    clauses: list[ClauseDraft] = field(default_factory=list)
+    clauses: dict[ClauseKey, ClauseDraft] = field(default_factory=dict)
+    """In the order of the lines."""
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ class Draft:
 
     # What the lines of a sub-mode are about.
     map: MapDraft | None = None
+    clause: ClauseDraft | None = None
     class_map: ClassMapDraft | None = None
     policy_map: PolicyMapDraft | None = None
     policy_class: ClassDraft | None = None
@@ -140,15 +146,11 @@ def begin_clause(criterion: Criterion) -> Meaning:
         limits = [int(word.text) for word in statement.arguments.values()]
         parameters = () if limits else statement.keywords[2:]
         clause = ClauseDraft(statement.words[0], criterion, sum(limits), parameters)
-        for other in draft.map.clauses:
-            if (other.criterion, other.limit, other.parameters) == (
-                clause.criterion,
-                clause.limit,
-                clause.parameters,
-            ):
-                message = f"line {other.word.line.number} has the same match already"
-                draft.findings.append(clause.word.finding(message))
-        draft.map.clauses.append(clause)
+        key = criterion, clause.limit, parameters
+        if key in draft.map.clauses:
+            line = draft.map.clauses[key].word.line.number
+            draft.findings.append(clause.word.finding(f"line {line} has the same match already"))
+        draft.map.clauses[key] = draft.clause = clause
 
     return meaning
 
@@ -157,8 +159,8 @@ def act(action: ClauseAction) -> Meaning:
     """Return the meaning of the action line below a ``match``."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
-        assert draft.map is not None
-        clause, word = draft.map.clauses[-1], statement.words[0]
+        assert draft.clause is not None
+        clause, word = draft.clause, statement.words[0]
         if clause.action is not None:
             message = f"the match of line {clause.word.line.number} has an action already"
             draft.findings.append(word.finding(message))

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from nfinspect.policy.errors import ConfigurationError, Finding
 
 COMMENT = ("!", ":")
+
+LONGEST_LINE = 1000
+"""Characters of a statement."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _WORD = re.compile(r"[^ \t]+")
@@ -92,9 +96,12 @@ def words(line: Line) -> list[Word]:
     return [Word(found[0], line, found.start() + 1) for found in _WORD.finditer(line.text)]
 
 
-def unprintable(line: Line) -> Finding | None:
-    """Return what is to be said about the first character that no statement may hold, if any."""
+def fault(line: Line) -> Finding | None:
+    """Return what is wrong with *line* before it is understood: its length or a character."""
     text = line.text.replace("\t", " ")
+    if len(text) > LONGEST_LINE:
+        message = f"the line has more than {LONGEST_LINE} characters"
+        return line.finding(LONGEST_LINE + 1, message)
     if text.isprintable():
         return None
     column, character = next((n, c) for n, c in enumerate(text, 1) if not c.isprintable())

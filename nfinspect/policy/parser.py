@@ -35,7 +35,7 @@ def read(text: str, file: str) -> Draft:
     """
     reader = _Reader()
     for line in lexer.lines(text, file):
-        if fault := lexer.unprintable(line):
+        if fault := lexer.fault(line):
             reader.draft.findings.append(fault)
         else:
             reader.line(lexer.words(line))

@@ -77,7 +77,7 @@ def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _inspection_map(draft: MapDraft, errors: list[Finding]) -> InspectionMap:
     clauses = []
-    for position, clause_draft in enumerate(draft.clauses, 1):
+    for position, clause_draft in enumerate(draft.clauses.values(), 1):
         clause = clause_draft.clause(position)
         if clause is None:
             expected = ("its action in the next line",)

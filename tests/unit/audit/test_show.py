@@ -70,7 +70,7 @@ def test_clauses_as_show_prints_them_are_read_back() -> None:
     shown = show.service_policy(Counters().inspections(policy, {}))
     lines = [line.partition(", packet")[0] for line in shown.splitlines()[5:]]
     draft = read("\n".join(["policy-map type inspect esmtp m", *lines]), "a.cfg")
-    clauses = [c.clause(n) for n, c in enumerate(draft.maps["m"].clauses, 1)]
+    clauses = [c.clause(n) for n, c in enumerate(draft.maps["m"].clauses.values(), 1)]
     assert tuple(clauses) == policy.inspections[0].map.clauses
 
 

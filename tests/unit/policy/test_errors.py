@@ -285,12 +285,19 @@ def test_character_that_is_not_to_be_seen_is_an_error_and_not_printed(
     assert str(error).replace("\n", "").isprintable()
 
 
+def test_line_beyond_the_bound_is_an_error_that_shows_its_end() -> None:
+    assert places(f"class-map {'x ' * 495}") == [(1, 13, "unexpected 'x'")]
+    text = f"class-map {'x ' * 496}"
+    assert places(text) == [(1, 1001, "the line has more than 1000 characters")]
+    assert str(error_of(text)).splitlines()[2].endswith(" ^")
+
+
 def test_invisible_character_in_a_comment_is_nobodys_business() -> None:
     parse_policy("! \0 \x1b \xa0\n: \ud800", "a.cfg")
 
 
 def test_long_line_is_cropped_around_its_error() -> None:
-    text = f"policy-map type inspect esmtp m\n match {'x' * 500} {'y' * 500}\n"
+    text = f"policy-map type inspect esmtp m\n match {'x' * 400} {'y' * 400}\n"
     _, line, caret = str(error_of(text)).splitlines()
     assert len(line) <= 102
     assert line[caret.index("^")] == "x"
