@@ -1,0 +1,145 @@
+"""``nfinspect replay CAPTURE…``: what the filter would have done to recorded traffic."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from nfinspect.cli.configuration import config_option
+from nfinspect.cli.errors import FINDINGS, UsageFailure
+from nfinspect.cli.replay_text import print_result
+from nfinspect.engine import Engine, EngineOptions
+from nfinspect.policy import Configuration
+from nfinspect.replay.capture import Capture, NotACaptureError
+from nfinspect.replay.driver import Replay
+from nfinspect.replay.output import CaptureWriter
+
+STDIN = Path("-")
+LONG = 8 * 1024 * 1024
+"""Bytes of captures that are worth a progress bar."""
+
+OPTIONS = EngineOptions(recorded=True, transcript=True)
+
+
+@click.command()
+@click.argument(
+    "captures",
+    metavar="CAPTURE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+)
+@config_option
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write a capture of what leaves the filter.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def replay(
+    captures: tuple[Path, ...], configuration: Configuration, out: Path | None, as_json: bool
+) -> int:
+    """Send captures through the filter, in the order given, and tell what it does to them.
+
+    A CAPTURE is pcap or pcapng, plain or gzip, or - for stdin. No root is needed.
+
+    The status is 0 when all is done and 1 if a capture could not be read to its end.
+    """
+    for path in captures:
+        _refuse_unless_capture(path, out)
+    with ExitStack() as stack:
+        writer = stack.enter_context(CaptureWriter(out)) if out is not None else None
+        engine = Engine(configuration.policy, OPTIONS, started=0.0)
+        run = Replay(configuration.policy, engine, writer)
+        stack.callback(run.result.close)
+        with _progress(captures) as advance:
+            packets = 0
+            for path in captures:
+                with _opened(path, packets) as capture:
+                    run.feed(capture, partial(advance, capture))
+                    packets = capture.packets
+        result = run.finish()
+        if writer is not None:
+            writer.close()
+        if as_json:
+            result.write_json(sys.stdout)
+        else:
+            print_result(result)
+        return _tell_faults(result.summary)
+
+
+@contextmanager
+def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
+    """Raises UsageFailure if it is no capture."""
+    with (
+        open(0, "rb", buffering=0, closefd=False) if path == STDIN else path.open("rb", buffering=0)
+    ) as file:
+        try:
+            yield Capture(file, "stdin" if path == STDIN else str(path), packets_before)
+        except NotACaptureError as error:
+            raise UsageFailure(f"{path}: {error}") from error
+
+
+def _refuse_unless_capture(path: Path, out: Path | None) -> None:
+    """Find out what is wrong with a file before any work is done."""
+    if path == STDIN or not path.is_file():
+        return  # a pipe can be read only once
+    if out is not None and out.exists() and out.samefile(path):
+        raise UsageFailure(f"{out}: is a capture to read and cannot be the one to write")
+    with _opened(path, 0):
+        pass
+
+
+@contextmanager
+def _progress(captures: tuple[Path, ...]) -> Iterator[Callable[[Capture], None]]:
+    """A progress bar on a terminal, if it is worth one."""
+    sizes = [path.stat().st_size if path.is_file() else 0 for path in captures]
+    if sum(sizes) < LONG or not sys.stderr.isatty():
+        yield lambda capture: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[packets]:,} packets"),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    before = dict(zip(map(str, captures), sizes, strict=True))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("replay", total=sum(sizes), packets=0)
+        done = 0
+        current: Capture | None = None
+
+        def advance(capture: Capture) -> None:
+            nonlocal done, current
+            if current is not None and capture is not current:
+                done += before.get(current.name, 0)
+            current = capture
+            completed = done + (capture.position or 0)
+            progress.update(task, completed=completed, packets=capture.packets)
+
+        yield advance
+
+
+def _tell_faults(summary: dict[str, Any]) -> int:
+    faults = [capture["damage"] for capture in summary["captures"] if capture["damage"]]
+    for fault in faults:
+        click.echo(f"nfinspect: error: {fault}", err=True)
+    return FINDINGS if faults else 0

@@ -1,0 +1,150 @@
+"""A replay's result for people: connections, what the filter did, syslog lines, counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nfinspect.replay.result import Result
+
+MOST_CONNECTIONS = 200
+"""Connections that are listed; ``--json`` has them all."""
+
+MOST_DEEDS = 30
+"""Of one connection."""
+
+WIDTH = 160
+"""Where the output is no terminal, and so has no width."""
+
+_LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
+
+
+def print_result(result: Result) -> None:
+    """Print everything on stdout."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    _print_summary(console, result.summary)
+    connections = list(islice(result.connections(), MOST_CONNECTIONS))
+    if connections:
+        console.print()
+        console.print(_table(connections))
+    left_out = result.summary["connections"] - len(connections)
+    if left_out > 0:
+        console.print(f"and {left_out:,} connections more; --json has them all", style="italic")
+    _print_deeds(console, result, connections)
+    _heading(console, "syslog")
+    for line in result.syslog_lines():
+        console.print(line, soft_wrap=True)
+    _heading(console, "show service-policy inspect esmtp")
+    console.print(result.show, end="", soft_wrap=True)
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print()
+    console.print(text, style="bold")
+
+
+def _print_summary(console: Console, summary: dict[str, Any]) -> None:
+    for capture in summary["captures"]:
+        console.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
+    packets = summary["packets"]
+    if summary["began"]:
+        console.print(f"from {summary['began']}, {_duration(summary['duration'])} long")
+    console.print(
+        f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
+        f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
+        f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
+        f" {packets['copied']:,} not the filter's business",
+        soft_wrap=True,
+    )
+    for reason, count in summary["dropped"].items():
+        console.print(f"  dropped {reason}: {count:,}")
+    fragments = summary["fragments"]
+    if fragments["joined"] or fragments["discarded"]:
+        console.print(
+            f"  {_count(fragments['joined'], 'fragment')} joined into"
+            f" {_count(fragments['datagrams'], 'datagram')}, {fragments['discarded']:,} discarded"
+        )
+    for note in summary["notes"]:
+        console.print(
+            f"note: {_count(note['packets'], 'packet')}: {note['note']}"
+            f" (first packet {note['first']})",
+            style="yellow",
+            soft_wrap=True,
+        )
+
+
+def _table(connections: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("#", "client", "server"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("duration", "bytes", "packets", "rewritten", "dropped", "commands"):
+        table.add_column(heading, justify="right")
+    table.add_column("end")
+    for connection in connections:
+        packets = connection["packets"]
+        end = connection["close_reason"] or "still open"
+        table.add_row(
+            str(connection["number"]),
+            connection["client"],
+            connection["server"],
+            _duration(connection["duration"]),
+            f"{connection['bytes']:,}",
+            f"{packets['seen']:,}",
+            f"{packets['rewritten']:,}",
+            f"{packets['dropped']:,}",
+            f"{connection['command_count']:,}",
+            Text(end, style="bold red" if end == "Flow closed by inspection" else ""),
+        )
+    return table
+
+
+def _print_deeds(console: Console, result: Result, connections: list[dict[str, Any]]) -> None:
+    """What the filter did to each connection to which it did something, and what it noticed."""
+    headed = False
+    for connection in connections:
+        deeds = list(islice(_deeds(result, connection), MOST_DEEDS + 1))
+        if not deeds:
+            continue
+        if not headed:
+            _heading(console, "what happened")
+            headed = True
+        ends = f"{connection['client']} to {connection['server']}"
+        console.print(f"  connection {connection['number']}, {ends}")
+        for packet, what, why in deeds[:MOST_DEEDS]:
+            text = Text(f"    packet {packet}  " if packet else "    ")
+            text.append(what, style=_LOUD.get(what, "cyan"))
+            text.append(f"  {why}" if why else "")
+            console.print(text, soft_wrap=True)
+        if len(deeds) > MOST_DEEDS:
+            console.print("    and more; --json has them all", style="italic")
+
+
+def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:
+    """Packet, what was done or noticed, why; in the order of the packets as far as there is one."""
+    found = [
+        (action["packet"], action["action"], action["clause"])
+        for action in islice(result.items(connection["actions"]), MOST_DEEDS + 1)
+    ]
+    for note in islice(result.items(connection["notes"]), MOST_DEEDS + 1):
+        facts = (f"{key} {value}" for key, value in note.items() if key not in ("event", "packet"))
+        found.append((note["packet"], note["event"].replace("-", " "), ", ".join(facts)))
+    yield from sorted(found, key=lambda deed: deed[0] or 0)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    """``H:MM:SS.mmm``."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(int(minutes), 60)
+    return f"{hours}:{minute:02}:{second:06.3f}"

@@ -1,0 +1,358 @@
+"""Reading captures: pcap and pcapng, plain or gzip, either byte order, from files and pipes.
+
+The two formats are simple, and scapy's readers do not suit untrusted files of any length: they
+believe lengths, raise whatever their parsing meets, and take several times as long as the filter
+itself. Here a record is believed when it is there: what is announced beyond `LARGEST_RECORD`, or
+beyond the file's end, is `Damage`, told with its place, and everything before it is used.
+
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from nfinspect.replay.result import ConnectionRecord
+
+MEBIBYTE = 1024 * 1024
+LARGEST_RECORD = 16 * MEBIBYTE
+"""Bytes of a pcap record or a pcapng block; tcpdump writes at most 256 KiB of a packet."""
+
+MOST_INTERFACES = 65_536
+"""In one pcapng section."""
+
+SECOND = 10**9
+LATEST = 2**32 * SECOND - 1
+"""The last nanosecond that a pcap file can tell, in 2106. Later times are taken for it."""
+
+_CHUNK = MEBIBYTE
+_GZIP = b"\x1f\x8b"
+_SECTION = b"\x0a\x0d\x0d\x0a"  # the same in either byte order
+_SECTION_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+_PCAP_ORDERS = {  # magic number: byte order, nanoseconds in the fraction's unit
+    b"\xd4\xc3\xb2\xa1": ("<", 1000),
+    b"\xa1\xb2\xc3\xd4": (">", 1000),
+    b"\x4d\x3c\xb2\xa1": ("<", 1),
+    b"\xa1\xb2\x3c\x4d": (">", 1),
+}
+_OTHERS = {  # what else is often handed over, to say so
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; replay reads plain and gzip captures",
+    b"\xfd7zX": "compressed with xz; replay reads plain and gzip captures",
+    b"BZh9": "compressed with bzip2; replay reads plain and gzip captures",
+    b"\x04\x22\x4d\x18": "compressed with lz4; replay reads plain and gzip captures",
+}
+
+
+class NotACaptureError(Exception):
+    """The file is no capture at all; the text says what is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where and why the rest of a file could not be used."""
+
+    file: str
+    offset: int
+    """Of the faulty record, in bytes of the file, once it is unpacked."""
+    packet: int
+    """The last packet that was read, 0 before the first."""
+    text: str
+
+    def __str__(self) -> str:
+        where = f"after packet {self.packet}" if self.packet else "before the first packet"
+        return f"{self.file}: {where}, byte {self.offset}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """Where a packet was captured. Equal ones are the same."""
+
+    link_type: int
+    """LINKTYPE_ value."""
+    nanoseconds: bool
+    """Times are finer than a microsecond."""
+
+
+class Frame:
+    """One captured packet, and what the driver finds out about it."""
+
+    __slots__ = (
+        "data",
+        "decided",
+        "end",
+        "interface",
+        "key",
+        "length",
+        "number",
+        "offset",
+        "record",
+        "time",
+    )
+
+    def __init__(
+        self, number: int, time: int, interface: Interface, data: bytes, length: int
+    ) -> None:
+        self.number = number
+        """From 1 in the first capture on."""
+        self.time = time
+        """Nanoseconds since 1970, 0 to `LATEST`."""
+        self.interface = interface
+        self.data = data
+        self.length = length
+        """On the wire; more than len(data) where the capture cut it short."""
+        self.offset = 0
+        """Where the datagram begins, behind the link header."""
+        self.end = 0
+        """Behind the datagram, where link padding may follow."""
+        self.key = b""
+        """Of its direction, as ``Segment.key``."""
+        self.record: ConnectionRecord | None = None
+        """Its connection."""
+        self.decided = False
+        """It has its verdict."""
+
+
+class Capture:
+    """One capture, read from beginning to end. `damage` tells afterwards what ended it early."""
+
+    def __init__(self, file: BinaryIO, name: str, packets_before: int = 0) -> None:
+        """Read the beginning of *file*, unbuffered and binary; *name* is for messages.
+
+        Packets are numbered from *packets_before* + 1 on. Raises NotACaptureError.
+        """
+        self.name = name
+        self.packets = packets_before
+        self.damage: Damage | None = None
+        self._file = file
+        self._offset = 0  # of _data[0], in the unpacked file
+        self._ended = False
+        self._data = b""
+        self._read = file.read
+        self._fill(0, 4)
+        if self._data.startswith(_GZIP):
+            packed = cast(BinaryIO, _Rewound(self._data, file))  # GzipFile needs no more to read
+            self._read = gzip.GzipFile(fileobj=packed, mode="rb").read1
+            self._data = b""
+            self._ended = False
+            self._fill(0, 4)
+        self._begin()
+
+    @property
+    def position(self) -> int | None:
+        """Bytes of the file read so far, packed as they are; None for a pipe."""
+        try:
+            return self._file.tell()
+        except OSError:
+            return None
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._pcapng() if self._data.startswith(_SECTION) else self._pcap()
+
+    def _begin(self) -> None:
+        magic = self._data[:4]
+        if magic == _SECTION or (magic in _PCAP_ORDERS and self._fill(0, 24)):
+            return
+        if magic in _PCAP_ORDERS:
+            raise NotACaptureError("ends in its file header")
+        if self.damage:
+            raise NotACaptureError(f"neither pcap nor pcapng: {self.damage.text}")
+        if not self._data:
+            raise NotACaptureError("is empty; a capture has at least a file header")
+        raise NotACaptureError(_OTHERS.get(magic, "neither pcap nor pcapng"))
+
+    def _pcap(self) -> Iterator[Frame]:
+        order, unit = _PCAP_ORDERS[self._data[:4]]
+        record = Struct(order + "IIII")
+        # The upper half tells of a frame check sequence, which here is link padding.
+        link_type = Struct(order + "I").unpack_from(self._data, 20)[0] & 0xFFFF
+        interface = Interface(link_type, unit == 1)
+        at = 24
+        number = self.packets
+        while True:
+            if at + 16 > len(self._data):
+                if not self._fill(at, 16):
+                    return self._ends()
+                at = 0
+            seconds, fraction, size, length = record.unpack_from(self._data, at)
+            if size > LARGEST_RECORD:
+                return self._damaged(at, f"a record of {size} bytes is announced")
+            end = at + 16 + size
+            if end > len(self._data):
+                if not self._fill(at, 16 + size):
+                    return self._ends()
+                at, end = 0, 16 + size
+            number += 1
+            self.packets = number
+            time = seconds * SECOND + fraction * unit
+            if time > LATEST:
+                time = LATEST
+            data = self._data[at + 16 : end]
+            yield Frame(number, time, interface, data, length if length > size else size)
+            at = end
+
+    def _pcapng(self) -> Iterator[Frame]:
+        section = _Section("<")
+        at = 0
+        time = 0
+        while True:
+            if at + 12 > len(self._data):
+                if not self._fill(at, 12):
+                    return self._ends()
+                at = 0
+            if self._data[at : at + 4] == _SECTION:
+                order = _SECTION_ORDERS.get(self._data[at + 8 : at + 12])
+                if order is None:
+                    return self._damaged(at, "a section without a byte order")
+                section = _Section(order)
+            kind, size = section.two_words.unpack_from(self._data, at)
+            if not 12 <= size <= LARGEST_RECORD:
+                return self._damaged(at, f"a block of {size} bytes is announced")
+            size = size + 3 & ~3
+            if at + size > len(self._data):
+                if not self._fill(at, size):
+                    return self._ends()
+                at = 0
+            body = at + 8
+            end = at + size - 4
+            if kind in (_ENHANCED_PACKET, _OLD_PACKET):
+                if end - body < 20:
+                    return self._damaged(at, "a packet block without a packet")
+                source, high, low, captured, length = section.packet.unpack_from(self._data, body)
+                if kind == _OLD_PACKET:  # two half words: the interface, and drops
+                    source = section.two_halves.unpack_from(self._data, body)[0]
+                data_at = body + 20
+            elif kind == _SIMPLE_PACKET:
+                if end - body < 4:
+                    return self._damaged(at, "a packet block without a packet")
+                (length,) = section.word.unpack_from(self._data, body)
+                source, data_at = 0, body + 4
+                captured = min(length, end - data_at)
+                if section.interfaces and section.interfaces[0].snap_length:
+                    captured = min(captured, section.interfaces[0].snap_length)
+            else:
+                if kind == _INTERFACE and not section.describe(self._data[body:end]):
+                    return self._damaged(at, "a faulty description of an interface")
+                at = end + 4
+                continue
+            if captured > end - data_at:
+                return self._damaged(at, f"a packet of {captured} bytes in a block of {size}")
+            if source >= len(section.interfaces):
+                return self._damaged(at, f"a packet of interface {source}, never described")
+            described = section.interfaces[source]
+            if kind != _SIMPLE_PACKET:  # which has no time: that of the last packet
+                time = described.nanoseconds(high << 32 | low)
+            self.packets += 1
+            data = self._data[data_at : data_at + captured]
+            yield Frame(self.packets, time, described.interface, data, max(length, captured))
+            at = end + 4
+
+    def _ends(self) -> None:
+        """Behind the last record: nothing, or the beginning of one that is cut off."""
+        if self._data:
+            self._damaged(0, "the file ends in the middle of a record")
+
+    def _damaged(self, at: int, text: str) -> None:
+        if self.damage is None:
+            self.damage = Damage(self.name, self._offset + at, self.packets, text)
+
+    def _fill(self, at: int, need: int) -> bool:
+        """Let the data begin at *at* and hold *need* bytes; False where the file ends before."""
+        pieces = [self._data[at:]]
+        have = len(pieces[0])
+        self._offset += at
+        while have < need and not self._ended:
+            try:
+                piece = self._read(_CHUNK)
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                piece = b""
+                early = isinstance(error, EOFError)
+                self._data = b"".join(pieces)
+                self._damaged(
+                    have, "the gzip data ends early" if early else "the gzip data is corrupt"
+                )
+            except OSError as error:
+                piece = b""
+                self._damaged(have, f"cannot be read: {error.strerror}")
+            self._ended = not piece
+            pieces.append(piece)
+            have += len(piece)
+        self._data = b"".join(pieces)
+        return have >= need
+
+
+class _Rewound:
+    """A file whose first bytes have been read already."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        self._start = start
+        self._rest = rest
+
+    def read(self, size: int) -> bytes:
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
+        return self._rest.read(size)
+
+
+_INTERFACE, _OLD_PACKET, _SIMPLE_PACKET, _ENHANCED_PACKET = 1, 2, 3, 6
+_TIME_RESOLUTION, _TIME_OFFSET = 9, 14
+
+
+class _Section:
+    """The byte order and the interfaces of one pcapng section."""
+
+    def __init__(self, order: str) -> None:
+        self.word = Struct(order + "I")
+        self.two_words = Struct(order + "II")
+        self.two_halves = Struct(order + "HH")
+        self.packet = Struct(order + "IIIII")  # interface, time high and low, captured, length
+        self.interfaces: list[_Described] = []
+        self._offset = Struct(order + "q")
+
+    def describe(self, body: bytes) -> bool:
+        """Read an interface description block; False if it cannot be one."""
+        if len(body) < 8 or len(self.interfaces) >= MOST_INTERFACES:
+            return False
+        link_type = self.two_halves.unpack_from(body)[0]
+        snap_length = self.word.unpack_from(body, 4)[0]
+        resolution, offset = 6, 0
+        at = 8
+        while at + 4 <= len(body):
+            code, size = self.two_halves.unpack_from(body, at)
+            value = body[at + 4 : at + 4 + size]
+            if code == 0 or len(value) < size:
+                break
+            if code == _TIME_RESOLUTION and size == 1:
+                resolution = value[0]
+            elif code == _TIME_OFFSET and size == 8:
+                offset = self._offset.unpack(value)[0]
+            at += 4 + (size + 3 & ~3)
+        if resolution & 0x80:
+            units = 1 << (resolution & 0x7F)
+        else:
+            units = 10**resolution
+        interface = Interface(link_type, units > 10**6)
+        self.interfaces.append(_Described(interface, snap_length, units, offset))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """An interface description block."""
+
+    interface: Interface
+    snap_length: int
+    """0: none."""
+    units: int
+    """In a second."""
+    offset: int
+    """Seconds to add to every time."""
+
+    def nanoseconds(self, units: int) -> int:
+        return max(0, min(self.offset * SECOND + units * SECOND // self.units, LATEST))

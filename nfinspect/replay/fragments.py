@@ -1,0 +1,312 @@
+"""Reassembly of IP fragments, as connection tracking does it before a live filter's queue.
+
+The rules are those of Linux (net/ipv4/inet_fragment.c, ip_fragment.c,
+net/ipv6/netfilter/nf_conntrack_reasm.c), which follow RFC 5722 for both families: an exact
+repetition, or a fragment inside a run of neighbours that arrived in order, is ignored, any other
+overlap discards the datagram. What is not complete after `TIMEOUTS` is discarded; beyond
+`MEMORY_BOUND` fragments are.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum
+from nfinspect.packet.segment import TCP_PROTOCOL
+from nfinspect.replay.capture import Frame
+
+TIMEOUTS = {4: 30.0, 6: 60.0}
+"""Seconds after its first fragment (ipfrag_time, nf_conntrack_frag6_timeout)."""
+
+MEMORY_BOUND = 4 * 1024 * 1024
+"""Bytes that wait, for either family (ipfrag_high_thresh), each frame with `FRAME_OVERHEAD`."""
+
+FRAME_OVERHEAD = 768
+"""What the kernel, too, pays for each: its socket buffer."""
+
+LARGEST_DATAGRAM = 65_535
+
+_MORE, _DO_NOT = 0x2000, 0x4000  # flags of IPv4, RFC 791 section 3.1
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
+_UNFRAGMENTABLE = frozenset({_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS})
+"""IPv6 extension headers that may stand before a fragment header (RFC 8200 section 4.5)."""
+_BEFORE_TCP = _UNFRAGMENTABLE | {TCP_PROTOCOL, _AUTHENTICATION}
+_NOT_ECT, _CONGESTION_EXPERIENCED = 0, 3  # RFC 3168 section 5
+
+
+@dataclass(slots=True)
+class Decided:
+    """Fragments that wait no longer."""
+
+    frames: list[Frame]
+    datagram: bytes | None = None
+    """Whole; None: the fragments are discarded."""
+    first: bytes | None = None
+    """The fragment with the ports, if it was among them."""
+
+
+@dataclass(slots=True)
+class Fragment:
+    """What one fragment says of itself."""
+
+    key: bytes
+    """Addresses and identification."""
+    start: int
+    """Of its payload in that of the datagram."""
+    payload: bytes
+    more: bool
+    head: bytes
+    """What stands before the payload, without IPv6's fragment header."""
+    traffic_class: int
+    version: int
+    frame: Frame
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.payload)
+
+
+def is_fragment(datagram: bytes) -> bool:
+    """Whether *datagram*, of TCP as far as one can tell, is a fragment."""
+    version = datagram[0] >> 4
+    if version == 4:
+        return len(datagram) >= 20 and bool(
+            datagram[9] == TCP_PROTOCOL and int.from_bytes(datagram[6:8], "big") & 0x3FFF
+        )
+    if version == 6 and len(datagram) >= 40:
+        at = _fragment_header(datagram)
+        return at > 0 and datagram[at] in _BEFORE_TCP
+    return False
+
+
+def read(frame: Frame) -> Fragment | None:
+    """The fragment in *frame*, None for one that the kernel would not take."""
+    datagram = frame.data[frame.offset : frame.end]
+    if datagram[0] >> 4 == 4:
+        return _read_4(frame, datagram)
+    return _read_6(frame, datagram)
+
+
+def _read_4(frame: Frame, datagram: bytes) -> Fragment | None:
+    length = int.from_bytes(datagram[2:4], "big")
+    header = (datagram[0] & 15) << 2
+    control = int.from_bytes(datagram[6:8], "big")
+    if header < 20 or not header <= length <= len(datagram):
+        return None
+    if ones_complement_sum(datagram[:header]) != 0xFFFF and datagram[10:12] != bytes(2):
+        return None
+    return Fragment(
+        key=datagram[12:20] + datagram[4:6],
+        start=(control & 0x1FFF) << 3,
+        payload=datagram[header:length],
+        more=bool(control & _MORE),
+        head=datagram[:header],
+        traffic_class=datagram[1],
+        version=4,
+        frame=frame,
+    )
+
+
+def _read_6(frame: Frame, datagram: bytes) -> Fragment | None:
+    at = _fragment_header(datagram)
+    end = 40 + int.from_bytes(datagram[4:6], "big")
+    if not at + 8 <= end <= len(datagram):
+        return None
+    control = int.from_bytes(datagram[at + 2 : at + 4], "big")
+    head = bytearray(datagram[:at])
+    head[_next_header_field(datagram, at)] = datagram[at]
+    if control & 0xFFF8 == 0 and datagram[at] == TCP_PROTOCOL and end - at - 8 < 20:
+        return None  # the first without all headers, RFC 8200 section 4.5
+    return Fragment(
+        key=datagram[8:40] + datagram[at + 4 : at + 8],
+        start=control & 0xFFF8,
+        payload=datagram[at + 8 : end],
+        more=bool(control & 1),
+        head=bytes(head),
+        traffic_class=int.from_bytes(datagram[:2], "big") >> 4 & 0xFF,
+        version=6,
+        frame=frame,
+    )
+
+
+def _fragment_header(datagram: bytes) -> int:
+    """Where the fragment header of an IPv6 *datagram* stands, 0 if it has none."""
+    header, at = datagram[6], 40
+    while at + 8 <= len(datagram):
+        if header == _FRAGMENT:
+            return at
+        if header not in _UNFRAGMENTABLE:
+            return 0
+        header = datagram[at]
+        at += (datagram[at + 1] + 1) * 8
+    return 0
+
+
+def _next_header_field(datagram: bytes, at: int) -> int:
+    """Where the number of the header at *at* stands."""
+    field_at, header = 6, 40
+    while header < at:
+        field_at = header
+        header += (datagram[header + 1] + 1) * 8
+    return field_at
+
+
+@dataclass(slots=True)
+class _Gathering:
+    """The fragments of one datagram."""
+
+    since: float
+    frames: list[Frame] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    """Of the runs, in order. A run is what arrived in order at the datagram's far end, and else
+    one fragment: so the kernel tells repetitions from overlaps."""
+    ends: list[int] = field(default_factory=list)
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    have: int = 0
+    length: int = 0
+    """Of the payload, as far as is known."""
+    complete_length: bool = False
+    """The last fragment has arrived."""
+    first: Fragment | None = None
+    codepoints: set[int] = field(default_factory=set)
+    """Of explicit congestion notification."""
+    largest: int = 0
+    largest_unfragmentable: int = 0
+    """The largest fragment with the flag Don't Fragment."""
+    memory: int = 0
+
+
+class Reassembler:
+    """Puts datagrams together from the fragments of captured frames."""
+
+    def __init__(self) -> None:
+        self._gatherings: dict[int, dict[bytes, _Gathering]] = {4: {}, 6: {}}
+        self._memory = {4: 0, 6: 0}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._gatherings.values()))
+
+    def add(self, frame: Frame, now: float) -> Decided | None:
+        """Take the fragment in *frame*; tell what that decides, None if it waits for others."""
+        fragment = read(frame)
+        if fragment is None:
+            return Decided([frame], first=frame.data[frame.offset :])
+        if self._memory[fragment.version] > MEMORY_BOUND:
+            return Decided([frame], first=frame.data[frame.offset :])
+        gathering = self._gatherings[fragment.version].get(fragment.key)
+        if gathering is None:
+            gathering = _Gathering(now)
+            self._gatherings[fragment.version][fragment.key] = gathering
+        cost = len(frame.data) + FRAME_OVERHEAD
+        gathering.memory += cost
+        self._memory[fragment.version] += cost
+        gathering.frames.append(frame)
+        if not _fits(gathering, fragment):
+            return self._discard(fragment.version, fragment.key)
+        if gathering.complete_length and gathering.have == gathering.length:
+            decided = self._discard(fragment.version, fragment.key)
+            decided.datagram = _whole(gathering, fragment.version)
+            return decided
+        return None
+
+    def expire(self, now: float) -> list[Decided]:
+        """Discard what has waited too long."""
+        decided = []
+        for version, gatherings in self._gatherings.items():
+            while gatherings:  # the oldest is the first
+                key, gathering = next(iter(gatherings.items()))
+                if gathering.since + TIMEOUTS[version] > now:
+                    break
+                decided.append(self._discard(version, key))
+        return decided
+
+    def flush(self) -> list[Decided]:
+        """Discard everything: nothing more comes."""
+        return [
+            self._discard(version, key)
+            for version, gatherings in self._gatherings.items()
+            for key in list(gatherings)
+        ]
+
+    def _discard(self, version: int, key: bytes) -> Decided:
+        gathering = self._gatherings[version].pop(key)
+        self._memory[version] -= gathering.memory
+        first = gathering.first
+        return Decided(gathering.frames, first=first.head + first.payload if first else None)
+
+
+def _fits(gathering: _Gathering, fragment: Fragment) -> bool:
+    """Put the fragment in its place, or ignore it; False where it condemns the datagram."""
+    merely_ignored = fragment.version == 6  # where IPv4 discards, IPv6 drops the fragment alone
+    start, payload = fragment.start, fragment.payload
+    if fragment.more and len(payload) & 7:
+        if fragment.version == 6:
+            return False
+        payload = payload[: len(payload) & ~7]
+    end = start + len(payload)
+    if end > LARGEST_DATAGRAM:
+        return merely_ignored
+    if fragment.more:
+        if end > gathering.length and gathering.complete_length:
+            return merely_ignored
+    elif end < gathering.length or (gathering.complete_length and end != gathering.length):
+        return merely_ignored
+    else:
+        gathering.complete_length = True
+    gathering.length = max(gathering.length, end)
+    if end == start:
+        return merely_ignored
+
+    starts, ends = gathering.starts, gathering.ends
+    if not starts or start > ends[-1]:
+        starts.append(start)
+        ends.append(end)
+    elif start == ends[-1]:
+        ends[-1] = end
+    else:
+        at = bisect_left(ends, start + 1)  # the first run that ends behind the start
+        if starts[at] < end:
+            return starts[at] <= start and end <= ends[at]  # a repetition, or an overlap
+        starts.insert(at, start)
+        ends.insert(at, end)
+
+    gathering.pieces[start] = payload
+    gathering.have += len(payload)
+    gathering.codepoints.add(fragment.traffic_class & 3)
+    if start == 0:
+        gathering.first = fragment
+    size = len(fragment.head) + len(payload)
+    gathering.largest = max(gathering.largest, size)
+    if fragment.version == 4 and fragment.head[6] & _DO_NOT >> 8:
+        gathering.largest_unfragmentable = max(gathering.largest_unfragmentable, size)
+    return True
+
+
+def _whole(gathering: _Gathering, version: int) -> bytes | None:
+    """The datagram; None if it must not be put together."""
+    first = gathering.first
+    assert first is not None  # it has all bytes from 0 on
+    codepoints = gathering.codepoints
+    if _NOT_ECT in codepoints and len(codepoints) > 1:  # RFC 3168 section 5.3
+        return None
+    head = bytearray(first.head)
+    payload = b"".join(piece for _, piece in sorted(gathering.pieces.items()))
+    if version == 4:
+        length = len(head) + len(payload)
+        if length > LARGEST_DATAGRAM:
+            return None
+        head[2:4] = length.to_bytes(2, "big")
+        keeps = gathering.largest_unfragmentable == gathering.largest
+        head[6:8] = (_DO_NOT if keeps else 0).to_bytes(2, "big")
+        if _CONGESTION_EXPERIENCED in codepoints:
+            head[1] |= _CONGESTION_EXPERIENCED
+        head[10:12] = ipv4_header_checksum(head).to_bytes(2, "big")
+    else:
+        length = len(head) - 40 + len(payload)
+        if length > LARGEST_DATAGRAM:
+            return None
+        head[4:6] = length.to_bytes(2, "big")
+        if _CONGESTION_EXPERIENCED in codepoints:
+            head[1] |= _CONGESTION_EXPERIENCED << 4
+    return bytes(head) + payload
