@@ -137,6 +137,8 @@ class MetadataReader:
     def __init__(self, interface_name: Callable[[int], str]) -> None:
         self._interface_name = interface_name
         self._known: dict[bytes | tuple[bytes, bytes], Metadata] = {}
+        self.recall: Callable[[bytes], Metadata | None] = self._known.get
+        """The shortest way: what these very attributes mean, or None if only `read` can tell."""
 
     def forget(self) -> None:
         """Forget everything, so that a renamed interface gets its new name."""
@@ -147,15 +149,13 @@ class MetadataReader:
 
         Raises ValueError for attributes that contradict their own length.
         """
-        found = self._known.get(attributes)
-        if found is None:
-            stamp = attributes.find(TIMESTAMP_HEADER)
-            if stamp >= 0:
-                key = attributes[:stamp], attributes[stamp + TIMESTAMP_LENGTH :]
-                found = self._known.get(key)
-            if found is None:
-                found = self._walk(attributes)
-        return found
+        stamp = attributes.find(TIMESTAMP_HEADER)
+        if stamp >= 0:
+            key = attributes[:stamp], attributes[stamp + TIMESTAMP_LENGTH :]
+            found = self._known.get(key)
+            if found is not None:
+                return found
+        return self._walk(attributes)
 
     def _walk(self, attributes: bytes) -> Metadata:
         values: dict[int, bytes] = {}

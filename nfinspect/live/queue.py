@@ -70,6 +70,7 @@ class Queue:
         "_library",
         "_message_length",
         "_metadata",
+        "_recall",
         "_receive_into",
         "_socket",
         "_until",
@@ -104,6 +105,7 @@ class Queue:
         self._view = memoryview(self._buffer)[:MESSAGE_LIMIT]
         self._message_length = 0
         self._metadata = nfnetlink.MetadataReader(_interface_name)
+        self._recall = self._metadata.recall
         self._bind(fail_open)
 
     def _bind(self, fail_open: bool) -> None:
@@ -191,17 +193,27 @@ class Queue:
             datagram = packet.get_payload()
             # The payload, behind the header of its attribute, is the end of the message.
             end = self._message_length - len(datagram) - nfnetlink.ATTRIBUTE.size
-            arrival = Arrival(
-                packet,
-                datagram,
-                self.now,
-                *self._metadata.read(self._view[nfnetlink.METADATA_START : end].tobytes()),
-            )
+            attributes = self._view[nfnetlink.METADATA_START : end].tobytes()
+            metadata = self._recall(attributes) or self._metadata.read(attributes)
         except (RuntimeError, ValueError):
             packet.drop()
             self.unreadable += 1
             return
-        self._handle(arrival)
+        # Unpacked by hand and passed by position: the quickest way to make an arrival.
+        captured_length, checksum_ready, gso, ingress, egress, link_source = metadata
+        self._handle(
+            Arrival(
+                packet,
+                datagram,
+                self.now,
+                captured_length,
+                checksum_ready,
+                gso,
+                ingress,
+                egress,
+                link_source,
+            )
+        )
 
     def _wait_at_most(self, seconds: float) -> None:
         """Let a read return without a packet after *seconds*; 0 is never."""

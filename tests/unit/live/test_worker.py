@@ -1,0 +1,270 @@
+"""The worker's loop: actions become verdicts, and no error leaves a packet without one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from nfinspect import events
+from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
+from nfinspect.arrival import Arrival
+from nfinspect.events import Direction, Endpoint
+from nfinspect.live import worker as worker_module
+from nfinspect.live.worker import Worker
+
+
+class Packet:
+    """A queued packet that keeps what was done to it."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.verdicts: list[str] = []
+        self._broken = broken
+
+    def set_payload(self, payload: bytes) -> None:
+        self.verdicts.append(f"payload {payload.decode()}")
+
+    def accept(self) -> None:
+        if self._broken:
+            raise RuntimeError("Verdict already given for this packet")
+        self.verdicts.append("accept")
+
+    def drop(self) -> None:
+        self.verdicts.append("drop")
+
+
+class Engine:
+    """Does what the test wants done at each packet."""
+
+    def __init__(self, decide: Callable[[Arrival], Sequence[Action]]) -> None:
+        self.arrive = decide
+        self.ticks: list[float] = []
+        self.due: float | None = None
+        self.left: list[Action] = []
+
+    def tick(self, now: float) -> Sequence[Action]:
+        self.ticks.append(now)
+        self.due = None
+        return []
+
+    def deadline(self) -> float | None:
+        return self.due
+
+    def flush(self, now: float) -> Sequence[Action]:
+        return self.left
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.written.append(line)
+
+    def flush(self) -> None:
+        pass
+
+
+class Audit:
+    def __init__(self) -> None:
+        self.events: list[events.Event] = []
+        self.drops: list[DropReason] = []
+
+    def observe(self, event: events.Event) -> None:
+        self.events.append(event)
+
+    def dropped(self, reason: DropReason) -> None:
+        self.drops.append(reason)
+
+
+class Harness:
+    """A worker with everything around it made for looking at."""
+
+    def __init__(self, decide: Callable[[Arrival], Sequence[Action]], **changes: Any) -> None:
+        self.engine = Engine(decide)
+        self.lines, self.audit = Lines(), Audit()
+        self.injected: list[Inject] = []
+        self.reports: list[str] = []
+        arguments: dict[str, Any] = {
+            "audit": self.audit,
+            "render": lambda event: f"a line of {type(event).__name__}",
+            "lines": self.lines,
+            "inject": lambda action: not self.injected.append(action),
+            "report": self.reports.append,
+        }
+        self.worker = Worker(self.engine, **(arguments | changes))
+        self.packets = self.worker.packets
+
+    def handle(self, packet: Packet, *, gso: bool = False) -> list[str]:
+        self.worker.handle(Arrival(packet, b"datagram", 1.0, gso=gso))
+        return packet.verdicts
+
+
+END = Endpoint("outside", bytes(4), 1)
+EVENT = events.TableFull(END, END)
+
+
+def test_accept_passes_the_packet_without_its_payload() -> None:
+    harness = Harness(lambda arrival: [Accept(arrival.token)])
+    assert harness.handle(Packet()) == ["accept"]
+    assert (harness.packets.seen, harness.packets.accepted) == (1, 1)
+
+
+def test_replace_passes_other_bytes() -> None:
+    harness = Harness(lambda arrival: [Replace(arrival.token, b"other")])
+    assert harness.handle(Packet()) == ["payload other", "accept"]
+    assert (harness.packets.seen, harness.packets.rewritten) == (1, 1)
+
+
+def test_drop_discards_and_counts_the_reason() -> None:
+    harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.SHUT)])
+    assert harness.handle(Packet()) == ["drop"]
+    assert harness.packets.dropped == 1
+    assert harness.audit.drops == [DropReason.SHUT]
+
+
+def test_event_is_counted_and_written() -> None:
+    harness = Harness(lambda arrival: [Emit(EVENT), Accept(arrival.token)])
+    assert harness.handle(Packet()) == ["accept"]
+    assert harness.audit.events == [EVENT]
+    assert harness.lines.written == ["a line of TableFull"]
+
+
+def test_event_without_a_line_is_counted_only() -> None:
+    harness = Harness(lambda arrival: [Emit(EVENT)], render=lambda event: None)
+    harness.handle(Packet())
+    assert (harness.audit.events, harness.lines.written) == ([EVENT], [])
+
+
+@pytest.mark.parametrize(("sent", "count"), [(True, 1), (False, 0)])
+def test_injection_is_counted_if_it_was_sent(sent: bool, count: int) -> None:
+    action = Inject(b"datagram", Direction.REPLY, "eth0")
+    harness = Harness(lambda arrival: [action], inject=lambda action: sent)
+    harness.handle(Packet())
+    assert harness.packets.injected == count
+
+
+def test_gso_packet_is_counted() -> None:
+    harness = Harness(lambda arrival: [Accept(arrival.token)])
+    harness.handle(Packet(), gso=True)
+    harness.handle(Packet())
+    assert (harness.packets.seen, harness.packets.gso) == (2, 1)
+
+
+def test_held_packets_get_their_verdicts_later_in_the_order_of_the_actions() -> None:
+    held: list[Any] = []
+    order: list[str] = []
+
+    class Named(Packet):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def accept(self) -> None:
+            order.append(self.name)
+
+    def decide(arrival: Arrival) -> list[Action]:
+        held.insert(0, arrival.token)
+        return [Accept(each) for each in held] if len(held) == 3 else []
+
+    harness = Harness(decide)
+    for name in ("first", "second", "third"):
+        harness.handle(Named(name))
+    assert order == ["third", "second", "first"]
+
+
+def fail(arrival: Arrival) -> list[Action]:
+    raise ZeroDivisionError("a bug")
+
+
+def test_engine_that_fails_drops_the_packet_and_reports_with_a_traceback() -> None:
+    harness = Harness(fail)
+    assert harness.handle(Packet()) == ["drop"]
+    assert harness.audit.drops == [DropReason.FILTER_ERROR]
+    assert harness.packets.failures == 1
+    assert len(harness.reports) == 1
+    assert "ZeroDivisionError: a bug" in harness.reports[0]
+
+
+def test_engine_that_fails_often_is_reported_once_a_period(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(worker_module, "monotonic", lambda: clock[0])
+    harness = Harness(fail)
+    for _ in range(100):
+        harness.handle(Packet())
+    assert (harness.packets.failures, len(harness.reports)) == (100, 1)
+    clock[0] += worker_module.REPORT_PERIOD
+    harness.handle(Packet())
+    assert len(harness.reports) == 2
+    assert "number 101" in harness.reports[1]
+
+
+def test_verdict_that_fails_does_not_keep_the_next_from_its_packet() -> None:
+    broken, sound = Packet(broken=True), Packet()
+    harness = Harness(lambda arrival: [Accept(broken), Accept(sound)])
+    harness.worker.handle(Arrival(sound, b"", 1.0))
+    assert sound.verdicts == ["accept"]
+    assert harness.packets.failures == 1
+
+
+def test_rendering_that_fails_does_not_keep_the_packet_from_its_verdict() -> None:
+    def render(event: events.Event) -> str:
+        raise UnicodeError
+
+    harness = Harness(lambda arrival: [Emit(EVENT), Accept(arrival.token)], render=render)
+    assert harness.handle(Packet()) == ["accept"]
+
+
+class Queue:
+    """Plays rounds of packets; the last round stops the worker."""
+
+    def __init__(self, harness: Harness, rounds: list[list[Packet]]) -> None:
+        self._harness = harness
+        self._rounds = rounds
+        self.drained = [Packet()]
+        self.forgotten = 0
+
+    def receive(self, until: float) -> None:
+        for packet in self._rounds.pop(0):
+            self._harness.handle(packet)
+        if not self._rounds:
+            self._harness.worker.stopping = True
+
+    def drain(self, until: float) -> None:
+        for packet in self.drained:
+            self._harness.handle(packet)
+
+    def forget_interface_names(self) -> None:
+        self.forgotten += 1
+
+
+def test_stop_decides_what_is_ready_and_flushes_what_is_held() -> None:
+    harness = Harness(lambda arrival: [Accept(arrival.token)])
+    held = Packet()
+    harness.engine.left = [Drop(held, DropReason.FLUSHED)]
+    queue = Queue(harness, [[Packet()]])
+    harness.worker.run(queue)
+    assert queue.drained[0].verdicts == ["accept"]
+    assert held.verdicts == ["drop"]
+    assert harness.audit.drops == [DropReason.FLUSHED]
+
+
+def test_tick_comes_when_it_is_due_and_not_before() -> None:
+    harness = Harness(lambda arrival: [Accept(arrival.token)])
+    harness.engine.due = 1e18
+    harness.worker.run(Queue(harness, [[], []]))
+    assert harness.engine.ticks == []
+    harness.worker.stopping = False
+    harness.engine.due = 0.0
+    harness.worker.run(Queue(harness, [[], []]))
+    assert len(harness.engine.ticks) == 1
+
+
+def test_services_are_called_in_every_round() -> None:
+    calls: list[int] = []
+    harness = Harness(lambda arrival: [Accept(arrival.token)], services=[lambda: calls.append(1)])
+    queue = Queue(harness, [[], [], []])
+    harness.worker.run(queue)
+    assert len(calls) == 3
+    assert queue.forgotten == 1

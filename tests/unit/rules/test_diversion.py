@@ -1,0 +1,103 @@
+"""The rules as text: what is diverted, replaced and removed."""
+
+import pytest
+
+from nfinspect.rules.diversion import Diversion, application, describe, removal
+
+STATES = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
+PORT_25 = Diversion((25,))
+
+# As `iptables -S` lists what application() has put there, beside rules of others.
+PRESENT = [
+    "-P INPUT ACCEPT",
+    "-P FORWARD ACCEPT",
+    "-P OUTPUT ACCEPT",
+    "-N NFINSPECT",
+    "-N OTHERS",
+    "-A FORWARD -i eth0 -j OTHERS",
+    "-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
+    "-A NFINSPECT -p tcp -m tcp --dport 25 -j NFQUEUE --queue-num 0",
+    '-A OTHERS -m comment --comment "not for -j NFINSPECT" -j SECMARK',
+]
+
+
+def test_both_directions_go_to_the_queue_past_a_conntrack_match() -> None:
+    assert application(PORT_25, "security").splitlines() == [
+        "*security",
+        ":NFINSPECT - [0:0]",
+        '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
+        f"-A NFINSPECT -p tcp -m tcp --dport 25 {STATES}"
+        ' -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 0',
+        f"-A NFINSPECT -p tcp -m tcp --sport 25 {STATES}"
+        ' -m comment --comment "their replies" -j NFQUEUE --queue-num 0',
+        "COMMIT",
+    ]
+
+
+def test_every_port_has_both_its_directions() -> None:
+    text = application(Diversion((25, 587)), "security")
+    for match in ("--dport 25", "--sport 25", "--dport 587", "--sport 587"):
+        assert text.count(f" {match} ") == 1
+
+
+@pytest.mark.parametrize(
+    ("diversion", "target"),
+    [
+        (Diversion((25,), first_queue=7), "NFQUEUE --queue-num 7"),
+        (Diversion((25,), first_queue=7, queues=4), "NFQUEUE --queue-balance 7:10"),
+        (Diversion((25,), fail_open=True), "NFQUEUE --queue-num 0 --queue-bypass"),
+    ],
+)
+def test_target_has_the_queues_and_bypasses_only_if_asked(
+    diversion: Diversion, target: str
+) -> None:
+    assert diversion.target == target
+    rules = [line for line in application(diversion, "mangle").splitlines() if "port 25" in line]
+    assert len(rules) == 2
+    assert all(rule.endswith(f" -j {target}") for rule in rules)
+
+
+def test_applying_again_replaces_the_jump_in_the_same_transaction() -> None:
+    lines = application(PORT_25, "security", PRESENT).splitlines()
+    assert lines[:4] == [
+        "*security",
+        ":NFINSPECT - [0:0]",
+        "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
+        '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
+    ]
+    assert lines.count("COMMIT") == 1
+
+
+def test_removal_takes_out_what_is_ours_and_nothing_else() -> None:
+    assert removal("security", PRESENT).splitlines() == [
+        "*security",
+        "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
+        "-F NFINSPECT",
+        "-X NFINSPECT",
+        "COMMIT",
+    ]
+
+
+def test_removal_of_a_chain_without_a_jump() -> None:
+    present = [rule for rule in PRESENT if not rule.startswith("-A FORWARD")]
+    assert removal("security", present).splitlines()[1:-1] == ["-F NFINSPECT", "-X NFINSPECT"]
+
+
+def test_nothing_of_ours_is_nothing_to_remove() -> None:
+    assert removal("security", ["-P FORWARD ACCEPT", "-A FORWARD -i eth0 -j OTHERS"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("diversion", "family", "words"),
+    [
+        (PORT_25, "IPv4", ["iptables-restore", "port 25", "queue 0", "none of it passes"]),
+        (PORT_25, "IPv6", ["ip6tables-restore"]),
+        (Diversion((25, 587), 3, 2, True), "IPv4", ["25 and 587", "queues 3 to 4", "uninspected"]),
+    ],
+)
+def test_description_tells_what_the_rules_do(
+    diversion: Diversion, family: str, words: list[str]
+) -> None:
+    lines = describe(diversion, family).splitlines()
+    assert all(line.startswith("# ") for line in lines)
+    assert all(word in " ".join(lines) for word in words)

@@ -1,0 +1,27 @@
+"""The rule sets in iptables/ are what the command prints for the shipped policy."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nfinspect import cli
+
+SHIPPED = Path(__file__).parents[3] / "iptables"
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("-4", "default.v4.rules"), ("-6", "default.v6.rules")]
+)
+def test_shipped_file_is_what_the_command_prints(option: str, name: str) -> None:
+    result = CliRunner().invoke(cli.main, ["rules", option], prog_name="nfinspect")
+    assert result.exit_code == 0, result.output
+    assert (SHIPPED / name).read_text() == result.stdout, (
+        f"make it again: nfinspect rules {option} > iptables/{name}"
+    )
+
+
+def test_command_prints_both_families_one_after_the_other() -> None:
+    result = CliRunner().invoke(cli.main, ["rules"], prog_name="nfinspect")
+    both = [(SHIPPED / f"default.v{version}.rules").read_text() for version in (4, 6)]
+    assert result.stdout == "".join(both)
