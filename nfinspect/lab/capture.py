@@ -26,7 +26,7 @@ class Capture:
         require_programs("tcpdump")
         self.file = file
         # -Z root: it would give up its rights, and could then not write everywhere.
-        argv = ["tcpdump", "-n", "-i", interface, "-w", file, "-U", "--immediate-mode"]
+        argv = ["tcpdump", "-n", "-i", interface, "-w", str(file), "-U", "--immediate-mode"]
         self._process = lab.popen(where, [*argv, "-B", "16384", "-Z", "root", expression])
         self._listening = threading.Event()
         self._said: list[str] = []

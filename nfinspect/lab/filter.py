@@ -39,7 +39,9 @@ class Filter:
         self._with_config = ["--config", str(config)] if config else []
         self._control = ["--control", str(lab.directory / "control")]
         self.syslog: list[str] = []
-        """The lines on stdout so far."""
+        """The syslog lines so far."""
+        self.counters: list[str] = []
+        """What else was on stdout: the counters, which are printed at the end."""
         self.errors: list[str] = []
         """The lines on stderr so far, the ready line among them."""
         lab.run(FILTER, [*NFINSPECT, "rules", *self._with_config, "--apply"])
@@ -52,8 +54,8 @@ class Filter:
         self._readers = [
             threading.Thread(target=self._collect, args=each, daemon=True)
             for each in (
-                (self._process.stdout, self.syslog),
-                (self._process.stderr, self.errors),
+                (self._process.stdout, self.syslog, self.counters),
+                (self._process.stderr, self.errors, self.errors),
             )
         ]
         for reader in self._readers:
@@ -63,10 +65,10 @@ class Filter:
             self.end()
             raise LabError("the filter does not start: " + " / ".join(self.errors or ["(silent)"]))
 
-    def _collect(self, stream: IO[str], lines: list[str]) -> None:
+    def _collect(self, stream: IO[str], messages: list[str], others: list[str]) -> None:
         for line in stream:
             with self._changed:
-                lines.append(line.rstrip("\n"))
+                (messages if line.startswith("%") else others).append(line.rstrip("\n"))
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -106,7 +108,7 @@ class Filter:
         """Stop the filter in order, and see that it left nothing undone.
 
         Raises LabError if packets still wait for a verdict a second after the last traffic, if the
-        filter had ended by itself, or if it does not end well on SIGTERM.
+        filter had ended by itself, does not end well on SIGTERM, or complained of anything.
         """
         if self._process.poll() is not None:
             self._drain()
@@ -122,6 +124,9 @@ class Filter:
         if status != 0:
             raise LabError(f"the filter ended with {status}: {' / '.join(self.errors)}")
         self._lab.run(FILTER, [*NFINSPECT, "rules", *self._with_config, "--remove"])
+        complaints = [line for line in self.errors if READY not in line]
+        if complaints:
+            raise LabError("the filter complained: " + "\n".join(complaints))
 
     def end(self) -> None:
         """End the filter if it still runs, whatever its state."""

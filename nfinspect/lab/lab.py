@@ -50,7 +50,7 @@ class Lab(AbstractContextManager["Lab"]):
         self.directory = Path()
         """For the files of whatever runs in the lab; readable by all, since mail servers change
         their user."""
-        self._closing: list[Callable[[], None]] = []
+        self._closing: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
         topology.build(self.prefix, offloads=self.offloads)
@@ -78,7 +78,7 @@ class Lab(AbstractContextManager["Lab"]):
         topology.remove(self.prefix)
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def at_close(self, callback: Callable[[], None]) -> None:
+    def at_close(self, callback: Callable[[], object]) -> None:
         """Have *callback* called when the lab is taken down, the last one first."""
         self._closing.append(callback)
 

@@ -6,6 +6,8 @@ mail lie below one directory, nothing runs in a chroot, and /etc/postfix is not 
 
 from __future__ import annotations
 
+import grp
+import os
 import pwd
 import subprocess
 import time
@@ -87,6 +89,11 @@ postlog   unix-dgram n - n - 1 postlogd
 CLIENT_SERVICES = SERVICES.partition("\n")[2]
 """A client listens on no port."""
 
+QUEUES = dict.fromkeys(
+    "active bounce corrupt defer deferred flush hold incoming private saved trace".split(), 0o700
+) | {"maildrop": 0o1730, "public": 0o2710}
+"""The directories of a queue and their modes; the open ones belong to the group postdrop."""
+
 START_TIMEOUT = 20.0
 
 
@@ -110,10 +117,10 @@ class Postfix:
         self.configuration = self.directory / "etc"
         for each in ("etc", "queue", "data", "mail"):
             (self.directory / each).mkdir(parents=True)
-        owner = pwd.getpwnam("postfix")
-        nobody = pwd.getpwnam("nobody")
-        _own(self.directory / "data", owner)
-        _own(self.directory / "mail", nobody)
+        postfix, nobody = pwd.getpwnam("postfix"), pwd.getpwnam("nobody")
+        os.chown(self.directory / "data", postfix.pw_uid, postfix.pw_gid)
+        os.chown(self.directory / "mail", nobody.pw_uid, nobody.pw_gid)
+        self._lay_out_queue(postfix.pw_uid)
         places = {
             "queue_directory": self.directory / "queue",
             "data_directory": self.directory / "data",
@@ -124,9 +131,24 @@ class Postfix:
             "virtual_gid_maps": f"static:{nobody.pw_gid}",
         }
         lines = [f"{word} = {value}" for word, value in {**SETTINGS, **places, **settings}.items()]
-        (self.configuration / "main.cf").write_text("\n".join(lines) + "\n")
+        main = self.configuration / "main.cf"
+        main.write_text("\n".join(lines) + "\n")
+        # Each program waits until its configuration is two seconds old, lest it be half written.
+        os.utime(main, (0, 0))
         (self.configuration / "master.cf").write_text(services)
         self.mailbox = Maildir(self.directory / "mail" / "box")
+
+    def _lay_out_queue(self, owner: int) -> None:
+        # As postfix-script does it, which takes seconds for its checks; this file (written by
+        # `postfix reload` too) tells it to go without.
+        queue = self.directory / "queue"
+        (queue / "quick-start").touch()
+        (queue / "pid").mkdir()
+        posters = grp.getgrnam("postdrop").gr_gid
+        for name, mode in QUEUES.items():
+            (queue / name).mkdir()
+            os.chown(queue / name, owner, -1 if mode == 0o700 else posters)
+            (queue / name).chmod(mode)
 
     @property
     def log_file(self) -> Path:
@@ -186,9 +208,3 @@ def client(
     """Return a Postfix that sends all mail to the address *relay*; not started."""
     own = {"myhostname": "client.example", "relayhost": f"[{relay}]", "inet_interfaces": "all"}
     return Postfix(lab, where, name, own | dict(settings or {}), services=CLIENT_SERVICES)
-
-
-def _own(path: Path, user: pwd.struct_passwd) -> None:
-    import os
-
-    os.chown(path, user.pw_uid, user.pw_gid)

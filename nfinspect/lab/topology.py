@@ -22,6 +22,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,10 +223,8 @@ def _processes(prefix: str, namespaces: Sequence[str]) -> list[int]:
 
 
 def _kill(pid: int, ending: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, ending)
-    except ProcessLookupError:
-        pass
 
 
 def command(prefix: str, namespace: str, argv: Sequence[str | Path]) -> list[str]:
