@@ -44,7 +44,7 @@ class LiveEngine(Filter, Inspecting, Protocol):
 @queue_options
 @click.option(
     "--control",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_PATH,
     show_default=True,
     metavar="PATH",

@@ -15,7 +15,7 @@ from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError
 @click.argument("words", nargs=-1, required=True, metavar="WHAT...")
 @click.option(
     "--control",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=DEFAULT_PATH,
     show_default=True,
     metavar="PATH",

@@ -1,0 +1,102 @@
+"""A live filter with another engine in it: ``stand_in.py ENGINE CONTROL [LOG]``.
+
+The queue, the worker, the control socket and the signals are the real ones; what is decided is so
+simple that a test can say what must happen.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nfinspect.actions import Accept, Action, Drop, DropReason
+from nfinspect.arrival import Arrival
+from nfinspect.cli.run import filter_packets
+from nfinspect.live.status import Totals
+from nfinspect.policy import default_policy
+from nfinspect.policy.model import Inspection
+
+
+class AcceptAll:
+    """Everything passes as it came."""
+
+    def __init__(self) -> None:
+        self.totals: dict[Inspection, Totals] = {}
+        self.waiting: list[object] = []
+
+    @property
+    def held(self) -> int:
+        return len(self.waiting)
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        return [Accept(arrival.token)]
+
+    def tick(self, now: float) -> Sequence[Action]:
+        return []
+
+    def deadline(self) -> float | None:
+        return None
+
+    def flush(self, now: float) -> Sequence[Action]:
+        return [Drop(token, DropReason.FLUSHED) for token in self.waiting]
+
+
+class Describe(AcceptAll):
+    """Writes what is known of each packet to the file LOG, as JSON lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = Path(sys.argv[3]).open("w", buffering=1)  # noqa: SIM115
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        fields = {
+            "length": len(arrival.datagram),
+            "version": arrival.datagram[0] >> 4,
+            "captured_length": arrival.captured_length,
+            "checksum_ready": arrival.checksum_ready,
+            "gso": arrival.gso,
+            "ingress": arrival.ingress,
+            "egress": arrival.egress,
+            "link_source": arrival.link_source.hex(":"),
+        }
+        self._log.write(json.dumps(fields) + "\n")
+        return super().arrive(arrival)
+
+
+class HoldAll(AcceptAll):
+    """Nothing gets a verdict before the end."""
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        self.waiting.append(arrival.token)
+        return []
+
+
+class HoldThenReverse(AcceptAll):
+    """Holds packets until there are three, then lets them pass, the last one first, at a tick."""
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        self.waiting.append(arrival.token)
+        return []
+
+    def deadline(self) -> float | None:
+        return 0.0 if len(self.waiting) >= 3 else None
+
+    def tick(self, now: float) -> Sequence[Action]:
+        actions = [Accept(token) for token in reversed(self.waiting)]
+        self.waiting.clear()
+        return actions
+
+
+class Fail(AcceptAll):
+    """Has a bug."""
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        raise ZeroDivisionError("a bug")
+
+
+if __name__ == "__main__":
+    engine = {each.__name__: each for each in (Describe, HoldAll, HoldThenReverse, Fail)}
+    engine["AcceptAll"] = AcceptAll
+    filter_packets(engine[sys.argv[1]](), default_policy(), 0, control=Path(sys.argv[2]))

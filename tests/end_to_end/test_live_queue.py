@@ -1,0 +1,523 @@
+"""The live filter on a real queue: real packets, signals, rules and errors, in namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfinspect.lab.filter import NFINSPECT
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import (
+    CABLES,
+    CLIENT,
+    FILTER,
+    SERVER,
+    SERVER_ADDRESS,
+    SERVER_ADDRESS6,
+)
+from nfinspect.live.queue import MAX_LENGTH
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+PATIENCE = 20.0
+"""Seconds until a test gives up; nothing here takes a tenth of that."""
+
+FAMILIES = pytest.mark.parametrize(
+    ("family", "server"),
+    [(socket.AF_INET, SERVER_ADDRESS), (socket.AF_INET6, SERVER_ADDRESS6)],
+    ids=["IPv4", "IPv6"],
+)
+
+
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """Namespaces for the whole file; `lab` leaves them as it found them."""
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(shared_lab: Lab) -> Iterator[Lab]:
+    yield shared_lab
+    nfinspect(shared_lab, "rules", "--remove")
+
+
+def nfinspect(
+    lab: Lab, *arguments: str, prefix: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of nfinspect's on the filter to its end, whatever that is."""
+    return lab.run(FILTER, [*prefix, *NFINSPECT, *arguments], check=False)
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return what *condition* returns once that is true; fail if that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"in vain: {condition}"
+        time.sleep(0.02)
+    return result
+
+
+class Running:
+    """A live filter that was started, with the engine of the stand-in or its own."""
+
+    def __init__(self, lab: Lab, *command: str, environment: dict[str, str] | None = None) -> None:
+        self._lab = lab
+        self.process = lab.popen(FILTER, command, environment=environment)
+        assert self.process.stderr is not None
+        self.first_line = self.process.stderr.readline()
+        self.output = self.errors = ""
+
+    @classmethod
+    def stand_in(cls, lab: Lab, engine: str, *arguments: str) -> Running:
+        return cls(lab, *STAND_IN, engine, str(control(lab)), *arguments)
+
+    @classmethod
+    def real(cls, lab: Lab, *arguments: str, environment: dict[str, str] | None = None) -> Running:
+        command = (*NFINSPECT, "run", "--control", str(control(lab)), *arguments)
+        return cls(lab, *command, environment=environment)
+
+    def show(self, *words: str) -> Any:
+        done = nfinspect(self._lab, "show", *words, "--json", "--control", str(control(self._lab)))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        self.output, self.errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode
+
+
+def control(lab: Lab) -> Path:
+    return lab.directory / "control"
+
+
+@contextlib.contextmanager
+def running(lab: Lab, filter_: Running) -> Iterator[Running]:
+    """Have the filter ready with the rules in place; it has ended when the block is left."""
+    try:
+        assert filter_.first_line == "nfinspect ready, queues 0-0\n", filter_.first_line
+        lab.run(FILTER, [*NFINSPECT, "rules", "--apply"])
+        yield filter_
+    finally:
+        if filter_.process.poll() is None:
+            filter_.process.kill()
+            filter_.wait()
+
+
+class Transfer:
+    """A server on port 25 that keeps what a client sends to it."""
+
+    def __init__(self, lab: Lab, family: int, server: str) -> None:
+        self._lab, self._family, self._server = lab, family, server
+        self._listener = lab.socket(SERVER, family)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((server, 25))
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE)
+        self.received = b""
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+
+    def __enter__(self) -> Transfer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _receive(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(PATIENCE)
+            while data := connection.recv(1 << 20):
+                self.received += data
+
+    def send(self, data: bytes) -> bytes:
+        """Send *data* from the client and return what arrived."""
+        with self._lab.socket(CLIENT, self._family) as client:
+            client.settimeout(PATIENCE)
+            client.connect((self._server, 25))
+            client.sendall(data)
+        self._thread.join(PATIENCE)
+        return self.received
+
+
+def connect_in_vain(lab: Lab, family: int, server: str) -> bool:
+    """Whether a SYN stays without any answer for half a second."""
+    with lab.socket(CLIENT, family) as client:
+        client.settimeout(0.5)
+        try:
+            client.connect((server, 25))
+        except TimeoutError:
+            return True
+        except ConnectionRefusedError:
+            return False
+        return False
+
+
+SEND_RAW = """
+import socket, sys
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+header = bytes.fromhex("c0000019 00000001 00000000 50100000 00000000")
+for _ in range(int(sys.argv[2])):
+    for length in sys.argv[3:]:
+        raw.sendto(header + bytes(int(length)), (sys.argv[1], 0))
+"""
+
+RECEIVE_RAW = """
+import socket, sys
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+raw.settimeout(20)
+print("ready", flush=True)
+for _ in range(int(sys.argv[1])):
+    print(len(raw.recv(65536)) - 40, flush=True)
+"""
+
+
+def send_raw(lab: Lab, *payloads: int, count: int = 1) -> None:
+    """Send TCP segments to port 25 with so many zeros each, in fragments where they must be."""
+    program = [sys.executable, "-c", SEND_RAW, SERVER_ADDRESS, str(count), *map(str, payloads)]
+    lab.run(CLIENT, program)
+
+
+MEGABYTE = bytes(range(256)) * 4096
+
+
+# ---- packets -----------------------------------------------------------------------------------
+
+
+@FAMILIES
+def test_transfer_passes_byte_for_byte_and_gso_packets_are_counted(
+    lab: Lab, family: int, server: str
+) -> None:
+    with (
+        running(lab, Running.stand_in(lab, "AcceptAll")) as live,
+        Transfer(lab, family, server) as transfer,
+    ):
+        assert transfer.send(MEGABYTE) == MEGABYTE
+        state = live.show("queue")
+        assert live.stop() == 0
+    assert state["gso"] >= 10
+    assert state["received"] == state["verdicts"]["accepted"] > state["gso"]
+    assert (state["waiting"], state["held"]) == (0, 0)
+    assert (state["kernel_dropped"], state["user_dropped"], state["enobufs"]) == (0, 0, 0)
+
+
+@FAMILIES
+def test_kernel_tells_interfaces_checksum_and_neighbour_of_each_packet(
+    lab: Lab, family: int, server: str
+) -> None:
+    log = lab.directory / "log"
+    with (
+        running(lab, Running.stand_in(lab, "Describe", str(log))) as live,
+        Transfer(lab, family, server) as transfer,
+    ):
+        transfer.send(MEGABYTE)
+        assert live.stop() == 0
+    seen = [json.loads(line) for line in log.read_text().splitlines()]
+    macs = {gateway.name: host.mac for host, gateway in CABLES}
+    paths = {(each["ingress"], each["egress"], each["link_source"]) for each in seen}
+    assert paths == {
+        ("outside", "inside", macs["outside"]),
+        ("inside", "outside", macs["inside"]),
+    }
+    assert {each["version"] for each in seen} == {4 if family == socket.AF_INET else 6}
+    # veth leaves checksums to the receiver; only the kernel's few packets without a socket have one
+    assert not any(each["checksum_ready"] for each in seen if each["length"] > 1000)
+    assert any(each["gso"] and each["length"] > 10_000 for each in seen)
+    assert all(each["captured_length"] is None for each in seen)
+
+
+def test_fragments_come_as_one_packet_and_a_cut_one_tells_its_true_length(lab: Lab) -> None:
+    log = lab.directory / "log"
+    with running(lab, Running.stand_in(lab, "Describe", str(log))) as live:
+        send_raw(lab, 4000, 65_535 - 40)
+        seen = eventually(lambda: log.read_text().count("\n") == 2 and log.read_text())
+        assert live.stop() == 0
+    whole, cut = map(json.loads, seen.splitlines())
+    assert (whole["length"], whole["captured_length"]) == (4040, None)
+    assert (cut["length"], cut["captured_length"]) == (65_531, 65_535)
+    assert whole["checksum_ready"]
+
+
+def test_held_packets_pass_in_the_order_of_their_verdicts(lab: Lab) -> None:
+    receiver = lab.popen(SERVER, [sys.executable, "-c", RECEIVE_RAW, "3"])
+    assert receiver.stdout is not None
+    assert receiver.stdout.readline() == "ready\n"
+    with running(lab, Running.stand_in(lab, "HoldThenReverse")) as live:
+        send_raw(lab, 10, 20, 30)
+        out, _ = receiver.communicate(timeout=PATIENCE)
+        assert live.stop() == 0
+    assert out.split() == ["30", "20", "10"]
+
+
+def test_packets_lost_by_the_kernel_are_shown(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
+        live.process.send_signal(signal.SIGSTOP)
+        send_raw(lab, 60_000, count=800)  # more bytes than the receive buffer holds
+        live.process.send_signal(signal.SIGCONT)
+        eventually(lambda: live.show("queue")["waiting"] == 0)
+        first = live.show("queue")
+        assert first["user_dropped"] >= 1
+        assert first["enobufs"] >= 1
+        assert first["kernel_dropped"] == 0
+        assert first["received"] + first["user_dropped"] == 800
+
+        live.process.send_signal(signal.SIGSTOP)
+        send_raw(lab, 1, count=MAX_LENGTH + 500)  # more packets than may wait
+        live.process.send_signal(signal.SIGCONT)
+        eventually(lambda: live.show("queue")["waiting"] == 0)
+        second = live.show("queue")
+        assert second["kernel_dropped"] == 500
+        assert second["user_dropped"] == first["user_dropped"]
+        assert live.stop() == 0
+
+
+def test_full_queue_lets_packets_pass_with_fail_open_only(lab: Lab) -> None:
+    with running(lab, Running.real(lab, "--fail-open")) as live:
+        live.process.send_signal(signal.SIGSTOP)
+        send_raw(lab, 1, count=MAX_LENGTH)
+        receiver = lab.popen(SERVER, [sys.executable, "-c", RECEIVE_RAW, "1"])
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline() == "ready\n"
+        send_raw(lab, 77)
+        assert receiver.communicate(timeout=PATIENCE)[0].split() == ["77"]
+        live.process.send_signal(signal.SIGCONT)
+        assert live.stop() == 0
+
+
+# ---- the end -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_stop_drops_what_is_held_and_leaves_nothing_waiting(
+    lab: Lab, number: signal.Signals
+) -> None:
+    with running(lab, Running.stand_in(lab, "HoldAll")) as live:
+        send_raw(lab, 1, 2, 3)
+        state = eventually(lambda: (s := live.show("queue"))["waiting"] == 3 and s)
+        assert state["held"] == 3
+        started = time.monotonic()
+        assert live.stop(number) == 0
+        assert time.monotonic() - started < 2
+    assert "waiting 0, " in live.output
+    assert "    dropped flushed, packet 3\n" in live.output
+    assert not control(lab).exists()
+
+
+def test_same_texts_at_the_end_as_from_show(lab: Lab) -> None:
+    with running(lab, Running.real(lab)) as live:
+        words = (["service-policy", "inspect", "esmtp"], ["queue"])
+        shown = [nfinspect(lab, "show", *each, "--control", str(control(lab))) for each in words]
+        assert live.stop() == 0
+    assert live.output == "".join(done.stdout for done in shown)
+    assert live.output.startswith("Global policy:\n  Service-policy: global_policy\n")
+    assert "Queue 0:\n" in live.output
+
+
+def test_engine_with_a_bug_passes_nothing_and_leaves_nothing_waiting(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "Fail")) as live:
+        assert connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        send_raw(lab, 1, count=50)
+        state = eventually(lambda: (s := live.show("queue"))["received"] >= 51 and s)
+        assert live.stop() == 0
+    assert state["waiting"] == 0
+    assert state["dropped"] == {"filter-error": state["received"]}
+    assert live.errors.count("ZeroDivisionError: a bug") == 1
+
+
+def test_filter_goes_on_when_nobody_reads_its_stdout(lab: Lab) -> None:
+    with running(lab, Running.real(lab)) as live:
+        assert live.process.stdout is not None
+        live.process.stdout.close()
+        for _ in range(3):
+            connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)  # refused, and logged
+        assert live.process.stderr is not None
+        assert "stdout is lost (Broken pipe)" in live.process.stderr.readline()
+        assert not connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        live.process.send_signal(signal.SIGTERM)
+        assert live.process.wait(PATIENCE) == 0
+
+
+def test_events_as_json_lines_and_counts_at_the_end(lab: Lab) -> None:
+    with running(lab, Running.real(lab, "--json")) as live:
+        connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        assert live.stop() == 0
+    *events, last = map(json.loads, live.output.splitlines())
+    assert [each["event"] for each in events] == ["connection-built", "connection-torn-down"]
+    assert last["counters"]["connections"]["built"] == 1
+    assert last["queue"]["waiting"] == 0
+
+
+def test_service_manager_is_told(lab: Lab) -> None:
+    path = str(lab.directory / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(PATIENCE)
+        manager.bind(path)
+        with running(lab, Running.real(lab, environment={"NOTIFY_SOCKET": path})) as live:
+            assert manager.recv(100) == b"READY=1"
+            live.stop()
+            assert manager.recv(100) == b"STOPPING=1"
+
+
+# ---- rules -------------------------------------------------------------------------------------
+
+
+def tables(lab: Lab) -> str:
+    """All rules of the filter, without the counters and dates."""
+    saved = [lab.run(FILTER, [program]).stdout for program in ("iptables-save", "ip6tables-save")]
+    lines = "".join(saved).splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("#", ":")))
+
+
+def test_rules_applied_twice_are_there_once_and_removed_without_a_trace(lab: Lab) -> None:
+    for program in ("iptables", "ip6tables"):
+        lab.run(FILTER, [program, "-t", "security", "-N", "OTHERS"])
+        lab.run(FILTER, [program, "-t", "security", "-A", "FORWARD", "-j", "OTHERS"])
+    before = tables(lab)
+    assert nfinspect(lab, "rules", "--apply", "--fail-open").returncode == 0
+    assert nfinspect(lab, "rules", "--apply").returncode == 0
+    once = tables(lab)
+    assert nfinspect(lab, "rules", "--apply").returncode == 0
+    assert tables(lab) == once
+    assert once.count("-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT") == 2
+    assert once.count("-j NFQUEUE --queue-num 0") == 4
+    assert "bypass" not in once
+
+    removed = nfinspect(lab, "rules", "--remove")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert tables(lab) == before
+    again = nfinspect(lab, "rules", "--remove")
+    assert (again.returncode, again.stderr) == (0, "nfinspect: there are no rules of nfinspect's\n")
+    for program in ("iptables", "ip6tables"):
+        lab.run(FILTER, [program, "-t", "security", "-F"])
+        lab.run(FILTER, [program, "-t", "security", "-X"])
+
+
+@FAMILIES
+def test_without_a_filter_nothing_passes_unless_the_rules_fail_open(
+    lab: Lab, family: int, server: str
+) -> None:
+    assert not connect_in_vain(lab, family, server)
+    nfinspect(lab, "rules", "--apply")
+    assert connect_in_vain(lab, family, server)
+    nfinspect(lab, "rules", "--apply", "--fail-open")
+    assert not connect_in_vain(lab, family, server)
+    nfinspect(lab, "rules", "--remove")
+    assert not connect_in_vain(lab, family, server)
+
+
+def test_printed_rules_are_what_restore_takes(lab: Lab) -> None:
+    for option, program in (("-4", "iptables-restore"), ("-6", "ip6tables-restore")):
+        text = nfinspect(lab, "rules", option).stdout
+        lab.run(FILTER, [program, "--noflush"], input=text)
+    printed = tables(lab)
+    nfinspect(lab, "rules", "--apply")
+    assert tables(lab) == printed
+
+
+def test_run_applies_the_rules_itself_and_leaves_them(lab: Lab) -> None:
+    live = Running.real(lab, "--apply-rules")
+    try:
+        assert live.first_line == "nfinspect ready, queues 0-0\n"
+        assert tables(lab).count("-j NFQUEUE --queue-num 0") == 4
+    finally:
+        assert live.stop() == 0
+    assert connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+
+def test_second_filter_on_the_same_socket_is_told_of_the_first(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
+        done = nfinspect(lab, "run", "--control", str(control(lab)), "--queue-num", "1")
+        assert live.stop() == 0
+    pid = live.process.pid
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"nfinspect: error: another nfinspect is running (process {pid}) and listens on"
+        f" {control(lab)}; stop it, or choose another socket with --control\n"
+    )
+
+
+def test_second_filter_on_the_same_queue_is_told_that_it_is_taken(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
+        other = lab.directory / "other"
+        done = nfinspect(lab, "run", "--control", str(other))
+        assert not other.exists()
+        assert live.show("queue")["number"] == 0  # the first does not mind
+        assert live.stop() == 0
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: queue 0 is taken by another process (netlink port " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("net_admin", "taking packets from queue 0 needs CAP_NET_ADMIN"),
+        ("net_raw", "answering for a peer needs CAP_NET_RAW"),
+    ],
+)
+def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> None:
+    without = ("setpriv", f"--bounding-set=-{missing}")
+    done = nfinspect(lab, "run", "--control", str(control(lab)), prefix=without)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"nfinspect: error: {message}: run nfinspect as root, or give it that capability\n"
+    )
+    assert not control(lab).exists()
+
+
+def test_rules_without_the_capability_say_what_iptables_says(lab: Lab) -> None:
+    done = nfinspect(lab, "rules", "--apply", prefix=("setpriv", "--bounding-set=-net_admin"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nfinspect: error: the rules cannot be applied: IPv4: iptables")
+    assert "Permission denied" in done.stderr
+
+
+def test_rules_without_iptables_name_the_package(lab: Lab) -> None:
+    done = nfinspect(lab, "rules", "--apply", prefix=("env", "PATH=/nowhere"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        "nfinspect: error: the rules cannot be applied: iptables is not installed"
+        " (apt-get install iptables), or not in PATH\n",
+    )
+
+
+def test_nobody_to_show_anything_is_a_plain_error(lab: Lab) -> None:
+    done = nfinspect(lab, "show", "queue", "--control", str(control(lab)))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"nfinspect: error: no filter is running that listens on {control(lab)}\n"
+    )
+
+
+def test_show_of_what_there_is_not_names_what_there_is(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
+        done = nfinspect(lab, "show", "weather", "--control", str(control(lab)))
+        assert live.stop() == 0
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'show weather' is nothing to answer; there is 'show service-policy'" in done.stderr
+
+
+def test_show_is_for_root_alone(lab: Lab) -> None:
+    with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
+        prefix = ("setpriv", "--reuid=65534", "--clear-groups")
+        done = nfinspect(lab, "show", "queue", "--control", str(control(lab)), prefix=prefix)
+        assert live.stop() == 0
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"nfinspect: error: only root may ask the filter on {control(lab)}\n"
