@@ -41,11 +41,11 @@ def up(offloads: bool) -> None:
     from nfinspect.lab import topology
 
     topology.build(topology.DEFAULT_PREFIX, offloads=offloads)
-    rows = []
-    for host, gateway in topology.CABLES:
-        rows.append(f"  {host.namespace:7} {host.address:14} {host.address6}")
-        rows.append(f"  {'filter':7} {gateway.address:14} {gateway.address6}  ({gateway.name})")
-    click.echo("The lab is up:\n" + "\n".join(sorted(rows, key=lambda row: row.split()[0])))
+    click.echo("The lab is up:")
+    for end in sorted(
+        (end for cable in topology.CABLES for end in cable), key=lambda e: e.namespace
+    ):
+        click.echo(f"  {end.namespace:7}{end.name:8}{' '.join(end.addresses)}")
     click.echo(
         "\nFor example:\n"
         "  nfinspect lab exec filter -- nfinspect run --apply-rules\n"

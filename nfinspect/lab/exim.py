@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfinspect.lab.mailbox import Maildir
-from nfinspect.lab.topology import LabError
+from nfinspect.lab.topology import EXIM_ADDRESS, EXIM_ADDRESS6, LabError
 
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
@@ -32,7 +32,7 @@ keep_environment =
 deliver_drop_privilege = true
 never_users =
 daemon_smtp_ports = 25
-local_interfaces = <; 0.0.0.0 ; ::0
+local_interfaces = <; {address} ; {address6}
 disable_ipv6 = false
 host_lookup =
 rfc1413_query_timeout = 0s
@@ -98,7 +98,12 @@ class Exim:
             os.chown(self.directory / each, user.pw_uid, user.pw_gid)
         self.configuration = self.directory / "exim.conf"
         self.configuration.write_text(
-            CONFIGURATION.format(directory=self.directory, settings="\n".join(settings))
+            CONFIGURATION.format(
+                directory=self.directory,
+                address=EXIM_ADDRESS,
+                address6=EXIM_ADDRESS6,
+                settings="\n".join(settings),
+            )
         )
         self.mailbox = Maildir(self.directory / "mail/box")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfinspect.lab.mailbox import Maildir
-from nfinspect.lab.topology import LabError, require_programs
+from nfinspect.lab.topology import SERVER_ADDRESS, SERVER_ADDRESS6, LabError, require_programs
 
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "compatibility_level": "3.6",
     "mail_owner": "postfix",
-    "myhostname": "localhost.example",
     "mydestination": "",
-    "inet_interfaces": "all",
     "inet_protocols": "all",
     "smtputf8_enable": "no",
     "alias_maps": "",
@@ -56,6 +54,7 @@ SETTINGS = {
 
 SERVER_SETTINGS = {
     "myhostname": "mail.example",
+    "inet_interfaces": f"{SERVER_ADDRESS} {SERVER_ADDRESS6}",
     "virtual_mailbox_domains": "inside.example",
     "virtual_mailbox_maps": "static:box/",
     "virtual_minimum_uid": "1",

@@ -5,10 +5,10 @@
     client                    filter                              server
     eth0  192.0.2.10  ------  outside 192.0.2.1
           2001:db8:1::10              2001:db8:1::1
-                              inside  198.51.100.1  ------  eth0  198.51.100.25
-                                      2001:db8:2::1               2001:db8:2::25
+                              inside  198.51.100.1  ------  eth0  198.51.100.25 to .27
+                                      2001:db8:2::1               2001:db8:2::25 to ::27
 
-The filter routes between the two, in both families. All addresses are of the documentation ranges
+The server has an address for each of the servers that may run there at the same time. The filter routes between the two, in both families. All addresses are of the documentation ranges
 (RFC 5737, RFC 3849). A lab is named by a prefix, which its namespaces carry (``PREFIX-client``):
 several labs stand side by side. Nothing outside the three namespaces is touched but ``/run/netns``
 and ``/etc/netns``, where `ip-netns` keeps the name of a namespace and its hosts file.
@@ -32,6 +32,8 @@ CLIENT, FILTER, SERVER = NAMESPACES = ("client", "filter", "server")
 
 CLIENT_ADDRESS, CLIENT_ADDRESS6 = "192.0.2.10", "2001:db8:1::10"
 SERVER_ADDRESS, SERVER_ADDRESS6 = "198.51.100.25", "2001:db8:2::25"
+EXIM_ADDRESS, EXIM_ADDRESS6 = "198.51.100.26", "2001:db8:2::26"
+SCRIPT_ADDRESS, SCRIPT_ADDRESS6 = "198.51.100.27", "2001:db8:2::27"
 CLIENT_NAME, SERVER_NAME = "client.example", "mail.example"
 
 DEFAULT_PREFIX = "nfinspect"
@@ -47,16 +49,24 @@ class Interface:
     namespace: str
     name: str
     mac: str
-    address: str
-    address6: str
+    addresses: tuple[str, ...]
 
 
-OUTSIDE = Interface(FILTER, "outside", "02:00:00:00:01:01", "192.0.2.1", "2001:db8:1::1")
-INSIDE = Interface(FILTER, "inside", "02:00:00:00:02:01", "198.51.100.1", "2001:db8:2::1")
+OUTSIDE = Interface(FILTER, "outside", "02:00:00:00:01:01", ("192.0.2.1", "2001:db8:1::1"))
+INSIDE = Interface(FILTER, "inside", "02:00:00:00:02:01", ("198.51.100.1", "2001:db8:2::1"))
+CLIENT_ADDRESSES = (CLIENT_ADDRESS, CLIENT_ADDRESS6)
+SERVER_ADDRESSES = (
+    SERVER_ADDRESS,
+    SERVER_ADDRESS6,
+    EXIM_ADDRESS,
+    EXIM_ADDRESS6,
+    SCRIPT_ADDRESS,
+    SCRIPT_ADDRESS6,
+)
 CABLES = (
     # an end host, the filter's interface towards it: also the host's gateway
-    (Interface(CLIENT, "eth0", "02:00:00:00:01:10", CLIENT_ADDRESS, CLIENT_ADDRESS6), OUTSIDE),
-    (Interface(SERVER, "eth0", "02:00:00:00:02:25", SERVER_ADDRESS, SERVER_ADDRESS6), INSIDE),
+    (Interface(CLIENT, "eth0", "02:00:00:00:01:10", CLIENT_ADDRESSES), OUTSIDE),
+    (Interface(SERVER, "eth0", "02:00:00:00:02:25", SERVER_ADDRESSES), INSIDE),
 )
 
 END_SYSCTLS = (
@@ -147,8 +157,8 @@ def _build(prefix: str, offloads: bool) -> None:
             host_side.link("add", ifname=host.name, kind="veth", peer=peer)
             for side, end in ((host_side, host), (filter_side, gateway)):
                 _set_up(side, end)
-            for family, destination in ((gateway.address, "default"), (gateway.address6, "::/0")):
-                host_side.route("add", dst=destination, gateway=family)
+            for address in gateway.addresses:
+                host_side.route("add", dst="::/0" if ":" in address else "default", gateway=address)
             _wait_until_up(host_side, host)
             _wait_until_up(filter_side, gateway)
     if not offloads:
@@ -161,8 +171,8 @@ def _set_up(side: NetNS, end: Interface) -> None:
     side.link("set", index=_index(side, "lo"), state="up")
     index = _index(side, end.name)
     side.link("set", index=index, address=end.mac, mtu=MTU, state="up")
-    side.addr("add", index=index, address=end.address, prefixlen=24)
-    side.addr("add", index=index, address=end.address6, prefixlen=64)
+    for address in end.addresses:
+        side.addr("add", index=index, address=address, prefixlen=64 if ":" in address else 24)
 
 
 def _wait_until_up(side: NetNS, end: Interface) -> None:
