@@ -26,6 +26,7 @@ from nfinspect.packet.checksum import offloaded, tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
 from nfinspect.tcp.connection import Phase, TcpConnection
+from nfinspect.tcp.limits import Ledger
 
 __all__ = ["Engine", "EngineOptions", "InspectionTotals"]
 
@@ -90,6 +91,11 @@ class Engine:
         return self._core.totals
 
     @property
+    def ledger(self) -> Ledger:
+        """What all connections keep together."""
+        return self._core.ledger
+
+    @property
     def held(self) -> int:
         """Packets that wait for their verdict."""
         return self._core.ledger.held_packets
@@ -98,6 +104,12 @@ class Engine:
     def connections(self) -> int:
         """Connections in the table."""
         return len(self._core.table)
+
+    def payload_bytes(self, key: bytes) -> int:
+        """Payload passed so far, both ways and each byte once, by the open connection that packets
+        with this key belong to; 0 if there is none."""
+        half = self._core.table.halves.get(key)
+        return half.connection.payload_bytes if half else 0
 
     def _checksum_valid(self, segment: Segment) -> bool:
         return tcp_checksum_valid(segment) or (self._core.options.recorded and offloaded(segment))

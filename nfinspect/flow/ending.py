@@ -87,9 +87,6 @@ def _drain(
         approved = inspector.reply(fresh)
         actions.extend(Emit(event, arrival.token) for event in inspector.events)
         inspector.events.clear()
-        if inspector.closing is not None:
-            half.connection.inspector = None
-            approved = b""
         if approved:
             half.memory.append(half.next, fresh[: len(approved)], approved)
             core.ledger.memory_bytes += len(approved)

@@ -1,0 +1,280 @@
+"""Order, memory, holding, the shut request direction, closing: with an inspector that swaps case.
+
+``!`` shuts the request direction until a ``+`` of the server, ``#`` closes the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nfinspect.actions import DropReason
+from nfinspect.engine import EngineOptions
+from nfinspect.events import (
+    CloseCause,
+    ConflictingBytes,
+    ConnectionTornDown,
+    InspectionClosed,
+    TeardownReason,
+    Uninspected,
+    UninspectedCause,
+    UnseenData,
+)
+from nfinspect.flow import opening
+from nfinspect.tcp.limits import Limits
+from tests.model.inspector import SwapCase
+from tests.model.talk import ACK, FIN, PSH, RST, START, SYN, Talk
+from tests.model.wire import URG
+
+
+@pytest.fixture(autouse=True)
+def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(opening, "Inspector", SwapCase)
+    yield
+    SwapCase.instances.clear()
+
+
+def test_rewritten_segment_is_rewritten_again_identically() -> None:
+    talk = Talk().open()
+    assert talk.client(b"hello") == b"HELLO"
+    assert talk.client(b"hello", at=0) == b"HELLO"
+    assert talk.client(b"ell", at=1) == b"ELL"
+    assert talk.client(b"lo wor", at=3) == b"LO WOR"
+    assert not talk.told(ConflictingBytes)
+
+
+def test_repetition_with_other_bytes_is_answered_from_memory() -> None:
+    talk = Talk().open()
+    talk.client(b"hello")
+    assert talk.client(b"evil!", at=0) == b"HELLO"
+    assert len(talk.told(ConflictingBytes)) == 1
+    assert talk.client(b"xxxxx there", at=0) == b"HELLO THERE"
+
+
+def test_acknowledged_bytes_are_forgotten_and_stood_for_by_x() -> None:
+    talk = Talk().open()
+    talk.client(b"hello")
+    assert talk.server(b"", ack=5) == b""
+    assert talk.client(b"evil!", at=0) == b"XXXXX"
+
+
+def test_keep_alive_and_window_probe_pass() -> None:
+    talk = Talk().open()
+    talk.client(b"hello")
+    talk.server(ack=5)
+    assert talk.client(b"", at=4, flags=ACK) == b""
+    assert talk.client(b"\0", at=4, flags=ACK) == b"X"
+
+
+def test_segment_behind_a_gap_is_held_until_the_gap_fills() -> None:
+    talk = Talk().open()
+    assert talk.client(b"world", at=5) is None
+    assert talk.engine.held == 1
+    assert talk.client(b"again", at=12) is None
+    assert talk.client(b"world", at=5) is DropReason.REPEATED_HELD
+    assert talk.client(b"hello", at=0) == b"HELLO"
+    assert list(talk.late.values()) == [b"WORLD"]
+    assert talk.client(b"--", at=10) == b"--"
+    assert list(talk.late.values()) == [b"WORLD", b"AGAIN"]
+    assert talk.engine.held == 0
+
+
+def test_held_segments_that_overlap_pass_as_the_first_bytes_decide() -> None:
+    talk = Talk().open()
+    assert talk.client(b"cccc", at=2) is None
+    assert talk.client(b"dddd", at=4) is None
+    assert talk.client(b"aaaa", at=0) == b"AAAA"
+    assert list(talk.late.values()) == [b"AACC", b"CCDD"]
+
+
+def test_bounds_of_holding() -> None:
+    talk = Talk(options=EngineOptions(limits=Limits(held_packets=3))).open()
+    for at in (10, 20, 30):
+        assert talk.client(b"x", at=at) is None
+    assert talk.client(b"x", at=40) is DropReason.HOLD_BOUND
+    assert len(talk.engine.flush(talk.now)) == 3
+    assert talk.engine.held == 0
+
+
+def test_at_the_total_bound_the_largest_holder_gives_up_its_farthest() -> None:
+    options = EngineOptions(limits=Limits(held_packets_total=3))
+    greedy = Talk(options=options).open()
+    for at in (30, 10, 20):
+        assert greedy.client(b"x" * 9, at=at) is None
+    modest = Talk(engine=greedy.engine, client=(b"\xc0\0\2\2", 2)).open()
+    modest._sent = greedy._sent
+    modest.tokens = 1000
+    assert modest.client(b"x", at=5) is None
+    assert list(modest.late.items()) == [(4, DropReason.HOLD_BOUND)]  # at 30, the first one sent
+    assert greedy.engine.held == 3
+
+
+def test_fin_behind_a_gap_waits_with_its_data() -> None:
+    talk = Talk().open()
+    assert talk.client(b"b", at=1, flags=ACK | FIN) is None
+    assert talk.server(flags=ACK, ack=0) == b""
+    assert talk.client(b"a", at=0) == b"A"
+    assert list(talk.late.values()) == [b"B"]
+    assert talk.client(b"more", at=3) is DropReason.PAST_FIN
+    assert talk.client(b"more", at=9) is DropReason.PAST_FIN
+    assert talk.client(b"b", at=1, flags=ACK | FIN) == b"B"
+
+
+def test_fin_in_the_middle_of_passed_data_is_dropped() -> None:
+    talk = Talk().open()
+    talk.client(b"hello")
+    assert talk.client(b"he", at=0, flags=ACK | FIN) is DropReason.PAST_FIN
+
+
+def test_beyond_the_window_is_dropped() -> None:
+    talk = Talk().open()
+    assert talk.server(flags=ACK, window=10) == b""
+    assert talk.client(b"x", at=60001) is DropReason.OUT_OF_WINDOW
+    assert talk.client(b"x", at=59999) is None
+
+
+def test_shut_direction_cuts_the_packet_and_holds_what_follows() -> None:
+    talk = Talk().open()
+    assert talk.client(b"data!more", at=0) == b"DATA!"
+    assert talk.last.flags == ACK  # PSH has gone with the rest
+    assert talk.client(b"more", at=5) is None
+    assert talk.client(b"more", at=5) is DropReason.REPEATED_HELD
+    assert talk.server(b"+ok", ack=5) == b"+OK"
+    assert list(talk.late.values()) == [b"MORE"]
+
+
+def test_fin_goes_with_what_is_cut_off() -> None:
+    talk = Talk().open()
+    assert talk.client(b"data!more", at=0, flags=ACK | FIN) == b"DATA!"
+    assert not talk.last.flags & FIN
+    assert talk.server(b"+ok", ack=5) == b"+OK"
+    assert talk.client(b"more", at=5, flags=ACK | FIN) == b"MORE"
+    assert talk.last.flags & FIN
+
+
+def test_first_to_acknowledge_something_is_cut_to_its_bare_ack() -> None:
+    talk = Talk().open()
+    talk.client(b"data!")
+    talk.server(b"wait", ack=5)
+    assert talk.client(b"more", at=5, ack=4) == b""
+    assert talk.last.acknowledgment == (START + 1 + 4) & 0xFFFFFFFF
+    assert talk.client(b"more", at=5, ack=4) is None
+
+
+def test_gso_packet_that_must_be_cut_is_dropped_and_its_bytes_are_remembered() -> None:
+    talk = Talk().open()
+    assert talk.client(b"data!more", at=0, gso=True) is DropReason.GSO_CUT
+    assert talk.client(b"data!", at=0) == b"DATA!"
+    assert talk.server(b"+ok", ack=5) == b"+OK"
+    assert talk.client(b"more", at=5, gso=True) == b"MORE"
+
+
+def test_acknowledgement_of_what_never_passed_closes_live() -> None:
+    talk = Talk().open()
+    talk.client(b"hello")
+    assert talk.server(b"ok", ack=9) is DropReason.INSPECTION
+    assert [event.count for event in talk.told(UnseenData)] == [4]
+    assert [event.cause for event in talk.told(InspectionClosed)] == [CloseCause.UNSEEN_DATA]
+
+
+def test_acknowledgement_beyond_every_window_is_a_forgery() -> None:
+    talk = Talk().open()
+    assert talk.server(b"ok", ack=70000) is DropReason.INVALID_ACK
+    assert talk.server(b"ok", at=0, ack=0) == b"OK"
+    assert not talk.told(UnseenData)
+
+
+def test_recorded_connection_goes_on_uninspected_from_unseen_data() -> None:
+    talk = Talk(options=EngineOptions(recorded=True)).open()
+    assert talk.client(b"hello") == b"HELLO"
+    assert talk.client(b"later", at=9) is None
+    assert talk.server(b"ok", ack=14) == b"ok"
+    assert list(talk.late.values()) == [b"later"]
+    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.UNSEEN_DATA]
+    assert talk.client(b"hello there", at=0) == b"hello there"
+    assert talk.server(b"more") == b"more"
+
+
+def test_recorded_connection_without_its_syn_ack_is_inspected() -> None:
+    talk = Talk(options=EngineOptions(recorded=True))
+    talk.client(flags=SYN, at=-1)
+    assert talk.client(flags=ACK) == b""
+    assert talk.server(b"hi") == b"HI"
+    assert talk.client(b"hello") == b"HELLO"
+
+
+def test_violation_drops_the_whole_packet_and_the_connection_stays_closed_for_an_hour() -> None:
+    talk = Talk(now=0.0).open()
+    assert talk.client(b"first") == b"FIRST"
+    assert talk.client(b"behind a gap", at=50) is None
+    assert talk.client(b"lawful#evil", at=5) is DropReason.INSPECTION
+    assert list(talk.late.values()) == [DropReason.CLOSED_CONNECTION]
+    assert [event.reason for event in talk.told(ConnectionTornDown)] == [
+        TeardownReason.CLOSED_BY_INSPECTION
+    ]
+    told = len(talk.events)
+    for _ in range(36):  # a retransmission every 100 s, for an hour
+        talk.wait(100)
+        assert talk.client(b"lawful#evil", at=5) is DropReason.CLOSED_CONNECTION
+        assert talk.client(b"harmless", at=5) is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=FIN | ACK) is DropReason.CLOSED_CONNECTION
+    assert talk.server(b"421 bye") is DropReason.CLOSED_CONNECTION
+    assert talk.server(flags=FIN | ACK) is DropReason.CLOSED_CONNECTION
+    talk.wait(599)
+    assert talk.client(flags=SYN, at=1000) is DropReason.CLOSED_CONNECTION
+    talk.wait(2)
+    assert talk.client(b"lawful", at=5) is DropReason.NO_CONNECTION
+    assert len(talk.events) == told + 1
+    assert talk.client(flags=SYN, at=1000) == b""
+
+
+def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
+    talk = Talk().open()
+    assert talk.client(b"mail?") == b"MAIL?"
+    talk.server(b"wai", ack=5)
+    talk.client(ack=3, flags=ACK)
+    assert talk.client(b"more?#") is DropReason.INSPECTION
+    assert talk.server(b"t +done 421 bye", at=3, ack=5) == b"T +"
+    assert talk.server(b"t +done 421 bye", at=3, ack=5) == b"T +"
+    assert talk.client(b"more") is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=ACK, ack=6) == b""
+    assert talk.engine.connections == 0
+    assert talk.server(b"done 421 bye", at=6) is DropReason.CLOSED_CONNECTION
+    assert talk.server(flags=FIN | ACK) is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=ACK) is DropReason.CLOSED_CONNECTION
+    assert talk.engine.ledger.memory_bytes == 0
+
+
+def test_idle_hour_then_nothing_passes() -> None:
+    talk = Talk(now=0.0).open()
+    talk.client(b"hello")
+    talk.wait(3601)
+    assert talk.client(b"hello", at=0) is DropReason.NO_CONNECTION
+    assert talk.client(b"evil", at=5) is DropReason.NO_CONNECTION
+
+
+def test_memory_bound_slows_the_sender_down_and_forgets_nothing() -> None:
+    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
+    assert talk.client(b"hello") == b"HELLO"
+    assert talk.client(b"again!", at=5) is DropReason.MEMORY_BOUND
+    assert talk.client(b"hello again", at=0) == b"HELLO"
+    assert talk.server(ack=5) == b""
+    assert talk.client(b"again", at=5) == b"AGAIN"
+
+
+def test_normalizer_clears_urgent_unknown_options_and_lowers_ttl() -> None:
+    talk = Talk().open()
+    md5 = bytes((19, 18)) + b"m" * 16
+    assert talk.client(b"a", flags=ACK | PSH | URG, options=md5, hop_limit=60) == b"A"
+    assert talk.last.flags == ACK | PSH
+    assert talk.last.options == b"\1" * 20
+    assert talk.client(b"b", hop_limit=64) == b"B"
+    assert talk.last.hop_limit == 60
+    assert talk.server(b"c", hop_limit=64) == b"C"
+    assert talk.last.hop_limit == 64
+
+
+def test_data_of_a_reset_is_cut_off() -> None:
+    talk = Talk().open()
+    assert talk.client(b"text", flags=RST | ACK) == b""

@@ -1,0 +1,219 @@
+"""SYN, handshake, RST, connections older than the filter, the full table."""
+
+from __future__ import annotations
+
+import pytest
+
+from nfinspect.actions import Accept, DropReason
+from nfinspect.engine import EngineOptions
+from nfinspect.events import (
+    ConnectionBuilt,
+    ConnectionTornDown,
+    DeniedNoConnection,
+    DuplicateSyn,
+    TableFull,
+    TeardownReason,
+    Uninspected,
+    UninspectedCause,
+)
+from nfinspect.tcp.limits import Limits
+from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
+from tests.model.wire import URG
+
+
+def reasons(talk: Talk) -> list[TeardownReason]:
+    return [event.reason for event in talk.told(ConnectionTornDown)]
+
+
+def test_handshake_is_passed_and_told_at_the_syn() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert len(talk.told(ConnectionBuilt)) == 1
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
+    assert talk.client(flags=ACK) == b""
+    assert len(talk.told(ConnectionBuilt)) == 1
+    assert isinstance(talk.actions[0], Accept)
+
+
+def test_repeated_syn_passes_another_number_is_a_duplicate() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert talk.client(flags=SYN, at=-1) == b""
+    assert talk.client(flags=SYN, at=500) is DropReason.DUPLICATE_SYN
+    assert len(talk.told(DuplicateSyn)) == 1
+
+
+def test_syn_inside_a_connection_is_dropped() -> None:
+    talk = Talk().open()
+    assert talk.client(flags=SYN, at=0) is DropReason.DUPLICATE_SYN
+    assert talk.client(flags=SYN, at=-1) is DropReason.BAD_SYN
+    assert talk.server(flags=SYN, at=0) is DropReason.BAD_SYN
+    assert talk.client(flags=SYN | ACK, at=-1) is DropReason.BAD_SYN
+
+
+def test_repeated_syn_ack_of_an_established_connection_passes() -> None:
+    talk = Talk().open()
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
+    assert talk.server(flags=SYN | ACK, at=77, ack=0) is DropReason.BAD_SYN_ACK
+
+
+def test_data_on_a_syn_is_cut_off_and_on_a_syn_ack_dropped() -> None:
+    talk = Talk()
+    assert talk.client(b"EHLO evil\r\n", flags=SYN, at=-1) == b""
+    assert talk.last.flags == SYN
+    assert talk.server(b"220 hi\r\n", flags=SYN | ACK, at=-1, ack=0) is DropReason.BAD_SYN_ACK
+    assert talk.server(flags=SYN | ACK, at=-1, ack=11) is DropReason.BAD_SYN_ACK
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
+
+
+def test_simultaneous_open_and_split_handshake_are_dropped() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert talk.server(flags=SYN, at=-1) is DropReason.BAD_SYN
+    assert talk.server(flags=ACK, at=-1, ack=0) == b""  # a challenge, no handshake
+    assert talk.client(flags=SYN | ACK, at=-1, ack=0) is DropReason.BAD_SYN
+    assert talk.client(b"EHLO a\r\n", flags=ACK, at=0) is DropReason.NOT_ESTABLISHED
+
+
+@pytest.mark.parametrize("flags", [SYN | FIN, SYN | RST, SYN | FIN | ACK, 0, FIN, PSH | URG])
+def test_impossible_flags_pass_nowhere(flags: int) -> None:
+    assert isinstance(Talk().client(b"x", flags=flags), DropReason)
+    talk = Talk().open()
+    assert isinstance(talk.client(b"x", flags=flags), DropReason)
+    assert talk.server(b"220 x\r\n") == b"220 *\r\n"
+
+
+def test_data_without_ack_or_before_the_handshake_is_dropped() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert talk.client(b"EHLO a\r\n", at=0) is DropReason.NOT_ESTABLISHED
+    assert talk.server(b"220 hi\r\n", at=0) is DropReason.NOT_ESTABLISHED
+    talk.server(flags=SYN | ACK, at=-1, ack=0)
+    assert talk.server(b"220 hi\r\n", at=0) is DropReason.NOT_ESTABLISHED
+    assert talk.client(b"EHLO a\r\n", at=0, ack=50) is DropReason.INVALID_ACK
+    talk.client(flags=ACK)
+    assert talk.client(b"EHLO a\r\n", at=0, flags=PSH) is DropReason.BAD_FLAGS
+
+
+def test_refused_connection_is_torn_down_by_the_servers_reset() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert talk.server(flags=RST | ACK, at=-1, ack=7) is DropReason.BAD_RST
+    assert talk.server(flags=RST, at=-1) is DropReason.BAD_RST
+    assert talk.server(flags=RST | ACK, at=-1, ack=0) == b""
+    assert reasons(talk) == [TeardownReason.TCP_RESET_INSIDE]
+
+
+def test_reset_at_exactly_the_next_number_ends_the_connection() -> None:
+    talk = Talk().open()
+    assert talk.client(flags=RST) == b""
+    assert reasons(talk) == [TeardownReason.TCP_RESET_OUTSIDE]
+    assert talk.client(b"DATA\r\n") is DropReason.NO_CONNECTION
+    assert talk.told(DeniedNoConnection)[0].flags == ACK | PSH
+
+
+@pytest.mark.parametrize("at", [-2, 70000, 10**8])
+def test_reset_outside_the_window_is_dropped(at: int) -> None:
+    talk = Talk().open()
+    assert talk.client(flags=RST, at=at) is DropReason.BAD_RST
+    assert reasons(talk) == []
+
+
+def test_reset_elsewhere_in_the_window_passes_and_ends_nothing() -> None:
+    talk = Talk().open()
+    assert talk.client(flags=RST, at=100) == b""
+    assert reasons(talk) == []
+    assert talk.server(b"220 x\r\n") == b"220 *\r\n"
+
+
+def test_segment_after_a_forged_reset_never_passes() -> None:
+    talk = Talk(now=10.0).open()  # while older connections may still be taken up
+    talk.server(b"220 x\r\n")
+    talk.client(flags=RST, hop_limit=1)  # dies before the server, but ends it here
+    for _ in range(5):
+        assert talk.client(b"XEVL evil\r\n", at=0) is DropReason.NO_CONNECTION
+        talk.wait(30)
+
+
+def test_half_open_discovery_lets_the_client_begin_anew() -> None:
+    """RFC 9293 section 3.5.1, figure 9: the server still has the old connection."""
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    assert talk.server(flags=ACK, at=300, ack=100) == b""
+    assert talk.client(flags=RST, at=100) == b""
+    assert reasons(talk) == []
+    talk.open()
+
+
+def test_finished_connection_lets_repetitions_pass_and_a_higher_syn_begin_anew() -> None:
+    talk = Talk().open().close()
+    assert reasons(talk) == [TeardownReason.TCP_FINS]
+    assert talk.server(flags=FIN | ACK, at=0) == b""
+    assert talk.client(flags=ACK) == b""
+    assert talk.client(b"DATA\r\n") is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=SYN, at=-5) is DropReason.BAD_SYN
+    assert talk.client(flags=SYN, at=5000) == b""
+    assert [event.connection.number for event in talk.told(ConnectionBuilt)] == [1, 2]
+
+
+def test_finished_connection_is_forgotten_after_a_minute() -> None:
+    talk = Talk().open().close().wait(61)
+    assert talk.server(flags=FIN | ACK, at=0) is DropReason.NO_CONNECTION
+    assert talk.client(flags=SYN, at=-5) == b""
+
+
+def test_timeouts_embryonic_half_closed_idle() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    talk.wait(31)
+    talk.next = {"client": 0, "server": 0}
+    talk.open().wait(3590)
+    assert talk.client(flags=ACK) == b""
+    talk.wait(3601)
+    talk.open().client(flags=FIN | ACK)
+    talk.wait(601)
+    assert reasons(talk) == [
+        TeardownReason.SYN_TIMEOUT,
+        TeardownReason.CONNECTION_TIMEOUT,
+        TeardownReason.FIN_TIMEOUT,
+    ]
+    assert talk.client(b"DATA\r\n") is DropReason.NO_CONNECTION
+
+
+def test_connection_older_than_the_filter_is_taken_up_for_so_long() -> None:
+    talk = Talk(now=299.0)
+    assert talk.client(b"anything\r\n") == b"anything\r\n"
+    assert talk.server(b"250 whatever\r\n") == b"250 whatever\r\n"
+    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.MIDSTREAM]
+    talk = Talk(now=301.0)
+    assert talk.client(b"anything\r\n") is DropReason.NO_CONNECTION
+    assert talk.server(flags=SYN | ACK) is DropReason.NO_CONNECTION
+
+
+def test_connection_that_was_seen_to_begin_is_never_taken_up() -> None:
+    talk = Talk(now=10.0).open()
+    talk.client(flags=RST)
+    assert talk.client(b"anything\r\n") is DropReason.NO_CONNECTION
+    assert talk.server(b"anything\r\n", flags=ACK) is DropReason.NO_CONNECTION
+
+
+def test_full_table_refuses_new_connections_and_evicts_nothing() -> None:
+    options = EngineOptions(limits=Limits(connections=2))
+    first = Talk(options=options).open()
+    second = Talk(engine=first.engine, client=(b"\xc0\0\2\2", 2)).open()
+    third = Talk(engine=first.engine, client=(b"\xc0\0\2\3", 3))
+    assert third.client(flags=SYN, at=-1) is DropReason.TABLE_FULL
+    assert third.client(b"EHLO x\r\n") is DropReason.NO_CONNECTION
+    assert len(third.told(TableFull)) == 1
+    assert first.server(b"220 x\r\n") == b"220 *\r\n"
+    second.close()
+    assert third.client(flags=SYN, at=-1) == b""
+
+
+def test_bad_checksum_is_dropped_and_changes_nothing() -> None:
+    talk = Talk().open()
+    assert talk.client(flags=RST, bad_checksum=True) is DropReason.BAD_CHECKSUM
+    assert talk.client(flags=SYN, at=-1, bad_checksum=True) is DropReason.BAD_CHECKSUM
+    assert talk.server(b"220 x\r\n") == b"220 *\r\n"
+    # Where hardware is still to fill it in, it says nothing.
+    assert talk.client(b"EHLO a\r\n", bad_checksum=True, checksum_ready=False) == b"EHLO a\r\n"
