@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from struct import Struct
 
 from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum
 from nfinspect.packet.segment import TCP_PROTOCOL
@@ -27,6 +28,7 @@ FRAME_OVERHEAD = 768
 
 LARGEST_DATAGRAM = 65_535
 
+_WORD = Struct("!H")
 _MORE, _DO_NOT = 0x2000, 0x4000  # flags of IPv4, RFC 791 section 3.1
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
 _UNFRAGMENTABLE = frozenset({_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS})
@@ -202,8 +204,11 @@ class Reassembler:
         gathering.memory += cost
         self._memory[fragment.version] += cost
         gathering.frames.append(frame)
+        have = gathering.have
         if not _fits(gathering, fragment):
             return self._discard(fragment.version, fragment.key)
+        if gathering.have == have:
+            return None  # ignored; the kernel, too, looks only at what is new
         if gathering.complete_length and gathering.have == gathering.length:
             decided = self._discard(fragment.version, fragment.key)
             decided.datagram = _whole(gathering, fragment.version)
@@ -290,23 +295,19 @@ def _whole(gathering: _Gathering, version: int) -> bytes | None:
     codepoints = gathering.codepoints
     if _NOT_ECT in codepoints and len(codepoints) > 1:  # RFC 3168 section 5.3
         return None
+    congestion = _CONGESTION_EXPERIENCED if _CONGESTION_EXPERIENCED in codepoints else 0
     head = bytearray(first.head)
     payload = b"".join(piece for _, piece in sorted(gathering.pieces.items()))
+    counted = len(payload) + len(head) - (40 if version == 6 else 0)
+    if counted > LARGEST_DATAGRAM:
+        return None
     if version == 4:
-        length = len(head) + len(payload)
-        if length > LARGEST_DATAGRAM:
-            return None
-        head[2:4] = length.to_bytes(2, "big")
+        _WORD.pack_into(head, 2, counted)
         keeps = gathering.largest_unfragmentable == gathering.largest
-        head[6:8] = (_DO_NOT if keeps else 0).to_bytes(2, "big")
-        if _CONGESTION_EXPERIENCED in codepoints:
-            head[1] |= _CONGESTION_EXPERIENCED
-        head[10:12] = ipv4_header_checksum(head).to_bytes(2, "big")
+        _WORD.pack_into(head, 6, _DO_NOT if keeps else 0)
+        head[1] |= congestion
+        _WORD.pack_into(head, 10, ipv4_header_checksum(head))
     else:
-        length = len(head) - 40 + len(payload)
-        if length > LARGEST_DATAGRAM:
-            return None
-        head[4:6] = length.to_bytes(2, "big")
-        if _CONGESTION_EXPERIENCED in codepoints:
-            head[1] |= _CONGESTION_EXPERIENCED << 4
+        _WORD.pack_into(head, 4, counted)
+        head[1] |= congestion << 4
     return bytes(head) + payload
