@@ -1,0 +1,57 @@
+"""run, rules and show: wrong usage, before anything is touched."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nfinspect import cli
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments, prog_name="nfinspect")
+
+
+@pytest.mark.parametrize("command", ["run", "rules"])
+def test_more_than_one_queue_is_said_not_to_work_yet(command: str) -> None:
+    result = call(command, "--queues", "2")
+    assert result.exit_code == 2
+    assert "2 queues: nfinspect has one worker for now, so --queues 1" in result.stderr
+
+
+@pytest.mark.parametrize("number", ["-1", "65536", "all"])
+def test_number_that_no_queue_has_is_a_usage_error(number: str) -> None:
+    assert call("run", "--queue-num", number).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--apply", "--remove"], "--apply and --remove exclude each other."),
+        (["--apply", "-4"], "-4 and -6 are for printing"),
+    ],
+)
+def test_rules_options_that_contradict_each_other(arguments: list[str], message: str) -> None:
+    result = call("rules", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "rules"])
+def test_faulty_configuration_is_a_usage_error_with_its_place(command: str, tmp_path: Path) -> None:
+    config = tmp_path / "faulty.cfg"
+    config.write_text("policy-map type inspect esmtp m\n match weather\n")
+    result = call(command, "--config", str(config))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"nfinspect: error: {config}:2:")
+
+
+def test_printed_rules_name_the_queue() -> None:
+    result = call("rules", "-4", "--queue-num", "7", "--fail-open")
+    assert result.exit_code == 0
+    assert result.stdout.count("-j NFQUEUE --queue-num 7 --queue-bypass\n") == 2
+    assert "it passes uninspected (fail-open)" in result.stdout
+
+
+def test_show_without_words_is_a_usage_error() -> None:
+    assert call("show").exit_code == 2

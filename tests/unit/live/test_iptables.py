@@ -1,0 +1,110 @@
+"""Applying rules: which commands are called, with what, and what is said if they fail."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nfinspect.live import iptables
+from nfinspect.live.iptables import RulesError
+from nfinspect.rules.diversion import Diversion
+
+PORT_25 = Diversion((25,))
+NO_TABLE = "iptables v1.8.9 (legacy): can't initialize iptables table: Table does not exist"
+
+
+class Kernel:
+    """Answers iptables commands: tables by name, and what fails with which words."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n", "mangle": ""}
+        self.failures: dict[str, str] = {}
+        self.called: list[str] = []
+        self.given: list[str] = []
+
+    def execute(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        line = " ".join(command)
+        self.called.append(line)
+        self.given.append(text)
+        for part, words in self.failures.items():
+            if part in line:
+                return subprocess.CompletedProcess(command, 4, "", words)
+        if "-S" in command:
+            table = command[command.index("-t") + 1]
+            if table not in self.tables:
+                return subprocess.CompletedProcess(command, 3, "", NO_TABLE)
+            return subprocess.CompletedProcess(command, 0, self.tables[table], "")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    @property
+    def restored(self) -> list[str]:
+        """The commands that change something."""
+        return [c for c in self.called if "restore" in c and "--test" not in c]
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
+    kernel = Kernel()
+    monkeypatch.setattr(iptables, "_execute", kernel.execute)
+    monkeypatch.setattr(iptables, "IPV6_INTERFACES", tmp_path / "if_inet6")
+    (tmp_path / "if_inet6").touch()
+    return kernel
+
+
+def test_both_families_are_tried_before_either_is_changed(kernel: Kernel) -> None:
+    assert iptables.apply(PORT_25) == []
+    assert kernel.called == [
+        "iptables --wait 5 -t security -S",
+        "ip6tables --wait 5 -t security -S",
+        "iptables-restore --noflush --wait 5 --test",
+        "ip6tables-restore --noflush --wait 5 --test",
+        "iptables-restore --noflush --wait 5",
+        "ip6tables-restore --noflush --wait 5",
+    ]
+    assert all(text.startswith("*security\n") for text in kernel.given[2:])
+
+
+def test_refusal_in_one_family_leaves_both_as_they_were(kernel: Kernel) -> None:
+    kernel.failures["ip6tables-restore"] = "ip6tables-restore: line 4 failed"
+    with pytest.raises(RulesError, match="IPv6: ip6tables-restore: line 4 failed"):
+        iptables.apply(PORT_25)
+    assert kernel.restored == []
+
+
+def test_kernel_without_the_table_gets_them_in_mangle_with_a_warning(kernel: Kernel) -> None:
+    del kernel.tables["security"]
+    warnings = iptables.apply(PORT_25)
+    assert [warning.split(":")[0] for warning in warnings] == ["IPv4", "IPv6"]
+    assert all("no table security" in w and "end of mangle FORWARD" in w for w in warnings)
+    assert kernel.given[-1].startswith("*mangle\n")
+
+
+def test_kernel_with_neither_table_is_an_error(kernel: Kernel) -> None:
+    kernel.tables.clear()
+    with pytest.raises(RulesError, match="IPv4: this kernel has neither table security nor mangle"):
+        iptables.apply(PORT_25)
+
+
+def test_kernel_without_ipv6_gets_the_rules_for_ipv4(kernel: Kernel) -> None:
+    iptables.IPV6_INTERFACES.unlink()
+    iptables.apply(PORT_25)
+    assert kernel.restored == ["iptables-restore --noflush --wait 5"]
+
+
+def test_removal_looks_into_every_table_of_both_families(kernel: Kernel) -> None:
+    kernel.tables["mangle"] = "-N NFINSPECT\n-A FORWARD -p tcp -j NFINSPECT\n"
+    assert iptables.remove()
+    assert [c for c in kernel.called if c.startswith("iptables ")] == [
+        "iptables --wait 5 -t security -S",
+        "iptables --wait 5 -t mangle -S",
+    ]
+    assert kernel.restored == [
+        "iptables-restore --noflush --wait 5",
+        "ip6tables-restore --noflush --wait 5",
+    ]
+
+
+def test_nothing_to_remove_changes_nothing(kernel: Kernel) -> None:
+    del kernel.tables["security"]
+    assert not iptables.remove()
+    assert kernel.restored == []

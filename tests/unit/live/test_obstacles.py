@@ -1,0 +1,58 @@
+"""Why a queue cannot be had, as far as the system tells."""
+
+from pathlib import Path
+
+import pytest
+
+from nfinspect.live import obstacles, queue_table
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /proc of the test's own: all capabilities, NFQUEUE there, no queue bound."""
+    (tmp_path / "status").write_text("Name:\tx\nCapEff:\t000001ffffffffff\n")
+    (tmp_path / "nfnetlink_queue").write_text("")
+    monkeypatch.setattr(obstacles, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(queue_table, "TABLE", tmp_path / "nfnetlink_queue")
+    return tmp_path
+
+
+def test_missing_capability_is_the_first_reason(system: Path) -> None:
+    (system / "status").write_text("CapEff:\t00000000a80425fb\n")  # a container's usual set
+    (system / "nfnetlink_queue").unlink()
+    assert obstacles.of_queue(3) == (
+        "taking packets from queue 3 needs CAP_NET_ADMIN: run nfinspect as root, or give it that"
+        " capability"
+    )
+
+
+def test_missing_kernel_module_is_named(system: Path) -> None:
+    (system / "nfnetlink_queue").unlink()
+    assert obstacles.of_queue(3) == (
+        "this kernel offers no NFQUEUE: the module nfnetlink_queue is not loaded"
+        " (modprobe nfnetlink_queue)"
+    )
+
+
+def test_owner_of_a_taken_queue_is_named(system: Path) -> None:
+    (system / "nfnetlink_queue").write_text("3 20107 0 2 65531 0 0 2 1\n")
+    assert obstacles.of_queue(3).startswith(
+        "queue 3 is taken by another process (netlink port 20107,"
+    )
+
+
+def test_reason_that_the_system_does_not_tell_is_not_invented(system: Path) -> None:
+    assert obstacles.of_queue(3) == "the kernel refuses queue 3, and does not say why"
+
+
+@pytest.mark.parametrize(
+    ("effective", "has"), [("0000000000001000", True), ("0000000000000fff", False), ("0", False)]
+)
+def test_capability_is_read_from_the_status(system: Path, effective: str, has: bool) -> None:
+    (system / "status").write_text(f"CapInh:\t0000000000001000\nCapEff:\t{effective}\n")
+    assert obstacles.has_capability(obstacles.CAP_NET_ADMIN) is has
+
+
+def test_status_without_capabilities_has_none(system: Path) -> None:
+    (system / "status").write_text("Name:\tx\n")
+    assert not obstacles.has_capability(obstacles.CAP_NET_ADMIN)
