@@ -11,10 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nfinspect.actions import Accept, Action, Drop, DropReason
+from nfinspect.actions import Accept, Action, Drop, DropReason, Inject
 from nfinspect.arrival import Arrival
 from nfinspect.cli.run import filter_packets
+from nfinspect.events import Direction
 from nfinspect.live.status import Totals
+from nfinspect.packet.craft import craft_reset
+from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy import default_policy
 from nfinspect.policy.model import Inspection
 
@@ -89,6 +92,20 @@ class HoldThenReverse(AcceptAll):
         return actions
 
 
+class Reset(AcceptAll):
+    """Answers every SYN in the server's place, with a reset of the filter's making."""
+
+    def arrive(self, arrival: Arrival) -> Sequence[Action]:
+        segment = parse(arrival.datagram)
+        assert isinstance(segment, Segment)
+        key = segment.reverse_key
+        reset = craft_reset(key, sequence=0, acknowledgment=segment.sequence + 1)
+        return [
+            Drop(arrival.token, DropReason.BAD_SYN),
+            Inject(reset, Direction.REPLY, arrival.ingress),
+        ]
+
+
 class Fail(AcceptAll):
     """Has a bug."""
 
@@ -97,6 +114,6 @@ class Fail(AcceptAll):
 
 
 if __name__ == "__main__":
-    engine = {each.__name__: each for each in (Describe, HoldAll, HoldThenReverse, Fail)}
+    engine = {each.__name__: each for each in (Describe, HoldAll, HoldThenReverse, Reset, Fail)}
     engine["AcceptAll"] = AcceptAll
     filter_packets(engine[sys.argv[1]](), default_policy(), 0, control=Path(sys.argv[2]))

@@ -27,6 +27,7 @@ from nfinspect.lab.topology import (
     SERVER_ADDRESS6,
 )
 from nfinspect.live.queue import MAX_LENGTH
+from nfinspect.rules.mark import MARK, MASK
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 PATIENCE = 20.0
@@ -170,7 +171,8 @@ def connect_in_vain(lab: Lab, family: int, server: str) -> bool:
 
 SEND_RAW = """
 import socket, sys
-raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
 header = bytes.fromhex("c0000019 00000001 00000000 50100000 00000000")
 for _ in range(int(sys.argv[2])):
     for length in sys.argv[3:]:
@@ -187,9 +189,9 @@ for _ in range(int(sys.argv[1])):
 """
 
 
-def send_raw(lab: Lab, *payloads: int, count: int = 1) -> None:
+def send_raw(lab: Lab, *payloads: int, count: int = 1, server: str = SERVER_ADDRESS) -> None:
     """Send TCP segments to port 25 with so many zeros each, in fragments where they must be."""
-    program = [sys.executable, "-c", SEND_RAW, SERVER_ADDRESS, str(count), *map(str, payloads)]
+    program = [sys.executable, "-c", SEND_RAW, server, str(count), *map(str, payloads)]
     lab.run(CLIENT, program)
 
 
@@ -241,15 +243,20 @@ def test_kernel_tells_interfaces_checksum_and_neighbour_of_each_packet(
     assert all(each["captured_length"] is None for each in seen)
 
 
-def test_fragments_come_as_one_packet_and_a_cut_one_tells_its_true_length(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("server", "headers"), [(SERVER_ADDRESS, 40), (SERVER_ADDRESS6, 60)], ids=["IPv4", "IPv6"]
+)
+def test_fragments_come_as_one_packet_and_a_cut_one_tells_its_true_length(
+    lab: Lab, server: str, headers: int
+) -> None:
     log = lab.directory / "log"
     with running(lab, Running.stand_in(lab, "Describe", str(log))) as live:
-        send_raw(lab, 4000, 65_535 - 40)
+        send_raw(lab, 4000, 65_495, server=server)
         seen = eventually(lambda: log.read_text().count("\n") == 2 and log.read_text())
         assert live.stop() == 0
     whole, cut = map(json.loads, seen.splitlines())
-    assert (whole["length"], whole["captured_length"]) == (4040, None)
-    assert (cut["length"], cut["captured_length"]) == (65_531, 65_535)
+    assert (whole["length"], whole["captured_length"]) == (4000 + headers, None)
+    assert (cut["length"], cut["captured_length"]) == (65_531, 65_495 + headers)
     assert whole["checksum_ready"]
 
 
@@ -262,6 +269,25 @@ def test_held_packets_pass_in_the_order_of_their_verdicts(lab: Lab) -> None:
         out, _ = receiver.communicate(timeout=PATIENCE)
         assert live.stop() == 0
     assert out.split() == ["30", "20", "10"]
+
+
+@FAMILIES
+def test_packet_of_the_filters_own_arrives_with_its_mark(
+    lab: Lab, family: int, server: str
+) -> None:
+    program = "iptables" if family == socket.AF_INET else "ip6tables"
+    marked = ["-m", "mark", "--mark", f"{MARK:#x}/{MASK:#x}"]
+    lab.run(FILTER, [program, "-A", "OUTPUT", *marked])
+    with running(lab, Running.stand_in(lab, "Reset")) as live:
+        with lab.socket(CLIENT, family) as client:
+            client.settimeout(PATIENCE)
+            with pytest.raises(ConnectionRefusedError):
+                client.connect((server, 25))
+        assert live.show("queue")["verdicts"]["injected"] == 1
+        assert live.stop() == 0
+    counted = lab.run(FILTER, [program, "-nvxL", "OUTPUT"]).stdout.splitlines()[2].split()[0]
+    lab.run(FILTER, [program, "-F", "OUTPUT"])
+    assert counted == "1"
 
 
 def test_packets_lost_by_the_kernel_are_shown(lab: Lab) -> None:
