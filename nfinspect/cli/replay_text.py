@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nfinspect.events import TeardownReason
 from nfinspect.replay.result import Result
 
 MOST_CONNECTIONS = 200
@@ -82,26 +83,27 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
 
 
 def _table(connections: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("#", "client", "server"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("duration", "bytes", "packets", "rewritten", "dropped", "commands"):
-        table.add_column(heading, justify="right")
-    table.add_column("end")
+    """Two lines for each, so that 80 columns are enough."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("client, server", overflow="fold")
+    table.add_column("packets")
+    table.add_column("payload")
+    table.add_column("duration, end")
     for connection in connections:
         packets = connection["packets"]
+        changed = [
+            f"{packets[kind]:,} {kind}" for kind in ("rewritten", "dropped") if packets[kind]
+        ]
         end = connection["close_reason"] or "still open"
+        loud = "bold red" if end == TeardownReason.CLOSED_BY_INSPECTION.value else ""
         table.add_row(
             str(connection["number"]),
-            connection["client"],
-            connection["server"],
-            _duration(connection["duration"]),
-            f"{connection['bytes']:,}",
-            f"{packets['seen']:,}",
-            f"{packets['rewritten']:,}",
-            f"{packets['dropped']:,}",
-            f"{connection['command_count']:,}",
-            Text(end, style="bold red" if end == "Flow closed by inspection" else ""),
+            f"{connection['client']}\n{connection['server']}",
+            "\n".join([_count(packets["seen"], "packet"), ", ".join(changed)]),
+            f"{_count(connection['bytes'], 'byte')}\n"
+            + _count(connection["command_count"], "command"),
+            Text.assemble(_duration(connection["duration"]), "\n", (end, loud)),
         )
     return table
 

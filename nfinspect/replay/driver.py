@@ -308,11 +308,12 @@ class Replay:
             self._built(event.connection, frame)
             return
         record = self._records.get(event.connection.number)
-        if record is not None:
-            record.observe(event, frame.number if frame else None)
-            if isinstance(event, events.ConnectionTornDown):
-                self._ended.append(record)
-                self._sweep()
+        if record is None:
+            return
+        if isinstance(event, events.ConnectionTornDown) and record.close_reason is None:
+            self._ended.append(record)
+        record.observe(event, frame.number if frame else None)
+        self._sweep()
 
     # ---- which packets are whose ---------------------------------------------------------------
 

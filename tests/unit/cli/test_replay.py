@@ -1,0 +1,273 @@
+"""``nfinspect replay``: its output, its status, and what it says of files that it cannot use."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nfinspect import cli
+from nfinspect.actions import Accept, Action, Drop, DropReason, Emit
+from nfinspect.arrival import Arrival
+from nfinspect.cli import replay as command
+from nfinspect.events import (
+    BannerMasked,
+    ClauseAction,
+    ClauseMatched,
+    CloseCause,
+    ConnectionTornDown,
+    Direction,
+    InspectionClosed,
+    TeardownReason,
+    Uninspected,
+    UninspectedCause,
+)
+from nfinspect.packet.segment import Segment
+from tests.unit.replay.mail import ethernet, session
+from tests.unit.replay.stand_in import StandIn, frames, pcap
+
+MAIL = [ethernet(packet) for packet in session()]
+
+
+class Scripted(StandIn):
+    """Masks the greeting and closes at the header line."""
+
+    def __init__(self, *_: object, started: float) -> None:
+        assert started == 0.0
+        super().__init__(self._act)
+
+    def _act(self, arrival: Arrival, segment: Segment) -> list[Action] | None:
+        token, payload = arrival.token, segment.payload_bytes
+        if not payload:
+            return None
+        (connection, _), *_ = self._open.values()
+        if payload.startswith(b"220"):
+            return [Emit(BannerMasked(connection, "_default_esmtp_map"), token), Accept(token)]
+        if payload.startswith(b"RCPT"):
+            event = Uninspected(connection, UninspectedCause.RECORDED_WITHOUT_FILTER)
+            return [Emit(event, token), Accept(token)]
+        if payload.startswith(b"Subject"):
+            clause = ClauseMatched(
+                connection, Direction.REQUEST, "_default_esmtp_map", 4,
+                "header line length gt 998", ClauseAction.DROP_CONNECTION, True,
+            )  # fmt: skip
+            reason = TeardownReason.CLOSED_BY_INSPECTION
+            return [
+                Emit(clause, token),
+                Emit(InspectionClosed(connection, Direction.REQUEST, CloseCause.CLAUSE), token),
+                Emit(ConnectionTornDown(connection, reason, 61.5, 345), token),
+                Drop(token, DropReason.INSPECTION),
+            ]
+        return None
+
+
+@pytest.fixture(autouse=True)
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "Engine", Scripted)
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Path:
+    path = tmp_path / "mail.pcap"
+    path.write_bytes(pcap(MAIL[:14], step=1_000_000))
+    return path
+
+
+def call(*arguments: object) -> Result:
+    words = ["replay", *map(str, arguments)]
+    return CliRunner().invoke(cli.main, words, prog_name="nfinspect")
+
+
+def test_json_is_the_object_of_the_contract(mail: Path) -> None:
+    result = call(mail, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    assert list(told) == ["connections", "counters", "syslog", "summary"]
+    (connection,) = told["connections"]
+    assert connection["client"] == "192.0.2.1:40000"
+    assert connection["server"] == "198.51.100.25:25"
+    assert connection["actions"] == [
+        {"clause": "mask-banner", "action": "mask", "packet": 4},
+        {"clause": "match header line length gt 998", "action": "drop-connection", "packet": 13},
+    ]
+    assert connection["packets"] == {
+        "seen": 14, "accepted": 13, "rewritten": 0, "dropped": 1, "held": 0, "injected": 0,
+    }  # fmt: skip
+    assert connection["bytes"] == 345
+    assert connection["close_reason"] == "Flow closed by inspection"
+    assert connection["commands"] == ["HELO client.example", "MAIL FROM:<a@example>", "DATA"]
+    assert connection["notes"][0] == {
+        "event": "uninspected", "cause": "recorded without the filter", "packet": 9,
+    }  # fmt: skip
+    assert [line.split(":")[0] for line in told["syslog"]] == [
+        "%ASA-6-302013", "%ASA-4-108004", "%ASA-4-507003", "%ASA-6-302014",
+    ]  # fmt: skip
+    assert told["counters"]["service_policy"][0]["mask_banner"] == 1
+    assert told["summary"]["packets"]["read"] == 14
+
+
+def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
+    result = call(mail)
+    assert (result.exit_code, result.stderr) == (0, "")
+    text = result.stdout
+    assert "14 inspected: 13 accepted, 0 rewritten, 1 dropped" in text
+    for line in (
+        "    packet 4  mask  mask-banner\n",
+        "    packet 9  uninspected  cause recorded without the filter\n",
+        "    packet 13  drop-connection  match header line length gt 998\n",
+        "%ASA-6-302014: Teardown TCP connection 1 for outside:192.0.2.1/40000 to"
+        " inside:198.51.100.25/25 duration 0:01:01 bytes 345 Flow closed by inspection\n",
+        "        match header line length gt 998\n          drop-connection log, packet 1\n",
+    ):
+        assert line in text
+    order = ["client, server", "what happened", "\nsyslog\n", "show service-policy inspect esmtp"]
+    assert sorted(order, key=text.index) == order
+    assert all(len(line) <= 160 or line.startswith("%ASA") for line in text.splitlines())
+
+
+def test_out_and_several_captures_packed_or_not(tmp_path: Path) -> None:
+    first, second, out = tmp_path / "1.pcap", tmp_path / "2.pcap.gz", tmp_path / "out.pcap"
+    first.write_bytes(pcap(MAIL[:5]))
+    second.write_bytes(gzip.compress(pcap(MAIL[5:8])))
+    result = call(first, second, "--out", out, "--json")
+    assert result.exit_code == 0
+    assert [frame.data for frame in frames(out)] == MAIL[:8]
+    told = json.loads(result.stdout)
+    assert [c["packets"] for c in told["summary"]["captures"]] == [5, 3]
+
+
+def test_capture_from_a_pipe_is_read_as_a_dash(mail: Path) -> None:
+    program = (
+        "from nfinspect.cli import main, replay; from tests.unit.cli.test_replay import Scripted\n"
+        "replay.Engine = Scripted; main(['replay', '-', '--json'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=gzip.compress(mail.read_bytes()),
+        capture_output=True,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert json.loads(done.stdout)["summary"]["captures"] == [
+        {"file": "stdin", "packets": 14, "damage": None}
+    ]
+
+
+def test_damaged_capture_is_used_told_and_status_1(mail: Path) -> None:
+    mail.write_bytes(mail.read_bytes()[:-5])
+    result = call(mail, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["summary"]["packets"]["read"] == 13
+    assert result.stderr.startswith(f"nfinspect: error: {mail}: after packet 13, byte ")
+    assert result.stderr.endswith(": the file ends in the middle of a record\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "is empty; a capture has at least a file header"),
+        (b"MZ\x90\x00 no capture", "neither pcap nor pcapng"),
+    ],
+)
+def test_file_that_is_no_capture_is_a_usage_error_before_any_work(
+    content: bytes, text: str, mail: Path, tmp_path: Path
+) -> None:
+    wrong, out = tmp_path / "wrong", tmp_path / "out.pcap"
+    wrong.write_bytes(content)
+    result = call(mail, wrong, "--out", out)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"nfinspect: error: {wrong}: {text}\n"
+    assert not out.exists()
+
+
+def test_missing_file_and_no_file_are_usage_errors(tmp_path: Path) -> None:
+    assert call(tmp_path / "none.pcap").exit_code == 2
+    assert call().exit_code == 2
+    assert call(tmp_path).exit_code == 2
+
+
+def test_faulty_configuration_is_a_usage_error(mail: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.cfg").write_text("fly\n")
+    result = call(mail, "--config", tmp_path / "a.cfg")
+    assert result.exit_code == 2
+    assert "a.cfg:1:1:" in result.stderr
+
+
+def test_out_is_never_a_capture_that_is_read(mail: Path, tmp_path: Path) -> None:
+    before = mail.read_bytes()
+    link = tmp_path / "link.pcap"
+    link.symlink_to(mail)
+    result = call(mail, "--out", link)
+    assert result.exit_code == 2
+    assert mail.read_bytes() == before
+
+
+def test_out_that_cannot_be_written_is_one_error_line(mail: Path) -> None:
+    result = call(mail, "--out", "/dev/full")
+    assert result.exit_code == 1
+    assert result.stderr == "nfinspect: error: /dev/full: No space left on device\n"
+
+
+def test_link_type_that_replay_does_not_read_is_noted(tmp_path: Path) -> None:
+    path, out = tmp_path / "wlan.pcap", tmp_path / "out.pcap"
+    path.write_bytes(pcap([b"\x80\0" + bytes(40)] * 3, 105))
+    result = call(path, "--out", out)
+    assert "3 packets: link type 105, which replay does not read (first packet 1)" in result.stdout
+    assert len(frames(out)) == 3
+
+
+def test_more_connections_than_fit_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nfinspect.cli.replay_text.MOST_CONNECTIONS", 2)
+    path = tmp_path / "many.pcap"
+    path.write_bytes(pcap([ethernet(p) for n in range(5) for p in session((), port=2000 + n)]))
+    result = call(path)
+    assert "and 3 connections more; --json has them all" in result.stdout
+
+
+def test_long_capture_on_a_terminal_shows_a_progress_bar(
+    mail: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / "long.pcap"
+    long.write_bytes(pcap(MAIL * 1000))
+    program = (
+        "from nfinspect.cli import main, replay; from tests.unit.cli.test_replay import Scripted\n"
+        "replay.LONG = 100_000; replay.Engine = Scripted\n"
+        f"main(['replay', {str(long)!r}, '--json'])"
+    )
+    master, slave = pty.openpty()
+    shown = b""
+
+    def watch() -> None:
+        nonlocal shown
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while piece := os.read(master, 4096):
+                shown += piece
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(slave)
+    watcher.join(timeout=10)
+    os.close(master)
+    assert b"packets" in shown
+    assert b"%" in shown
