@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nfinspect.cli.errors import Failure
+from nfinspect.cli.errors import FINDINGS, Failure
+
+if TYPE_CHECKING:
+    from nfinspect.lab.demo import Ending
+    from nfinspect.lab.performance import Case, Outcome
+
+WIDTH_WITHOUT_TERMINAL = 140
 
 
 class _LabGroup(click.Group):
@@ -63,6 +72,74 @@ def down() -> None:
     if not topology.is_up(topology.DEFAULT_PREFIX):
         raise Failure("the lab is not up")
     topology.remove(topology.DEFAULT_PREFIX)
+
+
+@lab.command()
+@click.argument("names", metavar="[CASE]...", nargs=-1)
+@click.option("--list", "only_list", is_flag=True, help="List the cases, and perform none.")
+@click.option(
+    "--captures",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Keep the captures of both sides there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def demo(names: tuple[str, ...], only_list: bool, captures: Path | None, as_json: bool) -> int:
+    """Send real mail through the filter and show what both sides see of it.
+
+    In a lab of its own: swaks and Postfix as clients, Postfix as the server, the default policy. A
+    CASE is one of `--list`; without any, those marked there are performed.
+
+    The status is 0 if every case went as expected, and 1 if not.
+    """
+    from nfinspect.lab.cases import CASES, DEMO
+    from nfinspect.lab.demo import demo as performed
+
+    performable = [case for case in CASES if case.config is None]
+    if only_list:
+        for case in performable:
+            click.echo(f"{'*' if case.name in DEMO else ' '} {case.name:24} {case.shows}")
+        return 0
+    unknown = set(names) - {case.name for case in performable}
+    if unknown:
+        raise click.UsageError(f"No such case: {', '.join(sorted(unknown))}.")
+    if captures is not None:
+        captures.mkdir(parents=True, exist_ok=True)
+    steps = performed(names or DEMO, captures)
+    return _json(steps) if as_json else _show(steps)
+
+
+def _show(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
+    from rich.console import Console
+
+    from nfinspect.lab.demo import Ending
+    from nfinspect.lab.picture import picture, summary
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH_WITHOUT_TERMINAL
+    outcomes = []
+    for step in steps:
+        if isinstance(step, Ending):
+            console.print(step.service_policy, step.queue, sep="\n", markup=False)
+        else:
+            outcomes.append(step)
+            console.print(picture(*step), "")
+    console.print(summary(outcomes))
+    return 0 if all(outcome.as_expected for _, outcome in outcomes) else FINDINGS
+
+
+def _json(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
+    from nfinspect.lab.demo import Ending
+
+    cases = []
+    for step in steps:
+        if not isinstance(step, Ending):
+            case, outcome = step
+            cases.append({"name": case.name, "shows": case.shows, **outcome.to_json()})
+    as_expected = all(case["as_expected"] for case in cases)
+    click.echo(json.dumps({"cases": cases, "as_expected": as_expected}, indent=2))
+    return 0 if as_expected else FINDINGS
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})

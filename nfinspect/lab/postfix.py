@@ -207,3 +207,19 @@ def client(
     """Return a Postfix that sends all mail to the address *relay*; not started."""
     own = {"myhostname": "client.example", "relayhost": f"[{relay}]", "inet_interfaces": "all"}
     return Postfix(lab, where, name, own | dict(settings or {}), services=CLIENT_SERVICES)
+
+
+def tls(directory: Path) -> dict[str, str]:
+    """Return the settings with which a server offers STARTTLS; makes a certificate, if need be."""
+    require_programs("openssl")
+    key, certificate = directory / "tls.key", directory / "tls.pem"
+    if not certificate.exists():
+        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650"
+        subject = ["-subj", "/CN=mail.example"]
+        files = ["-keyout", str(key), "-out", str(certificate)]
+        subprocess.run([*words.split(), *subject, *files], check=True, capture_output=True)
+    return {
+        "smtpd_tls_security_level": "may",
+        "smtpd_tls_chain_files": f"{key}, {certificate}",
+        "smtpd_tls_loglevel": "1",
+    }

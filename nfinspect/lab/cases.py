@@ -1,0 +1,500 @@
+"""The cases: what is done, and what it shows. A table; the acts stand above it.
+
+The demo performs some of them, ``pcaps/record.py`` all, and so do the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nfinspect.lab import syslog
+from nfinspect.lab.dialogue import Script
+from nfinspect.lab.performance import Case, Expectation, Outcome
+from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
+from nfinspect.policy import default_text
+
+TYPING = 0.02
+"""Seconds between two keystrokes."""
+
+ENVELOPE = ("EHLO client.example", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>")
+
+ALLOW_TLS = default_text().replace("  no allow-tls\n", "  allow-tls action log\n")
+"""The default map, but STARTTLS is passed."""
+
+
+# What is done. Each returns an act for the table.
+
+
+def swaks(*arguments: str, header: str = "", message: str = MESSAGE) -> Callable[[Stage], None]:
+    """Send one mail; *header* goes on top of it."""
+    return lambda stage: stage.swaks(*arguments, message=header + message)
+
+
+def postfix(*, message: str = MESSAGE, lossy: int = 0, **settings: str) -> Callable[[Stage], None]:
+    """Send one mail by Postfix with *settings*; *lossy*: each so-manieth packet gets lost."""
+
+    def act(stage: Stage) -> None:
+        if lossy:
+            with stage.loss(lossy):
+                stage.send_by_postfix(settings, message=message)
+        else:
+            stage.send_by_postfix(settings, message=message)
+
+    return act
+
+
+def typed(
+    *lines: str | bytes, greeting: str = "220", script: Script | None = None
+) -> Callable[[Stage], None]:
+    """Send each line when the one before has its reply. If none comes any more, that is the end."""
+
+    def converse(stage: Stage) -> None:
+        with stage.dialogue(greeting) as client:
+            try:
+                for line in lines:
+                    client.command(line)
+            except TimeoutError:
+                stage.said.append("the server answers no more")
+            except ConnectionError:
+                stage.said.append("the connection has ended")
+
+    def act(stage: Stage) -> None:
+        if script is None:
+            converse(stage)
+            return
+        with stage.script(script):
+            converse(stage)
+
+    return act
+
+
+def in_segments(
+    lines: tuple[str, ...], *segments: bytes, replies: int = 1
+) -> Callable[[Stage], None]:
+    """Send *lines* in turn, then each of *segments* by itself; await so many replies, and QUIT."""
+
+    def act(stage: Stage) -> None:
+        with stage.dialogue() as client:
+            for line in lines:
+                client.command(line)
+            for segment in segments:
+                client.send(segment)
+                time.sleep(TYPING)
+            for _ in range(replies):
+                client.reply()
+            client.command("QUIT")
+
+    return act
+
+
+# What is expected of it.
+
+
+def delivered(outcome: Outcome) -> bool:
+    """Whether the ordinary mail, and nothing else, has been delivered."""
+    return [mail.endswith(MESSAGE.encode()) for mail in outcome.mails] == [True]
+
+
+def server_received(data: bytes) -> Callable[[Outcome], bool]:
+    """Whether these bytes reached the server."""
+    return lambda outcome: data in outcome.server_received
+
+
+def client_received(data: bytes) -> Callable[[Outcome], bool]:
+    """Whether these bytes reached the client."""
+    return lambda outcome: data in outcome.client_received
+
+
+def client_said(text: str) -> Callable[[Outcome], bool]:
+    """Whether the client's program reported this."""
+    return lambda outcome: any(text in line for line in outcome.said)
+
+
+def kept_from_server(data: bytes) -> Callable[[Outcome], bool]:
+    """Whether the client sent these bytes and the server did not get them."""
+    return lambda outcome: data in outcome.client_sent and data not in outcome.server_received
+
+
+def unchanged(outcome: Outcome) -> bool:
+    """Whether the server got what the client sent, all of it."""
+    return outcome.client_sent == outcome.server_received != b""
+
+
+def repeated_in_vain(outcome: Outcome) -> bool:
+    """Whether something was sent several times and never arrived."""
+    return any(row.verdict == "dropped" and row.tries > 1 for each in outcome.rows for row in each)
+
+
+def greeting_masked(outcome: Outcome) -> bool:
+    """Whether the first line that the client got is a masked greeting."""
+    greeting = outcome.client_received.partition(b"\r\n")[0]
+    return greeting[:4] == b"220 " and not set(greeting[4:]) - set(b"*20")
+
+
+ARRIVED = Expectation("the mail arrives, byte for byte", delivered)
+NOTHING_ARRIVED = Expectation("no mail arrives", lambda outcome: not outcome.mails)
+BANNER = Expectation("the greeting is asterisks but for 2 and 0", greeting_masked)
+UNCHANGED = Expectation("the server receives exactly what the client sent", unchanged)
+REPEATED = Expectation("the client sends it again, and again in vain", repeated_in_vain)
+
+LONG_HEADER = "X-Long: " + "a" * 1192 + "\n"
+LONG_BODY = MESSAGE + "b" * 1200 + "\n"
+LONG_SENDER = f"{'s' * 300}@{'client.' * 3}example"
+LONG_NAME = MESSAGE.replace(
+    "Message-Id",
+    f'Content-Disposition: attachment;\n filename="{"f" * 252}.txt"\nMessage-Id',
+)
+MANY = ",".join(f"r{number}@inside.example" for number in range(1, 102))
+BULK = MESSAGE + "".join(f"{number:5} bottles of beer on the wall\n" for number in range(600))
+
+MULTI_LINE = b"220-mail.example ESMTP\r\n220-Be brief.\r\n220 Since 2002\r\n"
+UNASKED_354 = {b"NOOP": b"354 send me anything\r\n"}
+
+
+CASES = (
+    Case(
+        "ordinary",
+        "An ordinary mail by swaks: the greeting and the extensions that the appliance does not"
+        " know are masked, the mail passes unchanged.",
+        swaks(),
+        syslog.ORDINARY,
+        (
+            BANNER,
+            Expectation(
+                "STARTTLS and CHUNKING are X-ed in the reply to EHLO",
+                lambda o: (
+                    b"-STARTTLS\r\n" in o.server_sent
+                    and b"250-XXXXXXXA\r\n" in o.client_received
+                    and b"250 XXXXXXXB\r\n" in o.client_received
+                ),
+            ),
+            UNCHANGED,
+            ARRIVED,
+        ),
+    ),
+    Case(
+        "starttls-wanted",
+        "A client that insists on TLS: it is not offered any, so the client gives up.",
+        swaks("--tls"),
+        syslog.ORDINARY,
+        (
+            Expectation("the server offers STARTTLS", lambda o: b"STARTTLS" in o.server_sent),
+            Expectation(
+                "the client is told XXXXXXXA instead", client_received(b"250-XXXXXXXA\r\n")
+            ),
+            Expectation("the client gives up", client_said("did not advertise STARTTLS")),
+            NOTHING_ARRIVED,
+        ),
+    ),
+    Case(
+        "unknown-verb",
+        "Verbs that are not among the 15: X for every character, blanks too; the refusal is the"
+        " server's own, and the session goes on.",
+        typed("EHLO client.example", "ATRN inside.example", "STARTTLS", "NOOP", "QUIT"),
+        syslog.ORDINARY,
+        (
+            Expectation(
+                "the server receives an X for every character",
+                server_received(b"\r\n" + b"X" * 19 + b"\r\n" + b"X" * 8 + b"\r\nNOOP\r\n"),
+            ),
+            Expectation("the server's refusal passes", client_received(b"\r\n502 5.5.2 ")),
+            Expectation("the next command passes", client_received(b"\r\n250 2.0.0 Ok\r\n")),
+        ),
+    ),
+    Case(
+        "telnet-typing",
+        "HELO typed letter by letter, as telnet sends it: no packet holds a whole verb, so each"
+        " is masked. The same line sent at once passes.",
+        in_segments((), b"H", b"E", b"L", b"O", b" ", b"me", b"\r\n"),
+        syslog.ORDINARY,
+        (
+            Expectation("HELO, typed, reaches the server as X", server_received(b"XXXXXXX\r\n")),
+            Expectation("the server refuses it", client_received(b"\r\n502 5.5.2 ")),
+            Expectation("QUIT, sent at once, passes", server_received(b"QUIT\r\n")),
+        ),
+    ),
+    Case(
+        "recipients-101",
+        "A list of 101 recipients: the 101st closes the connection; nothing tells the client.",
+        swaks("--to", MANY),
+        syslog.dropped("2: cmd RCPT count gt 100"),
+        (
+            Expectation("the 100th passes", server_received(b"RCPT TO:<r100@inside.example>\r\n")),
+            Expectation(
+                "the 101st does not reach the server",
+                kept_from_server(b"RCPT TO:<r101@inside.example>\r\n"),
+            ),
+            REPEATED,
+            Expectation("the client waits until it gives up", client_said("Timeout")),
+            NOTHING_ARRIVED,
+        ),
+        counts={"match cmd RCPT count gt 100": 1},
+    ),
+    Case(
+        "header-line-1200",
+        "A header line of 1,200 characters: the packet is dropped, the connection closed; nothing"
+        " of the mail reaches the server.",
+        swaks(header=LONG_HEADER),
+        syslog.dropped("4: header line length gt 998"),
+        (
+            Expectation("the mail is begun", client_received(b"354 ")),
+            Expectation("the header line does not reach the server", kept_from_server(b"X-Long")),
+            REPEATED,
+            NOTHING_ARRIVED,
+        ),
+        counts={"match header line length gt 998": 1},
+    ),
+    Case(
+        "postfix",
+        "Postfix as it comes: it takes the filter for the appliance, enables its workarounds, and"
+        " says HELO.",
+        postfix(),
+        syslog.ORDINARY,
+        (
+            Expectation(
+                "Postfix logs that it enables PIX workarounds",
+                client_said("enabling PIX workarounds: disable_esmtp delay_dotcrlf"),
+            ),
+            Expectation("it says HELO, not EHLO", server_received(b"HELO client.example\r\n")),
+            ARRIVED,
+        ),
+    ),
+    Case(
+        "postfix-pipelining",
+        "Postfix with smtp_pix_workarounds empty: it says EHLO and pipelines.",
+        postfix(smtp_pix_workarounds=""),
+        syslog.ORDINARY,
+        (
+            Expectation("it says EHLO", server_received(b"EHLO client.example\r\n")),
+            Expectation("PIPELINING stays in the reply", client_received(b"250-PIPELINING\r\n")),
+            UNCHANGED,
+            ARRIVED,
+        ),
+    ),
+    Case(
+        "postfix-ipv6",
+        "The same over IPv6.",
+        postfix(smtp_pix_workarounds=""),
+        syslog.ORDINARY,
+        (BANNER, UNCHANGED, ARRIVED),
+        version=6,
+    ),
+    Case(
+        "starttls-allowed",
+        "With allow-tls: STARTTLS stays in the reply to EHLO and passes; behind the server's 220"
+        " nothing is inspected.",
+        swaks("--tls"),
+        (syslog.BUILT, syslog.TLS_STARTED, syslog.FINISHED),
+        (
+            Expectation("STARTTLS stays", client_received(b"250-STARTTLS\r\n")),
+            Expectation("it passes", server_received(b"\r\nSTARTTLS\r\n")),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        config=ALLOW_TLS,
+    ),
+    Case(
+        "auth",
+        "AUTH LOGIN with Exim: the challenges and the answers to them are no commands and pass.",
+        swaks("--auth", "login", "--auth-user", "user", "--auth-password", "secret"),
+        syslog.ORDINARY,
+        (
+            Expectation("the challenges pass", client_received(b"334 VXNlcm5hbWU6\r\n")),
+            Expectation("the answers pass", server_received(b"dXNlcg==\r\nc2VjcmV0\r\n")),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        server="exim",
+    ),
+    Case(
+        "verify",
+        "VRFY, ETRN, HELP and NOOP are permitted, EXPN is not.",
+        typed(
+            "EHLO client.example",
+            f"VRFY {RECIPIENT}",
+            f"EXPN {RECIPIENT}",
+            "ETRN inside.example",
+            "HELP",
+            "NOOP",
+            "QUIT",
+        ),
+        syslog.ORDINARY,
+        (
+            Expectation("VRFY passes", server_received(f"VRFY {RECIPIENT}\r\n".encode())),
+            Expectation("EXPN is X-ed", server_received(b"\r\n" + b"X" * 23 + b"\r\nETRN")),
+            Expectation("HELP passes", server_received(b"\r\nHELP\r\n")),
+        ),
+        server="exim",
+    ),
+    Case(
+        "two-mails",
+        "Two mails in one session, and one taken back with RSET between them.",
+        typed(
+            *ENVELOPE,
+            "DATA",
+            "Subject: one\r\n\r\n1\r\n.",
+            *ENVELOPE[1:],
+            "RSET",
+            *ENVELOPE[1:],
+            "DATA",
+            "Subject: two\r\n\r\n2\r\n.",
+            "QUIT",
+        ),
+        syslog.ORDINARY,
+        (
+            UNCHANGED,
+            Expectation("both arrive", lambda o: len(o.mails) == 2),
+        ),
+    ),
+    Case(
+        "end-of-data-cut",
+        "The dot that ends a mail, cut over packets at each of its characters: it passes, and the"
+        " server answers once.",
+        in_segments(
+            (*ENVELOPE, "DATA"), b"Subject: cut\r\n\r\nhello", b"\r", b"\n", b".", b"\r", b"\n"
+        ),
+        syslog.ORDINARY,
+        (UNCHANGED, Expectation("it arrives", lambda o: len(o.mails) == 1)),
+    ),
+    Case(
+        "greeting-of-three-lines",
+        "A multi-line greeting: all of its lines are masked; codes and separators stay.",
+        typed("EHLO client.example", "QUIT", greeting="220-", script=Script(greeting=MULTI_LINE)),
+        syslog.ORDINARY,
+        (
+            Expectation(
+                "all three lines are masked",
+                client_received(b"220-******************\r\n220-*********\r\n220 ******2002\r\n"),
+            ),
+        ),
+        server="script",
+    ),
+    Case(
+        "lost-packets",
+        "A longer mail with packets lost before and behind the filter, both ways: what was passed"
+        " is sent again as it was passed, and the mail arrives.",
+        postfix(message=BULK, lossy=6, smtp_pix_workarounds=""),
+        syslog.ORDINARY,
+        (
+            UNCHANGED,
+            Expectation(
+                "the mail arrives, byte for byte",
+                lambda o: [mail.endswith(BULK.encode()) for mail in o.mails] == [True],
+            ),
+        ),
+    ),
+    Case(
+        "command-line-600",
+        "A command line of more than 512 bytes closes the connection.",
+        typed("EHLO client.example", "NOOP " + "n" * 593),
+        syslog.dropped("1: cmd line length gt 512"),
+        (
+            Expectation("it does not reach the server", kept_from_server(b"NOOP ")),
+            Expectation("the client waits in vain", client_said("answers no more")),
+        ),
+        counts={"match cmd line length gt 512": 1},
+    ),
+    Case(
+        "body-line-1200",
+        "A body line of 1,200 characters is logged, and passes.",
+        swaks(message=LONG_BODY),
+        (syslog.BUILT, syslog.logged("3: body line length gt 998"), syslog.FINISHED),
+        (
+            UNCHANGED,
+            Expectation(
+                "the mail arrives, byte for byte",
+                lambda o: [mail.endswith(LONG_BODY.encode()) for mail in o.mails] == [True],
+            ),
+        ),
+        counts={"match body line length gt 998": 1},
+    ),
+    Case(
+        "sender-address-329",
+        "A sender address of more than 320 characters closes the connection.",
+        typed("EHLO client.example", f"MAIL FROM:<{LONG_SENDER}>"),
+        syslog.dropped("5: sender-address length gt 320"),
+        (Expectation("it does not reach the server", kept_from_server(b"MAIL")),),
+        counts={"match sender-address length gt 320": 1},
+    ),
+    Case(
+        "mime-filename-256",
+        "The name of an attachment, 256 characters long, in a folded header: the connection is"
+        " closed.",
+        swaks(message=LONG_NAME),
+        syslog.dropped("6: MIME filename length gt 255"),
+        (
+            Expectation("the name does not reach the server", kept_from_server(b"filename=")),
+            NOTHING_ARRIVED,
+        ),
+        counts={"match MIME filename length gt 255": 1},
+    ),
+    Case(
+        "pipe-character",
+        "A pipe in a recipient closes the connection.",
+        typed("EHLO client.example", ENVELOPE[1], "RCPT TO:<|/bin/sh@inside.example>"),
+        (
+            syslog.BUILT,
+            syslog.malicious("<|/bin/sh@inside.example>"),
+            syslog.TERMINATED,
+            syslog.CLOSED,
+        ),
+        (Expectation("it does not reach the server", kept_from_server(b"/bin/sh")),),
+    ),
+    Case(
+        "stray-bracket",
+        "An angle bracket without its partner becomes a blank.",
+        typed("EHLO client.example", ENVELOPE[1], "RCPT TO:<box@inside.example>>", "QUIT"),
+        (
+            syslog.BUILT,
+            syslog.replaced(">", "RCPT TO:<box@inside.example>>"),
+            syslog.FINISHED,
+        ),
+        (
+            Expectation(
+                "it reaches the server as a blank",
+                server_received(b"RCPT TO:<box@inside.example> \r\n"),
+            ),
+        ),
+    ),
+    Case(
+        "chunk",
+        "BDAT and the chunk that follows at once are masked: nothing of the chunk is taken for a"
+        " command.",
+        in_segments(ENVELOPE, b"BDAT 12 LAST\r\nRSET\r\nhello!", replies=1),
+        syslog.ORDINARY,
+        (
+            Expectation(
+                "BDAT and its chunk are X-ed", server_received(b"X" * 12 + b"\r\nXXXX\r\nXXXXXX")
+            ),
+            NOTHING_ARRIVED,
+        ),
+    ),
+    Case(
+        "unasked-354",
+        "A server that says 354 without DATA: what the client sends next could be anything, so the"
+        " connection is closed.",
+        typed("EHLO client.example", "NOOP", script=Script(replies=UNASKED_354)),
+        (syslog.BUILT, syslog.TERMINATED_AT_REPLY, syslog.CLOSED),
+        (
+            Expectation(
+                "the client does not see it",
+                lambda o: b"354" in o.server_sent and b"354" not in o.client_received,
+            ),
+        ),
+        server="script",
+    ),
+)
+
+DEMO = (
+    "ordinary starttls-wanted unknown-verb telnet-typing recipients-101 header-line-1200 postfix"
+).split()
+"""The names of what the demo performs, in this order."""
+
+
+def named(name: str) -> Case:
+    """Return the case of that name; raises KeyError if there is none."""
+    return _BY_NAME[name]
+
+
+_BY_NAME = {case.name: case for case in CASES}

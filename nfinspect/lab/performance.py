@@ -1,0 +1,178 @@
+"""One case performed: the clients act, both sides are captured, and all that is seen is gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfinspect.lab import syslog
+from nfinspect.lab.comparison import Row, pairs, rows
+from nfinspect.lab.streams import conversations
+
+if TYPE_CHECKING:
+    from nfinspect.lab.filter import Filter
+    from nfinspect.lab.stage import Stage
+
+PATIENCE = 3.0
+"""Seconds until a syslog line that is expected has come."""
+
+
+@dataclass
+class Outcome:
+    """What was seen of a case. The streams are those of all its connections, one behind the other."""
+
+    client_sent: bytes = b""
+    server_received: bytes = b""
+    server_sent: bytes = b""
+    client_received: bytes = b""
+    rows: list[list[Row]] = field(default_factory=list)
+    """Of each connection."""
+    syslog: list[str] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    """By the words of show service-policy, as far as the case moved them."""
+    packets: dict[str, int] = field(default_factory=dict)
+    """By verdict, and why they were dropped."""
+    mails: list[bytes] = field(default_factory=list)
+    """What the server has delivered."""
+    said: list[str] = field(default_factory=list)
+    """What the client reported."""
+    judgements: list[tuple[str, bool]] = field(default_factory=list)
+    """What was expected, and whether it came true."""
+
+    @property
+    def as_expected(self) -> bool:
+        return all(met for _, met in self.judgements)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values; bytes become characters of the same number."""
+        return {
+            "connections": [
+                [
+                    {
+                        "direction": row.direction,
+                        "sent": row.sent.decode("latin-1"),
+                        "received": None
+                        if row.received is None
+                        else row.received.decode("latin-1"),
+                        "verdict": row.verdict,
+                        "tries": row.tries,
+                    }
+                    for row in each
+                ]
+                for each in self.rows
+            ],
+            "syslog": self.syslog,
+            "counters": self.counters,
+            "packets": self.packets,
+            "mails_delivered": len(self.mails),
+            "client_says": self.said,
+            "expected": [{"text": text, "met": met} for text, met in self.judgements],
+            "as_expected": self.as_expected,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A sentence about a case, and how to tell whether it holds."""
+
+    text: str
+    holds: Callable[[Outcome], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something a client or server does, and what the filter should make of it."""
+
+    name: str
+    shows: str
+    """In a sentence."""
+    act: Callable[[Stage], None]
+    syslog: tuple[str, ...]
+    """All of the lines, as templates; see `syslog`."""
+    expectations: tuple[Expectation, ...]
+    server: str = "postfix"
+    version: int = 4
+    """Of IP."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What it adds to the counters of show service-policy, mask-banner and the EHLO mask apart."""
+    config: str | None = None
+    """The policy it needs, if it is not the default one."""
+
+
+def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcome:
+    """Perform *case*, leave ``NAME.outside.pcap`` and ``NAME.inside.pcap`` in *captures*, and judge.
+
+    The filter must run with the case's policy. Raises LabError if the case cannot be performed at
+    all; that it goes otherwise than expected is told by the judgements.
+    """
+    stage.set(case.server, case.version)
+    before = _Counters(running)
+    seen = len(running.syslog)
+    outside = stage.lab.capture(captures / f"{case.name}.outside.pcap", "outside")
+    inside = stage.lab.capture(captures / f"{case.name}.inside.pcap", "inside")
+    try:
+        case.act(stage)
+        running.wait(lambda: len(running.syslog) - seen >= len(case.syslog), PATIENCE)
+    finally:
+        outside.stop()
+        inside.stop()
+    after = _Counters(running)
+    outcome = Outcome(
+        syslog=running.syslog[seen:],
+        counters=_difference(before.clauses, after.clauses),
+        packets=_difference(before.packets, after.packets),
+        mails=[] if case.server == "script" else stage.mailbox.messages(),
+        said=stage.said,
+    )
+    for one, other in pairs(conversations(outside.file), conversations(inside.file)):
+        outcome.client_sent += one.request.data
+        outcome.server_received += other.request.data
+        outcome.server_sent += other.reply.data
+        outcome.client_received += one.reply.data
+        outcome.rows.append(rows(one, other))
+    _judge(case, stage, outcome)
+    return outcome
+
+
+def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
+    for each in case.expectations:
+        outcome.judgements.append((each.text, each.holds(outcome)))
+    moved = {words: count for words, count in outcome.counters.items() if words.startswith("match")}
+    moved.pop(EHLO_MASK, None)
+    wanted = ", ".join(f"{words} +{count}" for words, count in case.counts.items())
+    outcome.judgements.append((f"counted: {wanted or 'no other clause'}", moved == case.counts))
+    wrong = syslog.differences(
+        outcome.syslog, case.syslog, client=stage.client_address, server=stage.address
+    )
+    text = f"these syslog lines and no other ({len(case.syslog)})"
+    outcome.judgements.append(("\n".join([text, *wrong]), not wrong))
+
+
+EHLO_MASK = "match ehlo-reply-parameter others"
+
+
+class _Counters:
+    def __init__(self, running: Filter) -> None:
+        policy = running.show_json("service-policy", "inspect", "esmtp")["service_policy"]
+        queue: dict[str, Any] = running.show_json("queue")
+        self.clauses: dict[str, int] = {}
+        for each in policy:
+            for word in ("packet", "drop", "reset_drop", "mask_banner"):
+                name = word.replace("_", "-")
+                self.clauses[name] = self.clauses.get(name, 0) + (each.get(word) or 0)
+            for match in each["match"]:
+                self.clauses[f"match {match['clause']}"] = match["packet"]
+        self.packets: dict[str, int] = {
+            **queue["verdicts"],
+            **{f"dropped {reason}": count for reason, count in queue["dropped"].items()},
+        }
+
+
+def _difference(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    return {
+        word: count - before.get(word, 0)
+        for word, count in after.items()
+        if count != before.get(word, 0)
+    }

@@ -1,0 +1,170 @@
+"""What a case may use: the servers, started when first wanted, and the clients.
+
+A stage stands in one lab and serves many cases, one after the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nfinspect.lab import postfix, topology
+from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.exim import Exim
+from nfinspect.lab.mailbox import Maildir
+from nfinspect.lab.topology import CLIENT, FILTER, SERVER, LabError
+
+if TYPE_CHECKING:
+    from nfinspect.lab.lab import Lab
+
+SENDER, RECIPIENT = "sender@client.example", "box@inside.example"
+
+MESSAGE = f"""\
+Date: Mon, 2 Nov 2026 09:00:00 +0000
+From: Sender <{SENDER}>
+To: Box <{RECIPIENT}>
+Subject: The harbour at night
+Message-Id: <harbour@client.example>
+
+The lamps are lit at nine.
+.A line that begins with a dot is sent with two.
+Good night.
+"""
+"""An ordinary mail, as its author sees it: lines end with LF, no dot is doubled."""
+
+PATIENCE = 2
+"""Seconds for which the clients here wait for an answer: some wait for one that never comes."""
+
+ADDRESSES = {
+    ("postfix", 4): topology.SERVER_ADDRESS,
+    ("postfix", 6): topology.SERVER_ADDRESS6,
+    ("exim", 4): topology.EXIM_ADDRESS,
+    ("exim", 6): topology.EXIM_ADDRESS6,
+    ("script", 4): topology.SCRIPT_ADDRESS,
+    ("script", 6): topology.SCRIPT_ADDRESS6,
+}
+"""Of each server, by the IP version."""
+
+
+class Stage:
+    """The servers and clients of one lab."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._numbers = itertools.count(1)
+        self.server, self.version = "postfix", 4
+        """What the case at hand talks to."""
+        self.said: list[str] = []
+        """What the clients have reported since ``set``."""
+
+    def set(self, server: str, version: int) -> None:
+        """Prepare for a case: the server that it talks to, by which IP version."""
+        self.server, self.version, self.said = server, version, []
+        if server != "script":
+            self.mailbox.clear()
+
+    @property
+    def address(self) -> str:
+        """Of the server of the case at hand."""
+        return ADDRESSES[self.server, self.version]
+
+    @property
+    def client_address(self) -> str:
+        return topology.CLIENT_ADDRESS if self.version == 4 else topology.CLIENT_ADDRESS6
+
+    @property
+    def mailbox(self) -> Maildir:
+        """Of the server of the case at hand."""
+        return self.exim.mailbox if self.server == "exim" else self.postfix.mailbox
+
+    @cached_property
+    def postfix(self) -> postfix.Postfix:
+        """The Postfix server, which offers STARTTLS."""
+        server = postfix.server(self.lab, SERVER, postfix.tls(self.lab.directory))
+        server.start()
+        return server
+
+    @cached_property
+    def exim(self) -> Exim:
+        """The Exim server, which offers AUTH."""
+        server = Exim(self.lab, SERVER)
+        server.start()
+        return server
+
+    def swaks(self, *arguments: str, message: str = MESSAGE) -> None:
+        """Send *message* with swaks, whatever comes of it; what swaks complains of is `said`."""
+        topology.require_programs("swaks")
+        file = self.lab.directory / f"message-{next(self._numbers)}"
+        file.write_text(message)
+        words = ["swaks", "--server", self.address, "--helo", topology.CLIENT_NAME]
+        words += ["--timeout", str(PATIENCE), "--from", SENDER, "--data", f"@{file}"]
+        if "--to" not in arguments:
+            words += ["--to", RECIPIENT]
+        done = self.lab.run(CLIENT, [*words, *arguments], check=False)
+        said = [line for line in done.stdout.splitlines() if line.startswith(("***", "<**"))]
+        self.said += [*said, *done.stderr.splitlines()]
+
+    @contextmanager
+    def dialogue(self, greeting: str | None = "220") -> Iterator[Dialogue]:
+        """Connect a client that types, and read the *greeting*, of which the beginning is told."""
+        with Dialogue.open(self.lab, self.address, timeout=PATIENCE) as client:
+            if greeting is not None:
+                reply = client.reply()
+                if not reply.startswith(greeting):
+                    raise LabError(f"greeted with '{reply}', not '{greeting}'")
+            yield client
+
+    @contextmanager
+    def script(self, script: Script) -> Iterator[RecordingServer]:
+        """Run a server that answers from *script*."""
+        with RecordingServer(self.lab, self.address, script) as server:
+            yield server
+
+    def send_by_postfix(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        message: str = MESSAGE,
+        recipients: Sequence[str] = (RECIPIENT,),
+    ) -> None:
+        """Send *message* by a Postfix client, and wait until it is done with it."""
+        name = f"postfix-client-{next(self._numbers)}"
+        client = postfix.client(self.lab, CLIENT, name, self.address, settings)
+        client.start()
+        try:
+            client.submit(message.encode(), SENDER, *recipients)
+            client.wait_for("status=")
+            self.said += [line.partition(": ")[2] for line in client.log().splitlines()]
+        finally:
+            client.stop()
+
+    @contextmanager
+    def loss(self, every: int) -> Iterator[None]:
+        """Lose every so-manieth packet with data, in both directions, before and behind the filter.
+
+        Always the same ones, counted from now; before the filter means before its queue.
+        """
+        counted = f"-p tcp -m length --length 200:65535 -m statistic --mode nth --every {every}"
+        places = (
+            (FILTER, "-i outside", every // 2),
+            (FILTER, "-i inside", every // 2),
+            (SERVER, "-i eth0", every - 1),
+            (CLIENT, "-i eth0", every - 1),
+        )
+        program = "iptables" if self.version == 4 else "ip6tables"
+
+        def change(word: str) -> None:
+            for where, interface, offset in places:
+                rule = f"{interface} {counted} --packet {offset} -j DROP"
+                self.lab.run(
+                    where, [program, "-w", "-t", "mangle", word, "PREROUTING", *rule.split()]
+                )
+
+        change("-A")
+        try:
+            yield
+        finally:
+            change("-D")
