@@ -51,7 +51,7 @@ class DropReason(enum.Enum):
     """Behind DATA, AUTH or STARTTLS whose reply is awaited, and not to be held."""
     UNSEEN_DATA = "unseen-data"
     GSO_CUT = "gso-cut"
-    """A GSO packet that must be shortened: TCP sends its bytes again in small ones."""
+    """A GSO packet that had to be shortened: what may pass of it is injected in small ones."""
     FILTER_ERROR = "filter-error"
     """The filter itself failed on it; a bug, told on stderr."""
     FLUSHED = "flushed"

@@ -18,6 +18,7 @@ from nfinspect.events import (
 )
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import close_by_inspection, finish
+from nfinspect.flow.gap import tell
 from nfinspect.flow.uninspected import leave, through
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import FIN, Segment
@@ -44,11 +45,17 @@ def established(
         return
     connection.last_seen = arrival.now
     half.seen = True
+    half.window = segment.window
+    half.options = segment.datagram[segment.transport + 20 : segment.payload]
+    if arrival.link_source:
+        half.port, half.link_source = arrival.ingress, arrival.link_source
     news = acknowledgment > peer.acknowledged
     if news:
         peer.acknowledged = acknowledgment
         if peer.memory.chunks:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+        if peer.untold:
+            tell(core, peer, None, actions)
     edge = acknowledgment + (segment.window << half.scale)
     if peer.edge is None or edge > peer.edge:
         peer.edge = edge
@@ -112,7 +119,9 @@ def _behind_gap(
     if half.fin is not None:
         actions.append(Drop(arrival.token, DropReason.PAST_FIN))
         return
-    _hold(core, half, arrival, segment, actions, sequence, DropReason.HOLD_BOUND)
+    held = _hold(core, half, arrival, segment, actions, sequence, DropReason.HOLD_BOUND)
+    if held is not None:
+        tell(core, half, held, actions)
 
 
 def _hold(
@@ -123,17 +132,19 @@ def _hold(
     actions: list[Action],
     sequence: int,
     otherwise: DropReason,
-) -> None:
-    """Delay the verdict; where the bounds do not admit that, drop."""
+) -> Held | None:
+    """Delay the verdict; where the bounds do not admit that, drop (None)."""
     held = Held(arrival, segment, sequence)
     if core.holding.repeats(half, sequence, held.end, segment.flags & FIN):
         actions.append(Drop(arrival.token, DropReason.REPEATED_HELD))
-        return
+        return None
     admitted, evicted = core.holding.add(half, held)
     for other in evicted:
         actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
-    if not admitted:
-        actions.append(Drop(arrival.token, otherwise))
+    if admitted:
+        return held
+    actions.append(Drop(arrival.token, otherwise))
+    return None
 
 
 def _in_order(

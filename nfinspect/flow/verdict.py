@@ -6,10 +6,11 @@ are cleared, a TTL is lowered to the smallest seen in its direction.
 
 from __future__ import annotations
 
-from nfinspect.actions import Accept, Action, Drop, DropReason, Replace
+from nfinspect.actions import Accept, Action, Drop, DropReason, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.packet.edit import clean_options, rewrite
-from nfinspect.packet.segment import FIN, PSH, URG, Segment
+from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
+from nfinspect.packet.split import split
 from nfinspect.tcp.connection import Half
 
 ENDING_FLAGS = FIN | PSH
@@ -26,8 +27,8 @@ def pass_on(
 ) -> None:
     """The verdict of a packet that passes, with ``payload`` (None: its own) in place of its own.
 
-    A GSO packet cannot be shortened by a verdict; it is dropped, and TCP sends what was approved
-    again in packets of one segment, which are answered from memory.
+    A GSO packet cannot be shortened by a verdict: it is dropped, and what was approved of it is
+    sent in pieces that the receiver accepts.
     """
     if segment.flags & URG:
         clear_flags |= URG
@@ -43,9 +44,27 @@ def pass_on(
         actions.append(Accept(arrival.token))
         return
     if payload is not None and arrival.gso and len(payload) < segment.end - segment.payload:
-        actions.append(Drop(arrival.token, DropReason.GSO_CUT))
+        datagram = rewrite(
+            segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit
+        )
+        _replace_by_pieces(half, arrival, datagram, actions)
         return
     datagram = rewrite(
         segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit
     )
     actions.append(Replace(arrival.token, datagram))
+
+
+def _replace_by_pieces(
+    half: Half | None, arrival: Arrival, datagram: bytes, actions: list[Action]
+) -> None:
+    """Drop the packet and inject ``datagram``, what may pass of it, as small segments."""
+    actions.append(Drop(arrival.token, DropReason.GSO_CUT))
+    short = parse(datagram)
+    if half is None or isinstance(short, DropReason):
+        return
+    room = max(1, half.largest_segment - len(short.options))
+    port = half.peer.port or arrival.egress
+    actions.extend(
+        Inject(piece, half.direction, port, half.peer.link_source) for piece in split(short, room)
+    )

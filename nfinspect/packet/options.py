@@ -73,7 +73,11 @@ def syn_options(segment: Segment) -> SynOptions:
 
 def timestamps(segment: Segment) -> tuple[int, int] | None:
     """Timestamp value and echo reply, if the segment carries them (RFC 7323 section 3.2)."""
-    options = segment.options
+    return timestamps_in(segment.options)
+
+
+def timestamps_in(options: bytes) -> tuple[int, int] | None:
+    """Timestamp value and echo reply, if there are any among these options."""
     if options.startswith(_USUAL_TIMESTAMPS) and len(options) >= 12:
         value, echo = _TWO_LONGS.unpack_from(options, 4)
         return value, echo

@@ -18,6 +18,8 @@ from nfinspect.tcp.memory import Memory
 LARGEST_WINDOW_SCALE = 14
 """RFC 7323 section 2.3; assumed where the handshake was not seen."""
 LARGEST_HOP_LIMIT = 255
+DEFAULT_SEGMENT_SIZE = 536
+"""RFC 9293 section 3.7.1, without an MSS option over IPv4; IPv6's 1220 is larger."""
 
 
 class StreamObserver(Protocol):
@@ -79,14 +81,21 @@ class Half:
         "held",
         "hop_limit",
         "initial",
+        "largest_segment",
+        "latest_held",
+        "link_source",
         "memory",
         "next",
         "observed",
         "offset",
+        "options",
         "passed",
         "peer",
+        "port",
         "scale",
         "seen",
+        "untold",
+        "window",
     )
 
     peer: Half
@@ -112,6 +121,18 @@ class Half:
         """Added to the sender's sequence numbers, where something in front translates them."""
         self.passed = 0
         """Payload bytes passed, each once."""
+        self.window = 0
+        """The window that the sender announced last, as on the wire."""
+        self.options = b""
+        """The options of its last segment: its timestamps are among them."""
+        self.largest_segment = DEFAULT_SEGMENT_SIZE
+        """What the receiver accepts at most, options included."""
+        self.port = ""
+        """Where its packets come in, and its link address, if the driver tells them."""
+        self.link_source = b""
+        self.untold = 0
+        """Held segments for which the sender has not been told of the gap yet."""
+        self.latest_held = 0
         self.observed = 0
         """On an uninspected connection: up to where the observer has read."""
         self.seen = False
@@ -139,6 +160,7 @@ class TcpConnection:
         "observer",
         "phase",
         "plan",
+        "sack_permitted",
         "server",
         "uninspected",
     )
@@ -158,6 +180,8 @@ class TcpConnection:
         self.observer: StreamObserver | None = None
         self.uninspected = plan.inspection is None
         """Bytes pass as they are, except repetitions of what was passed while it was inspected."""
+        self.sack_permitted = False
+        """Both ends permit it (RFC 2018 section 2)."""
         self.closed_quiet = 0.0
         """Seconds without a packet after which a closed connection is forgotten."""
         self.challenge: int | None = None

@@ -11,7 +11,7 @@ from nfinspect.actions import DropReason
 from nfinspect.events import Direction
 from nfinspect.packet.edit import syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
-from nfinspect.tcp.connection import LARGEST_WINDOW_SCALE, Half, Phase
+from nfinspect.tcp.connection import DEFAULT_SEGMENT_SIZE, LARGEST_WINDOW_SCALE, Half, Phase
 from nfinspect.tcp.sequence import unwrap
 
 
@@ -19,9 +19,11 @@ def begin(client: Half, segment: Segment) -> None:
     """The first SYN."""
     client.initial = client.acknowledged = segment.sequence + client.offset
     client.next = client.initial + 1
-    client.scale = syn_options(segment).window_scale or 0
+    offered = syn_options(segment)
+    client.scale = offered.window_scale or 0
     client.seen = True
-    client.peer.edge = None
+    client.peer.largest_segment = offered.mss or DEFAULT_SEGMENT_SIZE
+    client.connection.sack_permitted = offered.sack_permitted
 
 
 def receive(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
@@ -68,11 +70,13 @@ def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
     half.initial = half.acknowledged = number
     half.next = number + 1
     half.scale = 0
-    offered = syn_options(segment).window_scale
-    if offered is None:
+    offered = syn_options(segment)
+    if offered.window_scale is None:
         client.scale = 0  # RFC 7323 section 2.2: both or neither
     else:
-        half.scale = offered
+        half.scale = offered.window_scale
+    client.largest_segment = offered.mss or DEFAULT_SEGMENT_SIZE
+    connection.sack_permitted = connection.sack_permitted and offered.sack_permitted
     half.seen = True
     client.acknowledged = client.next
     client.edge = client.next + segment.window

@@ -37,6 +37,7 @@ class Talk:
         self.next = {"client": 0, "server": 0}
         self.events: list[Event] = []
         self.actions: list[object] = []
+        self.injected: list[bytes] = []
         self.tokens = 0
         self.late: dict[object, bytes | DropReason] = {}
         """Verdicts of packets that had been held, by token: the payload, or why not."""
@@ -139,7 +140,8 @@ class Talk:
                 case Drop(subject, reason):
                     del self._sent[subject]
                     verdict = reason
-                case Inject():
+                case Inject(datagram):
+                    self.injected.append(datagram)
                     continue
             if subject == token:
                 result = verdict

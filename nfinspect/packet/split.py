@@ -1,0 +1,49 @@
+"""One large segment as several small ones: what a network card does with a GSO packet.
+
+A verdict cannot shorten a GSO packet, so what may pass of it is sent in pieces of the filter's own.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
+from nfinspect.packet.segment import CWR, FIN, PSH, Segment
+
+_WORD = Struct("!H")
+_LONG = Struct("!L")
+
+
+def split(segment: Segment, largest: int) -> list[bytes]:
+    """Datagrams that together carry the segment's payload, at most ``largest`` bytes in each.
+
+    FIN and PSH stand on the last alone, CWR on the first (RFC 3168 section 6.1.2); IPv4
+    identifications count on, as segmentation offload has it.
+    """
+    last = max(0, segment.length - 1) // largest
+    return [_piece(segment, number, largest, number == last) for number in range(last + 1)]
+
+
+def _piece(segment: Segment, number: int, largest: int, is_last: bool) -> bytes:
+    transport, start = segment.transport, segment.payload
+    at = number * largest
+    payload = segment.datagram[start + at : min(start + at + largest, segment.end)]
+    flags = segment.flags
+    if not is_last:
+        flags &= ~(FIN | PSH)
+    if number:
+        flags &= ~CWR
+    head = bytearray(segment.datagram[:start])
+    head[transport + 13] = flags
+    _LONG.pack_into(head, transport + 4, (segment.sequence + at) & 0xFFFF_FFFF)
+    if segment.version == 4:
+        identification = int.from_bytes(head[4:6], "big") + number
+        _WORD.pack_into(head, 2, start + len(payload))
+        _WORD.pack_into(head, 4, identification & 0xFFFF)
+        _WORD.pack_into(head, 10, ipv4_header_checksum(head[:transport]))
+    else:
+        _WORD.pack_into(head, 4, start - 40 + len(payload))
+    _WORD.pack_into(head, transport + 16, 0)
+    checksum = tcp_checksum(segment.addresses, head[transport:], payload)
+    _WORD.pack_into(head, transport + 16, checksum)
+    return bytes(head) + payload
