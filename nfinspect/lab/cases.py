@@ -201,6 +201,7 @@ CASES = (
             Expectation("the server's refusal passes", client_received(b"\r\n502 5.5.2 ")),
             Expectation("the next command passes", client_received(b"\r\n250 2.0.0 Ok\r\n")),
         ),
+        client="typed",
     ),
     Case(
         "telnet-typing",
@@ -213,6 +214,7 @@ CASES = (
             Expectation("the server refuses it", client_received(b"\r\n502 5.5.2 ")),
             Expectation("QUIT, sent at once, passes", server_received(b"QUIT\r\n")),
         ),
+        client="typed",
     ),
     Case(
         "recipients-101",
@@ -259,6 +261,7 @@ CASES = (
             Expectation("it says HELO, not EHLO", server_received(b"HELO client.example\r\n")),
             ARRIVED,
         ),
+        client="Postfix",
     ),
     Case(
         "postfix-pipelining",
@@ -271,6 +274,7 @@ CASES = (
             UNCHANGED,
             ARRIVED,
         ),
+        client="Postfix",
     ),
     Case(
         "postfix-ipv6",
@@ -279,6 +283,7 @@ CASES = (
         syslog.ORDINARY,
         (BANNER, UNCHANGED, ARRIVED),
         version=6,
+        client="Postfix",
     ),
     Case(
         "starttls-allowed",
@@ -326,6 +331,7 @@ CASES = (
             Expectation("HELP passes", server_received(b"\r\nHELP\r\n")),
         ),
         server="exim",
+        client="typed",
     ),
     Case(
         "two-mails",
@@ -346,6 +352,7 @@ CASES = (
             UNCHANGED,
             Expectation("both arrive", lambda o: len(o.mails) == 2),
         ),
+        client="typed",
     ),
     Case(
         "end-of-data-cut",
@@ -356,6 +363,7 @@ CASES = (
         ),
         syslog.ORDINARY,
         (UNCHANGED, Expectation("it arrives", lambda o: len(o.mails) == 1)),
+        client="typed",
     ),
     Case(
         "greeting-of-three-lines",
@@ -369,6 +377,7 @@ CASES = (
             ),
         ),
         server="script",
+        client="typed",
     ),
     Case(
         "lost-packets",
@@ -383,6 +392,7 @@ CASES = (
                 lambda o: [mail.endswith(BULK.encode()) for mail in o.mails] == [True],
             ),
         ),
+        client="Postfix",
     ),
     Case(
         "command-line-600",
@@ -394,6 +404,7 @@ CASES = (
             Expectation("the client waits in vain", client_said("answers no more")),
         ),
         counts={"match cmd line length gt 512": 1},
+        client="typed",
     ),
     Case(
         "body-line-1200",
@@ -416,6 +427,7 @@ CASES = (
         syslog.dropped("5: sender-address length gt 320"),
         (Expectation("it does not reach the server", kept_from_server(b"MAIL")),),
         counts={"match sender-address length gt 320": 1},
+        client="typed",
     ),
     Case(
         "mime-filename-256",
@@ -440,6 +452,7 @@ CASES = (
             syslog.CLOSED,
         ),
         (Expectation("it does not reach the server", kept_from_server(b"/bin/sh")),),
+        client="typed",
     ),
     Case(
         "stray-bracket",
@@ -456,6 +469,7 @@ CASES = (
                 server_received(b"RCPT TO:<box@inside.example> \r\n"),
             ),
         ),
+        client="typed",
     ),
     Case(
         "chunk",
@@ -469,6 +483,7 @@ CASES = (
             ),
             NOTHING_ARRIVED,
         ),
+        client="typed",
     ),
     Case(
         "unasked-354",
@@ -483,6 +498,7 @@ CASES = (
             ),
         ),
         server="script",
+        client="typed",
     ),
 )
 

@@ -92,6 +92,7 @@ class Case:
     syslog: tuple[str, ...]
     """All of the lines, as templates; see `syslog`."""
     expectations: tuple[Expectation, ...]
+    client: str = "swaks"
     server: str = "postfix"
     version: int = 4
     """Of IP."""
@@ -112,8 +113,12 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
     seen = len(running.syslog)
     outside = stage.lab.capture(captures / f"{case.name}.outside.pcap", "outside")
     inside = stage.lab.capture(captures / f"{case.name}.inside.pcap", "inside")
+    hindrance = ""
     try:
-        case.act(stage)
+        try:
+            case.act(stage)
+        except OSError as error:  # no answer, or no connection any more
+            hindrance = f": {error}"
         running.wait(lambda: len(running.syslog) - seen >= len(case.syslog), PATIENCE)
     finally:
         outside.stop()
@@ -132,6 +137,8 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
         outcome.server_sent += other.reply.data
         outcome.client_received += one.reply.data
         outcome.rows.append(rows(one, other))
+    if hindrance:
+        outcome.judgements.append((f"the client gets to its end{hindrance}", False))
     _judge(case, stage, outcome)
     return outcome
 

@@ -1,0 +1,78 @@
+"""Records the captures beside it, and their table, README.md: script/pcaps [CASE...].
+
+Every case of nfinspect/lab/cases.py is performed in the lab, with the filter in the path and without
+offloads. A case that goes otherwise than it says stops the recording.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from nfinspect.lab.cases import CASES, named
+from nfinspect.lab.lab import Lab, orderly_end
+from nfinspect.lab.performance import Case, perform
+from nfinspect.lab.stage import Stage
+
+HERE = Path(__file__).parent
+
+HEAD = """\
+# Captures
+
+Each case was recorded by the lab with the filter in the path, on both sides of it:
+`CASE.outside.pcap` between client and filter, `CASE.inside.pcap` between filter and server.
+Offloads were off, so every packet is a frame within the MTU with its checksum filled in.
+
+    nfinspect replay pcaps/unknown-verb.outside.pcap    # what the filter did to it, done again
+
+`script/pcaps` makes them all again, `script/pcaps CASE…` some; this table is made by it too. What is
+done in a case, and what is expected of it, stands in
+[nfinspect/lab/cases.py](../nfinspect/lab/cases.py). The policy is the default map, unless a
+configuration is named.
+
+| case | client, server | shows |
+| --- | --- | --- |
+"""
+
+SERVERS = {"postfix": "Postfix", "exim": "Exim", "script": "a script"}
+
+
+def main() -> None:
+    """Record the cases named on the command line, or all."""
+    cases = [named(name) for name in sys.argv[1:]] or list(CASES)
+    with orderly_end(), Lab(offloads=False) as lab:
+        stage = Stage(lab)
+        for config in {case.config: None for case in cases}:
+            record([case for case in cases if case.config == config], stage, config)
+    (HERE / "README.md").write_text(HEAD + "".join(map(row, CASES)))
+
+
+def record(cases: Iterable[Case], stage: Stage, config: str | None) -> None:
+    """Record the cases that share a policy."""
+    file = None
+    if config is not None:
+        file = stage.lab.directory / "policy.cfg"
+        file.write_text(config)
+    running = stage.lab.filter(file)
+    with tempfile.TemporaryDirectory() as directory:
+        for case in cases:
+            outcome = perform(case, stage, running, Path(directory))
+            if not outcome.as_expected:
+                wrong = [text for text, met in outcome.judgements if not met]
+                sys.exit(f"{case.name}: not as expected: " + "\n".join(wrong))
+            for capture in Path(directory).glob(f"{case.name}.*"):
+                (HERE / capture.name).write_bytes(capture.read_bytes())
+            if config is not None:
+                (HERE / f"{case.name}.cfg").write_text(config)
+            print(case.name)
+    running.stop()
+
+
+def row(case: Case) -> str:
+    """Return the case's row in the table."""
+    policy = f" Configuration: [{case.name}.cfg]({case.name}.cfg)." if case.config else ""
+    return f"| {case.name} | {case.client}, {SERVERS[case.server]} | {case.shows}{policy} |\n"
+
+
+if __name__ == "__main__":
+    main()
