@@ -1,0 +1,25 @@
+"""EHLO keywords known to the appliance (docs/appliance.md, section 2; RFC 5321 section 4.1.1.1)."""
+
+from __future__ import annotations
+
+OTHERS = "others"
+"""The configuration's word for every keyword that is not in the table."""
+
+KEYWORDS: dict[bytes, str] = {
+    b"8BITMIME": "8bitmime",
+    b"AUTH": "auth",
+    b"BINARYMIME": "binaryname",
+    b"CHECKPOINT": "checkpoint",
+    b"DSN": "dsn",
+    b"ENHANCEDSTATUSCODES": "ecode",
+    b"ETRN": "etrn",
+    b"PIPELINING": "pipelining",
+    b"SIZE": "size",
+    b"VRFY": "vrfy",
+}
+"""The keyword on the wire, and the configuration's word for it."""
+
+PIPELINING = b"PIPELINING"
+STARTTLS = b"STARTTLS"
+LONGEST = max(map(len, KEYWORDS))
+"""What is longer than this is ``others``, wherever it ends."""

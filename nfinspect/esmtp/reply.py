@@ -1,0 +1,319 @@
+"""Scans the server's replies (docs/appliance.md, sections 1, 2 and 9).
+
+A reply is one or more lines; a hyphen behind the code says that another line follows, anything else
+ends the reply. A line ends at LF, with a CR or without, since there are servers that send none and
+clients that do not mind. Lines are judged as they arrive: the code when its third digit is here,
+the text character by character, with a few numbers of state.
+
+The code of the last line is the reply's. A reply that shows 354 on some lines only leaves open
+what the client will send, and is taken for a 354 that nobody asked for.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+from nfinspect.esmtp.dialogue import Effect
+from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
+from nfinspect.esmtp.session import REMEMBERED, Session
+from nfinspect.esmtp.verbs import Asked
+from nfinspect.events import (
+    AnomalyKind,
+    BannerMasked,
+    ClauseAction,
+    ReplySeen,
+    TlsStarted,
+    UninspectedCause,
+)
+
+CR: Final = 13
+LF: Final = 10
+HYPHEN: Final = 45
+
+_BANNER = bytes(character if character in b"20\r\n" else ord("*") for character in range(256))
+"""What becomes of each character of a greeting (docs/appliance.md, section 2)."""
+_SEEN_CLOSELY: Final = frozenset({Asked.GREETING, Asked.EHLO, Asked.EMPTY})
+"""What has asked for a reply that is not plain."""
+_KEYWORD_END = re.compile(rb"[ =\r]")
+_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Mask(enum.IntEnum):
+    """What is done to the text of the reply that is arriving."""
+
+    NOTHING = 0
+    BANNER = 1
+    EHLO = 2
+
+
+class Shown(enum.IntEnum):
+    """What is done to the EHLO line that is arriving."""
+
+    UNDECIDED = 0
+    """What has come may become a keyword that is shown."""
+    VISIBLE = 1
+    MASKED = 2
+
+
+class ReplyScanner:
+    """The state of the reply that is arriving."""
+
+    __slots__ = (
+        "code",
+        "first_code",
+        "keyword",
+        "length",
+        "letters",
+        "line",
+        "lines",
+        "mask",
+        "numeric",
+        "shown",
+        "solicited",
+        "word",
+    )
+
+    def __init__(self) -> None:
+        self.first_code = b""
+        """Of the reply that is open; empty between replies."""
+        self.solicited = False
+        """Something has asked for it."""
+        self.lines = 0
+        """Its lines that are complete."""
+        self.mask = Mask.NOTHING
+        self.letters = 0
+        """Its lines that were masked."""
+        self.line = bytearray()
+        """The first bytes of the open line, as they came."""
+        self.length = 0
+        """All bytes that have come of it."""
+        self.code = b""
+        """Its code, once it is whole."""
+        self.numeric = True
+        self.shown = Shown.UNDECIDED
+        self.keyword = b""
+        """What has come of the line's EHLO keyword, in capitals."""
+        self.word = OTHERS
+        """The configuration's word for the keyword of a masked line."""
+
+    def scan(self, session: Session, data: bytes) -> int:
+        """Judge the next bytes; the position behind the last that may pass."""
+        dialogue = session.dialogue
+        outstanding = dialogue.outstanding
+        draining = session.closing is not None
+        position, size = 0, len(data)
+        while position < size:
+            if draining and not outstanding:
+                break
+            newline = data.find(b"\n", position)
+            if (
+                newline - position > 3
+                and not self.length
+                and not self.first_code
+                and outstanding
+                and outstanding[0] not in _SEEN_CLOSELY
+                and data[position + 3] != HYPHEN
+            ):
+                # Most replies: one line, whole in one packet, to something that has no mask.
+                code = data[position : position + 3]
+                if code.isdigit() and dialogue.judge(code) is None:
+                    if session.transcript:
+                        line = _without_ending(data[position : newline + 1])
+                        session.events.append(ReplySeen(session.connection, line))
+                    position = newline + 1
+                    self._complete(session, code, position)
+                    continue
+            start, position = position, size if newline < 0 else newline + 1
+            self._scan_piece(session, data, start, position, newline >= 0)
+            if session.uninspected is not None or (session.closing is not None and not draining):
+                if session.transcript:
+                    self._list_rest(session, data, position, newline >= 0)
+                break
+        return position
+
+    def _scan_piece(
+        self, session: Session, data: bytes, start: int, stop: int, finished: bool
+    ) -> None:
+        """Judge what one packet holds of a line."""
+        before = self.length
+        self.length += stop - start
+        if len(self.line) < REMEMBERED:
+            self.line += data[start : min(stop, start + REMEMBERED - len(self.line))]
+        if before < 3 and self.numeric:
+            code = bytes(self.line[:3])
+            self.numeric = code.isdigit()
+            if not self.numeric:
+                session.anomaly(AnomalyKind.NOT_NUMERIC, _without_ending(bytes(self.line)))
+            elif len(code) == 3:
+                self.code = code
+                self._judge_code(session)
+            if session.uninspected is not None:
+                return
+        if self.code:
+            if self.mask == Mask.BANNER:
+                _mask_banner(session, data, start, stop, before)
+            elif self.mask == Mask.EHLO and self.lines:
+                end = stop - finished
+                ended = finished
+                if end > start and data[end - 1] == CR:
+                    end -= 1
+                    ended = True
+                begin = max(start, start + len(b"250-") - before)
+                if begin <= end:
+                    self._judge_parameter(session, data, begin, end, ended, whole=before <= 4)
+        if finished:
+            self._finish_line(session, stop)
+
+    def _judge_code(self, session: Session) -> None:
+        """A line's code is known."""
+        code, dialogue = self.code, session.dialogue
+        line = _without_ending(bytes(self.line))
+        if self.first_code:
+            if code != self.first_code:
+                one_is_354 = b"354" in (code, self.first_code)
+                session.anomaly(
+                    AnomalyKind.UNASKED_354 if one_is_354 else AnomalyKind.MISMATCHED_CODE, line
+                )
+            return
+        anomaly = dialogue.judge(code)
+        asked = dialogue.outstanding[0] if dialogue.outstanding else None
+        self.first_code = code
+        self.solicited = asked is not None
+        self.lines = self.letters = 0
+        self.mask = Mask.NOTHING
+        if anomaly is not None:
+            if session.recorded and asked in (Asked.MASKED, Asked.BDAT):
+                session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
+            else:
+                session.anomaly(anomaly, line)
+        elif asked == Asked.GREETING:
+            if code == b"220" and session.rules.parameters.mask_banner:
+                self.mask = Mask.BANNER
+                session.events.append(BannerMasked(session.connection, session.rules.map.name))
+        elif asked == Asked.EHLO and code[:1] == b"2":
+            self.mask = Mask.EHLO
+            dialogue.offer(pipelining=False)
+            session.begin_ehlo_reply()
+
+    def _judge_parameter(
+        self, session: Session, data: bytes, start: int, end: int, ended: bool, whole: bool
+    ) -> None:
+        """The text of an EHLO line, as far as this packet holds it; ``ended``: its end is here,
+        ``whole``: its beginning is."""
+        rules = session.rules
+        masked_from = end
+        if self.shown == Shown.MASKED:
+            masked_from = start
+        elif self.shown == Shown.UNDECIDED and start < end + ended:
+            found = _KEYWORD_END.search(data, start, end)
+            word_end = end if found is None else found.start()
+            complete = found is not None or ended
+            known = len(self.keyword)
+            keyword = self.keyword + data[start : min(word_end, start + LONGEST + 1)].upper()
+            if whole and ended:
+                if start == end:
+                    return
+                word = _word(session, keyword)
+                if word in rules.masked_parameters:
+                    masked_from = start
+            else:
+                for length in range(known + 1, len(keyword) + 1):
+                    if rules.masks_prefix(keyword[:length]):
+                        masked_from = start + length - 1 - known
+                        word = _likely_word(keyword[:length])
+                        break
+                else:
+                    if not complete and len(keyword) <= LONGEST:
+                        self.keyword = keyword
+                        return
+                    word = _word(session, keyword)
+                    if word in rules.masked_parameters:
+                        masked_from = word_end
+            self.word = word
+            if word in rules.masked_parameters:
+                self.shown = Shown.MASKED
+                self.letters += masked_from < end
+            else:
+                self.shown = Shown.VISIBLE
+                if keyword == PIPELINING:
+                    session.dialogue.offer(pipelining=True)
+            for rule in rules.by_parameter.get(word, ()):
+                if rule.clause.action is not ClauseAction.MASK:
+                    session.match(rule)
+        if masked_from < end:
+            for rule in rules.by_parameter[self.word]:
+                if rule.clause.action is ClauseAction.MASK:
+                    session.match(rule)
+            replacement = b"X" * (end - masked_from)
+            if ended:
+                letter = (self.letters - 1) % len(_LETTERS)
+                replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
+            session.overwrite(data, masked_from, replacement)
+
+    def _finish_line(self, session: Session, stop: int) -> None:
+        if session.transcript:
+            line = _without_ending(bytes(self.line))
+            session.events.append(ReplySeen(session.connection, line))
+        if self.code:
+            if self.line[3] == HYPHEN:
+                self.lines += 1
+            else:
+                if self.solicited:
+                    self._complete(session, self.code, stop)
+                self.first_code = b""
+                self.mask = Mask.NOTHING
+        self.line.clear()
+        self.length = 0
+        self.code = b""
+        self.numeric = True
+        self.shown = Shown.UNDECIDED
+        self.keyword = b""
+
+    def _complete(self, session: Session, code: bytes, stop: int) -> None:
+        """The last line of a reply that was asked for ends at ``stop``."""
+        effect = session.dialogue.answered(code, session.replied + stop)
+        if effect is Effect.TLS_STARTS and session.closing is None:
+            session.events.append(
+                TlsStarted(session.connection, session.rules.parameters.allow_tls_log)
+            )
+
+    def _list_rest(self, session: Session, data: bytes, stop: int, finished: bool) -> None:
+        """For the transcript: the line in which inspection ended, and what the packet has behind."""
+        lines = [bytes(self.line)] if finished and self.length else []
+        lines += data[stop:].split(b"\n")[:-1]
+        session.events.extend(
+            ReplySeen(session.connection, _without_ending(line)[:REMEMBERED]) for line in lines
+        )
+
+
+def _mask_banner(session: Session, data: bytes, start: int, stop: int, before: int) -> None:
+    """All but the code and its separator; a CR and an LF stay as they are."""
+    begin = start + 3 - before
+    if begin < start:
+        begin = start
+    elif begin < stop and data[begin] in b" -":
+        begin += 1
+    text = data[begin:stop]
+    masked = text.translate(_BANNER)
+    if masked != text:
+        session.overwrite(data, begin, masked)
+
+
+def _word(session: Session, keyword: bytes) -> str:
+    """The configuration's word for a keyword; none for a STARTTLS that is permitted."""
+    if keyword == STARTTLS and session.rules.parameters.allow_tls:
+        return ""
+    return KEYWORDS.get(keyword, OTHERS)
+
+
+def _likely_word(beginning: bytes) -> str:
+    """The word by which a line counts whose keyword is masked before it is whole."""
+    return next((KEYWORDS[known] for known in KEYWORDS if known.startswith(beginning)), OTHERS)
+
+
+def _without_ending(line: bytes) -> bytes:
+    if line.endswith(b"\r\n"):
+        return line[:-2]
+    return line[:-1] if line.endswith((b"\n", b"\r")) else line

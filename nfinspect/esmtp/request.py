@@ -1,0 +1,416 @@
+"""Scans the client's command lines (docs/appliance.md, sections 1, 9 and 10).
+
+A line is judged as it arrives, packet by packet. Most lines are plain: whole in one packet, a
+permitted verb, nothing to look at twice; ``scan`` passes those at once, and ``_piece`` judges all
+others, of which it may see a piece only. What a piece cannot tell is kept as a few numbers, never
+as the line itself (its first bytes are remembered for the events that show it).
+
+The end of a line is CR LF and nothing else. From a bare LF on the line is X; a bare CR passes,
+since it may have passed before its successor was seen, and what follows it is X. In a masked line
+a CR that ends a packet passes for the same reason.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final, NamedTuple
+
+from nfinspect.esmtp.address import Place, measure
+from nfinspect.esmtp.session import REMEMBERED, Session
+from nfinspect.esmtp.verbs import AUTH_RESPONSE, Asked, Verb
+from nfinspect.events import (
+    CharacterReplaced,
+    CloseCause,
+    CommandMasked,
+    CommandMaskReason,
+    CommandSeen,
+    MaliciousAddress,
+)
+from nfinspect.policy.model import Criterion, IncompleteCommand, PipeCharacter
+
+CR: Final = 13
+LF: Final = 10
+VERB_TERMINATORS: Final = b" \t\r"
+SHORTEST_VERB: Final = 4
+BURST: Final = 500
+"""A verb cut at the end of a packet of so many bytes was cut by TCP, not by a user."""
+
+_PLAIN_ADDRESS = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
+_VERB_END = re.compile(rb"[ \t\r\n]")
+_BRACKET_OR_PIPE = re.compile(rb"[<>|]")
+_BDAT = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
+_INITIAL_RESPONSE = re.compile(rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNORECASE | re.DOTALL)
+
+
+class Stage(enum.IntEnum):
+    """How far the line that is arriving has been judged."""
+
+    START = 0
+    """Nothing of its verb has been seen."""
+    VERB = 1
+    """What can become a permitted verb has passed (``stream``)."""
+    VERB_WHOLE = 2
+    """A permitted verb has passed; what ends it has not been seen."""
+    ARGUMENT = 3
+    MASKED = 4
+    """X up to its CR LF."""
+
+
+class Piece(NamedTuple):
+    """The bytes of a line that one packet holds."""
+
+    start: int
+    content_end: int
+    """Behind it the CR LF, a CR whose LF may follow in the next packet, or nothing."""
+    stop: int
+    finished: bool
+    """It ends with the line's CR LF, or the LF of it."""
+
+
+class CommandScanner:
+    """The state of the command line that is arriving."""
+
+    __slots__ = (
+        "arrived",
+        "bracket",
+        "ended_in_cr",
+        "length",
+        "place",
+        "place_length",
+        "replaced",
+        "stage",
+        "told",
+        "verb",
+    )
+
+    def __init__(self) -> None:
+        self.arrived = bytearray()
+        """Its first bytes as they came, without what ends it."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.stage = Stage.START
+        self.verb: Verb | None = None
+        """Known, permitted, and passed."""
+        self.length = 0
+        """Bytes of it that have passed."""
+        self.ended_in_cr = False
+        self.bracket = False
+        """A ``<`` has passed whose ``>`` has not."""
+        self.place = Place.VERB
+        """Of the next byte, as ``address.py`` sees it."""
+        self.place_length = 0
+        self.replaced = b""
+        """The kinds of character that were replaced in it."""
+        self.told = False
+        """That it is masked has been told."""
+        self.arrived.clear()
+
+    def scan(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
+        """Judge the command line that begins or goes on at ``start``, to its end or that of
+        ``data``. The position behind it; ``start`` itself if ``session.refusing`` was set."""
+        if self.stage == Stage.START:
+            end = data.find(b"\r\n", start)
+            if end > start + 3:
+                rules = session.rules
+                verb = rules.verbs.get(data[start : start + 4].upper())
+                if (
+                    verb is not None
+                    and not self.length
+                    and data[start + 4] in VERB_TERMINATORS
+                    and end + 2 - start <= rules.shortest[Criterion.COMMAND_LINE_LENGTH]
+                ):
+                    if verb.address:
+                        plain = _PLAIN_ADDRESS.fullmatch(data, start + 4, end)
+                        if plain is not None and (
+                            not verb.sender
+                            or plain.end(1) - plain.start(1)
+                            <= rules.shortest[Criterion.SENDER_LENGTH]
+                        ):
+                            self._ask(session, verb, data[start:end])
+                            return end + 2
+                    elif data.find(b"\r", start, end) < 0 and data.find(b"\n", start, end) < 0:
+                        self._ask(session, verb, data[start:end])
+                        return end + 2
+        return self._piece(session, data, start, packet_length)
+
+    def scan_response(self, session: Session, data: bytes, start: int) -> int:
+        """The same for a line of the client in an AUTH exchange: no command, and no clause counts
+        it."""
+        if self.stage == Stage.START:
+            self.stage = Stage.ARGUMENT
+            self.verb = AUTH_RESPONSE
+        return self._piece(session, data, start, 0)
+
+    def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
+        piece = self._delimit(data, start)
+        content_end = piece.content_end
+        argument = start
+        reason = CommandMaskReason.BARE_LINE_ENDING
+        if self.stage == Stage.MASKED:
+            masked_from = start
+        elif self.ended_in_cr and data[start] != LF:
+            masked_from = start
+            if self.stage == Stage.VERB:
+                self.stage = Stage.MASKED
+        else:
+            masked_from = content_end
+            if self.stage < Stage.ARGUMENT:
+                judged = self._judge_verb(session, data, piece, packet_length)
+                if judged is None:
+                    session.refusing = True
+                    return start
+                argument, masked_from, reason = judged
+            bare = _bare_ending(data, start, masked_from)
+            if bare < masked_from:
+                masked_from = bare
+                reason = CommandMaskReason.BARE_LINE_ENDING
+        self._remember(data, piece)
+        line = bytes(self.arrived)
+        if piece.finished and session.transcript:
+            session.events.append(CommandSeen(session.connection, as_listed(self.verb, line)))
+
+        before, self.length = self.length, self.length + piece.stop - start
+        self._judge_argument(session, data, argument, masked_from, before, piece, line)
+        if session.closing is not None:
+            return piece.stop
+        if masked_from < content_end:
+            session.overwrite(data, masked_from, b"X" * (content_end - masked_from))
+            self.stage = Stage.MASKED
+            if not self.told:
+                self.told = True
+                session.events.append(CommandMasked(session.connection, reason))
+        if piece.finished:
+            self._finish(session, line)
+            self._begin()
+        else:
+            self.ended_in_cr = content_end < piece.stop
+        return piece.stop
+
+    def _delimit(self, data: bytes, start: int) -> Piece:
+        if self.ended_in_cr and data[start] == LF:
+            return Piece(start, start, start + 1, True)
+        end = data.find(b"\r\n", start)
+        if end >= 0:
+            return Piece(start, end, end + 2, True)
+        stop = len(data)
+        return Piece(start, stop - (data[stop - 1] == CR), stop, False)
+
+    def _judge_verb(
+        self, session: Session, data: bytes, piece: Piece, packet_length: int
+    ) -> tuple[int, int, CommandMaskReason] | None:
+        """The end of the verb, from where on the piece is masked, and why; None if the packet is
+        to be dropped."""
+        start, content_end = piece.start, piece.content_end
+        rules = session.rules
+        found = _VERB_END.search(data, start, content_end)
+        word_end = content_end if found is None else found.start()
+        terminated = found is not None or content_end < piece.stop
+        word = data[start:word_end].upper()
+
+        if self.stage == Stage.VERB_WHOLE:
+            if word:
+                self.stage = Stage.MASKED
+                return start, start, CommandMaskReason.UNKNOWN_VERB
+            self.stage = Stage.ARGUMENT
+            return start, content_end, CommandMaskReason.BARE_LINE_ENDING
+
+        known = bytes(self.arrived).upper() if self.stage == Stage.VERB else b""
+        if not known and not word:
+            # An empty line, so far; what begins with a blank is unknown.
+            if content_end > start and data[start] in b" \t":
+                self.stage = Stage.MASKED
+                return start, start, CommandMaskReason.UNKNOWN_VERB
+            return start, content_end, CommandMaskReason.BARE_LINE_ENDING
+        verb = rules.verbs.get(known + word)
+        if verb is not None:
+            self.verb = verb
+            self.stage = Stage.ARGUMENT if terminated else Stage.VERB_WHOLE
+            return word_end, content_end, CommandMaskReason.BARE_LINE_ENDING
+
+        if self.stage == Stage.START:
+            reason = CommandMaskReason.UNKNOWN_VERB
+            if terminated:
+                if len(word) < SHORTEST_VERB:
+                    reason = CommandMaskReason.SHORT_VERB
+                self.stage = Stage.MASKED
+                return start, start, reason
+            if not self._streams(session, data, start, packet_length):
+                if word in rules.prefixes:
+                    if rules.parameters.incomplete_command is IncompleteCommand.DROP:
+                        return None
+                    reason = CommandMaskReason.FRAGMENT
+                self.stage = Stage.MASKED
+                return start, start, reason
+
+        if not terminated and known + word in rules.prefixes:
+            self.stage = Stage.VERB
+            return word_end, content_end, CommandMaskReason.BARE_LINE_ENDING
+        self.stage = Stage.MASKED
+        length = len(known)
+        while length < len(known + word) and (known + word)[: length + 1] in rules.prefixes:
+            length += 1
+        return start, start + length - len(known), CommandMaskReason.UNKNOWN_VERB
+
+    def _streams(self, session: Session, data: bytes, start: int, packet_length: int) -> bool:
+        """Whether a verb that the packet cuts may go on in the next one: the map says so, or the
+        packet holds the end of a line before it, or so much that TCP has cut it."""
+        return (
+            session.rules.parameters.incomplete_command is IncompleteCommand.STREAM
+            or start > 0
+            or len(data) < packet_length
+            or packet_length >= BURST
+        )
+
+    def _judge_argument(
+        self,
+        session: Session,
+        data: bytes,
+        argument: int,
+        end: int,
+        before: int,
+        piece: Piece,
+        line: bytes,
+    ) -> None:
+        """What closes the connection, in the order of the bytes, and stray characters."""
+        verb = self.verb
+        violations: list[tuple[int, Criterion | None, int, int]] = []
+        shortest = session.rules.shortest
+        limit = shortest[Criterion.COMMAND_LINE_LENGTH]
+        if self.length > limit and (verb is None or not verb.response):
+            at = piece.start + max(0, limit - before)
+            violations.append((at, Criterion.COMMAND_LINE_LENGTH, self.length, before))
+        strays: list[int] = []
+        opened = -1
+        if verb is not None and verb.address:
+            for found in _BRACKET_OR_PIPE.finditer(data, argument, end):
+                at = found.start()
+                character = data[at]
+                if character == 60:  # <
+                    if self.bracket:
+                        strays.append(at)
+                    else:
+                        self.bracket, opened = True, at
+                elif character == 62:  # >
+                    if not self.bracket:
+                        strays.append(at)
+                    self.bracket = False
+                elif verb.pipe:
+                    if session.rules.parameters.pipe_character is PipeCharacter.BLANK:
+                        strays.append(at)
+                    else:
+                        violations.append((at, None, 0, 0))
+        if verb is not None and verb.sender:
+            self.place, self.place_length, pieces = measure(
+                self.place, self.place_length, data, argument, end
+            )
+            limit = shortest[Criterion.SENDER_LENGTH]
+            violations.extend(
+                (
+                    found.start + max(0, limit - found.before),
+                    Criterion.SENDER_LENGTH,
+                    found.length,
+                    found.before,
+                )
+                for found in pieces
+                if found.length > limit
+            )
+        if len(violations) > 1:
+            violations.sort(key=lambda violation: violation[0])
+        for _, criterion, value, value_before in violations:
+            if criterion is not None:
+                session.measured(criterion, value, value_before)
+            else:
+                session.events.append(MaliciousAddress(session.connection, _argument(line)))
+                session.close(CloseCause.PIPE)
+            if session.closing is not None:
+                return
+
+        if piece.finished and self.bracket:
+            if opened >= 0:
+                strays.append(opened)
+            else:
+                session.events.append(CharacterReplaced(session.connection, "<", line))
+                session.close(CloseCause.UNCLOSED_BRACKET)
+                return
+        for at in strays:
+            character_bytes = data[at : at + 1]
+            session.overwrite(data, at, b" ")
+            if character_bytes not in self.replaced:
+                self.replaced += character_bytes
+                session.events.append(
+                    CharacterReplaced(session.connection, character_bytes.decode("ascii"), line)
+                )
+
+    def _remember(self, data: bytes, piece: Piece) -> None:
+        room = REMEMBERED - len(self.arrived)
+        if room <= 0:
+            return
+        if self.ended_in_cr and piece.content_end > piece.start:
+            self.arrived += b"\r"
+        self.arrived += data[piece.start : min(piece.content_end, piece.start + room)]
+
+    def _finish(self, session: Session, line: bytes) -> None:
+        """The CR LF of a line that was not plain passes."""
+        dialogue = session.dialogue
+        if self.verb is not None:
+            self._ask(session, self.verb, line, listed=True)
+        elif self.length == 2:
+            dialogue.ask(Asked.EMPTY)
+        else:
+            chunk = _BDAT.match(line)
+            announced = int(chunk[1][:_DIGITS]) if chunk else 0
+            dialogue.ask(Asked.BDAT if announced else Asked.MASKED)
+            if announced:
+                dialogue.begin_chunk(announced)
+
+    def _ask(self, session: Session, verb: Verb, line: bytes, listed: bool = False) -> None:
+        """A permitted command has arrived whole."""
+        if session.transcript and not listed:
+            session.events.append(CommandSeen(session.connection, as_listed(verb, line)))
+        dialogue = session.dialogue
+        asked = verb.asked
+        if verb.sender:
+            asked = dialogue.begin_transaction()
+            if asked == Asked.MAIL:
+                session.begin_mail()
+        elif verb.recipient:
+            count = dialogue.add_recipient()
+            if count > session.rules.shortest[Criterion.RECIPIENT_COUNT]:
+                session.measured(Criterion.RECIPIENT_COUNT, count)
+        elif asked == Asked.RSET:
+            if len(line.rstrip(b" \t")) == len(verb.word):
+                dialogue.end_transaction()
+        elif verb.response:
+            dialogue.ask_after_exchange()
+            return
+        dialogue.ask(asked)
+
+
+_DIGITS: Final = 18
+"""Of a chunk's announced length; one that has more is never at its end anyway."""
+
+
+def _bare_ending(data: bytes, start: int, end: int) -> int:
+    """From where on a bare LF or CR makes the line X; ``end`` if there is none. Any CR or LF before
+    the end of the line's content is bare."""
+    line_feed = data.find(b"\n", start, end)
+    carriage_return = data.find(b"\r", start, end if line_feed < 0 else line_feed)
+    if carriage_return >= 0:
+        return carriage_return + 1
+    return end if line_feed < 0 else line_feed
+
+
+def _argument(line: bytes) -> bytes:
+    """A command's argument: what follows its verb and the blanks behind."""
+    found = _VERB_END.search(line)
+    return line[found.end() :].lstrip(b" \t") if found else b""
+
+
+def as_listed(verb: Verb | None, line: bytes) -> bytes:
+    """A command line as a transcript shows it: without what a client proves itself with."""
+    if verb is not None and verb.response:
+        return b"***"
+    initial = _INITIAL_RESPONSE.match(line)
+    return initial[1] + b"***" if initial else line

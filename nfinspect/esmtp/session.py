@@ -1,0 +1,136 @@
+"""What the scanners of one connection share: the dialogue, the rules, and what has happened.
+
+Law: scanners report here and nowhere else, so that every event and every close is made in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nfinspect.esmtp.clauses import Rule, prepare
+from nfinspect.esmtp.dialogue import Dialogue
+from nfinspect.events import (
+    AnomalyKind,
+    ClauseAction,
+    ClauseMatched,
+    CloseCause,
+    Connection,
+    Direction,
+    Event,
+    ServerAnomaly,
+    UninspectedCause,
+)
+from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
+
+REMEMBERED: Final = 1024
+"""So many bytes of an unfinished line are kept, for events and transcripts; scanning needs fewer."""
+
+
+class Session:
+    """Plain data, and the few words in which it is told what was found."""
+
+    __slots__ = (
+        "closing",
+        "connection",
+        "dialogue",
+        "edited",
+        "events",
+        "logged",
+        "matched",
+        "recorded",
+        "refusing",
+        "replied",
+        "rules",
+        "transcript",
+        "uninspected",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        inspection_map: InspectionMap,
+        *,
+        transcript: bool = False,
+        recorded: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.rules = prepare(inspection_map)
+        self.transcript = transcript
+        self.recorded = recorded
+        self.dialogue = Dialogue()
+        self.events: list[Event] = []
+        self.closing: CloseCause | None = None
+        self.uninspected: UninspectedCause | None = None
+        self.refusing = False
+        self.edited: bytearray | None = None
+        """The packet's data as far as it has been rewritten; None: not at all."""
+        self.matched = 0
+        """Bits of the clauses that this packet has met."""
+        self.logged = 0
+        """Bits of the bare log clauses that have written for this mail or EHLO reply."""
+        self.replied = 0
+        """Bytes of the reply stream that earlier packets have brought."""
+
+    def overwrite(self, data: bytes, start: int, replacement: bytes) -> None:
+        """Let ``replacement`` pass in place of as many bytes of ``data``, the packet's data."""
+        edited = self.edited
+        if edited is None:
+            edited = self.edited = bytearray(data)
+        edited[start : start + len(replacement)] = replacement
+
+    def close(self, cause: CloseCause) -> None:
+        """End the connection at this packet; the first cause stands."""
+        if self.closing is None:
+            self.closing = cause
+
+    def match(self, rule: Rule) -> None:
+        """A clause is met: count it once a packet, write as its action says, act."""
+        if self.closing is not None:
+            return
+        clause = rule.clause
+        if not self.matched & rule.bit:
+            self.matched |= rule.bit
+            log = clause.log
+            if clause.action is ClauseAction.LOG:
+                log = not self.logged & rule.bit
+                if rule.once_a_mail or rule.direction is Direction.REPLY:
+                    self.logged |= rule.bit
+            self.events.append(
+                ClauseMatched(
+                    self.connection,
+                    rule.direction,
+                    self.rules.map.name,
+                    clause.position,
+                    rule.words,
+                    clause.action,
+                    log,
+                )
+            )
+        if clause.action is ClauseAction.DROP_CONNECTION:
+            self.close(CloseCause.CLAUSE)
+
+    def measured(self, criterion: Criterion, value: int, before: int = -1) -> None:
+        """A value has been measured: meet every clause of its kind that it exceeds and that it did
+        not exceed ``before``."""
+        for rule in self.rules.by_criterion[criterion]:
+            if before <= rule.clause.limit < value:
+                self.match(rule)
+
+    def begin_mail(self) -> None:
+        """Bare log clauses may write again."""
+        self.logged &= ~self.rules.once_a_mail
+
+    def begin_ehlo_reply(self) -> None:
+        """The same for the clauses of EHLO replies."""
+        for rule in self.rules.by_criterion[Criterion.EHLO_REPLY_PARAMETER]:
+            self.logged &= ~rule.bit
+
+    def anomaly(self, kind: AnomalyKind, line: bytes) -> None:
+        """The server has done what no server should."""
+        if self.closing is not None:
+            return
+        self.events.append(ServerAnomaly(self.connection, kind, line))
+        if kind is AnomalyKind.UNASKED_354:
+            self.close(CloseCause.UNASKED_354)
+        elif self.rules.parameters.server_anomaly is ServerAnomalyAction.DROP_CONNECTION:
+            self.close(CloseCause.SERVER_ANOMALY)
