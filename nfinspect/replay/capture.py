@@ -31,7 +31,7 @@ SECOND = 10**9
 LATEST = 2**32 * SECOND - 1
 """The last nanosecond that a pcap file can tell, in 2106. Later times are taken for it."""
 
-_CHUNK = MEBIBYTE
+_CHUNK = 256 * 1024
 _GZIP = b"\x1f\x8b"
 _SECTION = b"\x0a\x0d\x0d\x0a"  # the same in either byte order
 _SECTION_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}

@@ -35,7 +35,7 @@ CLOSED_QUIET = 600.0
 """Seconds for which packets still count to a connection that has ended, or that inspection closed
 (docs/appliance.md, section 9)."""
 
-MOST_ENDED = 4096
+MOST_ENDED = 1024
 """Connections that have ended and are waited for so; beyond that the oldest is no longer."""
 
 MOST_TICKS = 100_000

@@ -17,7 +17,7 @@ from typing import Self
 from nfinspect.replay.capture import SECOND, Capture, Frame, Interface
 from nfinspect.replay.link import ETHERNET
 
-_BUFFER = 1024 * 1024
+_BUFFER = 256 * 1024
 _SNAP_LENGTH = 262_144  # what tcpdump writes for "everything"
 
 _PCAP_HEADER = Struct("<IHHiIII")
