@@ -39,6 +39,7 @@ def fragmented(packets: list[bytes]) -> list[bytes]:
             whole = IPv6(packet)
             inner = whole.payload
             whole.remove_payload()
+            del whole.nh, whole.plen
             split = fragment6(whole / IPv6ExtHdrFragment(id=5) / inner, 72 + 16)
             result += [bytes(p) for p in split][::-1]
     return result
