@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from nfinspect.actions import Accept, Action, Drop, DropReason, Inject, Replace
 from nfinspect.arrival import Arrival
-from nfinspect.packet.edit import clean_options, rewrite
+from nfinspect.packet.edit import rewrite
+from nfinspect.packet.options import clean_options
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 from nfinspect.packet.split import split
 from nfinspect.tcp.connection import Half

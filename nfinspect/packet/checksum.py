@@ -64,15 +64,15 @@ def ipv4_header_checksum(header: bytes | bytearray) -> int:
     return (field - ones_complement_sum(header)) % 0xFFFF
 
 
-def ip_checksum_valid(segment: Segment) -> bool:
-    """Whether the IPv4 header's checksum is right or 0, which a network card was to fill in.
+def ip_header_valid(datagram: bytes) -> bool:
+    """Whether the checksum of an IPv4 header is right or 0, which a network card was to fill in.
 
-    IPv6 headers have none. Only captures need this look: the kernel dropped wrong ones long before
-    the queue.
+    IPv6 headers have none; faults of any other kind are ``parse``'s to see. Only captures need this
+    look: live, the kernel dropped wrong ones long before the queue.
     """
-    if segment.version == 6:
+    if datagram[0] >> 4 == 6:
         return True
-    header = segment.datagram[: (segment.datagram[0] & 15) << 2]
+    header = datagram[: (datagram[0] & 15) << 2]
     return header[10:12] == bytes(2) or ones_complement_sum(header) == 0xFFFF
 
 

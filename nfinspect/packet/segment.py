@@ -167,14 +167,12 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
             return DropReason.FRAGMENT
         if transport == 20:
             key = datagram[12:24]
-        elif transport > end or not _may_pass(datagram[20:transport]):
+        elif not _may_pass(datagram[20:transport]):
             return DropReason.MALFORMED
         else:
             key = datagram[12:20] + datagram[transport : transport + 4]
         version = 4
     elif first >> 4 == 6:
-        if size < 40:
-            return DropReason.TRUNCATED
         end, protocol = _IPV6.unpack_from(datagram)
         if end == 0:  # a jumbogram or BIG TCP
             return DropReason.TRUNCATED

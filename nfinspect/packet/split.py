@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
+from nfinspect.packet.edit import complete
 from nfinspect.packet.segment import CWR, FIN, PSH, Segment
 
 _WORD = Struct("!H")
@@ -38,12 +38,5 @@ def _piece(segment: Segment, number: int, largest: int, is_last: bool) -> bytes:
     _LONG.pack_into(head, transport + 4, (segment.sequence + at) & 0xFFFF_FFFF)
     if segment.version == 4:
         identification = int.from_bytes(head[4:6], "big") + number
-        _WORD.pack_into(head, 2, start + len(payload))
         _WORD.pack_into(head, 4, identification & 0xFFFF)
-        _WORD.pack_into(head, 10, ipv4_header_checksum(head[:transport]))
-    else:
-        _WORD.pack_into(head, 4, start - 40 + len(payload))
-    _WORD.pack_into(head, transport + 16, 0)
-    checksum = tcp_checksum(segment.addresses, head[transport:], payload)
-    _WORD.pack_into(head, transport + 16, checksum)
-    return bytes(head) + payload
+    return complete(segment, head, payload)

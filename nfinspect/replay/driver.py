@@ -21,7 +21,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.events import Connection, TeardownReason
-from nfinspect.packet.checksum import ones_complement_sum
+from nfinspect.packet.checksum import ip_header_valid
 from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
@@ -236,7 +236,7 @@ class Replay:
         if length > len(datagram) and frame.length > len(frame.data):
             captured_length = frame.length - frame.offset
             self._note("cut short by the capture's snap length", frame.number)
-        if _header_valid(datagram):
+        if ip_header_valid(datagram):
             arrival = Arrival(frame, datagram, self._now, captured_length)
             self._apply(self._engine.arrive(arrival))
         else:  # the kernel would have dropped it before any filter
@@ -395,12 +395,3 @@ def _flow(datagram: bytes, found: tuple[int, int]) -> bytes:
     """The same, of a packet between these ports."""
     addresses = datagram[12:20] if datagram[0] >> 4 == 4 else datagram[8:40]
     return addresses + _PORTS.pack(*found)
-
-
-def _header_valid(datagram: bytes) -> bool:
-    """Whether the checksum of an IPv4 header is right, or 0 for a network card to fill in. Faults
-    of any other kind are the engine's to see."""
-    if datagram[0] >> 4 == 6:
-        return True
-    header = datagram[: (datagram[0] & 15) << 2]
-    return ones_complement_sum(header) == 0xFFFF or header[10:12] == bytes(2)

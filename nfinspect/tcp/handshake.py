@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nfinspect.actions import DropReason
 from nfinspect.events import Direction
-from nfinspect.packet.edit import syn_options
+from nfinspect.packet.options import syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import DEFAULT_SEGMENT_SIZE, LARGEST_WINDOW_SCALE, Half, Phase
 from nfinspect.tcp.sequence import unwrap

@@ -16,7 +16,7 @@ from scapy.packet import Raw
 
 from nfinspect.actions import DropReason
 from nfinspect.packet.checksum import (
-    ip_checksum_valid,
+    ip_header_valid,
     ipv4_header_checksum,
     offloaded,
     ones_complement_sum,
@@ -29,6 +29,11 @@ from nfinspect.packet.options import clean_options, syn_options, timestamps
 from nfinspect.packet.segment import URG, Segment, parse, ports
 
 OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
+# Words of options, so that random ones are often well formed.
+OPTION_WORDS = [
+    bytes.fromhex(word)
+    for word in "020405b4 01030307 04020101 0101080a 0101050a fe04f989 0103ff00 00000001".split()
+]
 SEGMENT = TCP(dport=25, flags="PA", options=OPTIONS) / Raw(b"RCPT TO:<b@example.com>\r\n")
 VALID = [
     bytes(below / SEGMENT)
@@ -67,14 +72,14 @@ def judge(datagram: bytes) -> DropReason | None:
     syn_options(segment)
     timestamps(segment)
     offloaded(segment)
-    ip_checksum_valid(segment)
+    ip_header_valid(segment.datagram)
 
     options = clean_options(segment)
     assert options is None or len(options) == len(segment.options)
     normalized = parse(rewrite(segment, payload=b"", clear_flags=URG, options=options))
     assert isinstance(normalized, Segment)
     assert tcp_checksum_valid(normalized)
-    assert ip_checksum_valid(normalized)
+    assert ip_header_valid(normalized.datagram)
     assert clean_options(normalized) is None
     assert normalized.key == segment.key
     assert (normalized.length, normalized.urgent, normalized.flags & URG) == (0, 0, 0)
@@ -108,6 +113,24 @@ def test_ten_thousand_corrupt_packets_get_a_verdict_and_every_verdict_occurs() -
         DropReason.FRAGMENT,
         DropReason.NOT_TCP,
     }
+
+
+@given(
+    st.lists(st.binary(min_size=4, max_size=4) | st.sampled_from(OPTION_WORDS), max_size=10).map(
+        b"".join
+    )
+)
+def test_cleaned_options_hold_nothing_unknown_and_nothing_twice(options: bytes) -> None:
+    packet = IP() / TCP(dport=25, dataofs=5 + len(options) // 4) / Raw(options)
+    segment = parse(bytes(packet))
+    assert isinstance(segment, Segment)
+    cleaned = clean_options(segment)
+    read = IP(rewrite(segment, options=cleaned))[TCP].options
+    kinds = [kind for kind, _ in read if kind not in ("NOP", "EOL")]
+    assert set(kinds) <= {"MSS", "WScale", "SAckOK", "SAck", "Timestamp"}
+    assert len(kinds) == len(set(kinds))
+    if cleaned is None:
+        assert read == IP(segment.datagram)[TCP].options
 
 
 def sum_word_by_word(data: bytes) -> int:
@@ -163,7 +186,7 @@ def test_crafted_acknowledgment_is_parsed_as_it_was_meant(
     assert (segment.sequence, segment.acknowledgment) == (sequence, acknowledgment)
     assert (segment.window, segment.length) == (window, 0)
     assert tcp_checksum_valid(segment)
-    assert ip_checksum_valid(segment)
+    assert ip_header_valid(segment.datagram)
 
 
 @given(st.binary(max_size=1460), st.data())

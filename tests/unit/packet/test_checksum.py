@@ -6,7 +6,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
 from nfinspect.packet.checksum import (
-    ip_checksum_valid,
+    ip_header_valid,
     ipv4_header_checksum,
     offloaded,
     ones_complement_sum,
@@ -68,7 +68,7 @@ def test_sum_of_words(data: str, expected: int) -> None:
 def test_checksums_that_scapy_made_are_right(packet: Packet) -> None:
     segment = segment_of(packet)
     assert tcp_checksum_valid(segment)
-    assert ip_checksum_valid(segment)
+    assert ip_header_valid(segment.datagram)
     assert not offloaded(segment)
 
 
@@ -115,8 +115,8 @@ def test_ipv4_header_checksum_is_scapys_whatever_the_field_holds() -> None:
 
 def test_wrong_ipv4_header_checksum_is_seen_and_an_empty_one_counts_as_offloaded() -> None:
     datagram = bytes(PACKETS["IPv4"])
-    assert not ip_checksum_valid(segment_of(datagram[:8] + b"\x01" + datagram[9:]))
-    assert ip_checksum_valid(segment_of(datagram[:10] + bytes(2) + datagram[12:]))
+    assert not ip_header_valid(datagram[:8] + b"\x01" + datagram[9:])
+    assert ip_header_valid(datagram[:10] + bytes(2) + datagram[12:])
 
 
 @pytest.mark.parametrize("datagram", FROM_LOOPBACK.values(), ids=FROM_LOOPBACK.keys())
@@ -138,6 +138,7 @@ def test_any_other_wrong_checksum_is_not_taken_for_offload(datagram: bytes) -> N
     [
         (0xDD2F, 0x5555, 0x3285, 0x0000),  # RFC 1624 section 4
         (0x0000, 0x3285, 0x5555, 0xDD2F),
+        (0x0000, 0x0000, 0x0001, 0xFFFE),
         (0x1234, 0x4006, 0x4006, 0x1234),
         (0x1234, 0x4006, 0x3F06, 0x1334),
     ],

@@ -7,7 +7,7 @@ from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
 
-from nfinspect.packet.checksum import ip_checksum_valid, tcp_checksum_valid
+from nfinspect.packet.checksum import ip_header_valid, tcp_checksum_valid
 from nfinspect.packet.edit import rewrite
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 
@@ -115,4 +115,4 @@ def test_checksums_are_right_for_any_length(below: Packet, payload: bytes) -> No
     segment = segment_of(rewrite(segment_of(build(below, bytes(len(payload)))), payload=payload))
     assert segment.payload_bytes == payload
     assert tcp_checksum_valid(segment)
-    assert ip_checksum_valid(segment)
+    assert ip_header_valid(segment.datagram)

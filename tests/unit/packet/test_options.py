@@ -56,6 +56,7 @@ CLEANED = {
     "kind 9": ("0902 0101", 4 * "01"),
     "kind 255": ("ff04 aaaa", 4 * "01"),
     "unknown between known": (f"{MSS} fd04f989 {STAMPS} 0101", f"{MSS} 01010101 {STAMPS} 0101"),
+    "unknown behind timestamps": (f"0101 {STAMPS} 1304 aaaa", f"0101 {STAMPS} 01010101"),
     "MSS of another length": ("0203ff 01", "01010101"),
     "window scale of another length": ("0304 0707", "01010101"),
     "SACK permitted of another length": ("0404 0000", "01010101"),

@@ -8,6 +8,7 @@ from scapy.layers.inet import (
     TCP,
     UDP,
     IPOption_LSRR,
+    IPOption_NOP,
     IPOption_Router_Alert,
     IPOption_RR,
     IPOption_SSRR,
@@ -80,6 +81,11 @@ WELL_FORMED = {
     "IPv4": IPV4 / TCP_HEADER / DATA,
     "IPv4, no payload": IPV4 / TCP_HEADER,
     "IPv4, router alert": ipv4(options=[IPOption_Router_Alert()]) / TCP_HEADER / DATA,
+    "IPv4, NOP before router alert": ipv4(
+        options=[IPOption_NOP(), IPOption_NOP(), IPOption_Router_Alert()]
+    )
+    / TCP_HEADER
+    / DATA,
     "IPv4, longest header": ipv4(options=[IPOption_RR(routers=["192.0.2.9"] * 9)])
     / TCP_HEADER
     / DATA,
@@ -210,11 +216,13 @@ def test_as_many_extension_headers_as_the_bound_pass() -> None:
 DROPPED = {
     "nothing": (b"", DropReason.TRUNCATED),
     "one byte": (b"\x45", DropReason.TRUNCATED),
+    "19 zeros": (bytes(19), DropReason.TRUNCATED),
     "IPv4 header cut": (PLAIN4[:19], DropReason.TRUNCATED),
     "IPv4, last byte missing": (PLAIN4[:-1], DropReason.TRUNCATED),
     "IPv4, cut in the TCP header": (PLAIN4[:30], DropReason.TRUNCATED),
     "IPv4, total length 0 (BIG TCP)": (with_bytes(PLAIN4, 2, 0, 0), DropReason.TRUNCATED),
     "IPv6 header cut": (PLAIN6[:39], DropReason.TRUNCATED),
+    "IPv6 header cut at the length of an IPv4 header": (PLAIN6[:20], DropReason.TRUNCATED),
     "IPv6, last byte missing": (PLAIN6[:-1], DropReason.TRUNCATED),
     "IPv6, payload length 0 (jumbogram)": (with_bytes(PLAIN6, 4, 0, 0), DropReason.TRUNCATED),
     "version 0": (with_bytes(PLAIN4, 0, 0x05), DropReason.MALFORMED),
@@ -299,6 +307,15 @@ DROPPED = {
         bytes(with_headers(MAXIMUM_EXTENSION_HEADERS + 1) / TCP_HEADER),
         DropReason.MALFORMED,
     ),
+    "TCP header of 19 bytes": (
+        with_bytes(PLAIN4, 2, 0, 39)[:39],
+        DropReason.MALFORMED,
+    ),
+    "TCP header of 19 bytes, over IPv6": (
+        with_bytes(PLAIN6, 4, 0, 19)[:59],
+        DropReason.MALFORMED,
+    ),
+    "no TCP header": (with_bytes(PLAIN4, 2, 0, 20)[:20], DropReason.MALFORMED),
     "TCP header of 4 words": (bytes(IPV4 / tcp(dataofs=4) / DATA), DropReason.MALFORMED),
     "TCP header of no words": (bytes(IPV6 / tcp(dataofs=0) / DATA), DropReason.MALFORMED),
     "TCP header beyond the end": (bytes(IPV4 / tcp(dataofs=15)), DropReason.MALFORMED),
@@ -352,6 +369,7 @@ NOT_OURS = {
     "IPv6 header cut": PLAIN6[:39],
     "IPv6, cut before the ports": PLAIN6[:43],
     "IPv6, later fragment": bytes(IPV6 / IPv6ExtHdrFragment(offset=1, nh=6) / TCP_HEADER),
+    "IPv6, far fragment": bytes(IPV6 / IPv6ExtHdrFragment(offset=32, nh=6) / TCP_HEADER),
     "IPv6, UDP": bytes(IPV6 / UDP(sport=40000, dport=25)),
     "IPv6, extension header cut": bytes(IPV6 / IPv6ExtHdrDestOpt() / TCP_HEADER)[:47],
 }
