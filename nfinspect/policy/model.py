@@ -110,9 +110,12 @@ class Timeouts:
     idle: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Inspection:
-    """``inspect esmtp MAP`` in a class of a policy-map: where show prints its counters."""
+    """``inspect esmtp MAP`` in a class of a policy-map: where show prints its counters.
+
+    Each is itself alone: counters are kept by it, once for every packet.
+    """
 
     service_policy: str
     class_map: str
