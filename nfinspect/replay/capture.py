@@ -18,7 +18,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
-    from nfinspect.replay.result import ConnectionRecord
+    from nfinspect.replay.records import ConnectionRecord
 
 MEBIBYTE = 1024 * 1024
 LARGEST_RECORD = 16 * MEBIBYTE

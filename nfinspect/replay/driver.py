@@ -9,7 +9,6 @@ have caught up.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from struct import Struct
@@ -20,7 +19,6 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Re
 from nfinspect.arrival import Arrival
 from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
-from nfinspect.events import Connection, TeardownReason
 from nfinspect.packet.checksum import ip_header_valid
 from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
 from nfinspect.policy.model import Policy
@@ -28,21 +26,19 @@ from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from nfinspect.replay.link import NOT_IP, Locate, behind, enclose, locate, turned
 from nfinspect.replay.output import CaptureWriter
-from nfinspect.replay.result import ConnectionRecord, PacketCounts, Result
-
-FINISHED_QUIET = 60.0
-CLOSED_QUIET = 600.0
-"""Seconds for which packets still count to a connection that has ended, or that inspection closed
-(docs/appliance.md, section 9)."""
-
-MOST_ENDED = 1024
-"""Connections that have ended and are waited for so; beyond that the oldest is no longer."""
+from nfinspect.replay.records import (
+    ConnectionRecord,
+    PacketCounts,
+    Records,
+    connection_key,
+    packet_key,
+)
+from nfinspect.replay.result import Result
 
 MOST_TICKS = 100_000
 """Deadlines of the engine between two packets that it is woken at; a capture's clock may jump by a
 century."""
 
-_PORTS = Struct("!HH")
 _WORD = Struct("!H")
 
 
@@ -69,19 +65,13 @@ class Replay:
         self._out = out
         self._counters = Counters()
         self._fragments = Reassembler()
-        self._records: dict[int, ConnectionRecord] = {}
-        """By the connection's number."""
-        self._flows: dict[bytes, ConnectionRecord] = {}
-        """By the keys of the packets of both directions."""
-        self._ended: deque[ConnectionRecord] = deque()
-        """Over, in the order of their ends: packets still count to them."""
+        self._records = Records(self.result.spool, self.result.finished)
         self._start: int | None = None
         """The engine's zero, nanoseconds since 1970."""
         self._now = 0.0
         """The engine's time."""
         self._time = 0
         """Of what is being decided, nanoseconds since 1970."""
-        self._total = PacketCounts()
         self._nobody = PacketCounts()
         """Of packets that belong to no connection."""
         self._copied = 0
@@ -127,11 +117,9 @@ class Replay:
         for decided in self._fragments.flush():
             self._joined(decided)
         self._apply(self._engine.flush(self._now))
-        for record in list(self._records.values()):
-            if record.duration is None:
-                record.bytes = self._engine.payload_bytes(_key(record.connection))
-            self._put_away(record)
-        self._total.add(self._nobody)
+        for record in self._records.open():
+            record.bytes = self._engine.payload_bytes(connection_key(record.connection))
+        self._records.put_all_away()
         totals = self._engine.totals
         self.result.counters = self._counters.to_json(self.policy, totals)
         self.result.show = show.service_policy(self._counters.inspections(self.policy, totals))
@@ -228,8 +216,8 @@ class Replay:
     def _arrive(self, frame: Frame, datagram: bytes, found: tuple[int, int], length: int) -> None:
         """The filter's business: to the engine, and do what it says."""
         self._let_time_pass()
-        frame.key = _flow(datagram, found)
-        record = self._flows.get(frame.key)
+        frame.key = packet_key(datagram, found)
+        record = self._records.find(frame.key)
         if record is not None:
             self._belongs(frame, record)
         captured_length = None
@@ -279,8 +267,8 @@ class Replay:
         """A packet of the engine's own, behind the link header of its direction."""
         found = ports(datagram)
         assert found is not None
-        key = _flow(datagram, found)
-        record = self._flows.get(key)
+        key = packet_key(datagram, found)
+        record = self._records.find(key)
         if record is None:
             self._nobody.injected += 1
             return
@@ -305,49 +293,18 @@ class Replay:
         if isinstance(event, events.DeniedNoConnection | events.TableFull):
             return
         if isinstance(event, events.ConnectionBuilt):
-            self._built(event.connection, frame)
+            record = self._records.build(event.connection, self._now)
+            if frame is not None:
+                self._belongs(frame, record)
             return
-        record = self._records.get(event.connection.number)
-        if record is None:
-            return
-        if isinstance(event, events.ConnectionTornDown) and record.close_reason is None:
-            self._ended.append(record)
-        record.observe(event, frame.number if frame else None)
-        self._sweep()
-
-    # ---- which packets are whose ---------------------------------------------------------------
-
-    def _built(self, connection: Connection, frame: Frame | None) -> None:
-        record = ConnectionRecord(connection, self._now, self.result.spool)
-        key = _key(connection)
-        self._records[connection.number] = record
-        self._flows[key] = self._flows[reverse_key(key)] = record
-        if frame is not None:
-            self._belongs(frame, record)
+        packet = frame.number if frame else None
+        self._records.observe(event, event.connection, packet, self._now)
 
     def _belongs(self, frame: Frame, record: ConnectionRecord) -> None:
         frame.record = record
         record.last_seen = self._now
         if self._out is not None:
             record.heads[frame.key] = (frame.interface, frame.data[: frame.offset])
-
-    def _sweep(self) -> None:
-        """Put away the connections that have ended and been quiet long enough."""
-        ended = self._ended
-        while ended and (
-            len(ended) > MOST_ENDED or ended[0].last_seen + _quiet(ended[0]) <= self._now
-        ):
-            self._put_away(ended.popleft())
-
-    def _put_away(self, record: ConnectionRecord) -> None:
-        number = record.connection.number
-        del self._records[number]
-        key = _key(record.connection)
-        for way in (key, reverse_key(key)):
-            if self._flows.get(way) is record:  # else a new connection has these addresses
-                del self._flows[way]
-        self._total.add(record.packets)
-        self.result.finished.put(number, record.to_json())
 
     # ---- in all --------------------------------------------------------------------------------
 
@@ -357,6 +314,8 @@ class Replay:
         note["packets"] += 1
 
     def _summary(self) -> dict[str, Any]:
+        total = self._records.total
+        total.add(self._nobody)
         began = None
         if self._start is not None:
             began = datetime.fromtimestamp(self._start / SECOND, UTC).isoformat()
@@ -367,7 +326,7 @@ class Replay:
             "packets": {
                 "read": sum(capture["packets"] for capture in self._captures),
                 "copied": self._copied,
-                **self._total.to_json(),
+                **total.to_json(),
             },
             "dropped": self.result.counters["dropped_packets"],
             "fragments": {
@@ -378,20 +337,3 @@ class Replay:
             "connections": self._counters.built,
             "notes": list(self._notes.values()),
         }
-
-
-def _quiet(record: ConnectionRecord) -> float:
-    closed = record.close_reason == TeardownReason.CLOSED_BY_INSPECTION.value
-    return CLOSED_QUIET if closed else FINISHED_QUIET
-
-
-def _key(connection: Connection) -> bytes:
-    """Of the packets that the client sends: see ``Segment.key``."""
-    client, server = connection.client, connection.server
-    return client.address + server.address + _PORTS.pack(client.port, server.port)
-
-
-def _flow(datagram: bytes, found: tuple[int, int]) -> bytes:
-    """The same, of a packet between these ports."""
-    addresses = datagram[12:20] if datagram[0] >> 4 == 4 else datagram[8:40]
-    return addresses + _PORTS.pack(*found)

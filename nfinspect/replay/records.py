@@ -1,0 +1,251 @@
+"""What is told of each connection, and which packets are whose.
+
+A packet counts to the connection of its addresses and ports from the SYN until the connection has
+ended and been quiet for as long as the filter itself would still know it. Then the record goes
+into the spool; memory holds the open ones.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import Any
+
+from nfinspect import events
+from nfinspect.audit.json_lines import to_json
+from nfinspect.audit.text import ip_port
+from nfinspect.events import CloseCause, Connection, Event, TeardownReason
+from nfinspect.packet.segment import reverse_key
+from nfinspect.replay.capture import Interface
+from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
+
+FINISHED_QUIET = 60.0
+CLOSED_QUIET = 600.0
+"""Seconds for which packets still count to a connection that has ended, or that inspection closed
+(docs/appliance.md, section 9)."""
+
+MOST_ENDED = 1024
+"""Connections that have ended and are waited for so; beyond that the oldest is no longer."""
+
+_PORTS = Struct("!HH")
+
+LISTS = ("commands", "replies", "actions", "notes")
+"""What a record keeps in the spool."""
+
+NOTED = (
+    events.CharacterReplaced,
+    events.ChunkMasked,
+    events.ConflictingBytes,
+    events.DuplicateSyn,
+    events.InspectionClosed,
+    events.MaliciousAddress,
+    events.ServerAnomaly,
+    events.StartTlsInjection,
+    events.TlsStarted,
+    events.Uninspected,
+    events.UnseenData,
+)
+"""Events of a connection that stand in its ``notes``, as audit renders them."""
+
+
+def _action(event: Event) -> tuple[str, str] | None:
+    """Which rule acted, in show's words where show has some, and what it did."""
+    match event:
+        case events.ClauseMatched():
+            return f"match {event.criterion}", event.action.value
+        case events.BannerMasked():
+            return "mask-banner", "mask"
+        case events.CommandMasked():
+            return event.reason.value, "mask"
+        case events.CharacterReplaced():
+            return ("pipe-character" if event.character == "|" else "angle-bracket"), "blank"
+        case events.InspectionClosed() if event.cause is not CloseCause.CLAUSE:
+            return event.cause.value, "drop-connection"
+        case _:
+            return None
+
+
+def line_text(line: bytes) -> str:
+    r"""A command or reply line as text: UTF-8, and what is none as ``\xHH``."""
+    return line.decode("utf-8", "backslashreplace")
+
+
+class PacketCounts:
+    """Packets by their verdicts."""
+
+    __slots__ = ("accepted", "dropped", "held", "injected", "rewritten")
+
+    def __init__(self) -> None:
+        self.accepted = self.rewritten = self.dropped = self.held = self.injected = 0
+
+    def add(self, other: PacketCounts) -> None:
+        """Count those of *other* in."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def to_json(self) -> dict[str, int]:
+        """Held ones have their verdict too by now, and so count twice."""
+        return {
+            "seen": self.accepted + self.rewritten + self.dropped,
+            "accepted": self.accepted,
+            "rewritten": self.rewritten,
+            "dropped": self.dropped,
+            "held": self.held,
+            "injected": self.injected,
+        }
+
+
+class ConnectionRecord:
+    """One connection while its packets still come."""
+
+    __slots__ = (
+        "actions",
+        "began",
+        "bytes",
+        "close_reason",
+        "commands",
+        "connection",
+        "duration",
+        "heads",
+        "last_seen",
+        "notes",
+        "packets",
+        "replies",
+    )
+
+    def __init__(self, connection: Connection, now: float, spool: Spool) -> None:
+        self.connection = connection
+        self.began = self.last_seen = now
+        self.commands = SpooledList(spool)
+        self.replies = SpooledList(spool)
+        self.actions = SpooledList(spool)
+        self.notes = SpooledList(spool)
+        self.packets = PacketCounts()
+        self.bytes = 0
+        self.duration: float | None = None
+        self.close_reason: str | None = None
+        self.heads: dict[bytes, tuple[Interface, bytes]] = {}
+        """The last link header in each direction, by the key of its packets."""
+
+    @property
+    def quiet(self) -> float:
+        """Seconds without a packet after which a record that is over is put away."""
+        closed = self.close_reason == TeardownReason.CLOSED_BY_INSPECTION.value
+        return CLOSED_QUIET if closed else FINISHED_QUIET
+
+    def observe(self, event: Event, packet: int | None) -> None:
+        """Take what *event* tells of this connection."""
+        kind = type(event)
+        if kind is events.CommandSeen:
+            self.commands.append(line_text(event.line))  # type: ignore[union-attr]
+        elif kind is events.ReplySeen:
+            self.replies.append(line_text(event.line))  # type: ignore[union-attr]
+        elif isinstance(event, events.ConnectionTornDown):
+            self.close_reason = event.reason.value
+            self.duration = event.duration
+            self.bytes = event.bytes_passed
+        else:
+            action = _action(event)
+            if action is not None:
+                clause, does = action
+                self.actions.append({"clause": clause, "action": does, "packet": packet})
+            if isinstance(event, NOTED):
+                self.notes.append({**_facts(event), "packet": packet})
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the lists, of which the places in the spool stand here."""
+        result: dict[str, Any] = {
+            "number": self.connection.number,
+            "client": ip_port(self.connection.client),
+            "server": ip_port(self.connection.server),
+            "began": round(self.began, 9),
+            "duration": round(
+                self.last_seen - self.began if self.duration is None else self.duration, 9
+            ),
+            "packets": self.packets.to_json(),
+            "bytes": self.bytes,
+            "close_reason": self.close_reason,
+            "command_count": self.commands.count,
+        }
+        for name in LISTS:
+            spooled: SpooledList = getattr(self, name)
+            spooled.settle()
+            result[name] = spooled.chunks
+        return result
+
+
+def _facts(event: Event) -> dict[str, Any]:
+    """The event without the connection's own name."""
+    known = {"connection", "client", "server", "client_interface", "server_interface"}
+    return {key: value for key, value in to_json(event).items() if key not in known}
+
+
+class Records:
+    """The records of all connections that packets may still belong to."""
+
+    def __init__(self, spool: Spool, finished: SpooledTable) -> None:
+        self._spool = spool
+        self._finished = finished
+        self._by_number: dict[int, ConnectionRecord] = {}
+        self._by_key: dict[bytes, ConnectionRecord] = {}
+        """By the keys of the packets of both directions."""
+        self._ended: deque[ConnectionRecord] = deque()
+        """Over, in the order of their ends."""
+        self.total = PacketCounts()
+        """Of those that have been put away."""
+
+    def find(self, key: bytes) -> ConnectionRecord | None:
+        """The record that a packet with this key counts to."""
+        return self._by_key.get(key)
+
+    def open(self) -> list[ConnectionRecord]:
+        """Those of connections that are not over."""
+        return [record for record in self._by_number.values() if record.close_reason is None]
+
+    def build(self, connection: Connection, now: float) -> ConnectionRecord:
+        """A new connection. From now on packets with its addresses count to it."""
+        record = ConnectionRecord(connection, now, self._spool)
+        key = connection_key(connection)
+        self._by_number[connection.number] = record
+        self._by_key[key] = self._by_key[reverse_key(key)] = record
+        return record
+
+    def observe(self, event: Event, connection: Connection, packet: int | None, now: float) -> None:
+        """Something happened to a connection, at a packet."""
+        record = self._by_number.get(connection.number)
+        if record is None:
+            return
+        if isinstance(event, events.ConnectionTornDown) and record.close_reason is None:
+            self._ended.append(record)
+        record.observe(event, packet)
+        ended = self._ended
+        while ended and (len(ended) > MOST_ENDED or ended[0].last_seen + ended[0].quiet <= now):
+            self._put_away(ended.popleft())
+
+    def put_all_away(self) -> None:
+        """No more packets come."""
+        self._ended.clear()
+        for record in list(self._by_number.values()):
+            self._put_away(record)
+
+    def _put_away(self, record: ConnectionRecord) -> None:
+        number = record.connection.number
+        del self._by_number[number]
+        key = connection_key(record.connection)
+        for way in (key, reverse_key(key)):
+            if self._by_key.get(way) is record:  # else a new connection has these addresses
+                del self._by_key[way]
+        self.total.add(record.packets)
+        self._finished.put(number, record.to_json())
+
+
+def connection_key(connection: Connection) -> bytes:
+    """Of the packets that the client sends: see ``Segment.key``."""
+    client, server = connection.client, connection.server
+    return client.address + server.address + _PORTS.pack(client.port, server.port)
+
+
+def packet_key(datagram: bytes, ports: tuple[int, int]) -> bytes:
+    """Of a packet between these ports."""
+    addresses = datagram[12:20] if datagram[0] >> 4 == 4 else datagram[8:40]
+    return addresses + _PORTS.pack(*ports)
