@@ -98,7 +98,7 @@ class Stage:
         """Send *message* with swaks, whatever comes of it; what swaks complains of is `said`."""
         topology.require_programs("swaks")
         file = self.lab.directory / f"message-{next(self._numbers)}"
-        file.write_text(message)
+        file.write_text(message.removesuffix("\n"))  # swaks adds the last line's end
         words = ["swaks", "--server", self.address, "--helo", topology.CLIENT_NAME]
         words += ["--timeout", str(PATIENCE), "--from", SENDER, "--data", f"@{file}"]
         if "--to" not in arguments:

@@ -21,8 +21,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,31 +140,51 @@ def build(prefix: str, *, offloads: bool = True) -> None:
 
 
 def _build(prefix: str, offloads: bool) -> None:
-    for name in NAMESPACES:
-        netns.create(full_name(prefix, name))
-        etc = _etc(prefix, name)
-        etc.mkdir(parents=True, exist_ok=True)
-        for file, text in HOST_FILES.items():
-            (etc / file).write_text(text)
-        sysctls = FILTER_SYSCTLS if name == FILTER else END_SYSCTLS
-        execute(prefix, name, ["sysctl", "-qw", *sysctls])
-    for host, gateway in CABLES:
-        with (
-            NetNS(full_name(prefix, host.namespace)) as host_side,
-            NetNS(full_name(prefix, gateway.namespace)) as filter_side,
-        ):
-            peer = {"ifname": gateway.name, "net_ns_fd": full_name(prefix, gateway.namespace)}
-            host_side.link("add", ifname=host.name, kind="veth", peer=peer)
-            for side, end in ((host_side, host), (filter_side, gateway)):
-                _set_up(side, end)
-            for address in gateway.addresses:
-                host_side.route("add", dst="::/0" if ":" in address else "default", gateway=address)
-            _wait_until_up(host_side, host)
-            _wait_until_up(filter_side, gateway)
+    with ExitStack() as stack:
+        sides: dict[str, NetNS] = {}
+        with _signals_held():
+            for name in NAMESPACES:
+                netns.create(full_name(prefix, name))
+                sides[name] = stack.enter_context(NetNS(full_name(prefix, name)))
+        for name in NAMESPACES:
+            etc = _etc(prefix, name)
+            etc.mkdir(parents=True, exist_ok=True)
+            for file, text in HOST_FILES.items():
+                (etc / file).write_text(text)
+            sysctls = FILTER_SYSCTLS if name == FILTER else END_SYSCTLS
+            execute(prefix, name, ["sysctl", "-qw", *sysctls])
+        for host, gateway in CABLES:
+            _connect(prefix, sides, host, gateway)
     if not offloads:
         switches = [word for offload in OFFLOADS for word in (offload, "off")]
         for end in (end for cable in CABLES for end in cable):
             execute(prefix, end.namespace, ["ethtool", "-K", end.name, *switches])
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    # pyroute2 forks for each namespace and ends the child by SIGTERM. A handler of ours would run
+    # in the child too, as would a Ctrl-C, and take down there what the parent has just built.
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    )
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _connect(prefix: str, sides: dict[str, NetNS], host: Interface, gateway: Interface) -> None:
+    ends = [(sides[end.namespace], end) for end in (host, gateway)]
+    (host_side, _), _ = ends
+    peer = {"ifname": gateway.name, "net_ns_fd": full_name(prefix, gateway.namespace)}
+    host_side.link("add", ifname=host.name, kind="veth", peer=peer)
+    for side, end in ends:
+        _set_up(side, end)
+    for address in gateway.addresses:
+        host_side.route("add", dst="::/0" if ":" in address else "default", gateway=address)
+    for side, end in ends:
+        _wait_until_up(side, end)
 
 
 def _set_up(side: NetNS, end: Interface) -> None:
