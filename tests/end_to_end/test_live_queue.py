@@ -50,7 +50,9 @@ def shared_lab() -> Iterator[Lab]:
 @pytest.fixture
 def lab(shared_lab: Lab) -> Iterator[Lab]:
     yield shared_lab
-    nfinspect(shared_lab, "rules", "--remove")
+    for program in ("iptables", "ip6tables"):
+        for arguments in ("-F", "-t security -F", "-t security -X"):
+            shared_lab.run(FILTER, [program, *arguments.split()])
 
 
 def nfinspect(
@@ -286,7 +288,6 @@ def test_packet_of_the_filters_own_arrives_with_its_mark(
         assert live.show("queue")["verdicts"]["injected"] == 1
         assert live.stop() == 0
     counted = lab.run(FILTER, [program, "-nvxL", "OUTPUT"]).stdout.splitlines()[2].split()[0]
-    lab.run(FILTER, [program, "-F", "OUTPUT"])
     assert counted == "1"
 
 
@@ -342,6 +343,32 @@ def test_stop_drops_what_is_held_and_leaves_nothing_waiting(
     assert "waiting 0, " in live.output
     assert "    dropped flushed, packet 3\n" in live.output
     assert not control(lab).exists()
+
+
+def test_stop_with_a_gap_open_drops_the_segment_behind_it(lab: Lab) -> None:
+    first = b"NOOP " + b"x" * 93 + b"\r\n"
+    lost = "FORWARD -p tcp --dport 25 -m length --length 140:160 -j DROP"
+    lab.run(FILTER, ["iptables", "-A", *lost.split()])
+    listener = lab.socket(SERVER)
+    with listener, running(lab, Running.real(lab)) as live, lab.socket(CLIENT) as client:
+        listener.settimeout(PATIENCE)
+        listener.bind((SERVER_ADDRESS, 25))
+        listener.listen()
+        client.settimeout(PATIENCE)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.connect((SERVER_ADDRESS, 25))
+        server, _ = listener.accept()
+        with server:
+            server.sendall(b"220 mail.example\r\n")
+            assert client.recv(1000).startswith(b"220 ")
+            client.sendall(first)
+            client.sendall(b"NOOP\r\n")
+            state = eventually(lambda: (s := live.show("queue"))["held"] == 1 and s)
+            assert state["waiting"] == 1
+            assert state["verdicts"]["injected"] >= 1  # the sender is told of the gap
+            assert live.stop() == 0
+    assert "waiting 0, held 0, " in live.output
+    assert "    dropped flushed, packet 1\n" in live.output
 
 
 def test_same_texts_at_the_end_as_from_show(lab: Lab) -> None:
@@ -428,9 +455,6 @@ def test_rules_applied_twice_are_there_once_and_removed_without_a_trace(lab: Lab
     assert tables(lab) == before
     again = nfinspect(lab, "rules", "--remove")
     assert (again.returncode, again.stderr) == (0, "nfinspect: there are no rules of nfinspect's\n")
-    for program in ("iptables", "ip6tables"):
-        lab.run(FILTER, [program, "-t", "security", "-F"])
-        lab.run(FILTER, [program, "-t", "security", "-X"])
 
 
 @FAMILIES
