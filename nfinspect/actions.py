@@ -47,6 +47,9 @@ class DropReason(enum.Enum):
     """A segment beyond a gap that the bounds of holding do not admit."""
     MEMORY_BOUND = "memory-bound"
     """New data while the memory of unacknowledged bytes is full: the sender slows down."""
+    REFUSED = "refused"
+    """Nothing of it may pass, and it is not to be held: a fragment of a verb, where the map says
+    ``incomplete-command drop``."""
     SHUT = "shut"
     """Behind DATA, AUTH or STARTTLS whose reply is awaited, and not to be held."""
     UNSEEN_DATA = "unseen-data"

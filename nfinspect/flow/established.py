@@ -273,6 +273,10 @@ def _cut(
     """
     if old:
         passed = half.memory.recall(sequence, sequence + old) + passed
+    inspector = half.connection.inspector
+    if not passed and inspector is not None and inspector.refusing:
+        actions.append(Drop(arrival.token, DropReason.REFUSED))
+        return True
     if not passed and not news:
         _hold(core, half, arrival, segment, actions, sequence, DropReason.SHUT)
         return False

@@ -110,17 +110,18 @@ class Timeouts:
     idle: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Inspection:
-    """``inspect esmtp MAP`` in a class of a policy-map: where show prints its counters.
-
-    Each is itself alone: counters are kept by it, once for every packet.
-    """
+    """``inspect esmtp MAP`` in a class of a policy-map: where show prints its counters."""
 
     service_policy: str
     class_map: str
     map: InspectionMap
     is_global: bool = True
+
+    def __hash__(self) -> int:
+        # Counters are kept by it, for every packet: the whole map is too much to hash each time.
+        return hash((self.service_policy, self.class_map, self.map.name))
 
 
 @dataclass(frozen=True, slots=True)

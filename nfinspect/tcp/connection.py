@@ -37,6 +37,7 @@ class StreamInspector(StreamObserver, Protocol):
 
     closing: CloseCause | None
     uninspected: UninspectedCause | None
+    refusing: bool
 
     @property
     def replies_owed(self) -> int: ...

@@ -28,6 +28,7 @@ class SwapCase:
         self.events: list[Event] = []
         self.closing: CloseCause | None = None
         self.uninspected: UninspectedCause | None = None
+        self.refusing = False
         self.owed = 0
         self.shut = False
         self.requests = bytearray()

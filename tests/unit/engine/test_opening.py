@@ -79,7 +79,7 @@ def test_simultaneous_open_and_split_handshake_are_dropped() -> None:
 def test_impossible_flags_pass_nowhere(flags: int) -> None:
     assert isinstance(Talk().client(b"x", flags=flags), DropReason)
     talk = Talk().open()
-    assert isinstance(talk.client(b"x", flags=flags), DropReason)
+    assert isinstance(talk.client(b"x", flags=flags, at=0), DropReason)
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
 
 
