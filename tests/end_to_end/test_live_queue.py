@@ -273,6 +273,24 @@ def test_held_packets_pass_in_the_order_of_their_verdicts(lab: Lab) -> None:
     assert out.split() == ["30", "20", "10"]
 
 
+def test_verdict_for_a_packet_that_went_with_its_interface_is_refused_and_counted() -> None:
+    with Lab() as lab, running(lab, Running.stand_in(lab, "HoldThenReverse")) as live:
+        send_raw(lab, 10, 20)
+        eventually(lambda: live.show("queue")["waiting"] == 2)
+        lab.run(FILTER, ["ip", "link", "set", "outside", "down"])
+        eventually(lambda: live.show("queue")["waiting"] == 0)
+        lab.run(FILTER, ["ip", "link", "set", "outside", "up"])
+
+        def accepted_after_another() -> Any:
+            send_raw(lab, 30)
+            return live.show("queue")["verdicts"]["accepted"] >= 3
+
+        eventually(accepted_after_another)
+        state = eventually(lambda: (s := live.show("queue"))["waiting"] == s["held"] and s)
+        assert state["verdicts"]["refused by the kernel"] == 2
+        assert live.stop() == 0
+
+
 @FAMILIES
 def test_packet_of_the_filters_own_arrives_with_its_mark(
     lab: Lab, family: int, server: str
