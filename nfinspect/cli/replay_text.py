@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nfinspect.events import TeardownReason
+from nfinspect.audit.text import escaped
+from nfinspect.events import CommandMaskReason, TeardownReason
 from nfinspect.replay.result import Result
 
 MOST_CONNECTIONS = 200
@@ -20,9 +21,15 @@ MOST_CONNECTIONS = 200
 MOST_DEEDS = 30
 """Of one connection."""
 
+FEW_CONNECTIONS = 5
+"""So many are all told of; of more only those to which something out of the ordinary happened."""
+
+ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
+
 WIDTH = 160
 """Where the output is no terminal, and so has no width."""
 
+_TOLD_BY_NOTES = frozenset(reason.value for reason in CommandMaskReason)
 _LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
 
 
@@ -111,8 +118,12 @@ def _table(connections: list[dict[str, Any]]) -> Table:
 def _print_deeds(console: Console, result: Result, connections: list[dict[str, Any]]) -> None:
     """What the filter did to each connection to which it did something, and what it noticed."""
     headed = False
+    ordinary = 0
     for connection in connections:
         deeds = list(islice(_deeds(result, connection), MOST_DEEDS + 1))
+        if len(connections) > FEW_CONNECTIONS and all(why in ORDINARY for _, _, why in deeds):
+            ordinary += bool(deeds)
+            continue
         if not deeds:
             continue
         if not headed:
@@ -127,6 +138,8 @@ def _print_deeds(console: Console, result: Result, connections: list[dict[str, A
             console.print(text, soft_wrap=True)
         if len(deeds) > MOST_DEEDS:
             console.print("    and more; --json has them all", style="italic")
+    if ordinary:
+        console.print(f"\n{_count(ordinary, 'connection')} with nothing but masks in greetings")
 
 
 def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:
@@ -134,11 +147,19 @@ def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | N
     found = [
         (action["packet"], action["action"], action["clause"])
         for action in islice(result.items(connection["actions"]), MOST_DEEDS + 1)
+        if action["clause"] not in _TOLD_BY_NOTES
     ]
     for note in islice(result.items(connection["notes"]), MOST_DEEDS + 1):
-        facts = (f"{key} {value}" for key, value in note.items() if key not in ("event", "packet"))
-        found.append((note["packet"], note["event"].replace("-", " "), ", ".join(facts)))
+        found.append((note["packet"], *_noted(note)))
     yield from sorted(found, key=lambda deed: deed[0] or 0)
+
+
+def _noted(note: dict[str, Any]) -> tuple[str, str]:
+    if note["event"] == "command-masked":
+        command = escaped(note["command"].encode()) if "command" in note else ""
+        return "mask", f"{note['reason']}: {command}" if command else note["reason"]
+    facts = (f"{key} {value}" for key, value in note.items() if key not in ("event", "packet"))
+    return note["event"].replace("-", " "), ", ".join(facts)
 
 
 def _count(number: int, what: str) -> str:

@@ -35,6 +35,7 @@ LISTS = ("commands", "replies", "actions", "notes")
 NOTED = (
     events.CharacterReplaced,
     events.ChunkMasked,
+    events.CommandMasked,
     events.ConflictingBytes,
     events.DuplicateSyn,
     events.InspectionClosed,
@@ -99,6 +100,7 @@ class ConnectionRecord:
     """One connection while its packets still come."""
 
     __slots__ = (
+        "_last_command",
         "actions",
         "began",
         "bytes",
@@ -121,6 +123,8 @@ class ConnectionRecord:
         self.actions = SpooledList(spool)
         self.notes = SpooledList(spool)
         self.packets = PacketCounts()
+        self._last_command: tuple[int | None, str] = (None, "")
+        """And its packet."""
         self.bytes = 0
         self.duration: float | None = None
         self.close_reason: str | None = None
@@ -137,7 +141,9 @@ class ConnectionRecord:
         """Take what *event* tells of this connection."""
         kind = type(event)
         if kind is events.CommandSeen:
-            self.commands.append(line_text(event.line))  # type: ignore[union-attr]
+            text = line_text(event.line)  # type: ignore[union-attr]
+            self.commands.append(text)
+            self._last_command = packet, text
         elif kind is events.ReplySeen:
             self.replies.append(line_text(event.line))  # type: ignore[union-attr]
         elif isinstance(event, events.ConnectionTornDown):
@@ -150,7 +156,10 @@ class ConnectionRecord:
                 clause, does = action
                 self.actions.append({"clause": clause, "action": does, "packet": packet})
             if isinstance(event, NOTED):
-                self.notes.append({**_facts(event), "packet": packet})
+                facts = _facts(event)
+                if kind is events.CommandMasked and self._last_command[0] == packet:
+                    facts["command"] = self._last_command[1]
+                self.notes.append({**facts, "packet": packet})
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the lists, of which the places in the spool stand here."""

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nfinspect import cli
 from nfinspect.cli.replay import OPTIONS
 from nfinspect.engine import Engine
 from nfinspect.packet.segment import Segment, parse
@@ -165,6 +167,21 @@ def test_accepted_starttls_was_recorded_without_the_filter(tmp_path: Path) -> No
     assert causes(connection) == ["recorded without the filter"]
     requests = stream([f.data for f in frames(tmp_path / "out")], to_port=25)
     assert requests.endswith(b"XXXXXXXX\r\n" + hello)
+
+
+def test_masked_command_is_named_and_reaches_no_terminal_raw(tmp_path: Path) -> None:
+    odd = ((">", b"XF\x1b[31m\xff \xc3\xa9\r\n"), ("<", b"500 5.5.1 no\r\n"))
+    packets = session(EHLO + odd + QUIT)
+    masked = payload(packets, b"XF\x1b")
+    (note,) = only_connection(replay(packets))["notes"]
+    assert note == {
+        "event": "command-masked", "reason": "unknown command",
+        "command": "XF\x1b[31m\\xff é", "packet": masked,
+    }  # fmt: skip
+    (tmp_path / "mail.pcap").write_bytes(pcap(packets, 101))
+    done = CliRunner().invoke(cli.main, ["replay", str(tmp_path / "mail.pcap")])
+    assert rf"packet {masked}  mask  unknown command: XF\x1b[31m" in done.stdout
+    assert "\x1b" not in done.stdout
 
 
 def test_refused_starttls_goes_on_inspected() -> None:
