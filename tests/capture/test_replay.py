@@ -206,6 +206,17 @@ def test_hole_in_the_capture_is_told_and_the_connection_goes_on(
     assert told["counters"]["unseen_data"] == 1
 
 
+def test_acknowledgement_of_a_packet_that_was_dropped_is_tolerated_and_told() -> None:
+    packets = session(EHLO + ENVELOPE + MESSAGE + QUIT)
+    at = payload(packets, b"RCPT TO") - 1
+    packets[at] = packets[at][:-3] + b"?\r\n"  # a wrong checksum, and yet it was acknowledged
+    told = replay(packets)
+    connection = only_connection(told)
+    assert told["summary"]["dropped"] == {"bad-checksum": 1}
+    assert causes(connection) == ["unseen data"]
+    assert connection["close_reason"] == "TCP FINs"
+
+
 @pytest.mark.parametrize("way", [">", "<"])
 def test_one_side_alone_is_copied_and_what_is_visible_listed(way: str, tmp_path: Path) -> None:
     packets = session(EHLO + ENVELOPE + MESSAGE + QUIT)
