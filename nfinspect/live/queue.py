@@ -7,6 +7,10 @@ them, and the metadata that the library does not show are read from the raw mess
 what it gets is always the same buffer, for allocating 64 KiB for each packet would cost more than
 all the rest.
 
+Waiting is a time limit on the socket itself (SO_RCVTIMEO), which costs nothing to measure. Roads not
+taken: poll() before each read costs half a microsecond a packet; reading what is there before
+deciding any of it gains nothing.
+
 The library swallows ENOBUFS, by which the kernel tells that packets were lost; here it is counted
 on its way.
 """
