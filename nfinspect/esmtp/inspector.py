@@ -8,13 +8,19 @@ This file leads each packet's bytes to the scanner that is due (``request.py``, 
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
-from nfinspect.esmtp.dialogue import Phase
+from nfinspect.esmtp.dialogue import SHUTTING, Phase
 from nfinspect.esmtp.message import MessageScanner
 from nfinspect.esmtp.reply import ReplyScanner
-from nfinspect.esmtp.request import CommandScanner
-from nfinspect.esmtp.session import Session
+from nfinspect.esmtp.request import CommandScanner, as_listed
+from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import Asked
-from nfinspect.events import CloseCause, Connection, StartTlsInjection, UninspectedCause
+from nfinspect.events import (
+    CloseCause,
+    CommandSeen,
+    Connection,
+    StartTlsInjection,
+    UninspectedCause,
+)
 from nfinspect.policy.model import InspectionMap
 
 
@@ -102,6 +108,8 @@ class Inspector(Session):
             else:
                 position = self.commands.scan_response(self, data, position)
             if self.closing is not None:
+                if self.transcript:
+                    self._list_rest(data, position)
                 dialogue.forget_questions(owed)
                 self.edited = None
                 return b""
@@ -136,6 +144,14 @@ class Inspector(Session):
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))
         self.close(CloseCause.STARTTLS_INJECTION)
+
+    def _list_rest(self, data: bytes, position: int) -> None:
+        """For the transcript: the commands of the packet behind the one that closed."""
+        for line in data[position:].split(b"\r\n")[:-1]:
+            self.events.append(CommandSeen(self.connection, as_listed(None, line[:REMEMBERED])))
+            verb = self.rules.verbs.get(line[:4].upper())
+            if verb is not None and verb.asked in SHUTTING:
+                break
 
     def _rewritten(self, data: bytes, end: int) -> bytes:
         edited = self.edited

@@ -188,7 +188,7 @@ class ReplyScanner:
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
             else:
                 session.anomaly(anomaly, line)
-        elif asked == Asked.GREETING:
+        if asked == Asked.GREETING:
             if code == b"220" and session.rules.parameters.mask_banner:
                 self.mask = Mask.BANNER
                 session.events.append(BannerMasked(session.connection, session.rules.map.name))

@@ -1,0 +1,407 @@
+"""When the request direction is shut, and what opens it (sections 1 and 9; design: the shut gate)."""
+
+import pytest
+
+from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND
+from nfinspect.events import AnomalyKind, CloseCause, UninspectedCause
+from tests.unit.esmtp.transcript import (
+    Transcript,
+    anomaly,
+    banner,
+    bare,
+    chunk,
+    default_with,
+    ehlo_masked,
+    fragment,
+    injection,
+    masked,
+    tls,
+)
+
+
+def session(pipelining: bool = True, **parameters: object) -> Transcript:
+    return Transcript(default_with(**parameters)).greeted(pipelining)
+
+
+# --- Before the greeting, and without pipelining
+
+
+def test_nothing_passes_before_the_greeting_is_complete() -> None:
+    talk = Transcript()
+    talk.client(b"EHLO x\r\n", server_gets=b"")
+    talk.server(b"220-2\r\n", banner())
+    talk.client(b"EHLO x\r\n", server_gets=b"")
+    talk.server(b"220 0\r")
+    talk.client(b"EHLO x\r\n", server_gets=b"")
+    talk.server(b"\n")
+    talk.client(b"EHLO x\r\n")
+
+
+def test_without_pipelining_one_command_passes_at_a_time() -> None:
+    talk = session(pipelining=False)
+    talk.client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", server_gets=b"MAIL FROM:<a@b>\r\n")
+    talk.client(b"RCPT TO:<c@d>\r\n", server_gets=b"")
+    talk.server(b"250-yes\r\n").client(b"RCPT TO:<c@d>\r\n", server_gets=b"")
+    talk.server(b"250 yes\r\n").client(b"RCPT TO:<c@d>\r\n")
+
+
+def test_without_pipelining_a_masked_line_waits_for_its_reply_too() -> None:
+    talk = session(pipelining=False)
+    talk.client(b"FOOO\r\nNOOP\r\n", masked(), server_gets=b"XXXX\r\n")
+    talk.client(b"NOOP\r\n", server_gets=b"").server(b"500 no\r\n").client(b"NOOP\r\n")
+
+
+def test_without_pipelining_an_empty_line_waits_too() -> None:
+    session(pipelining=False).client(b"\r\nNOOP\r\n", server_gets=b"\r\n")
+
+
+def test_without_pipelining_nothing_follows_the_final_dot() -> None:
+    talk = Transcript().in_message(pipelining=False)
+    talk.client(b"\r\n.\r\nQUIT\r\n", server_gets=b"\r\n.\r\n").client(b"QUIT\r\n", server_gets=b"")
+    talk.server(b"250 ok\r\n").client(b"QUIT\r\n")
+
+
+def test_with_pipelining_commands_may_follow_the_final_dot() -> None:
+    Transcript().in_message().client(b"\r\n.\r\nMAIL FROM:<a@b>\r\nQUIT\r\n").owes(3)
+
+
+def test_line_typed_without_pipelining_passes_byte_by_byte() -> None:
+    talk = session(pipelining=False)
+    for byte in b"x":
+        talk.client(bytes([byte]), masked(), server_gets=b"X")
+    talk.client(b"\r\n").client(b"N", server_gets=b"").server(b"500 no\r\n")
+    talk.client(b"N", fragment(), server_gets=b"X")
+
+
+# --- What is pipelining
+
+
+def ehlo(reply: bytes, *events: object, client_gets: bytes | None = None) -> Transcript:
+    talk = Transcript().server(b"220 \r\n", banner()).client(b"EHLO x\r\n")
+    return talk.server(reply, *events, client_gets=client_gets)  # type: ignore[arg-type]
+
+
+GROUP = b"NOOP\r\nNOOP\r\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"250-s\r\n250 PIPELINING\r\n",
+        b"250-s\r\n250-PIPELINING\r\n250 SIZE\r\n",
+        b"250-s\r\n250 pipelining\r\n",
+        b"250-s\r\n250 PIPELINING x\r\n",
+        b"250-s\n250 PIPELINING\n",
+    ],
+)
+def test_pipelining_is_what_the_ehlo_reply_shows(reply: bytes) -> None:
+    ehlo(reply).client(GROUP)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"250 PIPELINING\r\n",  # the first line is the server's greeting
+        b"250-PIPELINING\r\n250 SIZE\r\n",
+        b"500-s\r\n500 PIPELINING\r\n",
+        b"250 s\r\n",
+    ],
+)
+def test_no_pipelining_otherwise(reply: bytes) -> None:
+    ehlo(reply).client(GROUP, server_gets=b"NOOP\r\n")
+
+
+def test_pipelining_that_the_client_did_not_see_is_none() -> None:
+    ehlo(
+        b"250-s\r\n250 PIPELININGS\r\n",
+        ehlo_masked(),
+        client_gets=b"250-s\r\n250 XXXXXXXXXXA\r\n",
+    ).client(GROUP, server_gets=b"NOOP\r\n")
+
+
+def test_pipelining_in_a_reply_cut_anywhere() -> None:
+    whole = b"250-s\r\n250-PIPELINING\r\n250 SIZE\r\n"
+    for cut in range(1, len(whole)):
+        ehlo(whole[:cut]).server(whole[cut:]).client(GROUP)
+
+
+def test_helo_ends_pipelining() -> None:
+    talk = session().client(b"HELO x\r\nNOOP\r\n", server_gets=b"HELO x\r\n")
+    talk.server(b"250 s\r\n").client(GROUP, server_gets=b"NOOP\r\n")
+
+
+def test_refused_helo_or_ehlo_leaves_pipelining_as_it_was() -> None:
+    session().client(b"HELO\r\n").server(b"501 no\r\n").client(GROUP)
+    session().client(b"EHLO\r\n").server(b"501 no\r\n").client(GROUP)
+    session(pipelining=False).client(b"EHLO\r\n").server(b"501 no\r\n").client(
+        GROUP, server_gets=b"NOOP\r\n"
+    )
+
+
+def test_second_ehlo_decides_again() -> None:
+    talk = session().client(b"EHLO x\r\nNOOP\r\n", server_gets=b"EHLO x\r\n")
+    talk.server(b"250-s\r\n250 SIZE\r\n").client(GROUP, server_gets=b"NOOP\r\n")
+
+
+def test_ehlo_ends_a_group() -> None:
+    session().client(b"RSET\r\nEHLO x\r\nNOOP\r\n", server_gets=b"RSET\r\nEHLO x\r\n")
+
+
+def test_helo_fallback() -> None:
+    talk = Transcript().server(b"220 \r\n", banner())
+    talk.client(b"EHLO x\r\n").server(b"502 what?\r\n")
+    talk.client(b"HELO x\r\n").server(b"250 s\r\n").client(b"MAIL FROM:<a@b>\r\n")
+
+
+# --- DATA
+
+
+def test_behind_data_nothing_passes_before_its_reply() -> None:
+    talk = session()
+    talk.client(b"DATA\r\nSTARTTLS\r\n", server_gets=b"DATA\r\n")
+    talk.client(b"STARTTLS\r\n", server_gets=b"")
+    talk.server(b"354 go\r").client(b"STARTTLS\r\n", server_gets=b"")
+    talk.server(b"\n").client(b"STARTTLS\r\n")  # it is body
+
+
+def test_behind_refused_data_commands_follow() -> None:
+    talk = session().client(b"DATA\r\n").server(b"503 no\r\n")
+    talk.client(b"STARTTLS\r\n", masked(), server_gets=b"XXXXXXXX\r\n")
+
+
+def test_data_with_an_argument_is_data() -> None:
+    talk = session().client(b"DATA x\r\nNOOP\r\n", server_gets=b"DATA x\r\n")
+    talk.server(b"354 go\r\n").client(b"XFOO\r\n.\r\nNOOP\r\n")
+
+
+def test_data_waits_for_its_own_reply() -> None:
+    talk = session().client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
+    talk.server(b"250 ok\r\n").client(b"x", server_gets=b"")
+    talk.server(b"250 ok\r\n").client(b"x", server_gets=b"")
+    talk.server(b"354-multi\r\n").client(b"x", server_gets=b"")
+    talk.server(b"354 go\r\n").client(b"x")
+
+
+def test_rset_and_several_mails_in_one_session() -> None:
+    talk = session()
+    for _ in range(3):
+        talk.client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
+        talk.server(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        talk.client(b"Subject: s\r\n\r\nRSET\r\nDATA\r\nSTARTTLS\r\n.\r\nRSET\r\n")
+        talk.server(b"250 queued\r\n250 reset\r\n").owes(0)
+
+
+# --- AUTH
+
+
+def test_auth_exchange_is_tracked_and_passed() -> None:
+    talk = session()
+    talk.client(b"AUTH LOGIN\r\nNOOP\r\n", server_gets=b"AUTH LOGIN\r\n")
+    talk.client(b"Zm9v\r\n", server_gets=b"").server(b"334 VXNlcm5hbWU6\r\n")
+    talk.client(b"Zm9v\r\nYmFy\r\n", server_gets=b"Zm9v\r\n")
+    talk.server(b"334 UGFzc3dvcmQ6\r\n").client(b"YmFy\r\n").server(b"235 welcome\r\n")
+    talk.client(b"XFOO\r\n", masked(), server_gets=b"XXXX\r\n")
+
+
+def test_auth_with_initial_response_and_refusal() -> None:
+    session().client(b"AUTH PLAIN AGZvbwBiYXI=\r\n").server(b"535 no\r\n").client(GROUP)
+
+
+def test_auth_is_cancelled_by_an_asterisk() -> None:
+    talk = session().client(b"AUTH LOGIN\r\n").server(b"334 \r\n")
+    talk.client(b"*\r\nNOOP\r\n", server_gets=b"*\r\n").server(b"501 cancelled\r\n").client(GROUP)
+
+
+def test_empty_auth_response_passes() -> None:
+    session().client(b"AUTH GSSAPI\r\n").server(b"334 \r\n").client(b"\r\n").owes(1)
+
+
+def test_auth_response_may_be_long_and_looks_like_nothing() -> None:
+    talk = session().client(b"AUTH GSSAPI\r\n").server(b"334 \r\n")
+    talk.client(b"x" * 3000).client(b"MAIL FROM:<|>" * 300 + b"\r").client(b"\n").owes(1)
+
+
+def test_auth_response_over_packets() -> None:
+    talk = session().client(b"AUTH LOGIN\r\n").server(b"334 \r\n")
+    talk.client(b"Z").client(b"m").client(b"9v").client(b"\r").client(b"\n")
+    talk.client(b"x", server_gets=b"").server(b"235 ok\r\n").client(GROUP)
+
+
+def test_bare_lf_in_an_auth_response_smuggles_no_command() -> None:
+    talk = session().client(b"AUTH LOGIN\r\n").server(b"334 \r\n")
+    talk.client(b"*\nXFOO\r\n", bare(), server_gets=b"*XXXXX\r\n").owes(1)
+
+
+# --- STARTTLS
+
+
+def test_starttls_is_masked_and_what_is_behind_are_commands() -> None:
+    talk = session()
+    talk.client(b"STARTTLS\r\nNOOP\r\n", masked(), server_gets=b"XXXXXXXX\r\nNOOP\r\n").owes(2)
+    talk.server(b"500 what?\r\n250 ok\r\n")
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_starttls_passes_with_allow_tls_and_inspection_ends_at_the_clients_first_byte(
+    log: bool,
+) -> None:
+    talk = session(allow_tls=True, allow_tls_log=log)
+    talk.client(b"STARTTLS\r\n").server(b"220 go\r\n", tls(log))
+    talk.client(b"\x16\x03\x01 hello", uninspected=UninspectedCause.TLS)
+    talk.server(b"\x16\x03\x03\r\n250", uninspected=UninspectedCause.TLS)
+    talk.client(b"XFOO\r\n", uninspected=UninspectedCause.TLS)
+
+
+def test_refused_starttls_goes_on() -> None:
+    talk = session(allow_tls=True).client(b"STARTTLS\r\n").server(b"454 no\r\n")
+    talk.client(GROUP)
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        [b"STARTTLS\r\nMAIL FROM:<a@b>\r\n"],
+        [b"STARTTLS\r\n\x16\x03\x01"],
+        [b"STARTTLS\r\n", b"N"],
+        [b"NOOP\r\nstarttls x\r\n", b"\r\n"],
+    ],
+)
+def test_bytes_behind_starttls_before_its_220_close(packets: list[bytes]) -> None:
+    talk = session(allow_tls=True)
+    for packet in packets[:-1]:
+        talk.client(packet)
+    talk.client(packets[-1], injection(), closes=CloseCause.STARTTLS_INJECTION)
+
+
+def test_bytes_behind_starttls_that_do_not_acknowledge_the_whole_220_close() -> None:
+    talk = session(allow_tls=True).client(b"STARTTLS\r\n").server(b"220 go\r\n", tls())
+    talk.client(
+        b"NOOP\r\n",
+        injection(),
+        closes=CloseCause.STARTTLS_INJECTION,
+        acknowledged=talk.replied - 1,
+    )
+
+
+def test_starttls_cut_behind_its_verb_shuts_as_well() -> None:
+    session(allow_tls=True).client(b"STARTTLS").client(
+        b"XY\r\nNOOP\r\n", masked(), injection(), closes=CloseCause.STARTTLS_INJECTION
+    )
+
+
+# --- BDAT
+
+
+def test_chunk_that_follows_at_once_is_masked_over_its_length() -> None:
+    session().client(
+        b"BDAT 11 LAST\r\n" + b"MAIL\r\nX\nY\r\n" + b"RSET\r\n",
+        masked(),
+        chunk(11),
+        server_gets=b"XXXXXXXXXXXX\r\n" + b"XXXX\r\nXXX\r\n" + b"RSET\r\n",
+    ).owes(4)
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_chunk_whose_first_byte_does_not_acknowledge_the_reply_is_masked(pipelining: bool) -> None:
+    talk = session(pipelining).client(b"BDAT 6\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    talk.server(b"500 what?\r\n")
+    talk.client(b"RSET\r\n", chunk(6), server_gets=b"XXXX\r\n", acknowledged=talk.replied - 1).owes(
+        1
+    )
+
+
+def test_chunk_stays_a_chunk_whatever_is_acknowledged_later() -> None:
+    talk = session(pipelining=False).client(b"BDAT 12\r\n", masked(), server_gets=b"XXXXXXX\r\n")
+    talk.client(b"RS", chunk(12), server_gets=b"XX")
+    talk.server(b"500 what?\r\n").client(b"ET\r\n", server_gets=b"XX\r\n")
+    talk.client(b"QUIT\r\n", server_gets=b"XXXX\r\n").server(b"500 a\r\n500 b\r\n")
+    talk.client(b"QUIT\r\n")
+
+
+def test_client_that_waited_for_the_reply_to_bdat_sends_commands() -> None:
+    for pipelining in (True, False):
+        talk = session(pipelining).client(b"BDAT 6\r\n", masked(), server_gets=b"XXXXXX\r\n")
+        talk.server(b"500 what?\r\n").client(b"RSET\r\n").owes(1)
+
+
+def test_reply_to_an_earlier_bdat_is_not_the_one_that_is_waited_for() -> None:
+    talk = session().client(
+        b"BDAT 4\r\nab\r\nBDAT 6\r\n",
+        masked(),
+        chunk(4),
+        masked(),
+        server_gets=b"XXXXXX\r\nXX\r\nXXXXXX\r\n",
+    )
+    talk.server(b"500 first\r\n").client(b"RSET\r\n", chunk(6), server_gets=b"XXXX\r\n")
+
+
+def test_length_of_a_chunk_over_packets() -> None:
+    talk = session().client(b"BDAT 1", masked(), server_gets=b"XXXXXX")
+    talk.client(b"0\r\n12345678", chunk(10), server_gets=b"X\r\nXXXXXXXX")
+    talk.client(b"\r", server_gets=b"\r").client(b"\nNOOP\r\n")
+
+
+def test_cr_in_a_chunk_passes_only_before_its_lf_or_the_packets_end() -> None:
+    session().client(b"bdat 5\r\na\rb\r\n", masked(), chunk(5), server_gets=b"XXXXXX\r\nXXX\r\n")
+    session().client(b"BDAT 2\r\na\r", masked(), chunk(2), server_gets=b"XXXXXX\r\nXX")
+    session().client(b"BDAT 3\r\na\r", masked(), chunk(3), server_gets=b"XXXXXX\r\nX\r").client(
+        b"b", server_gets=b"X"
+    )
+
+
+@pytest.mark.parametrize("line", [b"BDAT 0 LAST", b"BDAT x", b"BDAT", b"XEXCH50 10 2", b"BDATA 5"])
+def test_line_that_announces_no_chunk_is_masked_alone(line: bytes) -> None:
+    session().client(
+        line + b"\r\nNOOP\r\n", masked(), server_gets=b"X" * len(line) + b"\r\nNOOP\r\n"
+    )
+
+
+def test_chunk_typed_letter_by_letter_is_one_too() -> None:
+    talk = (
+        session()
+        .client(b"B", masked(), server_gets=b"X")
+        .client(b"DAT 6\r\n", server_gets=b"XXXXX\r\n")
+    )
+    talk.client(b"RSET\r\n", chunk(6), server_gets=b"XXXX\r\n", acknowledged=0)
+
+
+def test_long_lines_of_a_chunk_meet_no_clause() -> None:
+    session().client(b"BDAT 3000\r\n", masked(), server_gets=b"XXXXXXXXX\r\n").client(
+        b"y" * 3000, chunk(3000), server_gets=b"X" * 3000, acknowledged=0
+    )
+
+
+# --- Bounds
+
+
+def test_so_many_replies_may_be_outstanding() -> None:
+    talk = session().client(
+        b"NOOP\r\n" * (OUTSTANDING_BOUND + 1), server_gets=b"NOOP\r\n" * OUTSTANDING_BOUND
+    )
+    talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 ok\r\n").client(b"NOOP\r\n")
+
+
+def test_chunk_waits_for_replies_too() -> None:
+    talk = session().client(
+        b"BDAT 8000\r\n" + b"\r\n" * OUTSTANDING_BOUND,
+        masked(),
+        chunk(8000),
+        server_gets=b"XXXXXXXXX\r\n" + b"\r\n" * OUTSTANDING_BOUND,
+    )
+    talk.client(b"xx", server_gets=b"").server(b"500 no\r\n").client(b"xx", server_gets=b"")
+    talk.server(b"500 no\r\n").client(b"xx", server_gets=b"XX")
+
+
+# --- Anomalies do not move the gate
+
+
+def test_reply_nobody_asked_for_opens_nothing() -> None:
+    talk = session(pipelining=False)
+    talk.server(b"250 hello?\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250 hello?"))
+    talk.client(b"NOOP\r\nNOOP\r\n", server_gets=b"NOOP\r\n")
+
+
+def test_unasked_reply_answers_no_command_that_comes_between_its_lines() -> None:
+    talk = session().server(b"250-a\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250-a"))
+    talk.client(b"DATA\r\n").server(b"250 b\r\n").owes(1).client(b"x", server_gets=b"")
+    talk.server(b"354 go\r\n").client(b"x")
