@@ -5,7 +5,6 @@ offloads. A case that goes otherwise than it says stops the recording.
 """
 
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,32 +39,32 @@ SERVERS = {"postfix": "Postfix", "exim": "Exim", "script": "a script"}
 def main() -> None:
     """Record the cases named on the command line, or all."""
     cases = [named(name) for name in sys.argv[1:]] or list(CASES)
-    with orderly_end(), Lab(offloads=False) as lab:
-        stage = Stage(lab)
+    with orderly_end():
         for config in {case.config: None for case in cases}:
-            record([case for case in cases if case.config == config], stage, config)
+            record([case for case in cases if case.config == config], config)
     (HERE / "README.md").write_text(HEAD + "".join(map(row, CASES)))
 
 
-def record(cases: Iterable[Case], stage: Stage, config: str | None) -> None:
+def record(cases: Iterable[Case], config: str | None) -> None:
     """Record the cases that share a policy."""
-    file = None
-    if config is not None:
-        file = stage.lab.directory / "policy.cfg"
-        file.write_text(config)
-    running = stage.lab.filter(file)
-    with tempfile.TemporaryDirectory() as directory:
+    with Lab(offloads=False) as lab:
+        file = None
+        if config is not None:
+            file = lab.directory / "policy.cfg"
+            file.write_text(config)
+        running = lab.filter(file)
+        stage = Stage(lab)
         for case in cases:
-            outcome = perform(case, stage, running, Path(directory))
+            outcome = perform(case, stage, running, lab.directory)
             if not outcome.as_expected:
                 wrong = [text for text, met in outcome.judgements if not met]
                 sys.exit(f"{case.name}: not as expected: " + "\n".join(wrong))
-            for capture in Path(directory).glob(f"{case.name}.*"):
+            for capture in lab.directory.glob(f"{case.name}.*.pcap"):
                 (HERE / capture.name).write_bytes(capture.read_bytes())
             if config is not None:
                 (HERE / f"{case.name}.cfg").write_text(config)
-            print(case.name)
-    running.stop()
+            print(case.name, flush=True)
+        running.stop()
 
 
 def row(case: Case) -> str:

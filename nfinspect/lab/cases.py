@@ -88,6 +88,17 @@ def in_segments(
     return act
 
 
+def over_tls(stage: Stage) -> None:
+    """Send one mail behind STARTTLS."""
+    with stage.dialogue() as client:
+        client.command(ENVELOPE[0])
+        client.command("STARTTLS")
+        client.start_tls()
+        for line in (*ENVELOPE, "DATA", "Subject: secret\r\n\r\nhush\r\n.", "QUIT"):
+            client.command(line)
+        client.rest()
+
+
 # What is expected of it.
 
 
@@ -198,7 +209,7 @@ CASES = (
                 "the server receives an X for every character",
                 server_received(b"\r\n" + b"X" * 19 + b"\r\n" + b"X" * 8 + b"\r\nNOOP\r\n"),
             ),
-            Expectation("the server's refusal passes", client_received(b"\r\n502 5.5.2 ")),
+            Expectation("the server's refusal passes", client_received(b"\r\n500 5.5.2 ")),
             Expectation("the next command passes", client_received(b"\r\n250 2.0.0 Ok\r\n")),
         ),
         client="typed",
@@ -211,7 +222,7 @@ CASES = (
         syslog.ORDINARY,
         (
             Expectation("HELO, typed, reaches the server as X", server_received(b"XXXXXXX\r\n")),
-            Expectation("the server refuses it", client_received(b"\r\n502 5.5.2 ")),
+            Expectation("the server refuses it", client_received(b"\r\n500 5.5.2 ")),
             Expectation("QUIT, sent at once, passes", server_received(b"QUIT\r\n")),
         ),
         client="typed",
@@ -252,11 +263,11 @@ CASES = (
         "Postfix as it comes: it takes the filter for the appliance, enables its workarounds, and"
         " says HELO.",
         postfix(),
-        syslog.ORDINARY,
+        syslog.BY_POSTFIX,
         (
             Expectation(
                 "Postfix logs that it enables PIX workarounds",
-                client_said("enabling PIX workarounds: disable_esmtp delay_dotcrlf"),
+                client_said("enabling PIX workarounds: disable_esmtp"),
             ),
             Expectation("it says HELO, not EHLO", server_received(b"HELO client.example\r\n")),
             ARRIVED,
@@ -267,7 +278,7 @@ CASES = (
         "postfix-pipelining",
         "Postfix with smtp_pix_workarounds empty: it says EHLO and pipelines.",
         postfix(smtp_pix_workarounds=""),
-        syslog.ORDINARY,
+        syslog.BY_POSTFIX,
         (
             Expectation("it says EHLO", server_received(b"EHLO client.example\r\n")),
             Expectation("PIPELINING stays in the reply", client_received(b"250-PIPELINING\r\n")),
@@ -280,7 +291,7 @@ CASES = (
         "postfix-ipv6",
         "The same over IPv6.",
         postfix(smtp_pix_workarounds=""),
-        syslog.ORDINARY,
+        syslog.BY_POSTFIX,
         (BANNER, UNCHANGED, ARRIVED),
         version=6,
         client="Postfix",
@@ -289,14 +300,15 @@ CASES = (
         "starttls-allowed",
         "With allow-tls: STARTTLS stays in the reply to EHLO and passes; behind the server's 220"
         " nothing is inspected.",
-        swaks("--tls"),
+        over_tls,
         (syslog.BUILT, syslog.TLS_STARTED, syslog.FINISHED),
         (
             Expectation("STARTTLS stays", client_received(b"250-STARTTLS\r\n")),
             Expectation("it passes", server_received(b"\r\nSTARTTLS\r\n")),
             UNCHANGED,
-            ARRIVED,
+            Expectation("it arrives", lambda o: len(o.mails) == 1),
         ),
+        client="typed",
         config=ALLOW_TLS,
     ),
     Case(
@@ -384,7 +396,7 @@ CASES = (
         "A longer mail with packets lost before and behind the filter, both ways: what was passed"
         " is sent again as it was passed, and the mail arrives.",
         postfix(message=BULK, lossy=6, smtp_pix_workarounds=""),
-        syslog.ORDINARY,
+        syslog.BY_POSTFIX,
         (
             UNCHANGED,
             Expectation(
@@ -447,7 +459,7 @@ CASES = (
         typed("EHLO client.example", ENVELOPE[1], "RCPT TO:<|/bin/sh@inside.example>"),
         (
             syslog.BUILT,
-            syslog.malicious("<|/bin/sh@inside.example>"),
+            syslog.malicious("TO:<|/bin/sh@inside.example>"),
             syslog.TERMINATED,
             syslog.CLOSED,
         ),
@@ -475,11 +487,12 @@ CASES = (
         "chunk",
         "BDAT and the chunk that follows at once are masked: nothing of the chunk is taken for a"
         " command.",
-        in_segments(ENVELOPE, b"BDAT 12 LAST\r\nRSET\r\nhello!", replies=1),
+        in_segments(ENVELOPE, b"BDAT 10 LAST\r\nRSET\r\nhi\r\n", replies=3),
         syslog.ORDINARY,
         (
             Expectation(
-                "BDAT and its chunk are X-ed", server_received(b"X" * 12 + b"\r\nXXXX\r\nXXXXXX")
+                "BDAT and its chunk are X-ed",
+                server_received(b"X" * 12 + b"\r\nXXXX\r\nXX\r\nQUIT"),
             ),
             NOTHING_ARRIVED,
         ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -90,6 +91,13 @@ class Dialogue:
             raise ConnectionError(f"the server has closed; unread: {self.received[self._read :]!r}")
         self.received += data
 
+    def start_tls(self) -> None:
+        """Go over to TLS, as after the server's 220 to STARTTLS; its certificate is not judged."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.socket = context.wrap_socket(self.socket)
+
     def silence(self, seconds: float) -> bool:
         """Whether nothing arrives for so long, not even the end of the connection."""
         self.socket.settimeout(seconds)
@@ -105,7 +113,7 @@ class Dialogue:
 
     def rest(self) -> bytes:
         """Return what arrives up to the end of the connection, however that comes."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             while True:
                 self._receive()
         rest = self.received[self._read :]

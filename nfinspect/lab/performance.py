@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from nfinspect.lab.stage import Stage
 
 PATIENCE = 3.0
-"""Seconds until a syslog line that is expected has come."""
+"""Seconds until what is expected has come: a syslog line, a mail."""
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Case:
     shows: str
     """In a sentence."""
     act: Callable[[Stage], None]
-    syslog: tuple[str, ...]
+    syslog: tuple[syslog.Template, ...]
     """All of the lines, as templates; see `syslog`."""
     expectations: tuple[Expectation, ...]
     client: str = "swaks"
@@ -119,7 +120,8 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
             case.act(stage)
         except OSError as error:  # no answer, or no connection any more
             hindrance = f": {error}"
-        running.wait(lambda: len(running.syslog) - seen >= len(case.syslog), PATIENCE)
+        lines = syslog.required(case.syslog)
+        running.wait(lambda: len(running.syslog) - seen >= lines, PATIENCE)
     finally:
         outside.stop()
         inside.stop()
@@ -128,7 +130,6 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
         syslog=running.syslog[seen:],
         counters=_difference(before.clauses, after.clauses),
         packets=_difference(before.packets, after.packets),
-        mails=[] if case.server == "script" else stage.mailbox.messages(),
         said=stage.said,
     )
     for one, other in pairs(conversations(outside.file), conversations(inside.file)):
@@ -137,10 +138,22 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
         outcome.server_sent += other.reply.data
         outcome.client_received += one.reply.data
         outcome.rows.append(rows(one, other))
+    _await_mails(case, stage, outcome)
     if hindrance:
         outcome.judgements.append((f"the client gets to its end{hindrance}", False))
     _judge(case, stage, outcome)
     return outcome
+
+
+def _await_mails(case: Case, stage: Stage, outcome: Outcome) -> None:
+    # A server delivers a little after it has said that it will.
+    if case.server == "script":
+        return
+    deadline = time.monotonic() + PATIENCE
+    outcome.mails = stage.mailbox.messages()
+    while time.monotonic() < deadline and not all(e.holds(outcome) for e in case.expectations):
+        time.sleep(0.05)
+        outcome.mails = stage.mailbox.messages()
 
 
 def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
@@ -153,7 +166,7 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
     wrong = syslog.differences(
         outcome.syslog, case.syslog, client=stage.client_address, server=stage.address
     )
-    text = f"these syslog lines and no other ({len(case.syslog)})"
+    text = f"these {len(outcome.syslog)} syslog lines and no other"
     outcome.judgements.append(("\n".join([text, *wrong]), not wrong))
 
 

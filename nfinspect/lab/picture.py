@@ -103,6 +103,8 @@ def _line(line: bytes, other: bytes | None, cuts: Sequence[int], *, partly: bool
 
 
 def _printable(byte: int) -> str:
+    if byte == 0x09:
+        return "    "
     return chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
 
 

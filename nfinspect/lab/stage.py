@@ -137,7 +137,11 @@ class Stage:
         try:
             client.submit(message.encode(), SENDER, *recipients)
             client.wait_for("status=")
-            self.said += [line.partition(": ")[2] for line in client.log().splitlines()]
+            self.said += [
+                line.partition(": ")[2]
+                for line in client.log().splitlines()
+                if any(word in line for word in ("status=", "workarounds", "warning", "fatal"))
+            ]
         finally:
             client.stop()
 

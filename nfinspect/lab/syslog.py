@@ -1,14 +1,16 @@
 """Syslog lines as they are expected: written down as templates, compared as a whole list.
 
 A template is the line itself, with ``#`` for any number and ``{client}``, ``{server}`` for the two
-ends. A line that nobody expects is as wrong as one that is missing.
+ends. Where chance decides, it is a tuple of lines, of which one must come; the empty string among
+them means that none need to. A line that nobody expects is as wrong as one that is missing.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
+
+Template = str | tuple[str, ...]
 
 BUILT = (
     "%ASA-6-302013: Built inbound TCP connection # for outside:{client} ({client})"
@@ -33,6 +35,22 @@ TLS_STARTED = (
 
 ORDINARY = (BUILT, FINISHED)
 """What a session leaves that inspection has nothing to say about."""
+
+NONE = ""
+ENDED: Template = (FINISHED, RESET_BY_CLIENT)
+LATE_FIN: Template = (
+    NONE,
+    "%ASA-6-106015: Deny TCP (no connection) from {server} to {client} flags FIN ACK"
+    "  on interface inside",
+)
+BY_POSTFIX = (BUILT, ENDED, LATE_FIN)
+"""As `ORDINARY`, with Postfix as the client. It does not wait for the reply to QUIT, and its kernel
+answers that reply with RST, if it comes after the end; the server's FIN may have been on its way."""
+
+
+def required(templates: Sequence[Template]) -> int:
+    """The number of lines that must come."""
+    return sum(isinstance(each, str) or NONE not in each for each in templates)
 
 
 def dropped(clause: str) -> tuple[str, ...]:
@@ -69,7 +87,7 @@ def replaced(character: str, line: str) -> str:
 
 def differences(
     lines: Sequence[str],
-    templates: Sequence[str],
+    templates: Sequence[Template],
     *,
     client: str,
     server: str,
@@ -86,32 +104,47 @@ def differences(
         "client_ip": client,
         "server_ip": server,
     }
-    wanted = [template.format(**fields) for template in templates]
-    if in_order:
-        pairs = list(zip_longest(lines, wanted))
-    else:
-        pairs = _paired(lines, wanted)
+    wanted = [
+        [each.format(**fields) for each in ([item] if isinstance(item, str) else item)]
+        for item in templates
+    ]
     found = []
-    for line, template in pairs:
-        if line is None:
-            found.append(f"missing:    {template}")
-        elif template is None:
+    for line, choice in _in_turn(lines, wanted) if in_order else _in_any_order(lines, wanted):
+        if line is None and choice is not None:
+            found.append(f"missing:    {' or '.join(choice)}")
+        elif choice is None:
             found.append(f"unexpected: {line}")
-        elif not _matches(line, template):
-            found.append(f"instead of: {template}\n      came: {line}")
+        elif line is not None and not _matches(line, choice):
+            found.append(f"instead of: {' or '.join(choice)}\n      came: {line}")
     return found
 
 
-def _paired(lines: Sequence[str], wanted: Sequence[str]) -> list[tuple[str | None, str | None]]:
+_Pairs = list[tuple[str | None, list[str] | None]]
+
+
+def _in_turn(lines: Sequence[str], wanted: Sequence[list[str]]) -> _Pairs:
+    pairs: _Pairs = []
+    left = list(lines)
+    for choice in wanted:
+        if NONE not in choice:
+            pairs.append((left.pop(0) if left else None, choice))
+        elif left and _matches(left[0], choice):
+            left.pop(0)
+    return pairs + [(line, None) for line in left]
+
+
+def _in_any_order(lines: Sequence[str], wanted: Sequence[list[str]]) -> _Pairs:
     left = list(wanted)
-    pairs: list[tuple[str | None, str | None]] = []
+    pairs: _Pairs = []
     for line in lines:
-        template = next((each for each in left if _matches(line, each)), None)
-        if template is not None:
-            left.remove(template)
-        pairs.append((line, template))
-    return pairs + [(None, template) for template in left]
+        choice = next((each for each in left if _matches(line, each)), None)
+        if choice is not None:
+            left.remove(choice)
+        pairs.append((line, choice))
+    return pairs + [(None, choice) for choice in left if NONE not in choice]
 
 
-def _matches(line: str, template: str) -> bool:
-    return re.fullmatch(re.escape(template).replace(r"\#", r"\d+"), line) is not None
+def _matches(line: str, choice: Sequence[str]) -> bool:
+    return any(
+        re.fullmatch(re.escape(template).replace(r"\#", r"\d+"), line) for template in choice
+    )
