@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from nfinspect.esmtp.request import as_listed
-from nfinspect.esmtp.session import REMEMBERED
+from nfinspect.esmtp.session import REMEMBERED, without_ending
 from nfinspect.events import CommandSeen, Connection, Event, ReplySeen
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
@@ -68,11 +68,9 @@ class Observer:
             stop = size if newline < 0 else newline + 1
             room = REMEMBERED - len(self.command)
             self.command += data[position : min(stop, position + max(room, 0))]
-            if newline >= 0 and room <= 0:
-                self.command[-1:] = b"\n"
             position = stop
             if newline >= 0:
-                self._command(bytes(self.command).rstrip(b"\r\n"))
+                self._command(without_ending(bytes(self.command)))
                 self.command.clear()
         return data
 
@@ -88,7 +86,7 @@ class Observer:
             self.reply_line += data[position : min(stop, position + max(room, 0))]
             position = stop
             if newline >= 0:
-                self._reply(bytes(self.reply_line).rstrip(b"\r\n"))
+                self._reply(without_ending(bytes(self.reply_line)))
                 self.reply_line.clear()
         return data
 

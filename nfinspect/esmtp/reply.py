@@ -17,7 +17,7 @@ from typing import Final
 
 from nfinspect.esmtp.dialogue import Effect
 from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
-from nfinspect.esmtp.session import REMEMBERED, Session
+from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
 from nfinspect.esmtp.verbs import Asked
 from nfinspect.events import (
     AnomalyKind,
@@ -120,7 +120,7 @@ class ReplyScanner:
                 code = data[position : position + 3]
                 if code.isdigit() and dialogue.judge(code) is None:
                     if session.transcript:
-                        line = _without_ending(data[position : newline + 1])
+                        line = without_ending(data[position : newline + 1])
                         session.events.append(ReplySeen(session.connection, line))
                     position = newline + 1
                     self._complete(session, code, position)
@@ -145,7 +145,7 @@ class ReplyScanner:
             code = bytes(self.line[:3])
             self.numeric = code.isdigit()
             if not self.numeric:
-                session.anomaly(AnomalyKind.NOT_NUMERIC, _without_ending(bytes(self.line)))
+                session.anomaly(AnomalyKind.NOT_NUMERIC, without_ending(bytes(self.line)))
             elif len(code) == 3:
                 self.code = code
                 self._judge_code(session)
@@ -169,7 +169,7 @@ class ReplyScanner:
     def _judge_code(self, session: Session) -> None:
         """A line's code is known."""
         code, dialogue = self.code, session.dialogue
-        line = _without_ending(bytes(self.line))
+        line = without_ending(bytes(self.line))
         if self.first_code:
             if code != self.first_code:
                 one_is_354 = b"354" in (code, self.first_code)
@@ -254,7 +254,7 @@ class ReplyScanner:
 
     def _finish_line(self, session: Session, stop: int) -> None:
         if session.transcript:
-            line = _without_ending(bytes(self.line))
+            line = without_ending(bytes(self.line))
             session.events.append(ReplySeen(session.connection, line))
         if self.code:
             if self.line[3] == HYPHEN:
@@ -284,7 +284,7 @@ class ReplyScanner:
         lines = [bytes(self.line)] if finished and self.length else []
         lines += data[stop:].split(b"\n")[:-1]
         session.events.extend(
-            ReplySeen(session.connection, _without_ending(line)[:REMEMBERED]) for line in lines
+            ReplySeen(session.connection, without_ending(line)[:REMEMBERED]) for line in lines
         )
 
 
@@ -312,8 +312,3 @@ def _likely_word(beginning: bytes) -> str:
     """The word by which a line counts whose keyword is masked before it is whole."""
     return next((KEYWORDS[known] for known in KEYWORDS if known.startswith(beginning)), OTHERS)
 
-
-def _without_ending(line: bytes) -> bytes:
-    if line.endswith(b"\r\n"):
-        return line[:-2]
-    return line[:-1] if line.endswith((b"\n", b"\r")) else line

@@ -134,3 +134,10 @@ class Session:
             self.close(CloseCause.UNASKED_354)
         elif self.rules.parameters.server_anomaly is ServerAnomalyAction.DROP_CONNECTION:
             self.close(CloseCause.SERVER_ANOMALY)
+
+
+def without_ending(line: bytes) -> bytes:
+    """A line without its LF, and without the CR that stands or would stand before it."""
+    if line.endswith(b"\r\n"):
+        return line[:-2]
+    return line[:-1] if line.endswith((b"\n", b"\r")) else line

@@ -1,0 +1,322 @@
+"""The message: its end, its lines, its header (sections 1, 9, 10)."""
+
+import base64
+
+import pytest
+
+from nfinspect.esmtp import message
+from nfinspect.events import CloseCause
+from nfinspect.policy.model import Criterion
+from tests.unit.esmtp.transcript import (
+    BODY_LINE,
+    DROP,
+    FILENAME,
+    HEADER_LINE,
+    LOG,
+    Transcript,
+    map_with,
+    masked,
+    matched,
+    short,
+)
+
+END = b"\r\n.\r\n"
+PROBE = b"XFOO\r\n"
+"""Passes in a message and is masked as a command."""
+
+
+def ends(talk: Transcript) -> None:
+    talk.owes(1).client(PROBE, masked(), server_gets=b"XXXX\r\n")
+
+
+def goes_on(talk: Transcript) -> None:
+    talk.owes(0).client(PROBE)
+
+
+# --- The end of data
+
+
+@pytest.mark.parametrize(
+    "text", [b".\r\n", b"a\r\n.\r\n", b"\r\n.\r\n", b"a: b\r\n\r\nc\r\n.\r\n", b"..\r\n.\r\n"]
+)
+def test_end_of_data_in_any_pieces(text: bytes) -> None:
+    ends(Transcript().in_message().client(text))
+    for size in range(1, len(text)):
+        talk = Transcript().in_message()
+        for start in range(0, len(text), size):
+            talk.client(text[start : start + size])
+        ends(talk)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a.\r\n",
+        b"a\n.\n",
+        b"a\n.\r\n",
+        b"a\r\n.\n",
+        b"a\r.\r",
+        b"a\r.\r\n",
+        b"\n.\r\n",
+        b"\r\r\n.\r\r\n",
+        b"a\r\n.\0\r\n",
+        b"a\r\n\0.\r\n",
+        b"a\r\n..\r\n",
+        b"a\r\n. \r\n",
+        b"a\r\n.\r",
+        b"a\r\n.",
+        b"\0.\r\n",
+        b" .\r\n",
+        b"RSET\r\nQUIT\r\nDATA\r\n",
+    ],
+)
+def test_nothing_else_ends_the_data(text: bytes) -> None:
+    goes_on(Transcript().in_message().client(text))
+    for size in range(1, len(text)):
+        talk = Transcript().in_message()
+        for start in range(0, len(text), size):
+            talk.client(text[start : start + size])
+        goes_on(talk)
+
+
+def test_commands_behind_the_end_in_the_same_packet() -> None:
+    Transcript().in_message().client(
+        b"a\r\n.\r\nXFOO\r\nNOOP\r\n", masked(), server_gets=b"a\r\n.\r\nXXXX\r\nNOOP\r\n"
+    ).owes(3)
+
+
+def test_first_of_two_ends_counts() -> None:
+    Transcript().in_message().client(
+        b"a\r\n.\r\n.\r\n", short(), server_gets=b"a\r\n.\r\nX\r\n"
+    ).owes(2)
+
+
+def test_end_behind_many_dots() -> None:
+    body = b"a.b.c.\r\n..x\r\n" * 100
+    ends(Transcript().in_body().client(body + b".\r\n"))
+    goes_on(Transcript().in_body().client(body))
+
+
+# --- Header and body lines
+
+
+def test_header_line_of_998_passes_and_of_999_closes() -> None:
+    Transcript().in_message().client(b"X: " + b"y" * 995 + b"\r\n")
+    Transcript().in_message().client(
+        b"X: " + b"y" * 996 + b"\r\n", matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_header_line_is_the_physical_line() -> None:
+    Transcript().in_message().client((b"X: " + b"y" * 900 + b"\r\n " + b"z" * 900 + b"\r\n") * 3)
+
+
+def test_header_line_closes_at_the_byte_that_exceeds() -> None:
+    talk = Transcript().in_message().client(b"y" * 998)
+    talk.client(b"z", matched(HEADER_LINE), closes=CloseCause.CLAUSE)
+    Transcript().in_message().client(b"y" * 998).client(b"\r").client(b"\n")
+    Transcript().in_message().client(b"y" * 998 + b"\r").client(
+        b"y", matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_stuffed_dot_is_not_counted() -> None:
+    Transcript().in_message().client(b".." + b"y" * 997 + b"\r\n")
+    Transcript().in_message().client(
+        b".." + b"y" * 998 + b"\r\n", matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+    talk = Transcript().in_message().client(b".").client(b"." + b"y" * 997)
+    talk.client(b"y", matched(HEADER_LINE), closes=CloseCause.CLAUSE)
+
+
+def test_lf_alone_ends_a_line_for_its_length() -> None:
+    Transcript().in_message().client((b"y" * 998 + b"\n") * 3)
+    Transcript().in_message().client(
+        b"y" * 999 + b"\n", matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_lone_cr_ends_no_line() -> None:
+    Transcript().in_message().client(
+        b"y" * 500 + b"\r" + b"y" * 500, matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_header_ends_at_the_first_empty_line() -> None:
+    talk = Transcript().in_message().client(b"A: b\r\n\r\n" + b"y" * 5000, matched(BODY_LINE))
+    ends(talk.client(END))
+
+
+@pytest.mark.parametrize("empty", [b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\r\n\n"])
+def test_empty_line_in_any_pieces(empty: bytes) -> None:
+    text = b"A: b" + empty + b"y" * 999
+    for cut in range(1, 10):
+        talk = Transcript().in_message().client(text[:cut])
+        talk.client(text[cut:], matched(BODY_LINE))
+
+
+@pytest.mark.parametrize("line", [b" ", b"\t", b"\r", b"\0", b"..", b"a"])
+def test_other_lines_do_not_end_the_header(line: bytes) -> None:
+    Transcript().in_message().client(
+        b"A: b\r\n" + line + b"\r\n" + b"y" * 999, matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_message_that_begins_with_its_empty_line_has_no_header() -> None:
+    Transcript().in_message().client(b"\r\n" + b"y" * 999, matched(BODY_LINE))
+    Transcript().in_message().client(b"\r").client(b"\n").client(b"y" * 999, matched(BODY_LINE))
+
+
+def test_header_of_a_part_is_body_for_lengths() -> None:
+    Transcript().in_body().client(b"--x\r\nA: " + b"y" * 999 + b"\r\n", matched(BODY_LINE))
+
+
+def test_body_line_is_written_once_a_message_and_counted_once_a_packet() -> None:
+    long = b"y" * 999 + b"\r\n"
+    talk = Transcript().in_body().client(long + long, matched(BODY_LINE)).client(b"short\r\n")
+    talk.client(long, matched(BODY_LINE, log=False)).client(b"y" * 900)
+    talk.client(b"y" * 99, matched(BODY_LINE, log=False)).client(b"y" * 9000)
+    talk.client(b"\r\n.\r\n").server(b"250 ok\r\n")
+    talk.client(b"DATA\r\n").server(b"354 go\r\n")
+    talk.client(b"\r\n" + long, matched(BODY_LINE))
+
+
+def test_long_body_line_that_a_packet_ends_at_its_limit() -> None:
+    talk = Transcript().in_body().client(b"y" * 998).client(b"\r\n")
+    talk.client(b"y" * 998 + b"\r").client(b"\n").client(b"y" * 998).client(
+        b"y", matched(BODY_LINE)
+    )
+
+
+def test_violation_drops_the_lawful_beginning_and_the_end_of_its_packet() -> None:
+    Transcript().in_message().client(
+        b"A: b\r\n" + b"y" * 999 + b"\r\n\r\n.\r\nQUIT\r\n",
+        matched(HEADER_LINE),
+        closes=CloseCause.CLAUSE,
+    ).owes(0)
+
+
+def test_each_message_has_a_header_of_its_own() -> None:
+    talk = Transcript().in_message().client(b"A: b\r\n\r\nc\r\n.\r\n").server(b"250 ok\r\n")
+    talk.client(b"DATA\r\n").server(b"354 go\r\n")
+    talk.client(b"y" * 999, matched(HEADER_LINE), closes=CloseCause.CLAUSE)
+
+
+def test_high_bytes_count_as_one_each() -> None:
+    Transcript().in_message().client(b"X: " + b"\xff" * 995 + b"\r\n")
+
+
+# --- The order of clauses
+
+LOG_THEN_DROP = map_with(
+    (Criterion.HEADER_LINE_LENGTH, LOG, True, 200), (Criterion.HEADER_LINE_LENGTH, DROP, True, 100)
+)
+DROP_THEN_LOG = map_with(
+    (Criterion.HEADER_LINE_LENGTH, DROP, False, 200), (Criterion.HEADER_LINE_LENGTH, LOG, True, 100)
+)
+
+
+def test_log_clause_ahead_of_a_dropping_one_writes() -> None:
+    Transcript(LOG_THEN_DROP).in_message().client(
+        b"y" * 201,
+        matched(1, True, LOG_THEN_DROP),
+        matched(2, True, LOG_THEN_DROP),
+        closes=CloseCause.CLAUSE,
+    )
+
+
+def test_log_clause_behind_a_dropping_one_does_not() -> None:
+    Transcript(DROP_THEN_LOG).in_message().client(
+        b"y" * 201 + b"\r\n", matched(1, False, DROP_THEN_LOG), closes=CloseCause.CLAUSE
+    )
+
+
+def test_log_clause_behind_a_dropping_one_writes_for_an_earlier_line() -> None:
+    Transcript(DROP_THEN_LOG).in_message().client(
+        b"y" * 150 + b"\r\n" + b"y" * 201 + b"\r\n",
+        matched(2, True, DROP_THEN_LOG),
+        matched(1, False, DROP_THEN_LOG),
+        closes=CloseCause.CLAUSE,
+    )
+
+
+def test_clauses_are_met_in_the_order_of_the_message() -> None:
+    backwards = map_with(
+        (Criterion.BODY_LINE_LENGTH, DROP, True, 10), (Criterion.HEADER_LINE_LENGTH, LOG, True, 10)
+    )
+    Transcript(backwards).in_message().client(
+        b"y" * 11 + b"\r\n\r\n" + b"z" * 11,
+        matched(2, True, backwards),
+        matched(1, True, backwards),
+        closes=CloseCause.CLAUSE,
+    )
+
+
+def test_filename_before_a_long_line_is_met_first() -> None:
+    field = b'Content-Type: a/b; name="' + b"n" * 256 + b'"\r\n'
+    Transcript().in_message().client(
+        field + b"y" * 999 + b"\r\n", matched(FILENAME), closes=CloseCause.CLAUSE
+    )
+    Transcript().in_message().client(
+        b"y" * 999 + b"\r\n" + field, matched(HEADER_LINE), closes=CloseCause.CLAUSE
+    )
+
+
+def test_map_without_clauses_lets_everything_pass() -> None:
+    talk = Transcript(map_with()).in_message()
+    talk.client(b'Content-Type: a/b; name="' + b"n" * 5000 + b'"\r\n\r\n--x\r\n' + b"y" * 5000)
+    ends(talk.client(END))
+
+
+# --- The fast scans against plain ones
+
+CORPUS = [
+    b"",
+    b"a",
+    b"\r\n",
+    b"\n",
+    b".",
+    b"..",
+    b"-",
+    b"--",
+    b".--",
+    b"\r\n--x\r\n\n.--y\r\n\n-\n--",
+    b"a" * 12 + b"\r\n" + b"b" * 10 + b"\r\n",
+    b"." + b"a" * 10 + b"\r\n." + b"a" * 11 + b"\r\n",
+    b"a" * 10 + b"\r" + b"\n" + b"a" * 10 + b"\r",
+    b"a-b.c\r\n" * 60 + b"--d\r\n" + b"e" * 11,
+    b"a-b.c\r\n" * 60 + b".--d\r\n.\r\n--",
+    base64.b64encode(bytes(range(256)) * 3),
+]
+
+
+@pytest.mark.parametrize("text", CORPUS)
+@pytest.mark.parametrize("limit", [1, 9, 10, 11])
+def test_first_long_line_is_what_a_plain_reading_finds(text: bytes, limit: int) -> None:
+    wanted = -1
+    start = 0
+    for line in text.split(b"\n"):
+        length = len(line.removesuffix(b"\r")) - line.startswith(b".")
+        if length > limit and wanted < 0:
+            wanted = start
+        start += len(line) + 1
+    assert message.first_long_line(text, 0, len(text), limit) == wanted
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_next_boundary_is_what_a_plain_reading_finds(text: bytes) -> None:
+    wanted = -1
+    start = 0
+    for line in text.split(b"\n"):
+        if line.startswith((b"--", b".--")) and wanted < 0:
+            wanted = start
+        start += len(line) + 1
+    assert message.next_boundary(text, 0, len(text)) == wanted
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_end_of_data_is_what_a_plain_search_finds(text: bytes) -> None:
+    for tail in (b"", b"x", b"\r\n.\r\n", b"\r\n.\r\n\r\n.\r\n"):
+        whole = text + tail
+        plain = whole.find(b"\r\n.\r\n")
+        assert message.end_of_data(whole, 0) == (plain + 5 if plain >= 0 else -1)
