@@ -1,0 +1,93 @@
+"""``python -m bench``: measure, judge, write RESULTS.md; ``python -m bench micro`` needs no root."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from bench import machine, micro, profiling
+from bench.loads import BULK, LOADS, SMALL
+from bench.measure import rounds
+from bench.report import results
+from bench.summary import Sample, judge
+from nfinspect.lab.lab import orderly_end
+from nfinspect.lab.topology import LabError
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+PROFILE = HERE / "PROFILE.md"
+
+QUICKER = 10
+"""``--quick`` divides the sessions of each load by this."""
+PROFILED = (replace(SMALL, sessions=3 * SMALL.sessions), replace(BULK, sessions=2 * BULK.sessions))
+"""Long enough for a few thousand samples."""
+
+
+@click.group(invoke_without_command=True)
+@click.option("--rounds", "count", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--quick", is_flag=True, help="A tenth of each load, and no file is written.")
+@click.option(
+    "--profile", is_flag=True, help="Profile the filter instead; writes bench/PROFILE.md."
+)
+@click.option("--minutes", default=20.0, show_default=True, help="No round begins later than this.")
+@click.pass_context
+def bench(context: click.Context, count: int, quick: bool, profile: bool, minutes: float) -> None:
+    """Measure the filter against plain forwarding and accept-only NFQUEUE, as root.
+
+    Writes bench/RESULTS.md, and bench/PROFILE.md where an aim is missed.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    command = " ".join(["script/bench", *sys.argv[1:]])
+    facts = machine.facts()
+    try:
+        with orderly_end():
+            is_short = False
+            if not profile:
+                samples = _measure(count, quick, minutes)
+                loads = [load.shortened(QUICKER) for load in LOADS] if quick else list(LOADS)
+                _write(RESULTS, results(samples, loads, facts, command), keep=not quick)
+                is_short = not all(judgement.is_met for judgement in judge(samples))
+            if profile or (is_short and not quick):
+                taken = [profiling.take(load) for load in PROFILED]
+                _write(PROFILE, profiling.profiles(taken, facts, command), keep=not quick)
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _measure(count: int, quick: bool, minutes: float) -> list[Sample]:
+    loads = [load.shortened(QUICKER) for load in LOADS] if quick else list(LOADS)
+    samples: list[Sample] = []
+    began = time.monotonic()
+    for round_ in rounds(count, loads, tell=_tell):
+        samples += round_
+        if time.monotonic() - began > minutes * 60:
+            _tell("the time is up")
+            break
+    return samples
+
+
+def _write(file: Path, text: str, *, keep: bool) -> None:
+    click.echo(text)
+    if keep:
+        file.write_text(text)
+        _tell(f"written to {file}")
+
+
+def _tell(line: str) -> None:
+    click.echo(f"bench: {line}", err=True)
+
+
+@bench.command(name="micro")
+def micro_() -> None:
+    """Time the engine alone, packet by packet; needs no root."""
+    for workload in micro.WORKLOADS:
+        click.echo("\n".join([*micro.run(workload), ""]))
+
+
+if __name__ == "__main__":
+    bench(prog_name="python -m bench")

@@ -1,0 +1,61 @@
+"""What stands in the path: nothing but the kernel, the accept-only process, or the filter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from bench.summary import ACCEPT_ONLY, FILTER
+from nfinspect.lab import topology
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import LabError
+
+WITHIN = 20.0
+"""Seconds that a process may take until it is ready, and again to end."""
+
+ACCEPT = [sys.executable, "-m", "bench.accept_only"]
+RUN = [sys.executable, "-m", "nfinspect", "run"]
+RULES = [sys.executable, "-m", "nfinspect", "rules"]
+
+
+@contextmanager
+def in_path(
+    lab: Lab, path: str, *, run: Sequence[str] = RUN
+) -> Iterator[subprocess.Popen[str] | None]:
+    """Divert the lab's mail to the process of *path* and give the process; plainly None.
+
+    *run* is the command of the filter, for the use of another way to start it. Raises LabError if
+    a process does not start, ends too early or does not end well.
+    """
+    commands = {ACCEPT_ONLY: ACCEPT, FILTER: [*run, "--control", str(lab.directory / "control")]}
+    if path not in commands:
+        yield None
+        return
+    log = lab.directory / "stderr"
+    # Syslog lines go to a file, as they would go to a collector: writing them is the filter's work.
+    with (lab.directory / "stdout").open("w") as out, log.open("w") as errors:
+        process = lab.popen(topology.FILTER, commands[path], stdout=out, stderr=errors)
+    try:
+        deadline = time.monotonic() + WITHIN
+        while "ready" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LabError(f"{path} does not start: {log.read_text().strip()}")
+            time.sleep(0.02)
+        lab.run(topology.FILTER, [*RULES, "--apply"])
+        yield process
+        if process.poll() is not None:
+            raise LabError(f"{path} ended by itself: {log.read_text().strip()}")
+        lab.run(topology.FILTER, [*RULES, "--remove"])
+    finally:
+        process.terminate()
+        try:
+            status = process.wait(WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise LabError(f"{path} does not end at SIGTERM") from None
+    if status != 0:
+        raise LabError(f"{path} ended with {status}: {log.read_text().strip()}")

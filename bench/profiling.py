@@ -1,0 +1,129 @@
+"""Where the filter spends its CPU time: the samples of `sampled` as PROFILE.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import process
+from bench.loads import Load
+from bench.machine import ROOT
+from bench.measure import send, start_sink, warm_up
+from bench.paths import in_path
+from bench.report import describe, facts_table, table
+from bench.sampled import Place
+from bench.summary import FILTER
+from nfinspect.lab.lab import Lab
+
+TOP = 30
+"""Functions, and lines, that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What was found while *load* passed, which took so many seconds of CPU time."""
+
+    load: Load
+    cpu_seconds: float
+    samples: int
+    running: Counter[Place]
+    on_stack: Counter[Place]
+
+    @property
+    def by_function(self) -> Counter[Place]:
+        """Samples in the function itself."""
+        found: Counter[Place] = Counter()
+        for (file, function, _line), count in self.running.items():
+            found[file, function, 0] += count
+        return found
+
+
+def take(load: Load) -> Profile:
+    """Send *load* through a filter that is sampled. Raises LabError as `measure.rounds` does."""
+    with Lab() as lab:
+        file = lab.directory / "samples"
+        start_sink(lab)
+        run = [sys.executable, "-m", "bench.sampled", str(file), "run"]
+        with in_path(lab, FILTER, run=run) as worker:
+            assert worker is not None
+            warm_up(lab)
+            before = process.cpu_seconds(worker.pid)
+            send(lab, load)
+            cpu_seconds = process.cpu_seconds(worker.pid) - before
+        return read(file.read_text(), load, cpu_seconds)
+
+
+def read(text: str, load: Load, cpu_seconds: float) -> Profile:
+    """The profile in what `sampled` wrote."""
+    found = json.loads(text)
+    counts = (
+        Counter({(file, function, line): count for file, function, line, count in found[kind]})
+        for kind in ("running", "on_stack")
+    )
+    return Profile(load, cpu_seconds, found["samples"], *counts)
+
+
+def profiles(taken: Iterable[Profile], facts: Mapping[str, str], command: str) -> str:
+    """The whole text."""
+    lines = [
+        "# Where the filter spends its time",
+        "",
+        f"Written by `{command}`: the filter was looked at every few milliseconds of CPU time.",
+        "*Own* is the share of the function alone, with what it calls of C (a system call, a search",
+        "in bytes); *with callees* includes the Python functions that it calls.",
+        "",
+        *facts_table(facts),
+        "",
+    ]
+    for profile in taken:
+        lines += [f"## {describe(profile.load)}", "", *_profile(profile)]
+    return "\n".join(lines)
+
+
+def _profile(profile: Profile) -> Iterable[str]:
+    per_session = profile.cpu_seconds / profile.load.sessions * 1e6
+    yield f"{profile.samples:,} samples; {per_session:,.0f} µs of CPU time a session."
+    yield ""
+    own = profile.by_function
+    yield from table(
+        ["function", "own", "µs a session", "with callees"],
+        [
+            [
+                name(place),
+                _share(count, profile),
+                f"{count / profile.samples * per_session:.1f}",
+                _share(profile.on_stack[place], profile),
+            ]
+            for place, count in own.most_common(TOP)
+        ],
+    )
+    yield ""
+    yield from table(
+        ["line", "own"],
+        [
+            [name(place), _share(count, profile)]
+            for place, count in profile.running.most_common(TOP)
+        ],
+    )
+    yield ""
+
+
+def _share(count: int, profile: Profile) -> str:
+    return f"{count / profile.samples:.1%}"
+
+
+def name(place: Place) -> str:
+    """``nfinspect/engine.py:70 Engine.arrive``, paths from the checkout or the library's package."""
+    file, function, line = place
+    path = Path(file)
+    if path.is_relative_to(ROOT):
+        path = path.relative_to(ROOT)
+    if "site-packages" in path.parts:
+        path = Path(*path.parts[path.parts.index("site-packages") + 1 :])
+    elif path.is_absolute():
+        path = Path(path.name)
+    return f"{path}{f':{line}' if line else ''} {function}"
