@@ -18,14 +18,14 @@ from __future__ import annotations
 from nfinspect.actions import Action, Drop, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import TeardownReason
-from nfinspect.flow.core import Core, EngineOptions, InspectionTotals
+from nfinspect.flow.core import Core, EngineOptions
 from nfinspect.flow.ending import closed_segment, end
 from nfinspect.flow.established import established
 from nfinspect.flow.opening import begin, opening_or_reset
 from nfinspect.packet.checksum import offloaded, tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import Phase, TcpConnection
+from nfinspect.tcp.connection import InspectionTotals, Phase, TcpConnection
 from nfinspect.tcp.limits import Ledger
 
 __all__ = ["Engine", "EngineOptions", "InspectionTotals"]
@@ -44,7 +44,7 @@ class Engine:
         core = self._core
         actions: list[Action] = []
         segment = parse(arrival.datagram, arrival.captured_length)
-        if isinstance(segment, DropReason):
+        if not isinstance(segment, Segment):
             actions.append(Drop(arrival.token, segment))
             return actions
         if arrival.checksum_ready and not self._checksum_valid(segment):

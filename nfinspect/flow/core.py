@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from nfinspect.events import Endpoint
 from nfinspect.packet.segment import Segment
 from nfinspect.policy.model import Inspection, Policy
+from nfinspect.tcp.connection import InspectionTotals
 from nfinspect.tcp.hold import Holding
 from nfinspect.tcp.limits import Ledger, Limits
 from nfinspect.tcp.table import Table
@@ -22,17 +23,6 @@ class EngineOptions:
     transcript: bool = False
     """Tell every command and reply line (``CommandSeen``, ``ReplySeen``)."""
     limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(slots=True)
-class InspectionTotals:
-    """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
-
-    packet: int = 0
-    """Given to inspection: with payload seen for the first time."""
-    drop: int = 0
-    """In which a rule closed the connection."""
-    reset_drop: int = 0
 
 
 class Core:

@@ -36,8 +36,8 @@ def close_by_inspection(
         Emit(_torn_down(connection, arrival.now, TeardownReason.CLOSED_BY_INSPECTION), token)
     )
     actions.append(Drop(token, DropReason.INSPECTION))
-    if connection.plan.inspection is not None:
-        core.totals[connection.plan.inspection].drop += 1
+    if connection.totals is not None:
+        connection.totals.drop += 1
     connection.phase = Phase.CLOSED
     connection.last_seen = arrival.now
     _release(core, connection, DropReason.CLOSED_CONNECTION, actions)

@@ -163,13 +163,14 @@ def _in_order(
     length = len(payload)
     end = sequence + length
     fin = segment.flags & FIN
-    if _contradicts_fin(half, end, fin):
+    if (fin or half.fin is not None) and _contradicts_fin(half, end, fin):
         actions.append(Drop(arrival.token, DropReason.PAST_FIN))
         return True
 
     start = half.next
-    old = min(start - sequence, length)
-    if old:
+    old = 0
+    if sequence != start:
+        old = min(start - sequence, length)
         fresh = payload[old:]
         if memory.conflicts(sequence, payload[:old]):
             actions.append(Emit(ConflictingBytes(connection.name, half.direction), arrival.token))
@@ -245,10 +246,9 @@ def _inspect(
     if inspector.events:
         actions.extend([Emit(event, arrival.token) for event in inspector.events])
         inspector.events.clear()
-    if passed or inspector.closing is not None:
-        inspection = connection.plan.inspection
-        if inspection is not None:
-            core.totals[inspection].packet += 1
+    closes = inspector.closing is not None
+    if (passed or closes) and connection.totals is not None:
+        connection.totals.packet += 1
     if inspector.closing is not None:
         close_by_inspection(core, half, arrival, inspector.closing, actions)
         return None

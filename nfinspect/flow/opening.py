@@ -178,6 +178,7 @@ def _create(
     connection = TcpConnection(name, key, plan, arrival.now)
     connection.closed_quiet = core.options.limits.closed_quiet
     if plan.inspection is not None:
+        connection.totals = core.totals[plan.inspection]
         connection.inspector = Inspector(
             name,
             plan.inspection.map,

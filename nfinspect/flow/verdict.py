@@ -9,7 +9,7 @@ from __future__ import annotations
 from nfinspect.actions import Accept, Action, Drop, DropReason, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.packet.edit import rewrite
-from nfinspect.packet.options import clean_options
+from nfinspect.packet.options import clean_options, plain_options
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 from nfinspect.packet.split import split
 from nfinspect.tcp.connection import Half
@@ -33,7 +33,7 @@ def pass_on(
     """
     if segment.flags & URG:
         clear_flags |= URG
-    options = clean_options(segment) if segment.payload - segment.transport > 20 else None
+    options = None if plain_options(segment) else clean_options(segment)
     hop_limit = None
     if half is not None:
         current = segment.datagram[8 if segment.version == 4 else 7]
@@ -44,16 +44,13 @@ def pass_on(
     if payload is None and options is None and hop_limit is None and not clear_flags:
         actions.append(Accept(arrival.token))
         return
-    if payload is not None and arrival.gso and len(payload) < segment.end - segment.payload:
-        datagram = rewrite(
-            segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit
-        )
-        _replace_by_pieces(half, arrival, datagram, actions)
-        return
     datagram = rewrite(
         segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit
     )
-    actions.append(Replace(arrival.token, datagram))
+    if payload is not None and arrival.gso and len(payload) < segment.end - segment.payload:
+        _replace_by_pieces(half, arrival, datagram, actions)
+    else:
+        actions.append(Replace(arrival.token, datagram))
 
 
 def _replace_by_pieces(

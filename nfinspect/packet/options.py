@@ -43,6 +43,14 @@ class SynOptions:
     timestamps: bool = False
 
 
+def plain_options(segment: Segment) -> bool:
+    """Whether the segment has no options, or timestamps alone in their usual place: most have."""
+    size = segment.payload - segment.transport
+    return size == 20 or (
+        size == 32 and segment.datagram.startswith(_USUAL_TIMESTAMPS, segment.transport + 20)
+    )
+
+
 def clean_options(segment: Segment) -> bytes | None:
     """The options as they may pass, in the same length, or None if they may pass as they are.
 

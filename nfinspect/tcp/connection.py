@@ -7,6 +7,7 @@ SYN inside a connection), ``acknowledge`` here (the acknowledgement), and the en
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Protocol
 
 from nfinspect.arrival import Arrival
@@ -41,6 +42,17 @@ class StreamInspector(StreamObserver, Protocol):
 
     @property
     def replies_owed(self) -> int: ...
+
+
+@dataclass(slots=True)
+class InspectionTotals:
+    """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
+
+    packet: int = 0
+    """Given to inspection: with payload seen for the first time."""
+    drop: int = 0
+    """In which a rule closed the connection."""
+    reset_drop: int = 0
 
 
 class Phase(enum.IntEnum):
@@ -163,6 +175,7 @@ class TcpConnection:
         "plan",
         "sack_permitted",
         "server",
+        "totals",
         "uninspected",
     )
 
@@ -179,6 +192,8 @@ class TcpConnection:
         self.client.peer, self.server.peer = self.server, self.client
         self.inspector: StreamInspector | None = None
         self.observer: StreamObserver | None = None
+        self.totals: InspectionTotals | None = None
+        """Where its packets are counted, if it is inspected."""
         self.uninspected = plan.inspection is None
         """Bytes pass as they are, except repetitions of what was passed while it was inspected."""
         self.sack_permitted = False

@@ -7,20 +7,19 @@ other bytes on a repetition reach nobody. SACKed is not acknowledged: a receiver
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 FILL = 0x58
 """``X``: stands for bytes that the receiver acknowledged long ago and will not read again."""
 
 
-class Chunk:
+class Chunk(NamedTuple):
     """Bytes that one packet brought: as they arrived and as they were passed (often one object)."""
 
-    __slots__ = ("arrived", "end", "passed", "start")
-
-    def __init__(self, start: int, arrived: bytes, passed: bytes) -> None:
-        self.start = start
-        self.end = start + len(passed)
-        self.arrived = arrived
-        self.passed = passed
+    start: int
+    end: int
+    arrived: bytes
+    passed: bytes
 
 
 class Memory:
@@ -34,8 +33,10 @@ class Memory:
         self.size = 0
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
-        self.chunks.append(Chunk(start, arrived, passed))
-        self.size += len(passed)
+        size = len(passed)
+        # The quickest way to make one: once for each packet with payload.
+        self.chunks.append(tuple.__new__(Chunk, (start, start + size, arrived, passed)))
+        self.size += size
 
     def release(self, acknowledged: int) -> int:
         """Let go of chunks that end at or before ``acknowledged``; returns the bytes freed."""
