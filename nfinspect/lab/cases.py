@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nfinspect.lab import syslog
 from nfinspect.lab.dialogue import Script
-from nfinspect.lab.performance import Case, Expectation, Outcome
+from nfinspect.lab.performance import EHLO_MASK, Case, Expectation, Outcome
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
 from nfinspect.policy import default_text
 
@@ -179,6 +179,10 @@ CASES = (
                     and b"250-XXXXXXXA\r\n" in o.client_received
                     and b"250 XXXXXXXB\r\n" in o.client_received
                 ),
+            ),
+            Expectation(
+                "greeting and reply are counted, once each",
+                lambda o: o.counters.get("mask-banner") == o.counters.get(EHLO_MASK) == 1,
             ),
             UNCHANGED,
             ARRIVED,

@@ -112,6 +112,7 @@ class Postfix:
         require_programs("postfix")
         self._lab = lab
         self._where = where
+        self._running = False
         self.directory = lab.directory / name
         self.configuration = self.directory / "etc"
         for each in ("etc", "queue", "data", "mail"):
@@ -159,6 +160,7 @@ class Postfix:
 
     def start(self) -> None:
         """Start it and return when it serves; raise LabError with its words if it does not."""
+        self._running = True
         self._command("start")
         self._lab.at_close(self.stop)
         master = self.directory / "queue/pid/master.pid"
@@ -170,7 +172,9 @@ class Postfix:
 
     def stop(self) -> None:
         """Stop it at once; fine if it does not run."""
-        self._command("abort", check=False)
+        if self._running:
+            self._running = False
+            self._command("abort", check=False)
 
     def _command(self, word: str, *, check: bool = True) -> None:
         self._lab.run(self._where, ["postfix", "-c", self.configuration, word], check=check)

@@ -1,0 +1,106 @@
+"""The lab for tests: a filter at work in it, and an eye on every syslog line.
+
+A module that wants the lab asks for `stage` and `syslog`; both stand for the whole module, and so
+does the filter between them. `POLICY` in the module, if there is one, is the filter's policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from nfinspect.lab import syslog as lines
+from nfinspect.lab.filter import Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.stage import Stage
+from tests.end_to_end.two_minutes import TwoMinutes
+
+PATIENCE = 10.0
+"""Seconds until a line that is expected must have come."""
+
+
+@pytest.fixture(scope="module")
+def plain_lab() -> Iterator[Lab]:
+    """The lab without offloads: every packet is a frame within the MTU, its checksum filled in."""
+    with Lab(offloads=False) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def running(plain_lab: Lab) -> Iterator[Filter]:
+    """The filter in that lab. Fails the module if it leaves a packet waiting or complains."""
+    filter_ = plain_lab.filter()
+    yield filter_
+    filter_.stop()
+
+
+@pytest.fixture(scope="module")
+def stage(plain_lab: Lab) -> Stage:
+    return Stage(plain_lab)
+
+
+class Syslog:
+    """The syslog lines of one test: each must be expected, and each that is expected must come."""
+
+    def __init__(self, running: Filter) -> None:
+        self._running = running
+        self._seen = len(running.syslog)
+
+    def expect(
+        self,
+        templates: Sequence[lines.Template],
+        *,
+        client: str,
+        server: str,
+        in_order: bool = True,
+        optional: Sequence[lines.Template] = (),
+    ) -> None:
+        """Fail unless the lines since the last call are these, no more and no fewer."""
+        wanted = lines.required(templates)
+        self._running.wait(lambda: len(self._running.syslog) - self._seen >= wanted, PATIENCE)
+        came = self._running.syslog[self._seen :]
+        self._seen += len(came)
+        wrong = lines.differences(came, templates, client=client, server=server, in_order=in_order)
+        assert not wrong, "\n".join(["syslog:", *wrong])
+
+    def finish(self) -> None:
+        """Fail if there is a line that nobody has asked about."""
+        left = self._running.syslog[self._seen :]
+        assert not left, "\n".join(["unexpected syslog lines:", *left])
+
+
+@pytest.fixture
+def syslog(running: Filter) -> Iterator[Syslog]:
+    watch = Syslog(running)
+    yield watch
+    watch.finish()
+
+
+# The longest test waits two minutes for one packet. It begins before all others, in a lab of its
+# own, and is judged after them.
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "two_minutes" in getattr(item, "fixturenames", ()))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    if any("two_minutes" in getattr(item, "fixturenames", ()) for item in session.items):
+        session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    begun = config.stash.get(_TWO_MINUTES, None)
+    if begun is not None:
+        begun.end()
+
+
+_TWO_MINUTES = pytest.StashKey[TwoMinutes]()
+
+
+@pytest.fixture(scope="session")
+def two_minutes(pytestconfig: pytest.Config) -> TwoMinutes:
+    return pytestconfig.stash[_TWO_MINUTES]

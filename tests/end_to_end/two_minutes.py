@@ -1,0 +1,112 @@
+"""Connections that inspection closes, and two minutes of what the client's kernel makes of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from nfinspect.lab import syslog
+from nfinspect.lab.capture import Capture
+from nfinspect.lab.dialogue import Dialogue, RecordingServer
+from nfinspect.lab.filter import Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import CLIENT_ADDRESS, SCRIPT_ADDRESS
+
+LENGTH = 120.0
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Closing:
+    """How a connection gets closed."""
+
+    name: str
+    before: tuple[str, ...]
+    """Commands that pass."""
+    last: bytes
+    """What closes it, to its sender's surprise."""
+    syslog: tuple[syslog.Template, ...]
+
+
+ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@inside.example>")
+
+CLOSINGS = (
+    Closing(
+        "command line",
+        ENVELOPE[:1],
+        b"NOOP " + b"n" * 600 + b"\r\n",
+        syslog.dropped("1: cmd line length gt 512"),
+    ),
+    Closing(
+        "header line",
+        (*ENVELOPE, "DATA"),
+        b"X-Long: " + b"x" * 1200 + b"\r\n\r\nhello\r\n.\r\n",
+        syslog.dropped("4: header line length gt 998"),
+    ),
+    Closing(
+        "pipe",
+        ENVELOPE[:2],
+        b"RCPT TO:<|sh@inside.example>\r\n",
+        (
+            syslog.BUILT,
+            syslog.malicious("TO:<|sh@inside.example>"),
+            syslog.TERMINATED,
+            syslog.CLOSED,
+        ),
+    ),
+)
+
+
+@dataclass
+class TwoMinutes:
+    """A lab where these connections have been closed, and both sides are captured since."""
+
+    began: float
+    running: Filter
+    outside: Capture
+    inside: Capture
+    server: RecordingServer
+    clients: list[Dialogue]
+    passed: list[bytes]
+    """What each client had sent before; only that may have reached the server."""
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @classmethod
+    def begin(cls) -> TwoMinutes:
+        with ExitStack() as stack:
+            lab = stack.enter_context(Lab(offloads=False))
+            running = lab.filter()
+            outside = lab.capture(lab.directory / "outside.pcap", "outside")
+            inside = lab.capture(lab.directory / "inside.pcap", "inside")
+            server = RecordingServer(lab, SCRIPT_ADDRESS)
+            clients, passed = [], []
+            for number, closing in enumerate(CLOSINGS, 1):
+                client = Dialogue.open(lab, SCRIPT_ADDRESS)
+                client.reply()
+                for line in closing.before:
+                    client.command(line)
+                lawful = "".join(f"{line}\r\n" for line in closing.before).encode()
+                client.send(closing.last)
+                clients.append(client)
+                passed.append(lawful)
+                lines = sum(len(each.syslog) for each in CLOSINGS[:number])
+                running.wait(lambda lines=lines: len(running.syslog) >= lines, 5)  # type: ignore[misc]
+            return cls(
+                time.monotonic(), running, outside, inside, server, clients, passed, stack.pop_all()
+            )
+
+    def wait(self) -> None:
+        """Wait until the two minutes are over, and end the captures."""
+        time.sleep(max(0.0, self.began + LENGTH - time.monotonic()))
+        self.outside.stop()
+        self.inside.stop()
+
+    def end(self) -> None:
+        self._stack.close()
+
+    def syslog_differences(self) -> list[str]:
+        templates = [line for closing in CLOSINGS for line in closing.syslog]
+        return syslog.differences(
+            self.running.syslog, templates, client=CLIENT_ADDRESS, server=SCRIPT_ADDRESS
+        )
