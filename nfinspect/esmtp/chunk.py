@@ -8,6 +8,8 @@ yet: the repetition of a segment acknowledges more than the original did.
 
 CR LF pairs stay, so that no line grows without end, and each ends a line that the server refuses;
 anything else is X, a bare LF too. A CR at the end of a packet passes before its successor is seen.
+Where the chunk ends within a line, the client's next command is the rest of that line to the server:
+it passes, and is refused with it.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from nfinspect.events import ChunkMasked
 class ChunkScanner:
     """The state of the chunk that is arriving."""
 
-    __slots__ = ("ended_in_cr",)
+    __slots__ = ("ended_in_cr", "within_line")
 
     def __init__(self) -> None:
         self.ended_in_cr = False
+        self.within_line = False
+        """The chunk's last line has begun and not ended, as the server reads it."""
 
     def follows(self, session: Session, acknowledged: int) -> bool:
         """The first byte behind a masked BDAT is here: whether it belongs to the chunk."""
@@ -34,7 +38,7 @@ class ChunkScanner:
             dialogue.phase = Phase.COMMANDS
             return False
         dialogue.phase = Phase.CHUNK
-        self.ended_in_cr = False
+        self.ended_in_cr = self.within_line = False
         session.events.append(ChunkMasked(session.connection, dialogue.announced))
         return True
 
@@ -50,14 +54,19 @@ class ChunkScanner:
         position = start
         if self.ended_in_cr and data[start] == 10:
             position += 1
+            self.within_line = False
             dialogue.ask(Asked.MASKED)
+        elif self.ended_in_cr:
+            self.within_line = True
         end = stop
         self.ended_in_cr = not over and end > position and data[end - 1] == 13
         if self.ended_in_cr:
             end -= 1
         lines = data[position:end].split(b"\r\n")
         for _ in lines[1:]:
+            self.within_line = False
             dialogue.ask(Asked.MASKED)
+        self.within_line |= bool(lines[-1])
         session.overwrite(data, position, b"\r\n".join([b"X" * len(line) for line in lines]))
         if over:
             dialogue.phase = Phase.COMMANDS

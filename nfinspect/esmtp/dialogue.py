@@ -45,6 +45,7 @@ class Effect(enum.Enum):
     NOTHING = enum.auto()
     HELO_ACCEPTED = enum.auto()
     EHLO_ACCEPTED = enum.auto()
+    TRANSACTION_OPENS = enum.auto()
     TRANSACTION_OVER = enum.auto()
     STILL_THE_OLD_TRANSACTION = enum.auto()
     MESSAGE_OPENS = enum.auto()
@@ -70,8 +71,13 @@ ANSWERS: dict[Asked, dict[bytes, Outcome]] = {
     Asked.COMMAND: {},
     Asked.HELO: {b"2": Effect.HELO_ACCEPTED},
     Asked.EHLO: {b"2": Effect.EHLO_ACCEPTED},
-    Asked.MAIL: {b"4": Effect.TRANSACTION_OVER, b"5": Effect.TRANSACTION_OVER},
+    Asked.MAIL: {
+        b"2": Effect.TRANSACTION_OPENS,
+        b"4": Effect.TRANSACTION_OVER,
+        b"5": Effect.TRANSACTION_OVER,
+    },
     Asked.NESTED_MAIL: {
+        b"2": Effect.TRANSACTION_OPENS,
         b"4": Effect.STILL_THE_OLD_TRANSACTION,
         b"5": Effect.STILL_THE_OLD_TRANSACTION,
     },
@@ -232,8 +238,11 @@ class Dialogue:
         elif found is Effect.EHLO_ACCEPTED:
             self.pipelining = self.offered
             self.transaction = False
+        elif found is Effect.TRANSACTION_OPENS:
+            self.transaction = True
         elif found is Effect.TRANSACTION_OVER:
-            self.transaction = False
+            # Unless another has been asked for meanwhile.
+            self.transaction = Asked.MAIL in self.outstanding
         elif found is Effect.STILL_THE_OLD_TRANSACTION:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:

@@ -17,21 +17,23 @@ _FIELD = re.compile(rb"\.?" + FIELD_NAME + rb"(?::|\Z)", re.IGNORECASE)
 _LINE_BREAK = re.compile(rb"\r?\n\.?")
 _MESSAGE_TYPE = re.compile(rb'[\s"]*message[\s"]*/', re.IGNORECASE)
 
+# Possessive where two runs of blanks meet, or a field of blanks would take quadratic time.
 _PARAMETER = re.compile(
     rb"""
-      (?<![A-Za-z0-9_-]) (?:file)?name [ \t]*   # or a quoted string that is something else's
-      (?: \* [ \t]* (?P<section>[0-9]+) [ \t]* )? (?P<extended>\*)? [ \t]* = [ \t]*
-      (?: (?P<quote>") (?P<quoted>(?:[^"\\]|\\.)*) "? (?P<behind>[^;]*) | (?P<plain>[^;]*) )
-    | " (?:[^"\\]|\\.)* "?
+      (?<![A-Za-z0-9_-]) (?:file)?name [ \t]*+
+      (?: \* [ \t]*+ (?P<section>[0-9]++) [ \t]*+ )? (?P<extended>\*)? [ \t]*+ = [ \t]*+
+      (?: (?P<quote>") (?P<quoted>(?:[^"\\]|\\.)*+) "? (?P<behind>[^;]*+) | (?P<plain>[^;]*+) )
+    | " (?:[^"\\]|\\.)*+ "?     # a quoted string of something else
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+_COMMENT_OR_QUOTE = re.compile(rb'[()"]|\\.', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _ENCODED_WORD = re.compile(rb"=\?[^?]*\?([BbQq])\?([^?]*)\?=")
 _BETWEEN_WORDS = re.compile(rb"\?=[ \t\r\n]+=\?(?=[^?]*\?[BbQq]\?[^?]*\?=)")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
-_QUOTED_PRINTABLE = re.compile(rb"=[0-9A-Fa-f]{2}")
+_QUOTED_PRINTABLE = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 def is_interesting(beginning: bytes | bytearray) -> bool:
@@ -58,14 +60,16 @@ def filename_length(field: bytes) -> int:
 
     ``field`` is the field as it stands in the stream: with its line breaks, and dots stuffed.
     """
-    if b"name" not in field.lower():
+    lower = field.lower()
+    encoded = b"=?" in lower
+    if b"name" not in lower and not encoded:
         return 0
     value = _LINE_BREAK.sub(b"", field)
-    longest = _longest(value, quoted_only_between_quotes=True)
-    if b"(" in value:
-        longest = max(longest, _longest(without_comments(value), quoted_only_between_quotes=False))
-    elif b'"' in value:
-        longest = max(longest, _longest(value, quoted_only_between_quotes=False))
+    longest = _longest(value, strict=True)
+    if b'"' in value or b"(" in value:
+        longest = max(longest, _longest(without_comments(value), strict=False))
+    if encoded:
+        longest = max(longest, _longest(_decoded_words(value), strict=True))
     return longest
 
 
@@ -74,46 +78,44 @@ def without_comments(value: bytes) -> bytes:
     stays."""
     if b"(" not in value:
         return value
-    kept = bytearray()
-    depth = begun = 0
+    kept = []
+    depth = behind = begun = 0
     quoted = False
-    position = 0
-    while position < len(value):
-        character = value[position]
-        step = 2 if character == 92 else 1  # a backslash and what it escapes
-        if depth:
-            if character == 40:
-                depth += 1
-            elif character == 41:
-                depth -= 1
-                if not depth:
-                    kept += b" "
-        elif character == 40 and not quoted:
-            depth, begun = 1, position
-        else:
-            quoted ^= character == 34
-            kept += value[position : position + step]
-        position += step
-    if depth:
-        kept += value[begun:]
-    return bytes(kept)
+    for found in _COMMENT_OR_QUOTE.finditer(value):
+        special = found[0]
+        if special == b'"':
+            quoted ^= not depth
+        elif quoted:
+            continue
+        elif special == b"(":
+            if not depth:
+                begun = found.start()
+            depth += 1
+        elif special == b")" and depth:
+            depth -= 1
+            if not depth:
+                kept += [value[behind:begun], b" "]
+                behind = found.end()
+    kept.append(value[behind:])
+    return b"".join(kept)
 
 
-def _longest(value: bytes, quoted_only_between_quotes: bool) -> int:
+def _longest(value: bytes, strict: bool) -> int:
+    """The longest filename of a field; ``strict``: a quoted one ends with its quotes."""
     longest = joined = 0
     for found in _PARAMETER.finditer(value):
-        if found["plain"] is None and found["quote"] is None:
-            continue
         if found["quote"] is not None:
             text = _ESCAPED.sub(rb"\1", found["quoted"])
-            if not quoted_only_between_quotes:
+            if not strict:
                 text += found["behind"].strip()
-        else:
+        elif found["plain"] is not None:
             text = found["plain"].strip()
-        if found["extended"] is not None:
-            length = _percent_decoded(text, first=found["section"] in (None, b"0"))
         else:
-            length = _words_decoded(text)
+            continue
+        if found["extended"] is not None:
+            length = _percent_decoded_length(text, first=found["section"] in (None, b"0"))
+        else:
+            length = len(_decoded_words(text))
         if found["section"] is not None:
             joined += length
         else:
@@ -121,28 +123,25 @@ def _longest(value: bytes, quoted_only_between_quotes: bool) -> int:
     return max(longest, joined)
 
 
-def _percent_decoded(text: bytes, first: bool) -> int:
+def _percent_decoded_length(text: bytes, first: bool) -> int:
     """Length of an RFC 2231 value; the first section begins with a charset and a language."""
     if first and text.count(b"'") >= 2:
         text = text.split(b"'", 2)[2]
     return len(text) - 2 * len(_PERCENT.findall(text))
 
 
-def _words_decoded(text: bytes) -> int:
-    """Length of a value in which RFC 2047's encoded words are decoded, and the blanks between two
-    of them dropped."""
+def _decoded_words(text: bytes) -> bytes:
+    """RFC 2047's encoded words become their bytes, and blanks between two of them nothing."""
     if b"=?" not in text:
-        return len(text)
-    text = _BETWEEN_WORDS.sub(b"?==?", text)
-    length = len(text)
-    for found in _ENCODED_WORD.finditer(text):
-        length += _decoded_length(found[1], found[2]) - len(found[0])
-    return length
+        return text
+    return _ENCODED_WORD.sub(_decoded_word, _BETWEEN_WORDS.sub(b"?==?", text))
 
 
-def _decoded_length(encoding: bytes, text: bytes) -> int:
+def _decoded_word(word: re.Match[bytes]) -> bytes:
+    encoding, text = word.groups()
     if encoding in b"Qq":
-        return len(text) - 2 * len(_QUOTED_PRINTABLE.findall(text))
+        text = text.replace(b"_", b" ")
+        return _QUOTED_PRINTABLE.sub(lambda found: bytes([int(found[1], 16)]), text)
     digits = _NOT_BASE64.sub(b"", text)
     digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    return len(binascii.a2b_base64(digits + b"=" * (-len(digits) % 4)))
+    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))

@@ -97,6 +97,8 @@ class Inspector(Session):
                 before, position = position, self.chunk.scan(self, data, position)
                 if position == before:
                     break
+                if dialogue.phase != Phase.CHUNK and self.chunk.within_line:
+                    self.commands.begin_behind_chunk()
             elif dialogue.shut:
                 if dialogue.outstanding[-1] != Asked.STARTTLS:
                     break

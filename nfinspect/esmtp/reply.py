@@ -311,4 +311,3 @@ def _word(session: Session, keyword: bytes) -> str:
 def _likely_word(beginning: bytes) -> str:
     """The word by which a line counts whose keyword is masked before it is whole."""
     return next((KEYWORDS[known] for known in KEYWORDS if known.startswith(beginning)), OTHERS)
-

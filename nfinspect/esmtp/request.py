@@ -143,6 +143,10 @@ class CommandScanner:
             self.verb = AUTH_RESPONSE
         return self._piece(session, data, start, 0)
 
+    def begin_behind_chunk(self) -> None:
+        """A chunk has ended within a line: what follows is the rest of it."""
+        self.stage = Stage.ARGUMENT
+
     def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         piece = self._delimit(data, start)
         content_end = piece.content_end
@@ -356,7 +360,7 @@ class CommandScanner:
         dialogue = session.dialogue
         if self.verb is not None:
             self._ask(session, self.verb, line, listed=True)
-        elif self.length == 2:
+        elif self.length == 2 and self.stage == Stage.START:
             dialogue.ask(Asked.EMPTY)
         else:
             chunk = _BDAT.match(line)

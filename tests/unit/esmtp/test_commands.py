@@ -471,3 +471,24 @@ def test_rset_and_the_next_mail_may_come_in_one_group() -> None:
     session().client(b"MAIL FROM:<a@b>\r\n").client(
         b"RSET\r\nMAIL FROM:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n"
     ).owes(5)
+
+
+def test_late_reply_ends_no_transaction_that_was_begun_behind_it() -> None:
+    talk = session().client(
+        b"MAIL FROM:<bad>\r\nRSET\r\nMAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * 100
+    )
+    talk.server(b"550 bad\r\n250 reset\r\n")
+    talk.client(b"MAIL FROM:<a@b>\r\nNOOP\r\n", server_gets=b"MAIL FROM:<a@b>\r\n")
+    talk.server(b"250 ok\r\n" * 101 + b"503 nested\r\n")
+    talk.client(b"MAIL FROM:<a@b>\r\nNOOP\r\n", server_gets=b"MAIL FROM:<a@b>\r\n")
+    talk.server(b"503 nested\r\n")
+    talk.client(b"RCPT TO:<e@f>\r\n", matched(RECIPIENTS), closes=CloseCause.CLAUSE)
+
+
+def test_mail_accepted_behind_one_that_was_refused_opens_a_transaction() -> None:
+    talk = session().client(b"MAIL FROM:<bad>\r\nMAIL FROM:<a@b>\r\n")
+    talk.server(b"550 bad\r\n250 ok\r\n").client(b"RCPT TO:<c@d>\r\n" * 100)
+    talk.server(b"250 ok\r\n" * 100)
+    talk.client(b"MAIL FROM:<a@b>\r\nNOOP\r\n", server_gets=b"MAIL FROM:<a@b>\r\n")
+    talk.server(b"503 nested\r\n")
+    talk.client(b"RCPT TO:<e@f>\r\n", matched(RECIPIENTS), closes=CloseCause.CLAUSE)

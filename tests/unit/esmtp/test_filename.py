@@ -1,6 +1,7 @@
 """Filenames in MIME header fields (section 10; RFC 2045, 2047, 2183, 2231)."""
 
 import base64
+import time
 
 import pytest
 
@@ -51,6 +52,7 @@ T = b"Content-Type: application/pdf"
         (D + b'; filename="a.pdf" (a comment)\r\n', 5),
         (D + b"; filename=Report (1).pdf\r\n", 14),
         (D + b'; filename=(never ends "a.pdf"\r\n', 19),
+        (D + b"; file(c)name=(d)a\r\n", 4),
         # Folding
         (D + b';\r\n filename="a.pdf"\r\n', 5),
         (D + b';\r\n\tfilename="a\r\n b.pdf"\r\n', 7),
@@ -78,6 +80,8 @@ T = b"Content-Type: application/pdf"
         (D + b'; filename="=?utf-8?B?!!!?="\r\n', 0),
         (D + b'; filename="=?utf-8?B?YWJ?="\r\n', 2),
         (D + b'; filename="=?utf-8?X?ab?="\r\n', 14),
+        (b"Content-Disposition: =?utf-8?Q?attachment=3B_filename=3Da.pdf?=\r\n", 5),
+        (D + b"; =?utf-8?B?" + base64.b64encode(b"filename=a.pdf") + b"?=\r\n", 5),
         # Bytes, not characters
         (D + "; filename=\u20ac.pdf\r\n".encode(), 7),
         # Of several, the longest
@@ -106,6 +110,31 @@ def test_length_of_the_filename(field: bytes, length: int) -> None:
 )
 def test_comments_become_blanks(text: bytes, without: bytes) -> None:
     assert without_comments(text) == without
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"; name" + b" " * 60000,
+        b"; name" + b"* " * 30000,
+        b";name=" * 10000,
+        b'"' * 60000,
+        b"(" * 60000,
+        b"()" * 30000,
+        b"name=(" * 10000,
+        b"=?" * 30000,
+        b"name==?q?q?" * 5000,
+        b"?= " * 20000,
+        b"?=" + b" " * 60000,
+        b"\\" * 60000,
+        b"name*0" * 10000,
+        b"\r\n." * 20000,
+    ],
+)
+def test_hostile_field_takes_no_longer_than_its_length(text: bytes) -> None:
+    begun = time.process_time()
+    filename_length(T + text)
+    assert time.process_time() - begun < 1  # what takes quadratic time takes minutes
 
 
 # --- In a message

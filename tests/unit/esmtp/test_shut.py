@@ -5,6 +5,7 @@ import pytest
 from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND
 from nfinspect.events import AnomalyKind, CloseCause, UninspectedCause
 from tests.unit.esmtp.transcript import (
+    RECIPIENTS,
     Transcript,
     anomaly,
     banner,
@@ -15,6 +16,7 @@ from tests.unit.esmtp.transcript import (
     fragment,
     injection,
     masked,
+    matched,
     tls,
 )
 
@@ -369,6 +371,42 @@ def test_long_lines_of_a_chunk_meet_no_clause() -> None:
     session().client(b"BDAT 3000\r\n", masked(), server_gets=b"XXXXXXXXX\r\n").client(
         b"y" * 3000, chunk(3000), server_gets=b"X" * 3000, acknowledged=0
     )
+
+
+def test_command_behind_a_chunk_that_ends_within_a_line_is_the_rest_of_that_line() -> None:
+    talk = session().client(b"MAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * 100)
+    talk.client(
+        b"BDAT 1\r\nxRSET\r\nNOOP\r\n",
+        masked(),
+        chunk(1),
+        server_gets=b"XXXXXX\r\nXRSET\r\nNOOP\r\n",
+    ).owes(104)
+    talk.server(b"250 ok\r\n" * 101 + b"500 BDAT\r\n500 XRSET\r\n250 ok\r\n")
+    talk.client(b"MAIL FROM:<a@b>\r\n").server(b"503 nested\r\n")
+    talk.client(b"RCPT TO:<e@f>\r\n", matched(RECIPIENTS), closes=CloseCause.CLAUSE)
+
+
+@pytest.mark.parametrize("pieces", [[b"x\r", b"\n"], [b"x", b"\r\n"], [b"x\r\n"]])
+def test_chunk_that_ends_with_its_line(pieces: list[bytes]) -> None:
+    talk = session().client(b"BDAT 3\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    talk.client(pieces[0], chunk(3), server_gets=b"X" + pieces[0][1:], acknowledged=0)
+    for piece in pieces[1:]:
+        talk.client(piece)
+    talk.client(b"\r\n").owes(3).client(b"FOOO\r\n", masked(), server_gets=b"XXXX\r\n")
+
+
+@pytest.mark.parametrize("pieces", [[b"x\r", b"y"], [b"x", b"y\r"], [b"xyz"]])
+def test_line_end_behind_a_chunk_that_ends_within_a_line(pieces: list[bytes]) -> None:
+    talk = session().client(b"BDAT 3\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    talk.client(
+        pieces[0],
+        chunk(3),
+        server_gets=pieces[0].translate(bytes.maketrans(b"xyz", b"XXX")),
+        acknowledged=0,
+    )
+    for piece in pieces[1:]:
+        talk.client(piece, server_gets=b"X" * len(piece))
+    talk.client(b"\r\n").owes(2).server(b"500 a\r\n500 b\r\n").client(b"NOOP\r\n").owes(1)
 
 
 # --- Bounds
