@@ -58,8 +58,13 @@ class Rules:
     prefixes: frozenset[bytes]
     by_criterion: dict[Criterion, tuple[Rule, ...]]
     """The clauses of a kind, in the map's order."""
-    shortest: dict[Criterion, int]
-    """No value up to this one meets any clause of the kind."""
+    header_lines: tuple[Rule, ...]
+    body_lines: tuple[Rule, ...]
+    # What no value exceeds without meeting a clause of its kind:
+    command_line: int
+    sender: int
+    recipients: int
+    filename: int
     by_parameter: dict[str, tuple[Rule, ...]]
     """The clauses of an EHLO keyword, by the configuration's word for it."""
     masked_parameters: frozenset[str]
@@ -128,11 +133,17 @@ def _prepare(inspection_map: InspectionMap) -> Rules:
         verbs=PERMITTED_WITH_TLS if allow_tls else PERMITTED,
         prefixes=PREFIXES_WITH_TLS if allow_tls else PREFIXES,
         by_criterion=by_criterion,
-        shortest={
-            criterion: min((rule.clause.limit for rule in found), default=UNLIMITED)
-            for criterion, found in by_criterion.items()
-        },
+        header_lines=by_criterion[Criterion.HEADER_LINE_LENGTH],
+        body_lines=by_criterion[Criterion.BODY_LINE_LENGTH],
+        command_line=_lowest(by_criterion[Criterion.COMMAND_LINE_LENGTH]),
+        sender=_lowest(by_criterion[Criterion.SENDER_LENGTH]),
+        recipients=_lowest(by_criterion[Criterion.RECIPIENT_COUNT]),
+        filename=_lowest(by_criterion[Criterion.MIME_FILENAME_LENGTH]),
         by_parameter=by_parameter,
         masked_parameters=frozenset(masked),
         once_a_mail=sum(rule.bit for rule in rules if rule.once_a_mail),
     )
+
+
+def _lowest(rules: tuple[Rule, ...]) -> int:
+    return min((rule.clause.limit for rule in rules), default=UNLIMITED)

@@ -218,7 +218,7 @@ class Dialogue:
         """
         outstanding = self.outstanding
         while outstanding and outstanding[0] == Asked.EMPTY and code[:1] not in b"45":
-            self._answered_first()
+            self.answered_plainly()
         if not outstanding:
             return UNASKED.get(code, AnomalyKind.UNASKED_REPLY)
         found = outcome(outstanding[0], code)
@@ -227,7 +227,7 @@ class Dialogue:
     def answered(self, code: bytes, position: int) -> Effect:
         """The last line of the reply to the oldest question has passed; it ends at ``position`` of
         the reply stream."""
-        asked = self._answered_first()
+        asked = self.answered_plainly()
         found = outcome(asked, code)
         if asked == Asked.BDAT and Asked.BDAT not in self.outstanding:
             self.chunk_answered_at = position
@@ -257,7 +257,8 @@ class Dialogue:
         )
         return found
 
-    def _answered_first(self) -> Asked:
+    def answered_plainly(self) -> Asked:
+        """The same where the reply has no effect but to have come: what it answers."""
         outstanding = self.outstanding
         asked = outstanding.popleft()
         if self.shut:

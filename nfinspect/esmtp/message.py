@@ -44,8 +44,9 @@ FIELD_BOUND: Final = 65536
 HEAD: Final = 40
 """So many bytes of a line that crosses packets are remembered: more than a field name has."""
 
-_SPARSE: Final = 48
-"""A rare byte is looked for on its own so many times before a pair of bytes is."""
+_LARGE: Final = 4096
+_SPARSE: Final = 24
+"""In so many bytes, a rare byte is looked for on its own so many times, before several bytes are."""
 
 _BOUNDARIES: Final = (b"--", b".--")
 _FIELD_END = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
@@ -112,12 +113,13 @@ def line_length(data: bytes, start: int, stop: int) -> int:
 def end_of_data(data: bytes, start: int) -> int:
     """The position behind the first CR LF . CR LF in ``data[start:]``, -1 if there is none."""
     dot = start + 1
-    for _ in range(_SPARSE):
-        dot = data.find(b".", dot + 1)
-        if dot < 0:
-            return -1
-        if data[dot - 2 : dot + 3] == b"\r\n.\r\n":
-            return dot + 3
+    if len(data) - start > _LARGE:
+        for _ in range(_SPARSE):
+            dot = data.find(b".", dot + 1)
+            if dot < 0:
+                return -1
+            if data[dot - 2 : dot + 3] == b"\r\n.\r\n":
+                return dot + 3
     # CPython looks for a few bytes two to four times as fast from the right.
     if data.rfind(b"\r\n.\r\n", dot - 1) < 0:
         return -1
@@ -130,19 +132,21 @@ def next_boundary(data: bytes, start: int, end: int) -> int:
     if data.startswith(_BOUNDARIES, start):
         return start
     hyphen = start
-    for _ in range(_SPARSE):
-        hyphen = data.find(b"-", hyphen + 1, end)
-        if hyphen < 0:
-            return -1
-        if data[hyphen - 1] == LF:
-            if data[hyphen + 1 : hyphen + 2] == b"-":
-                return hyphen
-        elif data[hyphen - 2 : hyphen + 2] == b"\n.--":
-            return hyphen - 1
+    if end - start > _LARGE:
+        for _ in range(_SPARSE):
+            hyphen = data.find(b"-", hyphen + 1, end)
+            if hyphen < 0:
+                return -1
+            if data[hyphen - 1] == LF:
+                if data[hyphen + 1 : hyphen + 2] == b"-":
+                    return hyphen
+            elif data[hyphen - 2 : hyphen + 2] == b"\n.--":
+                return hyphen - 1
+    behind = max(start, hyphen - 1)
     found = [
-        data.find(lead, hyphen - 1, end) + 1
+        data.find(lead, behind, end) + 1
         for lead in (b"\n--", b"\n.--")
-        if data.rfind(lead, hyphen - 1, end) >= 0
+        if data.rfind(lead, behind, end) >= 0
     ]
     return min(found, default=-1)
 
@@ -212,30 +216,19 @@ class MessageScanner:
         findings: list[Finding] = []
         opening = self.section
         header_end = self._scan_sections(session, data, start, first, end, findings)
-        by_criterion = session.rules.by_criterion
+        rules = session.rules
         if self.length:
-            in_header = opening == Section.HEADER
             self._scan_open_line(
-                by_criterion[
-                    Criterion.HEADER_LINE_LENGTH if in_header else Criterion.BODY_LINE_LENGTH
-                ],
+                rules.header_lines if opening == Section.HEADER else rules.body_lines,
                 data,
                 start,
-                first - 1 if first <= end and data[first - 1] == LF else end,
+                first - 1 if data[first - 1] == LF else first,
                 findings,
             )
         if first < header_end:
-            _scan_lines(
-                by_criterion[Criterion.HEADER_LINE_LENGTH], data, first, header_end, findings
-            )
+            _scan_lines(rules.header_lines, data, first, header_end, findings)
         if header_end < end:
-            _scan_lines(
-                by_criterion[Criterion.BODY_LINE_LENGTH],
-                data,
-                max(first, header_end),
-                end,
-                findings,
-            )
+            _scan_lines(rules.body_lines, data, max(first, header_end), end, findings)
         if findings:
             findings.sort(key=lambda finding: finding[:2])
             for finding in findings:
@@ -265,7 +258,7 @@ class MessageScanner:
     ) -> int:
         """Follow the headers and bodies, and judge the fields. Where in ``data`` the message's
         header ends: ``start`` if it had ended, ``end`` if it goes on."""
-        limit = session.rules.shortest[Criterion.MIME_FILENAME_LENGTH]
+        limit = session.rules.filename
         names_matter = limit != UNLIMITED
         header_end = end if self.section == Section.HEADER else start
         if self.section == Section.BODY and not names_matter:

@@ -15,7 +15,7 @@ import enum
 import re
 from typing import Final
 
-from nfinspect.esmtp.dialogue import Effect
+from nfinspect.esmtp.dialogue import Effect, outcome
 from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
 from nfinspect.esmtp.verbs import Asked
@@ -34,7 +34,7 @@ HYPHEN: Final = 45
 
 _BANNER = bytes(character if character in b"20\r\n" else ord("*") for character in range(256))
 """What becomes of each character of a greeting (docs/appliance.md, section 2)."""
-_SEEN_CLOSELY: Final = frozenset({Asked.GREETING, Asked.EHLO, Asked.EMPTY})
+_SEEN_CLOSELY: Final = frozenset({Asked.GREETING, Asked.EHLO, Asked.EMPTY, Asked.BDAT})
 """What has asked for a reply that is not plain."""
 _KEYWORD_END = re.compile(rb"[ =\r]")
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -118,12 +118,13 @@ class ReplyScanner:
             ):
                 # Most replies: one line, whole in one packet, to something that has no mask.
                 code = data[position : position + 3]
-                if code.isdigit() and dialogue.judge(code) is None:
+                found = outcome(outstanding[0], code) if code.isdigit() else None
+                if found is Effect.NOTHING:
+                    dialogue.answered_plainly()
                     if session.transcript:
-                        line = without_ending(data[position : newline + 1])
+                        line = without_ending(data[position : newline + 1])[:REMEMBERED]
                         session.events.append(ReplySeen(session.connection, line))
                     position = newline + 1
-                    self._complete(session, code, position)
                     continue
             start, position = position, size if newline < 0 else newline + 1
             self._scan_piece(session, data, start, position, newline >= 0)

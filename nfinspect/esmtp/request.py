@@ -119,14 +119,12 @@ class CommandScanner:
                     verb is not None
                     and not self.length
                     and data[start + 4] in VERB_TERMINATORS
-                    and end + 2 - start <= rules.shortest[Criterion.COMMAND_LINE_LENGTH]
+                    and end + 2 - start <= rules.command_line
                 ):
                     if verb.address:
                         plain = _PLAIN_ADDRESS.fullmatch(data, start + 4, end)
                         if plain is not None and (
-                            not verb.sender
-                            or plain.end(1) - plain.start(1)
-                            <= rules.shortest[Criterion.SENDER_LENGTH]
+                            not verb.sender or plain.end(1) - plain.start(1) <= rules.sender
                         ):
                             self._ask(session, verb, data[start:end])
                             return end + 2
@@ -280,8 +278,7 @@ class CommandScanner:
         """What closes the connection, in the order of the bytes, and stray characters."""
         verb = self.verb
         violations: list[tuple[int, Criterion | None, int, int]] = []
-        shortest = session.rules.shortest
-        limit = shortest[Criterion.COMMAND_LINE_LENGTH]
+        limit = session.rules.command_line
         if self.length > limit and (verb is None or not verb.response):
             at = piece.start + max(0, limit - before)
             violations.append((at, Criterion.COMMAND_LINE_LENGTH, self.length, before))
@@ -309,7 +306,7 @@ class CommandScanner:
             self.place, self.place_length, pieces = measure(
                 self.place, self.place_length, data, argument, end
             )
-            limit = shortest[Criterion.SENDER_LENGTH]
+            limit = session.rules.sender
             violations.extend(
                 (
                     found.start + max(0, limit - found.before),
@@ -381,7 +378,7 @@ class CommandScanner:
                 session.begin_mail()
         elif verb.recipient:
             count = dialogue.add_recipient()
-            if count > session.rules.shortest[Criterion.RECIPIENT_COUNT]:
+            if count > session.rules.recipients:
                 session.measured(Criterion.RECIPIENT_COUNT, count)
         elif asked == Asked.RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
