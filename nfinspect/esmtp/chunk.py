@@ -14,7 +14,7 @@ it passes, and is refused with it.
 
 from __future__ import annotations
 
-from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND, Phase
+from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND
 from nfinspect.esmtp.session import Session
 from nfinspect.esmtp.verbs import Asked
 from nfinspect.events import ChunkMasked
@@ -35,9 +35,9 @@ class ChunkScanner:
         dialogue = session.dialogue
         answered_at = dialogue.chunk_answered_at
         if answered_at is not None and acknowledged >= answered_at:
-            dialogue.phase = Phase.COMMANDS
+            dialogue.end_chunk()
             return False
-        dialogue.phase = Phase.CHUNK
+        dialogue.decide_chunk()
         self.ended_in_cr = self.within_line = False
         session.events.append(ChunkMasked(session.connection, dialogue.announced))
         return True
@@ -49,8 +49,7 @@ class ChunkScanner:
         if len(dialogue.outstanding) >= OUTSTANDING_BOUND:
             return start
         stop = min(len(data), start + dialogue.announced)
-        dialogue.announced -= stop - start
-        over = not dialogue.announced
+        over = dialogue.count_chunk(stop - start)
         position = start
         if self.ended_in_cr and data[start] == 10:
             position += 1
@@ -69,5 +68,5 @@ class ChunkScanner:
         self.within_line |= bool(lines[-1])
         session.overwrite(data, position, b"\r\n".join([b"X" * len(line) for line in lines]))
         if over:
-            dialogue.phase = Phase.COMMANDS
+            dialogue.end_chunk()
         return stop

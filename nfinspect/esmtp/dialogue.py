@@ -2,8 +2,7 @@
 
 Laws
 - Everything that a reply changes is a row of ``ANSWERS``; everything that a line of the client
-  changes stands in ``ask``. Nothing else in this room writes these fields, but for the counting of a
-  message's and a chunk's bytes.
+  changes is a method of ``Dialogue``. Nothing else in this room writes these fields.
 - This file knows no bytes but the three of a reply code.
 - Replies answer what was asked, in order; the last line of a reply answers.
 
@@ -205,6 +204,19 @@ class Dialogue:
         self.announced = announced
         self.chunk_answered_at = None
         self.phase = Phase.CHUNK_ANNOUNCED
+
+    def decide_chunk(self) -> None:
+        """The client did not wait for the reply: the chunk follows."""
+        self.phase = Phase.CHUNK
+
+    def count_chunk(self, count: int) -> bool:
+        """So many bytes of the chunk have passed; whether that were all."""
+        self.announced -= count
+        return self.announced == 0
+
+    def end_chunk(self) -> None:
+        """Commands follow."""
+        self.phase = Phase.COMMANDS
 
     def forget_questions(self, count: int) -> None:
         """The packet that asked has been dropped: only the first ``count`` are still owed."""

@@ -127,7 +127,7 @@ class Inspector(Session):
         draining = self.closing is not None
         position = self.replies.scan(self, data)
         if self.closing is not None and not draining:
-            self.dialogue.outstanding.clear()
+            self.dialogue.forget_questions(0)
             self.edited = None
             return b""
         self.replied += position
