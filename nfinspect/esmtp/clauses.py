@@ -8,7 +8,6 @@ A length is met at the byte that exceeds it, once a line, however many packets t
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +22,7 @@ from nfinspect.esmtp.verbs import (
 from nfinspect.events import ClauseAction, Direction
 from nfinspect.policy.model import Clause, Criterion, InspectionMap, Parameters
 
-UNLIMITED: Final = sys.maxsize
+UNLIMITED: Final = 2**63 - 1
 
 _SCOPE_MAIL = frozenset(
     {
