@@ -52,6 +52,8 @@ class DropReason(enum.Enum):
     ``incomplete-command drop``."""
     SHUT = "shut"
     """Behind DATA, AUTH or STARTTLS whose reply is awaited, and not to be held."""
+    WRONG_SIDE = "wrong-side"
+    """In the name of the server, from where the client's packets come."""
     UNSEEN_DATA = "unseen-data"
     GSO_CUT = "gso-cut"
     """A GSO packet that had to be shortened: what may pass of it is injected in small ones."""
@@ -89,8 +91,11 @@ class Inject:
     datagram: bytes
     direction: Direction
     port: str
-    """The port it leaves by, as an arrival's ``egress`` named it."""
+    """On a bridge: the physical port it leaves by, as arrivals name it."""
     link_destination: bytes = b""
+    """On a bridge: the link-layer address of its receiver; empty where packets are routed."""
+    link_source: bytes = b""
+    """On a bridge: that of the peer in whose place it is sent."""
 
 
 @dataclass(slots=True)

@@ -29,4 +29,5 @@ class Arrival:
     """The port it came in on; on a bridge the physical port."""
     egress: str = ""
     link_source: bytes = b""
-    """The link-layer source address, empty where there is none."""
+    """On a bridge: the link-layer source address; empty where the packet is routed. All zeros where
+    it lies in a frame of a kind that the driver cannot make itself (a VLAN)."""

@@ -35,7 +35,7 @@ def tell(core: Core, half: Half, held: Held | None, actions: list[Action]) -> No
         half.untold = 0  # no gap: what is held waits for a reply
         return
     if held is not None:
-        half.untold += 1
+        half.untold += _segments(half, held)
         half.latest_held = held.sequence
     if half.acknowledged != half.next or not half.untold:
         return
@@ -51,9 +51,17 @@ def tell(core: Core, half: Half, held: Held | None, actions: list[Action]) -> No
         options=_options(half, receiver),
         hop_limit=receiver.hop_limit,
     )
-    action = Inject(datagram, receiver.direction, half.port, half.link_source)
+    action = Inject(datagram, receiver.direction, half.port, half.link_source, receiver.link_source)
     actions.extend([action] * min(half.untold, MOST_AT_ONCE))
     half.untold = 0
+
+
+def _segments(half: Half, held: Held) -> int:
+    """As how many segments it would have reached the receiver, which acknowledges each. SACK blocks
+    tell as much in one acknowledgement."""
+    if not held.arrival.gso or half.connection.sack_permitted:
+        return 1
+    return max(1, -(-held.segment.length // half.largest_segment))
 
 
 def _options(half: Half, receiver: Half) -> bytes:

@@ -45,6 +45,9 @@ def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action])
     """A segment that belongs to no connection in the table: a new connection, one older than the
     filter, a repetition of one that is over, or nobody's. None if it has got its verdict."""
     now, key = arrival.now, segment.key
+    if key == segment.reverse_key:  # of a socket to itself: the directions are not to be told apart
+        actions.append(Drop(arrival.token, DropReason.MALFORMED))
+        return None
     remembered = core.table.recall(key)
     if remembered is not None and remembered.closed_by_inspection:
         if not segment.flags & SYN:
@@ -54,8 +57,9 @@ def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action])
     found = core.table.find_finished(key, now)
     if found is not None:
         finished, client_key = found
-        if not begins_anew(finished, key == client_key, segment):
-            repeats_finished(finished, key == client_key, arrival, segment, actions)
+        if not begins_anew(
+            finished, key == client_key, segment
+        ) and repeats_finished(finished, key == client_key, arrival, segment, actions):
             return None
     if segment.flags & (SYN | ACK) == SYN:
         return _new_connection(core, arrival, segment, actions)
@@ -92,6 +96,8 @@ def opening_or_reset(
         actions.append(Drop(arrival.token, reason))
         return False
     connection.last_seen = arrival.now
+    if arrival.link_source:
+        half.port, half.link_source = arrival.ingress, arrival.link_source
     if connection.phase is Phase.ESTABLISHED and not flags & SYN:
         if before is not Phase.ESTABLISHED:
             core.table.watch(connection)
@@ -134,6 +140,8 @@ def _new_connection(
         core.table.forget(key)
     connection = _create(core, segment.key, source, destination, plan, arrival, actions)
     handshake.begin(connection.client, segment)
+    if arrival.ingress != arrival.egress:
+        connection.server.barred_port = arrival.ingress
     return connection.client
 
 

@@ -17,6 +17,11 @@ from nfinspect.tcp.connection import Half
 ENDING_FLAGS = FIN | PSH
 """What goes with the end of a packet that is cut."""
 
+FITS_ANY_PATH = {4: 536, 6: 1220}
+"""The largest segment of each IP version that needs no knowledge of the path (RFC 9293 section
+3.7.1). Its sender may know of a path narrower than the receiver's MSS; the kernel does not tell
+by which size a GSO packet would have been cut."""
+
 
 def pass_on(
     half: Half | None,
@@ -61,8 +66,9 @@ def _replace_by_pieces(
     short = parse(datagram)
     if half is None or isinstance(short, DropReason):
         return
-    room = max(1, half.largest_segment - len(short.options))
-    port = half.peer.port or arrival.egress
+    largest = min(half.largest_segment, FITS_ANY_PATH[short.version])
+    receiver = half.peer
     actions.extend(
-        Inject(piece, half.direction, port, half.peer.link_source) for piece in split(short, room)
+        Inject(piece, half.direction, receiver.port, receiver.link_source, arrival.link_source)
+        for piece in split(short, max(1, largest - len(short.options)))
     )

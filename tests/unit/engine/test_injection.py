@@ -1,0 +1,123 @@
+"""What the filter sends of its own: in whose place, to which side, in which size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nfinspect.actions import Drop, DropReason, Inject
+from nfinspect.arrival import Arrival
+from nfinspect.engine import Engine
+from nfinspect.events import Direction
+from nfinspect.flow import opening
+from nfinspect.policy import default_policy
+from tests.model.inspector import SwapCase
+from tests.model.talk import ACK, LATE, SYN, Talk
+from tests.model.wire import CLIENT, SERVER, Packet, read
+
+CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000000110"), bytes.fromhex("020000000225")
+OPTIONS = b"\2\4\5\xb4"
+"""An MSS of 1,460."""
+
+
+@pytest.fixture(autouse=True)
+def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(opening, "Inspector", SwapCase)
+    yield
+    SwapCase.instances.clear()
+
+
+class Bridge:
+    """A connection over a bridge, opened; packets come in with the address of their neighbour."""
+
+    def __init__(self) -> None:
+        self.engine = Engine(default_policy(), started=0.0)
+        self.client(b"", at=-1, flags=SYN, options=OPTIONS)
+        self.server(b"", at=-1, ack=0, flags=SYN | ACK, options=OPTIONS)
+        self.client(b"", at=0)
+
+    def client(self, payload: bytes, **fields: object) -> list[object]:
+        return self._send(CLIENT, SERVER, "outside", "inside", CLIENT_MAC, payload, **fields)
+
+    def server(self, payload: bytes, **fields: object) -> list[object]:
+        return self._send(SERVER, CLIENT, "inside", "outside", SERVER_MAC, payload, **fields)
+
+    def _send(
+        self,
+        source: tuple[bytes, int],
+        destination: tuple[bytes, int],
+        ingress: str,
+        egress: str,
+        mac: bytes,
+        payload: bytes,
+        *,
+        at: int,
+        ack: int = 0,
+        flags: int = ACK,
+        options: bytes = b"",
+        gso: bool = False,
+    ) -> list[object]:
+        acknowledgment = 1001 + ack if flags & ACK else 0
+        packet = Packet(
+            source, destination, 1001 + at, acknowledgment, flags, 60000, payload, options
+        )
+        arrival = Arrival(1, packet.build(), LATE, None, True, gso, ingress, egress, mac)
+        return [a for a in self.engine.arrive(arrival) if isinstance(a, Inject | Drop)]
+
+
+def test_gap_on_a_bridge_is_told_on_the_senders_port_from_the_receivers_address() -> None:
+    bridge = Bridge()
+    (told,) = bridge.client(b"later", at=7)
+    assert isinstance(told, Inject)
+    assert told.direction is Direction.REPLY
+    assert told.port == "outside"
+    assert (told.link_source, told.link_destination) == (SERVER_MAC, CLIENT_MAC)
+
+
+def test_gap_in_the_replies_is_told_to_the_server() -> None:
+    bridge = Bridge()
+    (told,) = bridge.server(b"later", at=7)
+    assert isinstance(told, Inject)
+    assert told.direction is Direction.REQUEST
+    assert told.port == "inside"
+    assert (told.link_source, told.link_destination) == (CLIENT_MAC, SERVER_MAC)
+
+
+def test_pieces_on_a_bridge_leave_by_the_receivers_port() -> None:
+    """The server has only sent its SYN-ACK so far."""
+    bridge = Bridge()
+    drop, piece = bridge.client(b"data!more", at=0, gso=True)
+    assert isinstance(drop, Drop)
+    assert drop.reason is DropReason.GSO_CUT
+    assert isinstance(piece, Inject)
+    assert piece.port == "inside"
+    assert (piece.link_source, piece.link_destination) == (CLIENT_MAC, SERVER_MAC)
+
+
+def test_routed_packet_of_the_filters_own_has_no_link_addresses() -> None:
+    talk = Talk().open()
+    talk.client(b"later", at=7)
+    (told,) = [a for a in talk.actions if isinstance(a, Inject)]
+    assert (told.port, told.link_source, told.link_destination) == ("", b"", b"")
+
+
+def test_pieces_fit_a_path_that_is_narrower_than_the_receivers_segment_size() -> None:
+    talk = Talk().open()
+    assert talk.client(b"d" * 1999 + b"!more", at=0, gso=True) is DropReason.GSO_CUT
+    pieces = [read(datagram).payload for datagram in talk.injected]
+    assert [len(piece) for piece in pieces] == [536, 536, 536, 392]
+    assert b"".join(pieces) == b"D" * 1999 + b"!"
+
+
+@pytest.mark.parametrize(("sack", "times"), [(b"", 4), (b"\1\1\4\2", 1)])
+def test_held_gso_packet_counts_as_the_segments_in_it_unless_sack_tells(
+    sack: bytes, times: int
+) -> None:
+    """Three duplicates start a fast retransmit where there is no SACK (RFC 5681)."""
+    talk = Talk()
+    talk.client(flags=SYN, at=-1, options=OPTIONS + sack)
+    talk.server(flags=SYN | ACK, at=-1, ack=0, options=OPTIONS + sack)
+    talk.client(flags=ACK)
+    talk.client(b"x" * 5000, at=1460, gso=True)
+    assert len(talk.injected) == times
