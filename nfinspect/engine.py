@@ -53,6 +53,9 @@ class Engine:
         half = core.table.halves.get(segment.key) or begin(core, arrival, segment, actions)
         if half is None:
             return actions
+        if half.barred_port and arrival.ingress == half.barred_port:
+            actions.append(Drop(arrival.token, DropReason.WRONG_SIDE))
+            return actions
         phase = half.connection.phase
         if phase is Phase.CLOSED:
             closed_segment(core, half, arrival, segment, actions)

@@ -144,13 +144,19 @@ def reset(core: Core, half: Half, now: float, actions: list[Action], token: obje
     """An RST of this direction has ended the connection."""
     from_inside = half.connection.name.sender(half.direction).interface == INSIDE
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
+    if half.acknowledged != half.next:
+        # What is still on its way may get lost, and the receiver then challenge the RST.
+        core.table.finish(half.connection, now, reset=True)
     end(core, half.connection, now, reason, actions, token)
 
 
 def begins_anew(finished: Finished, from_client: bool, segment: Segment) -> bool:
-    """Whether a SYN may take the place of a finished connection: its number has to be higher."""
+    """Whether a SYN may take the place of a finished connection: its number has to be higher,
+    unless an RST was its end."""
     if segment.flags & (SYN | ACK) != SYN:
         return False
+    if finished.reset:
+        return True
     behind = finished.next_numbers[0 if from_client else 1]
     return unwrap(segment.sequence, behind) > behind
 
@@ -161,8 +167,9 @@ def repeats_finished(
     arrival: Arrival,
     segment: Segment,
     actions: list[Action],
-) -> None:
-    """A segment of a finished connection: repeated FINs and ACKs pass, without their payload."""
+) -> bool:
+    """A segment of a finished connection: repeated FINs and ACKs pass, without their payload. False
+    if it is none of the connection's, and that was ended by an RST: whose then is another matter."""
     own, other = finished.next_numbers if from_client else finished.next_numbers[::-1]
     stale = (
         not segment.flags & SYN
@@ -171,9 +178,12 @@ def repeats_finished(
     )
     if stale:
         pass_on(None, arrival, segment, actions, b"" if segment.length else None)
+    elif finished.reset:
+        return False
     else:
         reason = DropReason.BAD_SYN if segment.flags & SYN else DropReason.CLOSED_CONNECTION
         actions.append(Drop(arrival.token, reason))
+    return True
 
 
 def _release(

@@ -19,6 +19,7 @@ from nfinspect.events import (
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import close_by_inspection, finish
 from nfinspect.flow.gap import tell
+from nfinspect.flow.timestamps import note_timestamp, rejuvenated
 from nfinspect.flow.uninspected import leave, through
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import FIN, Segment
@@ -67,6 +68,8 @@ def established(
         else:
             _in_order(core, half, arrival, segment, actions, sequence, news)
             if connection.phase is Phase.ESTABLISHED and (half.held or peer.held):
+                if half.held:
+                    note_timestamp(half, segment)
                 _release(core, connection, actions)
     else:
         pass_on(half, arrival, segment, actions)
@@ -142,6 +145,8 @@ def _hold(
     for other in evicted:
         actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
     if admitted:
+        if len(half.held) == 1:
+            half.youngest = None
         return held
     actions.append(Drop(arrival.token, otherwise))
     return None
@@ -292,9 +297,8 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
         for half in (connection.server, connection.client):
             while (held := core.holding.next_in_order(half)) is not None:
                 before = half.next
-                done = _in_order(
-                    core, half, held.arrival, held.segment, actions, held.sequence, False
-                )
+                segment = rejuvenated(half, held.segment)
+                done = _in_order(core, half, held.arrival, segment, actions, held.sequence, False)
                 if connection.phase is not Phase.ESTABLISHED or connection.uninspected:
                     return
                 moved = moved or half.next != before

@@ -57,9 +57,10 @@ def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action])
     found = core.table.find_finished(key, now)
     if found is not None:
         finished, client_key = found
-        if not begins_anew(
-            finished, key == client_key, segment
-        ) and repeats_finished(finished, key == client_key, arrival, segment, actions):
+        from_client = key == client_key
+        if not begins_anew(finished, from_client, segment) and repeats_finished(
+            finished, from_client, arrival, segment, actions
+        ):
             return None
     if segment.flags & (SYN | ACK) == SYN:
         return _new_connection(core, arrival, segment, actions)

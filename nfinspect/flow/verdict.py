@@ -13,6 +13,7 @@ from nfinspect.packet.options import clean_options, plain_options
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 from nfinspect.packet.split import split
 from nfinspect.tcp.connection import Half
+from nfinspect.tcp.sequence import unwrap
 
 ENDING_FLAGS = FIN | PSH
 """What goes with the end of a packet that is cut."""
@@ -43,10 +44,12 @@ def pass_on(
     if half is not None:
         current = segment.datagram[8 if segment.version == 4 else 7]
         if current < half.hop_limit:
-            half.hop_limit = current
+            if _may_be_taken(half, segment):
+                half.hop_limit = current
         elif current > half.hop_limit:
             hop_limit = half.hop_limit
-    if payload is None and options is None and hop_limit is None and not clear_flags:
+    changed = segment.datagram is not arrival.datagram
+    if payload is None and options is None and hop_limit is None and not (clear_flags or changed):
         actions.append(Accept(arrival.token))
         return
     datagram = rewrite(
@@ -56,6 +59,13 @@ def pass_on(
         _replace_by_pieces(half, arrival, datagram, actions)
     else:
         actions.append(Replace(arrival.token, datagram))
+
+
+def _may_be_taken(half: Half, segment: Segment) -> bool:
+    """Whether its receiver may take anything of it. Anybody hits the half of all numbers that lie
+    behind, but what is ignored there can deceive nobody about what is taken."""
+    sequence = unwrap(segment.sequence + half.offset, half.next)
+    return sequence + max(1, segment.length) > half.acknowledged
 
 
 def _replace_by_pieces(

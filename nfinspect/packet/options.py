@@ -30,7 +30,7 @@ MAXIMUM_WINDOW_SCALE = 14
 
 _USUAL_TIMESTAMPS = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
 _USUAL_SACK = bytes((NO_OPERATION, NO_OPERATION, SACK))
-_TWO_LONGS = Struct("!LL")
+_LONG, _TWO_LONGS = Struct("!L"), Struct("!LL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,21 @@ def timestamps_in(options: bytes) -> tuple[int, int] | None:
         return None
     value, echo = _TWO_LONGS.unpack(found)
     return value, echo
+
+
+def with_younger_timestamp(segment: Segment, value: int) -> bytes | None:
+    """The options, cleaned, with the timestamp value *value* in place of an older one; None if
+    theirs is not older, or they have none."""
+    options = _clean(segment.options)
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTION_LIST:
+        if options[at] == TIMESTAMPS:
+            (own,) = _LONG.unpack_from(options, at + 2)
+            if 0 < (value - own) & 0xFFFF_FFFF < 0x8000_0000:
+                return options[: at + 2] + _LONG.pack(value) + options[at + 6 :]
+            return None
+        at += 1 if options[at] == NO_OPERATION else options[at + 1]
+    return None
 
 
 def timestamps_option(value: int, echo: int) -> bytes:

@@ -21,6 +21,8 @@ LARGEST_WINDOW_SCALE = 14
 LARGEST_HOP_LIMIT = 255
 DEFAULT_SEGMENT_SIZE = 536
 """RFC 9293 section 3.7.1, without an MSS option over IPv4; IPv6's 1220 is larger."""
+SMALLEST_SEGMENT_SIZE = 48
+"""A smaller MSS counts as this one, as for Linux: it could be asked for to be sent many packets."""
 
 
 class StreamObserver(Protocol):
@@ -87,6 +89,7 @@ class Half:
 
     __slots__ = (
         "acknowledged",
+        "barred_port",
         "connection",
         "direction",
         "edge",
@@ -100,6 +103,7 @@ class Half:
         "memory",
         "next",
         "observed",
+        "offered_scale",
         "offset",
         "options",
         "passed",
@@ -109,6 +113,7 @@ class Half:
         "seen",
         "untold",
         "window",
+        "youngest",
     )
 
     peer: Half
@@ -128,6 +133,11 @@ class Half:
         """The sequence number of the FIN, once it has passed."""
         self.scale = 0
         """By how much the *sender* shifts the windows it announces."""
+        self.offered_scale = 0
+        """The same as its SYNs offer it; it holds if the other side's SYN-ACK scales too."""
+        self.barred_port = ""
+        """Where its packets cannot come in: the port where those of the other direction do, on a
+        filter between two sides. Nobody answers himself in the server's name."""
         self.hop_limit = LARGEST_HOP_LIMIT
         """The smallest TTL seen: TTL evasion protection (docs/appliance.md, section 5)."""
         self.offset = 0
@@ -143,6 +153,9 @@ class Half:
         self.port = ""
         """Where its packets come in, and its link address, if the driver tells them."""
         self.link_source = b""
+        self.youngest: int | None = None
+        """The youngest timestamp passed since segments are held; the receiver may have kept it, and
+        would then drop older ones (PAWS, RFC 7323 section 5)."""
         self.untold = 0
         """Held segments for which the sender has not been told of the gap yet."""
         self.latest_held = 0
@@ -175,6 +188,7 @@ class TcpConnection:
         "plan",
         "sack_permitted",
         "server",
+        "timer",
         "totals",
         "uninspected",
     )
@@ -196,6 +210,8 @@ class TcpConnection:
         """Where its packets are counted, if it is inspected."""
         self.uninspected = plan.inspection is None
         """Bytes pass as they are, except repetitions of what was passed while it was inspected."""
+        self.timer = 0
+        """The number of its timer in the table."""
         self.sack_permitted = False
         """Both ends permit it (RFC 2018 section 2)."""
         self.closed_quiet = 0.0

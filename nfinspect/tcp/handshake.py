@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from nfinspect.actions import DropReason
 from nfinspect.events import Direction
-from nfinspect.packet.options import syn_options
+from nfinspect.packet.options import SynOptions, syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
-from nfinspect.tcp.connection import DEFAULT_SEGMENT_SIZE, LARGEST_WINDOW_SCALE, Half, Phase
+from nfinspect.tcp.connection import (
+    DEFAULT_SEGMENT_SIZE,
+    LARGEST_WINDOW_SCALE,
+    SMALLEST_SEGMENT_SIZE,
+    Half,
+    Phase,
+)
 from nfinspect.tcp.sequence import unwrap
 
 
@@ -20,10 +26,14 @@ def begin(client: Half, segment: Segment) -> None:
     client.initial = client.acknowledged = segment.sequence + client.offset
     client.next = client.initial + 1
     offered = syn_options(segment)
-    client.scale = offered.window_scale or 0
+    client.scale = client.offered_scale = offered.window_scale or 0
     client.seen = True
-    client.peer.largest_segment = offered.mss or DEFAULT_SEGMENT_SIZE
+    client.peer.largest_segment = _largest_segment(offered)
     client.connection.sack_permitted = offered.sack_permitted
+
+
+def _largest_segment(offered: SynOptions) -> int:
+    return max(offered.mss or DEFAULT_SEGMENT_SIZE, SMALLEST_SEGMENT_SIZE)
 
 
 def receive(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
@@ -49,8 +59,14 @@ def _client_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
         return DropReason.BAD_SYN
     if half.initial is None or unwrap(segment.sequence + half.offset, half.initial) != half.initial:
         return DropReason.DUPLICATE_SYN
-    # The same SYN again: until the server has been heard it may have been lost.
-    return None if half.connection.phase < Phase.ESTABLISHED else DropReason.BAD_SYN
+    if half.connection.phase is Phase.ESTABLISHED:
+        return DropReason.BAD_SYN
+    # The same SYN again: until the server has been heard it may have been lost. Which one it hears
+    # cannot be told; a window that is taken for too large does no harm, one too small would.
+    offered = syn_options(segment)
+    half.offered_scale = max(half.offered_scale, offered.window_scale or 0)
+    half.peer.largest_segment = min(half.peer.largest_segment, _largest_segment(offered))
+    return None
 
 
 def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
@@ -74,8 +90,8 @@ def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
     if offered.window_scale is None:
         client.scale = 0  # RFC 7323 section 2.2: both or neither
     else:
-        half.scale = offered.window_scale
-    client.largest_segment = offered.mss or DEFAULT_SEGMENT_SIZE
+        client.scale, half.scale = client.offered_scale, offered.window_scale
+    client.largest_segment = _largest_segment(offered)
     connection.sack_permitted = connection.sack_permitted and offered.sack_permitted
     half.seen = True
     client.acknowledged = client.next

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SMALL = 512
+"""Bytes. Smaller chunks are joined up to this size, so that what a chunk costs besides its bytes
+does not come to more than they do: else a sender of one-byte segments could multiply the bound."""
+
 FILL = 0x58
 """``X``: stands for bytes that the receiver acknowledged long ago and will not read again."""
 
@@ -34,9 +38,24 @@ class Memory:
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
         size = len(passed)
+        if size < SMALL and self.chunks and self._join(size, arrived, passed):
+            self.size += size
+            return
         # The quickest way to make one: once for each packet with payload.
         self.chunks.append(tuple.__new__(Chunk, (start, start + size, arrived, passed)))
         self.size += size
+
+    def _join(self, size: int, arrived: bytes, passed: bytes) -> bool:
+        """Put these bytes into the last chunk, if it stays small."""
+        start, end, old_arrived, old_passed = self.chunks[-1]
+        if end - start + size > SMALL:
+            return False
+        joined = old_passed + passed
+        same = old_arrived is old_passed and arrived is passed
+        self.chunks[-1] = Chunk(
+            start, end + size, joined if same else old_arrived + arrived, joined
+        )
+        return True
 
     def release(self, acknowledged: int) -> int:
         """Let go of chunks that end at or before ``acknowledged``; returns the bytes freed."""

@@ -27,6 +27,8 @@ class Finished:
     next_numbers: tuple[int, int]
     """Behind the client's FIN, behind the server's."""
     until: float
+    reset: bool = False
+    """An RST has ended it, which the receiver may still challenge (RFC 5961 section 3.2)."""
 
 
 @dataclass(slots=True)
@@ -35,13 +37,15 @@ class Remembered:
 
     last_seen: float
     closed_by_inspection: bool
+    timer: int = 0
 
 
 class Table:
     """Connections by the key of their packets, either way.
 
-    Timers are one heap of (time, tie-break, key). An entry is a promise to look again, no more:
-    activity only moves ``last_seen``, and an entry that comes up too early is pushed again.
+    Timers are one heap of (time, number, key). An entry is a promise to look again, no more:
+    activity only moves ``last_seen``, and an entry that comes up too early is pushed again. Only
+    the latest entry of a connection counts: its number is known there.
     """
 
     __slots__ = ("_order", "_timers", "closed", "finished", "halves", "limits", "remembered")
@@ -77,7 +81,7 @@ class Table:
     def holds(self, connection: TcpConnection) -> bool:
         return self.halves.get(connection.key) is connection.client
 
-    def finish(self, connection: TcpConnection, now: float) -> None:
+    def finish(self, connection: TcpConnection, now: float, *, reset: bool = False) -> None:
         """Keep of a finished connection what its last repetitions need. At the bound the oldest
         finished one is forgotten: its repetitions are then denied like any stray segment."""
         finished = self.finished
@@ -86,7 +90,7 @@ class Table:
         ):
             del finished[next(iter(finished))]
         finished[connection.key] = Finished(
-            (connection.client.next, connection.server.next), now + self.limits.linger
+            (connection.client.next, connection.server.next), now + self.limits.linger, reset
         )
 
     def find_finished(self, key: bytes, now: float) -> tuple[Finished, bytes] | None:
@@ -103,10 +107,10 @@ class Table:
         if not closed_by_inspection and len(self.remembered) >= self.limits.connections:
             return False
         self.forget(key)
-        self.remembered[key] = Remembered(now, closed_by_inspection)
+        known = self.remembered[key] = Remembered(now, closed_by_inspection)
         if closed_by_inspection:
             self.closed += 1
-            self._promise(now + self.limits.closed_quiet, key)
+            known.timer = self._promise(now + self.limits.closed_quiet, key)
         return True
 
     def recall(self, key: bytes) -> Remembered | None:
@@ -127,13 +131,14 @@ class Table:
 
     def watch(self, connection: TcpConnection) -> None:
         """Look at the connection when it expires, as things stand."""
-        self._promise(
+        connection.timer = self._promise(
             min(connection.expires, connection.last_seen + LONGEST_PROMISE), connection.key
         )
 
-    def _promise(self, when: float, key: bytes) -> None:
+    def _promise(self, when: float, key: bytes) -> int:
         self._order += 1
         heapq.heappush(self._timers, (when, self._order, key))
+        return self._order
 
     def deadline(self) -> float | None:
         return self._timers[0][0] if self._timers else None
@@ -143,20 +148,24 @@ class Table:
         have been quiet for long enough are forgotten on the way."""
         timers = self._timers
         while timers and timers[0][0] <= now:
-            _, _, key = heapq.heappop(timers)
+            _, number, key = heapq.heappop(timers)
             half = self.halves.get(key)
             if half is not None:
                 connection = half.connection
+                if connection.timer != number:
+                    continue
                 if connection.expires <= now:
                     return connection
-                self._promise(min(connection.expires, now + LONGEST_PROMISE), key)
+                connection.timer = self._promise(
+                    min(connection.expires, now + LONGEST_PROMISE), key
+                )
                 continue
             known = self.remembered.get(key)
-            if known is not None and known.closed_by_inspection:
+            if known is not None and known.closed_by_inspection and known.timer == number:
                 quiet = known.last_seen + self.limits.closed_quiet
                 if quiet <= now:
                     known.closed_by_inspection = False  # forgotten with those that merely ended
                     self.closed -= 1
                 else:
-                    self._promise(quiet, key)
+                    known.timer = self._promise(quiet, key)
         return None

@@ -38,6 +38,8 @@ class Talk:
         self.events: list[Event] = []
         self.actions: list[object] = []
         self.injected: list[bytes] = []
+        self.passed: list[Packet] = []
+        """Every packet that has passed, as it left."""
         self.tokens = 0
         self.late: dict[object, bytes | DropReason] = {}
         """Verdicts of packets that had been held, by token: the payload, or why not."""
@@ -154,6 +156,7 @@ class Talk:
         if packet is None:  # passed as it came, its checksum still to be filled in
             return datagram[20 + (datagram[32] >> 4 << 2) :]
         self.last = packet
+        self.passed.append(packet)
         return packet.payload
 
 

@@ -165,17 +165,19 @@ def test_first_to_acknowledge_something_is_cut_to_its_bare_ack() -> None:
 
 def test_gso_packet_that_must_be_cut_is_sent_in_pieces() -> None:
     talk = Talk()
-    talk.client(flags=SYN, at=-1, options=b"\2\4\0\x05")
-    talk.server(flags=SYN | ACK, at=-1, ack=0, options=b"\2\4\0\x04")
+    talk.client(flags=SYN, at=-1, options=b"\2\4\0\x65")
+    talk.server(flags=SYN | ACK, at=-1, ack=0, options=b"\2\4\0\x64")
     talk.client(flags=ACK)
-    assert talk.client(b"data words!more", at=0, gso=True) is DropReason.GSO_CUT
+    data = b"data words" * 25 + b"!"
+    assert talk.client(data + b"more", at=0, gso=True) is DropReason.GSO_CUT
     pieces = [read(datagram) for datagram in talk.injected]
-    assert [piece.payload for piece in pieces] == [b"DATA", b" WOR", b"DS!"]
-    assert [piece.sequence for piece in pieces] == [(START + 1 + n) % 2**32 for n in (0, 4, 8)]
+    assert [len(piece.payload) for piece in pieces] == [100, 100, 51]
+    assert b"".join(piece.payload for piece in pieces) == data.upper()
+    assert [piece.sequence for piece in pieces] == [(START + 1 + n) % 2**32 for n in (0, 100, 200)]
     assert all(piece.flags == ACK for piece in pieces)
-    assert talk.client(b"data words!", at=0) == b"DATA WORDS!"
-    assert talk.server(b"+ok", ack=11) == b"+OK"
-    assert talk.client(b"more", at=11, gso=True) == b"MORE"
+    assert talk.client(data, at=0) == data.upper()
+    assert talk.server(b"+ok", ack=251) == b"+OK"
+    assert talk.client(b"more", at=251, gso=True) == b"MORE"
 
 
 def told_of_gap(talk: Talk) -> list[tuple[int, int, list[tuple[int, int]]]]:
