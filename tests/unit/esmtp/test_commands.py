@@ -492,3 +492,38 @@ def test_mail_accepted_behind_one_that_was_refused_opens_a_transaction() -> None
     talk.client(b"MAIL FROM:<a@b>\r\nNOOP\r\n", server_gets=b"MAIL FROM:<a@b>\r\n")
     talk.server(b"503 nested\r\n")
     talk.client(b"RCPT TO:<e@f>\r\n", matched(RECIPIENTS), closes=CloseCause.CLAUSE)
+
+
+def test_second_mail_waits_for_the_first_one_to_be_answered_too() -> None:
+    session().client(
+        b"MAIL FROM:<a@b>\r\nMAIL FROM:<c@d>\r\nRCPT TO:<e@f>\r\n",
+        server_gets=b"MAIL FROM:<a@b>\r\nMAIL FROM:<c@d>\r\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asks", "answers"),
+    [
+        (b"MAIL FROM:<bad>\r\n", b"550 no\r\n"),
+        (b"MAIL FROM:<a@b>\r\nRSET\r\n", b"250 ok\r\n250 ok\r\n"),
+        (b"MAIL FROM:<a@b>\r\nRSET x\r\n", b"250 ok\r\n250 ok\r\n"),
+        (b"MAIL FROM:<a@b>\r\nEHLO x\r\n", b"250 ok\r\n250-s\r\n250 PIPELINING\r\n"),
+    ],
+)
+def test_mail_behind_the_end_of_a_transaction_does_not_wait(asks: bytes, answers: bytes) -> None:
+    session().client(asks).server(answers).client(b"MAIL FROM:<a@b>\r\nRCPT TO:<e@f>\r\n")
+
+
+@pytest.mark.parametrize(
+    ("asks", "answers"),
+    [
+        (b"MAIL FROM:<a@b>\r\nRSET x\r\n", b"250 ok\r\n501 no\r\n"),
+        (b"MAIL FROM:<a@b>\r\nHELO\r\n", b"250 ok\r\n501 no\r\n"),
+        (b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", b"250 ok\r\n550 no\r\n"),
+        (b"MAIL FROM:<a@b>\r\nDATA\r\n", b"250 ok\r\n503 no\r\n"),
+    ],
+)
+def test_mail_inside_of_a_transaction_waits_for_its_reply(asks: bytes, answers: bytes) -> None:
+    session().client(asks).server(answers).client(
+        b"MAIL FROM:<a@b>\r\nRCPT TO:<e@f>\r\n", server_gets=b"MAIL FROM:<a@b>\r\n"
+    )

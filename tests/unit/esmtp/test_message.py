@@ -287,6 +287,23 @@ CORPUS = [
     b"a-b.c\r\n" * 60 + b"--d\r\n" + b"e" * 11,
     b"a-b.c\r\n" * 60 + b".--d\r\n.\r\n--",
     base64.b64encode(bytes(range(256)) * 3),
+    # Large ones are searched otherwise.
+    *(
+        lead + b"x" * 5000 + tail
+        for lead in (b"", b"-a.b\r\n" * 10, b"-a.b\r\n" * 40)
+        for tail in (
+            b"",
+            b"\n--",
+            b"\n--a\n--b",
+            b"\n.--a\n--b",
+            b"\n--a\n.--b",
+            b"\n-a\n.-b--",
+            b"\n-",
+            b".--",
+            b"\r\n.\r",
+            b"\n.\r\n..\r\n.x\r\n",
+        )
+    ),
 ]
 
 

@@ -185,6 +185,7 @@ def test_prefix_of_a_known_keyword_passes_until_it_is_none() -> None:
     ).server(b"0\r\n", ehlo_masked(), client_gets=b"A\r\n")
     ehlo().server(b"250-s\r\n250-SIZ").server(b" 100\r\n", ehlo_masked(), client_gets=b"XXXA\r\n")
     ehlo().server(b"250-s\r\n250-SI").server(b"Z\r\n250 SIZE\r\n")
+    ehlo().server(b"250-s\r\n250-S").server(b"IZ\r\n250 SIZE\r\n")
 
 
 def test_lf_alone_ends_a_reply_line() -> None:
