@@ -10,7 +10,7 @@ from nfinspect.cli.queues import queue_options
 from nfinspect.live import flowtables, iptables
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
-from nfinspect.rules.diversion import TABLES, Diversion, application, describe
+from nfinspect.rules.diversion import TABLES, Diversion, application, describe, untracking
 
 ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
 
@@ -54,7 +54,7 @@ def rules(
         return
     for family in ONLY[only]:
         click.echo(describe(diversion, family.name), nl=False)
-        click.echo(application(diversion, TABLES[0]), nl=False)
+        click.echo(application(diversion, TABLES[0]) + untracking(), nl=False)
 
 
 def inspected_ports(policy: Policy) -> tuple[int, ...]:

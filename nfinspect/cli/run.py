@@ -114,7 +114,7 @@ def filter_packets(
         try:
             injector = Injector()
             stack.callback(injector.close)
-            services: list[Callable[[], None]] = []
+            services: list[Callable[[], None]] = [injector.forget]
             worker = Worker(
                 engine,
                 audit=counters,

@@ -1,15 +1,31 @@
-"""Packets of the filter's own making, through raw sockets: routed filters without NAT."""
+"""Packets of the filter's own making: where they are routed, and on bridges.
+
+- Routed, through a raw socket, as the packet would have come in (`conntrack` says why), so that the
+  kernel translates it like every other packet of its connection. One of a connection that is not
+  tracked is marked; a rule in raw OUTPUT keeps it untracked, too.
+- On a bridge, through a packet socket, out of the physical port of its receiver: a bridge without
+  address has no route. It is addressed from neighbour to neighbour, as if the bridge had forwarded
+  it, and none of the bridge's hooks sees it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 
-from nfinspect.actions import Inject
+from nfinspect.actions import DropReason, Inject
 from nfinspect.live import obstacles
+from nfinspect.live.conntrack import Conntrack
+from nfinspect.live.nfnetlink import NOWHERE
+from nfinspect.packet.edit import readdress
+from nfinspect.packet.segment import parse
 from nfinspect.rules.mark import MARK
 
-SO_MARK = 36  # asm-generic/socket.h
+SO_SNDBUFFORCE, SO_MARK = 32, 36  # asm-generic/socket.h
+SEND_BUFFER = 4 * 1024 * 1024
+"""Bytes: what may wait for a slow card, or for a neighbour's address."""
+
+ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
 class InjectionError(Exception):
@@ -17,47 +33,80 @@ class InjectionError(Exception):
 
 
 class Injector:
-    """Sends whole datagrams, marked as the filter's own."""
+    """Sends whole datagrams."""
 
     def __init__(self) -> None:
-        """Open the raw sockets.
+        """Open the sockets.
 
         Raises InjectionError if that is not permitted.
         """
-        self.failed = 0
-        """Packets that could not be sent."""
-        self._sockets: dict[int, socket.socket] = {}
+        self._close = contextlib.ExitStack()
+        self._raw: dict[tuple[int, bool], socket.socket] = {}
+        """By IP version, and whether connection tracking is to see what is sent."""
         try:
-            self._open(4, socket.AF_INET)
+            self._packet = self._open(socket.AF_PACKET, 0)
+            self._open_raw(4, socket.AF_INET)
             with contextlib.suppress(OSError):  # a kernel without IPv6 has none to filter
-                self._open(6, socket.AF_INET6)
+                self._open_raw(6, socket.AF_INET6)
         except PermissionError as error:
             self.close()
             needed = obstacles.CAP_NET_RAW
             raise InjectionError(obstacles.lacking(needed, "answering for a peer")) from error
+        self._conntrack = Conntrack()
+        self._close.callback(self._conntrack.close)
 
-    def _open(self, version: int, family: int) -> None:
-        # IPPROTO_RAW: the datagram brings its own header, in both families.
-        raw = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-        raw.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
-        self._sockets[version] = raw
+    def _open_raw(self, version: int, family: int) -> None:
+        for tracked in (True, False):
+            # IPPROTO_RAW: the datagram brings its own header, in both families.
+            raw = self._open(family, socket.IPPROTO_RAW)
+            if not tracked:
+                raw.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
+            self._raw[version, tracked] = raw
+
+    def _open(self, family: int, protocol: int) -> socket.socket:
+        opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+        self._close.callback(opened.close)
+        with contextlib.suppress(PermissionError):  # it takes CAP_NET_ADMIN, and is no necessity
+            opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
+        return opened
 
     def inject(self, action: Inject) -> bool:
-        """Send one datagram to its own destination; return whether the kernel took it."""
-        datagram = action.datagram
-        version = datagram[0] >> 4
-        if version == 4:
-            host = socket.inet_ntop(socket.AF_INET, datagram[16:20])
-        else:
-            host = socket.inet_ntop(socket.AF_INET6, datagram[24:40])
+        """Send one datagram; return whether that was possible."""
         try:
-            self._sockets[version].sendto(datagram, (host, 0))
-        except (OSError, KeyError):
-            self.failed += 1
+            if action.link_destination or action.link_source:
+                return self._bridge(action)
+            return self._route(action.datagram)
+        except (OSError, KeyError):  # KeyError: no sockets of that family
             return False
+
+    def _route(self, datagram: bytes) -> bool:
+        segment = parse(datagram)
+        if isinstance(segment, DropReason):
+            return False
+        origin = self._conntrack.origin(segment.key)
+        if origin is None:
+            return False
+        if origin.key != segment.key:
+            datagram = readdress(segment, origin.key)
+        # The route is that to the true destination; the header may name one that is to be translated.
+        family = socket.AF_INET if segment.version == 4 else socket.AF_INET6
+        destination = socket.inet_ntop(family, segment.destination)
+        self._raw[segment.version, origin.tracked].sendto(datagram, (destination, 0))
         return True
 
+    def _bridge(self, action: Inject) -> bool:
+        ends = action.link_destination, action.link_source
+        if not all(ends) or NOWHERE in ends:
+            return False
+        ethertype = ETHERTYPES[action.datagram[0] >> 4]
+        frame = b"".join((*ends, ethertype.to_bytes(2, "big"), action.datagram))
+        self._packet.sendto(frame, (action.port, ethertype))
+        return True
+
+    def forget(self) -> None:
+        """Ask connection tracking anew from now on."""
+        self._conntrack.forget()
+
     def close(self) -> None:
-        """Close the raw sockets."""
-        for raw in self._sockets.values():
-            raw.close()
+        """Close the sockets."""
+        self._close.close()

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from nfinspect.rules.diversion import TABLES, Diversion, application, removal
+from nfinspect.rules.diversion import RAW, TABLES, Diversion, application, removal, untracking
 
 TIMEOUT = 30.0
 """Seconds for one command; the lock of another iptables is waited for 5 s."""
@@ -52,7 +52,15 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {TABLES[0]}; the rules stand at the end"
                 f" of {table} FORWARD, before the firewall's own decisions"
             )
-        texts.append((family, application(diversion, table, present)))
+        text = application(diversion, table, present)
+        try:
+            text += untracking(_list(family, RAW))
+        except _NoTableError:
+            warnings.append(
+                f"{family.name}: this kernel has no table {RAW}; where connections are not tracked,"
+                f" what the filter itself sends may be translated"
+            )
+        texts.append((family, text))
     for family, text in texts:
         _restore(family, text, "--test")
     for family, text in texts:
@@ -67,7 +75,7 @@ def remove() -> bool:
     """
     removed = False
     for family in families():
-        for table in TABLES:
+        for table in (*TABLES, RAW):
             try:
                 text = removal(table, _list(family, table))
             except _NoTableError:

@@ -1,26 +1,28 @@
-"""The messages of nfnetlink_queue as bytes (linux/netfilter/nfnetlink_queue.h).
-
-A message is a netlink header (16 bytes, host order), an nfgenmsg (4 bytes), then attributes: two
-16-bit words in host order, length and type, and a value in network order, padded to 4 bytes.
-"""
+"""The messages of nfnetlink_queue as bytes (linux/netfilter/nfnetlink_queue.h)."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
 
-NETLINK_HEADER = Struct("=IHHII")  # length, type, flags, sequence number, port
-NFGENMSG = Struct("!BBH")  # family, version, queue number
-ATTRIBUTE = Struct("=HH")  # length with this header, type
+from nfinspect.live.netlink import (
+    ATTRIBUTE,
+    NETLINK_HEADER,
+    NFGENMSG,
+    NLM_F_ACK,
+    NLMSG_ERROR,
+    attribute,
+    error_number,
+    messages,
+    request,
+    walk,
+)
+from nfinspect.rules.mark import MARK
+
 U32 = Struct("!I")
-ERROR = Struct("=i")  # a negative errno, 0 for an acknowledgement
 
-NLA_TYPE_MASK = 0x3FFF  # without the flags "nested" and "network byte order"
-
-NLMSG_ERROR = 2
-NLM_F_REQUEST, NLM_F_ACK = 1, 4
 NFNL_SUBSYS_QUEUE = 3
 NFQNL_MSG_CONFIG = 2
 
@@ -31,7 +33,7 @@ NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 3, 4,
 NFQNL_COPY_PACKET = 2
 NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO = 1, 4
 
-NFQA_TIMESTAMP = 4
+NFQA_MARK, NFQA_TIMESTAMP = 3, 4
 NFQA_IFINDEX_INDEV, NFQA_IFINDEX_OUTDEV = 5, 6
 NFQA_IFINDEX_PHYSINDEV, NFQA_IFINDEX_PHYSOUTDEV = 7, 8
 NFQA_HWADDR, NFQA_CAP_LEN, NFQA_SKB_INFO = 9, 13, 14
@@ -39,18 +41,6 @@ NFQA_SKB_CSUMNOTREADY, NFQA_SKB_GSO = 1, 2
 
 COPY_RANGE = 0xFFFF
 """Asked for; the kernel grants 65,531, what one attribute can carry."""
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    padding = -len(value) % 4
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(padding)
-
-
-def _configuration(queue: int, attributes: bytes, flags: int) -> bytes:
-    length = NETLINK_HEADER.size + NFGENMSG.size + len(attributes)
-    kind = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG
-    header = NETLINK_HEADER.pack(length, kind, NLM_F_REQUEST | flags, 0, 0)
-    return header + NFGENMSG.pack(0, 0, queue) + attributes
 
 
 def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> bytes:
@@ -61,46 +51,29 @@ def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> byt
     """
     flags = NFQA_CFG_F_GSO | (NFQA_CFG_F_FAIL_OPEN if fail_open else 0)
     attributes = (
-        _attribute(NFQA_CFG_FLAGS, U32.pack(flags))
-        + _attribute(NFQA_CFG_MASK, U32.pack(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN))
-        + _attribute(NFQA_CFG_QUEUE_MAXLEN, U32.pack(max_length))
+        attribute(NFQA_CFG_FLAGS, U32.pack(flags))
+        + attribute(NFQA_CFG_MASK, U32.pack(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN))
+        + attribute(NFQA_CFG_QUEUE_MAXLEN, U32.pack(max_length))
     )
-    return _configuration(queue, attributes, NLM_F_ACK)
+    return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, attributes, resource=queue)
 
 
 def start_copying(queue: int) -> bytes:
     """Return the message, without acknowledgement, from which on whole packets are queued."""
     parameters = U32.pack(COPY_RANGE) + bytes([NFQNL_COPY_PACKET])
-    return _configuration(queue, _attribute(NFQA_CFG_PARAMS, parameters), 0)
+    attributes = attribute(NFQA_CFG_PARAMS, parameters)
+    return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, 0, attributes, resource=queue)
 
 
-def error_number(message: bytes) -> int:
+def refusal(message: bytes) -> int:
     """Return the errno of an acknowledgement, 0 for success.
 
     Raises ValueError for any other message.
     """
-    if len(message) < NETLINK_HEADER.size + ERROR.size:
-        raise ValueError("a netlink message that is too short")
-    if NETLINK_HEADER.unpack_from(message)[1] != NLMSG_ERROR:
-        raise ValueError("a netlink message that is no acknowledgement")
-    error: int = ERROR.unpack_from(message, NETLINK_HEADER.size)[0]
-    return -error
-
-
-def walk(attributes: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield offset, type and value of each attribute.
-
-    Raises ValueError at one that contradicts the length of the whole.
-    """
-    at, end = 0, len(attributes)
-    while at < end:
-        if end - at < ATTRIBUTE.size:
-            raise ValueError("an attribute that is cut off")
-        length, kind = ATTRIBUTE.unpack_from(attributes, at)
-        if not ATTRIBUTE.size <= length <= end - at:
-            raise ValueError(f"an attribute of {length} bytes where {end - at} are left")
-        yield at, kind & NLA_TYPE_MASK, attributes[at + ATTRIBUTE.size : at + length]
-        at += length + -length % 4
+    for kind, body in messages(message):
+        if kind == NLMSG_ERROR:
+            return error_number(body)
+    raise ValueError("a netlink message that is no acknowledgement")
 
 
 class Metadata(NamedTuple):
@@ -113,6 +86,9 @@ class Metadata(NamedTuple):
     egress: str
     link_source: bytes
 
+
+NOWHERE = bytes(6)
+"""As the link-layer source of a packet: nothing of our own can be sent back to where it came from."""
 
 METADATA_START = NETLINK_HEADER.size + NFGENMSG.size + 12
 """Behind NFQA_PACKET_HDR, which the kernel writes first; NFQA_PAYLOAD it writes last."""
@@ -172,7 +148,7 @@ class MetadataReader:
             gso=bool(information & NFQA_SKB_GSO),
             ingress=self._name(values, NFQA_IFINDEX_PHYSINDEV, NFQA_IFINDEX_INDEV),
             egress=self._name(values, NFQA_IFINDEX_PHYSOUTDEV, NFQA_IFINDEX_OUTDEV),
-            link_source=_link_address(values.get(NFQA_HWADDR, b"")),
+            link_source=_bridged_from(values),
         )
         if len(self._known) >= self.LIMIT:
             self._known.clear()
@@ -192,6 +168,20 @@ def _u32(value: bytes | None) -> int | None:
         raise ValueError(f"{len(value)} bytes where a number has {U32.size}")
     number: int = U32.unpack(value)[0]
     return number
+
+
+def _bridged_from(values: dict[int, bytes]) -> bytes:
+    """Return the link-layer source of a packet that is on its way over a bridge, empty otherwise.
+
+    It has two physical ports then; one that is routed from or to a bridge has only one. Zeros if
+    the bridge's guard has marked it: it lies in a VLAN or a PPPoE session, of which a queued packet
+    shows nothing, so that we could not send anything on the same way.
+    """
+    if not (_u32(values.get(NFQA_IFINDEX_PHYSINDEV)) and _u32(values.get(NFQA_IFINDEX_PHYSOUTDEV))):
+        return b""
+    if (_u32(values.get(NFQA_MARK)) or 0) & MARK:
+        return NOWHERE
+    return _link_address(values.get(NFQA_HWADDR, b"")) or NOWHERE
 
 
 def _link_address(value: bytes) -> bytes:

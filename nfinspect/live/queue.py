@@ -28,6 +28,7 @@ from typing import Protocol
 
 from nfinspect.arrival import Arrival
 from nfinspect.live import nfnetlink, obstacles
+from nfinspect.live.netlink import ATTRIBUTE
 
 MAX_LENGTH = 8192
 """Packets that may wait for a verdict, unread and held together; the kernel drops what is more."""
@@ -106,7 +107,7 @@ class Queue:
         """Packets that were dropped because their message could not be read."""
         self._handle = handle
         self._until = self.now
-        self._buffer = bytearray(MESSAGE_LIMIT + nfnetlink.ATTRIBUTE.size)
+        self._buffer = bytearray(MESSAGE_LIMIT + ATTRIBUTE.size)
         self._view = memoryview(self._buffer)[:MESSAGE_LIMIT]
         self._message_length = 0
         self._metadata = nfnetlink.MetadataReader(_interface_name)
@@ -135,7 +136,7 @@ class Queue:
             self._socket.send(
                 nfnetlink.set_flags_and_length(self.number, MAX_LENGTH, fail_open=fail_open)
             )
-            refused = nfnetlink.error_number(self._socket.recv(4096))
+            refused = nfnetlink.refusal(self._socket.recv(4096))
             if refused:
                 raise OSError(refused, os.strerror(refused))
             self._wait_at_most(PATIENCE)
@@ -197,7 +198,7 @@ class Queue:
         try:
             datagram = packet.get_payload()
             # The payload, behind the header of its attribute, is the end of the message.
-            end = self._message_length - len(datagram) - nfnetlink.ATTRIBUTE.size
+            end = self._message_length - len(datagram) - ATTRIBUTE.size
             attributes = self._view[nfnetlink.METADATA_START : end].tobytes()
             metadata = self._recall(attributes) or self._metadata.read(attributes)
         except (RuntimeError, ValueError):

@@ -88,6 +88,8 @@ class Status:
         # What should not happen is told only if it did.
         if queue.unreadable:
             dropped["unreadable"] = queue.unreadable
+        if packets.not_injected:
+            verdicts["not injected"] = packets.not_injected
         if queue.refused_verdicts:
             verdicts["refused by the kernel"] = queue.refused_verdicts
         if packets.failures:

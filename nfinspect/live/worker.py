@@ -90,6 +90,8 @@ class Packets:
     rewritten: int = 0
     dropped: int = 0
     injected: int = 0
+    not_injected: int = 0
+    """Packets of the engine's making that could not be sent."""
     gso: int = 0
     """Of those seen: packets that stand for many segments."""
     failures: int = 0
@@ -205,6 +207,8 @@ class Worker:
                     elif type(action) is Inject:
                         if self._inject(action):
                             packets.injected += 1
+                        else:
+                            packets.not_injected += 1
                 return
             except Exception:
                 self._failed()

@@ -39,6 +39,16 @@ def rewrite(
     return complete(segment, head, segment.payload_bytes if payload is None else payload)
 
 
+def readdress(segment: Segment, key: bytes) -> bytes:
+    """The datagram of *segment* between the ends that *key* names, see ``Segment.key``."""
+    transport = segment.transport
+    head = bytearray(segment.datagram[: segment.payload])
+    start = 12 if segment.version == 4 else 8
+    head[start : start + len(key) - 4] = key[:-4]
+    head[transport : transport + 4] = key[-4:]
+    return complete(segment, head, segment.payload_bytes)
+
+
 def complete(segment: Segment, head: bytearray, payload: bytes) -> bytes:
     """A datagram of *head*, changed headers of *segment*, and *payload*: its lengths and checksums
     are set, and *head* is used up."""
@@ -50,6 +60,7 @@ def complete(segment: Segment, head: bytearray, payload: bytes) -> bytes:
     else:
         _WORD.pack_into(head, 4, length - 40)
     _WORD.pack_into(head, transport + 16, 0)
-    checksum = tcp_checksum(segment.addresses, head[transport:], payload)
+    addresses = bytes(head[12:20] if segment.version == 4 else head[8:40])
+    checksum = tcp_checksum(addresses, head[transport:], payload)
     _WORD.pack_into(head, transport + 16, checksum)
     return b"".join((head, payload))

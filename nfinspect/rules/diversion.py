@@ -12,6 +12,9 @@ Where they stand, and why:
 - In both directions, and in both families, whose texts do not differ.
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
+A second, small chain in raw OUTPUT keeps what the filter sends for a connection that is not tracked
+out of connection tracking: it would begin an entry there, and be translated.
+
 Only what the machine forwards is diverted. A mail server on the machine itself is out of scope.
 """
 
@@ -20,10 +23,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nfinspect.rules.mark import MARK, MASK
+
 CHAIN = "NFINSPECT"
 
 TABLES = ("security", "mangle")
-"""Where the rules may stand, the best place first."""
+"""Where the rules that divert may stand, the best place first."""
+
+RAW = "raw"
+BUILT_IN = ("FORWARD", "OUTPUT")
+"""The chains that lead to ours."""
 
 ANY_STATE = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 
@@ -71,19 +80,39 @@ def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -
     return _transaction(table, lines)
 
 
+def untracking(present: Iterable[str] = ()) -> str:
+    """Return the text that puts the rule for the filter's own packets into table raw.
+
+    *present* as in `application`.
+    """
+    return _transaction(
+        RAW,
+        [
+            f":{CHAIN} - [0:0]",
+            *_deletions(present),
+            f"-A OUTPUT -p tcp -m mark --mark {MARK:#x}/{MASK:#x}"
+            f' -m comment --comment "nfinspect" -j {CHAIN}',
+            f'-A {CHAIN} -m comment --comment "of the filter itself" -j CT --notrack',
+        ],
+    )
+
+
 def removal(table: str, present: Sequence[str]) -> str:
-    """Return the text that takes out of *table* what `application` put there; empty if nothing."""
+    """Return the text that takes out of *table* what is ours there; empty if nothing."""
     lines = _deletions(present)
     if f"-N {CHAIN}" in present:
         lines += [f"-F {CHAIN}", f"-X {CHAIN}"]
     return _transaction(table, lines) if lines else ""
 
 
+_JUMPS = [["-A", chain] for chain in BUILT_IN]
+
+
 def _deletions(present: Iterable[str]) -> list[str]:
     return [
         rule.replace("-A", "-D", 1)
         for rule in present
-        if rule.startswith("-A FORWARD ") and rule.endswith(f" -j {CHAIN}")
+        if rule.endswith(f" -j {CHAIN}") and rule.split()[:2] in _JUMPS
     ]
 
 
@@ -104,5 +133,6 @@ def describe(diversion: Diversion, family: str) -> str:
     program = "iptables-restore" if family == "IPv4" else "ip6tables-restore"
     return (
         f"# {family}, for {program} --noflush: forwarded TCP to and from port {ports} goes to\n"
-        f"# {queue}. While no filter runs there, {without}.\n"
+        f"# {queue}. While no filter runs there, {without}. What the filter itself\n"
+        f"# sends for a connection that is not tracked stays untracked.\n"
     )

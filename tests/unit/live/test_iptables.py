@@ -17,7 +17,7 @@ class Kernel:
     """Answers iptables commands: tables by name, and what fails with which words."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n", "mangle": ""}
+        self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n", "mangle": "", "raw": ""}
         self.failures: dict[str, str] = {}
         self.called: list[str] = []
         self.given: list[str] = []
@@ -55,13 +55,16 @@ def test_both_families_are_tried_before_either_is_changed(kernel: Kernel) -> Non
     assert iptables.apply(PORT_25) == []
     assert kernel.called == [
         "iptables --wait 5 -t security -S",
+        "iptables --wait 5 -t raw -S",
         "ip6tables --wait 5 -t security -S",
+        "ip6tables --wait 5 -t raw -S",
         "iptables-restore --noflush --wait 5 --test",
         "ip6tables-restore --noflush --wait 5 --test",
         "iptables-restore --noflush --wait 5",
         "ip6tables-restore --noflush --wait 5",
     ]
-    assert all(text.startswith("*security\n") for text in kernel.given[2:])
+    assert all(text.startswith("*security\n") for text in kernel.given[4:])
+    assert all("COMMIT\n*raw\n" in text for text in kernel.given[4:])
 
 
 def test_refusal_in_one_family_leaves_both_as_they_were(kernel: Kernel) -> None:
@@ -77,6 +80,13 @@ def test_kernel_without_the_table_gets_them_in_mangle_with_a_warning(kernel: Ker
     assert [warning.split(":")[0] for warning in warnings] == ["IPv4", "IPv6"]
     assert all("no table security" in w and "end of mangle FORWARD" in w for w in warnings)
     assert kernel.given[-1].startswith("*mangle\n")
+
+
+def test_kernel_without_the_raw_table_gets_the_others_with_a_warning(kernel: Kernel) -> None:
+    del kernel.tables["raw"]
+    warnings = iptables.apply(PORT_25)
+    assert all("no table raw" in warning for warning in warnings)
+    assert (len(warnings), "*raw" in kernel.given[-1]) == (2, False)
 
 
 def test_kernel_with_neither_table_is_an_error(kernel: Kernel) -> None:
@@ -97,6 +107,7 @@ def test_removal_looks_into_every_table_of_both_families(kernel: Kernel) -> None
     assert [c for c in kernel.called if c.startswith("iptables ")] == [
         "iptables --wait 5 -t security -S",
         "iptables --wait 5 -t mangle -S",
+        "iptables --wait 5 -t raw -S",
     ]
     assert kernel.restored == [
         "iptables-restore --noflush --wait 5",

@@ -22,7 +22,7 @@ def number(kind: int, value: int) -> bytes:
 
 INDEV, OUTDEV = number(5, 2), number(6, 3)
 PHYSINDEV, PHYSOUTDEV = number(7, 12), number(8, 13)
-MARK = number(3, 0x1234)
+MARK, IN_VLAN = number(3, 0x1234), number(3, 0x0800_1234)
 HWADDR = attribute(9, bytes.fromhex("0006000062afc69478720000"))
 TIMESTAMP = attribute(4, struct.pack("!QQ", 1_700_000_000, 123_456))
 CSUMNOTREADY, GSO = 1, 2
@@ -54,7 +54,7 @@ def test_recorded_attributes_of_a_gso_packet() -> None:
         gso=True,
         ingress="eth2",
         egress="eth3",
-        link_source=bytes.fromhex("62afc6947872"),
+        link_source=b"",
     )
     assert INDEV + OUTDEV + HWADDR + number(14, CSUMNOTREADY | GSO) == RECORDED
 
@@ -73,13 +73,18 @@ def test_recorded_attributes_of_a_gso_packet() -> None:
         (INDEV + PHYSINDEV + OUTDEV + PHYSOUTDEV, "ingress", "eth12"),
         (INDEV + PHYSINDEV + OUTDEV + PHYSOUTDEV, "egress", "eth13"),
         (PHYSINDEV + INDEV, "ingress", "eth12"),
-        (INDEV, "link_source", b""),
+        (INDEV + OUTDEV + HWADDR, "link_source", b""),
+        (PHYSINDEV + OUTDEV + HWADDR, "link_source", b""),  # routed from a bridge
+        (INDEV + PHYSOUTDEV + HWADDR, "link_source", b""),
+        (PHYSINDEV + PHYSOUTDEV + HWADDR, "link_source", bytes.fromhex("62afc6947872")),
         (
-            attribute(9, bytes.fromhex("00080000 0102030405060708")),
+            PHYSINDEV + PHYSOUTDEV + attribute(9, bytes.fromhex("00080000 0102030405060708")),
             "link_source",
             bytes(range(1, 9)),
         ),
-        (attribute(9, b""), "link_source", b""),
+        (MARK + PHYSINDEV + PHYSOUTDEV + HWADDR, "link_source", bytes.fromhex("62afc6947872")),
+        (IN_VLAN + PHYSINDEV + PHYSOUTDEV + HWADDR, "link_source", bytes(6)),
+        (PHYSINDEV + PHYSOUTDEV + attribute(9, b""), "link_source", bytes(6)),
         (INDEV + MARK + attribute(99, b"of a kernel to come") + OUTDEV, "egress", "eth3"),
         (b"", "ingress", ""),
     ],
@@ -183,10 +188,10 @@ def test_copying_message_asks_for_whole_packets() -> None:
 @pytest.mark.parametrize(("errno", "number"), [(0, 0), (-16, 16)])
 def test_acknowledgement_tells_the_error(errno: int, number: int) -> None:
     message = struct.pack("=IHHII", 36, 2, 0, 0, 0) + struct.pack("=i", errno) + bytes(16)
-    assert nfnetlink.error_number(message) == number
+    assert nfnetlink.refusal(message) == number
 
 
 @pytest.mark.parametrize("message", [b"", struct.pack("=IHHIIi", 20, 0x300, 0, 0, 0, 0)])
 def test_anything_else_is_no_acknowledgement(message: bytes) -> None:
     with pytest.raises(ValueError):
-        nfnetlink.error_number(message)
+        nfnetlink.refusal(message)

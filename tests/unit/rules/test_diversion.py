@@ -2,7 +2,7 @@
 
 import pytest
 
-from nfinspect.rules.diversion import Diversion, application, describe, removal
+from nfinspect.rules.diversion import Diversion, application, describe, removal, untracking
 
 STATES = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 PORT_25 = Diversion((25,))
@@ -31,6 +31,35 @@ def test_both_directions_go_to_the_queue_past_a_conntrack_match() -> None:
         f"-A NFINSPECT -p tcp -m tcp --sport 25 {STATES}"
         ' -m comment --comment "their replies" -j NFQUEUE --queue-num 0',
         "COMMIT",
+    ]
+
+
+def test_untracked_packets_of_the_filters_own_stay_so() -> None:
+    assert untracking().splitlines() == [
+        "*raw",
+        ":NFINSPECT - [0:0]",
+        "-A OUTPUT -p tcp -m mark --mark 0x8000000/0x8000000"
+        ' -m comment --comment "nfinspect" -j NFINSPECT',
+        '-A NFINSPECT -m comment --comment "of the filter itself" -j CT --notrack',
+        "COMMIT",
+    ]
+
+
+PRESENT_IN_RAW = [
+    "-P OUTPUT ACCEPT",
+    "-N NFINSPECT",
+    "-A OUTPUT -p tcp -m mark --mark 0x8000000/0x8000000 -m comment --comment nfinspect"
+    " -j NFINSPECT",
+    '-A NFINSPECT -m comment --comment "of the filter itself" -j CT --notrack',
+]
+
+
+def test_untracking_again_replaces_its_jump() -> None:
+    assert untracking(PRESENT_IN_RAW).splitlines()[2] == PRESENT_IN_RAW[2].replace("-A", "-D")
+    assert removal("raw", PRESENT_IN_RAW).splitlines()[1:-1] == [
+        PRESENT_IN_RAW[2].replace("-A", "-D"),
+        "-F NFINSPECT",
+        "-X NFINSPECT",
     ]
 
 

@@ -1,0 +1,234 @@
+"""As which packet a datagram came in, asked of connection tracking (ctnetlink).
+
+What the queue shows, and what the engine makes in the likeness of it, is a packet in FORWARD: its
+destination is translated already, its source not yet. Sent as it stands it would be translated
+wrongly, or be no packet of the connection at all. Sent as it would have *come in*, with the
+destination before translation, it takes the way of every packet of its connection through OUTPUT
+and POSTROUTING, whatever is translated there. An entry of the table names both directions as they
+come in; of what the queue shows, one of them is enough to find it, unless both ends are translated.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from nfinspect.live.netlink import (
+    NETLINK_NETFILTER,
+    NFGENMSG,
+    NLM_F_DUMP,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    attribute,
+    error_number,
+    messages,
+    nested,
+    request,
+    walk,
+)
+from nfinspect.packet.segment import TCP_PROTOCOL, reverse_key
+
+NFNL_SUBSYS_CTNETLINK = 1
+IPCTNL_MSG_CT_GET = 1
+
+# linux/netfilter/nfnetlink_conntrack.h
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_ZONE, CTA_FILTER = 1, 2, 18, 25
+CTA_TUPLE_IP, CTA_TUPLE_PROTO, CTA_TUPLE_ZONE = 1, 2, 3
+CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
+CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
+CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
+
+SOURCE_ONLY = Struct("=I").pack(1 << 0 | 1 << 3 | 1 << 4)
+"""Compare source address, protocol and source port (nf_internals.h: CTA_FILTER_F_CTA_…)."""
+
+TIMEOUT = 0.5
+"""Seconds; the kernel answers at once."""
+
+
+class Origin(NamedTuple):
+    """How a packet of the filter's own has to set out."""
+
+    key: bytes
+    """Its ends, as in ``Segment.key``."""
+    tracked: bool
+    """False: connection tracking does not know the connection, and must not get to know it."""
+
+
+class Conntrack:
+    """Asks for origins, and remembers the answers for a while."""
+
+    LIMIT = 1024
+    """Remembered answers; at the bound all are forgotten."""
+
+    def __init__(self) -> None:
+        """Raises OSError if there is no netfilter netlink."""
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._socket.settimeout(TIMEOUT)
+        self._known: dict[bytes, Origin | None] = {}
+
+    def origin(self, key: bytes) -> Origin | None:
+        """Return how a packet that the queue would show with *key* came in; None if nobody can tell.
+
+        A packet that sets out as something else than its connection's is worse than none: its
+        receiver would answer with a reset.
+        """
+        if key not in self._known:
+            if len(self._known) >= self.LIMIT:
+                self.forget()
+            try:
+                self._known[key] = self._find(key)
+            except (OSError, ValueError):
+                self._known[key] = None
+                self._renew()
+        return self._known[key]
+
+    def forget(self) -> None:
+        """Ask anew from now on: ports are used again."""
+        self._known.clear()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _find(self, key: bytes) -> Origin | None:
+        if self._entry(key) is not None:
+            return Origin(key, True)  # the destination is not translated
+        entry = self._entry(reverse_key(key))
+        if entry is not None:
+            return entry.towards(key)
+        # Both ends are translated, or the connection is not tracked.
+        for initiator in (key, reverse_key(key)):
+            entry = self._search(initiator)
+            if entry is not None:
+                return entry.towards(key)
+        return Origin(key, False)
+
+    def _entry(self, key: bytes) -> _Entry | None:
+        """The entry of which *key* is a direction as it comes in."""
+        for body in self._ask(key, 0, _tuple(CTA_TUPLE_ORIG, key)):
+            return _Entry.read(body)
+        return None
+
+    def _search(self, key: bytes) -> _Entry | None:
+        """The entry of the connection that the source of *key* began and its destination answers.
+        For this the kernel goes through the whole table (Linux 5.8)."""
+        found = None
+        for body in self._ask(
+            key,
+            NLM_F_DUMP,
+            _tuple(CTA_TUPLE_ORIG, key),
+            _tuple(CTA_TUPLE_REPLY, reverse_key(key)),
+            nested(
+                CTA_FILTER,
+                attribute(CTA_FILTER_ORIG_FLAGS, SOURCE_ONLY),
+                attribute(CTA_FILTER_REPLY_FLAGS, SOURCE_ONLY),
+            ),
+        ):
+            found = _Entry.read(body)
+            if not found.joins(key):
+                raise ValueError("an older kernel, which does not search but tells everything")
+        return found
+
+    def _ask(self, key: bytes, flags: int, *attributes: bytes) -> Iterator[bytes]:
+        """Yield the bodies of the entries in the answer. Raises OSError for an error in it."""
+        family = socket.AF_INET if len(key) == 12 else socket.AF_INET6
+        words = b"".join(attributes)
+        self._socket.send(
+            request(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET, flags, words, family=family)
+        )
+        while True:
+            for kind, body in messages(self._socket.recv(64 * 1024)):
+                if kind == NLMSG_DONE:
+                    return
+                if kind == NLMSG_ERROR:
+                    number = error_number(body)
+                    if number != errno.ENOENT:
+                        raise OSError(number, "ctnetlink")
+                    return
+                yield body
+            if not flags & NLM_F_DUMP:
+                return
+
+    def _renew(self) -> None:
+        """Have a socket without the rest of an answer."""
+        self._socket.close()
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._socket.settimeout(TIMEOUT)
+
+
+class _Entry(NamedTuple):
+    """An entry of the table: both directions, as they come in."""
+
+    original: bytes
+    reply: bytes
+    default_zone: bool
+
+    @classmethod
+    def read(cls, body: bytes) -> _Entry:
+        """Read an IPCTNL_MSG_CT_NEW.
+
+        Raises ValueError if something is missing.
+        """
+        values = {kind: value for _, kind, value in walk(body[NFGENMSG.size :])}
+        try:
+            directions = [_key(values[kind]) for kind in (CTA_TUPLE_ORIG, CTA_TUPLE_REPLY)]
+        except KeyError as error:
+            raise ValueError("an entry that lacks an end") from error
+        zones = CTA_ZONE in values or any(zone for _, zone in directions)
+        return cls(directions[0][0], directions[1][0], not zones)
+
+    def joins(self, key: bytes) -> bool:
+        """Whether the source of *key* began the connection, and its destination answers."""
+        return _source(self.original) == _source(key) and (
+            _source(self.reply) == _source(reverse_key(key))
+        )
+
+    def towards(self, key: bytes) -> Origin | None:
+        """How the packet comes in that the queue shows with *key*."""
+        if not self.default_zone:
+            return None  # what we send would be looked up in the default zone
+        for came in (self.original, self.reply):
+            if _source(came) == _source(key):
+                return Origin(came, True)
+        return None
+
+
+def _source(key: bytes) -> tuple[bytes, bytes]:
+    return key[: (len(key) - 4) // 2], key[-4:-2]
+
+
+def _key(value: bytes) -> tuple[bytes, bool]:
+    """The key of a direction, and whether it has a zone of its own."""
+    parts = {kind: part for _, kind, part in walk(value)}
+    addresses = {kind: address for _, kind, address in walk(parts[CTA_TUPLE_IP])}
+    protocol = {kind: number for _, kind, number in walk(parts[CTA_TUPLE_PROTO])}
+    if CTA_IP_V4_SRC in addresses:
+        ends = addresses[CTA_IP_V4_SRC] + addresses[CTA_IP_V4_DST]
+    else:
+        ends = addresses[CTA_IP_V6_SRC] + addresses[CTA_IP_V6_DST]
+    ports = protocol[CTA_PROTO_SRC_PORT] + protocol[CTA_PROTO_DST_PORT]
+    return ends + ports, CTA_TUPLE_ZONE in parts
+
+
+def _tuple(kind: int, key: bytes) -> bytes:
+    half = (len(key) - 4) // 2
+    source, destination = (
+        (CTA_IP_V4_SRC, CTA_IP_V4_DST) if half == 4 else (CTA_IP_V6_SRC, CTA_IP_V6_DST)
+    )
+    return nested(
+        kind,
+        nested(
+            CTA_TUPLE_IP,
+            attribute(source, key[:half]),
+            attribute(destination, key[half:-4]),
+        ),
+        nested(
+            CTA_TUPLE_PROTO,
+            attribute(CTA_PROTO_NUM, bytes([TCP_PROTOCOL])),
+            attribute(CTA_PROTO_SRC_PORT, key[-4:-2]),
+            attribute(CTA_PROTO_DST_PORT, key[-2:]),
+        ),
+    )
