@@ -177,7 +177,10 @@ def repeats_finished(
         and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
     )
     if stale:
-        pass_on(None, arrival, segment, actions, b"" if segment.length else None)
+        if segment.length:
+            pass_on(None, arrival, segment, actions, b"", ENDING_FLAGS)
+        else:
+            pass_on(None, arrival, segment, actions)
     elif finished.reset:
         return False
     else:

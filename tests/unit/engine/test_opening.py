@@ -156,6 +156,16 @@ def test_finished_connection_lets_repetitions_pass_and_a_higher_syn_begin_anew()
     assert [event.connection.number for event in talk.told(ConnectionBuilt)] == [1, 2]
 
 
+def test_repetition_with_data_on_a_finished_connection_loses_its_fin_with_the_data() -> None:
+    talk = Talk().open()
+    talk.server(b"220 hello\r\n", flags=ACK | FIN)
+    talk.client(flags=ACK | FIN)
+    talk.server(flags=ACK)
+    assert reasons(talk) == [TeardownReason.TCP_FINS]
+    assert talk.server(b"220 hello\r\n", at=0, flags=ACK | FIN) == b""
+    assert talk.last.flags == ACK  # a FIN would stand where it never was
+
+
 def test_finished_connection_is_forgotten_after_a_minute() -> None:
     talk = Talk().open().close().wait(61)
     assert talk.server(flags=FIN | ACK, at=0) is DropReason.NO_CONNECTION
