@@ -62,9 +62,16 @@ class Stage:
 
     def set(self, server: str, version: int) -> None:
         """Prepare for a case: the server that it talks to, by which IP version."""
+        self._end_connections()
         self.server, self.version, self.said = server, version, []
         if server != "script":
             self.mailbox.clear()
+
+    def _end_connections(self) -> None:
+        # A client that was left without answer is long gone, but its kernel goes on asking for
+        # minutes, and would do so into the next case.
+        for where in (CLIENT, SERVER):
+            self.lab.run(where, ["ss", "-HKt", "( sport = :25 or dport = :25 )"])
 
     @property
     def address(self) -> str:

@@ -1,0 +1,219 @@
+"""The device in the middle of a `link.Link`: what it is given at one end leaves the other, later.
+
+Runs as ``python -m nfinspect.lab.link_device JSON`` until SIGTERM; `link` writes the argument and
+reads what is printed: a line when both ends are there, and the counts at the end.
+
+Each end is a TUN device in a namespace of its own. The kernel cuts what it sends there into packets
+within the MTU and fills in their checksums, as for a wire. All packets of one direction keep their
+order, but for those that are made late.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import json
+import os
+import select
+import signal
+import struct
+import sys
+from fcntl import ioctl
+from hashlib import blake2b
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+CELL = 1448
+"""Bytes of a stream of which one is marked: a full segment on an Ethernet, with timestamps."""
+
+BATCH = 64
+"""Packets that are read from one end before the other one's turn."""
+
+_TCP = 6
+_FIN, _SYN = 1, 2
+_PORTS, _NUMBERS = struct.Struct("!HH"), struct.Struct("!LL")
+
+_TUNSETIFF = 0x400454CA
+_IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
+_CLONE_NEWNET = 0x40000000
+
+
+class Fate:
+    """Decides which packets of one direction are lost, or late: by what they carry.
+
+    Of every `CELL` bytes of a TCP stream one is marked, and each time that this byte comes by, chance
+    decides anew; chance is a hash of the *seed*, of the byte's place and of how often it has come.
+    So the same bytes are lost, however they are cut into segments and whatever else is in the path,
+    and a repetition has a chance of its own. A packet without payload is known by what it
+    acknowledges. Packets with SYN are spared: their loss tells of a timeout's length, not of a
+    path.
+    """
+
+    def __init__(self, seed: int, share: float, salt: str) -> None:
+        self._share = share * 2**64
+        self._key = f"{seed} {salt}".encode()
+        self._starts: dict[bytes, tuple[int, int]] = {}
+        """By addresses and ports: the initial sequence number and the peer's."""
+        self._seen: dict[tuple[bytes, str, int], int] = {}
+
+    def strikes(self, packet: bytes) -> bool:
+        """Whether it strikes this packet, an IPv4 or IPv6 datagram."""
+        if not self._share:
+            return False
+        if packet[0] >> 4 == 4:
+            protocol, transport, ends = packet[9], (packet[0] & 0xF) * 4, packet[12:20]
+        else:
+            protocol, transport, ends = packet[6], 40, packet[8:40]
+        if protocol != _TCP:
+            return False
+        ends += packet[transport : transport + 4]
+        sequence, acknowledgment = _NUMBERS.unpack_from(packet, transport + 4)
+        flags = packet[transport + 13]
+        if flags & _SYN:
+            self._starts[ends] = sequence, acknowledgment
+            return False
+        start, peer_start = self._starts.get(ends, (0, 0))
+        payload = len(packet) - transport - (packet[transport + 12] >> 4) * 4
+        if not payload:
+            return self._chance(ends, "ack", (acknowledgment - peer_start) & 0xFFFFFFFF)
+        first = (sequence - start - 1) & 0xFFFFFFFF
+        behind = first + payload
+        struck = False
+        for cell in range(first // CELL, (behind - 1) // CELL + 1):
+            marked = cell * CELL + self._hash(ends, "mark", cell, 0) % CELL
+            if first <= marked < behind and self._chance(ends, "data", cell):
+                struck = True
+        return struck
+
+    def _chance(self, ends: bytes, kind: str, place: int) -> bool:
+        key = ends, kind, place
+        times = self._seen[key] = self._seen.get(key, 0) + 1
+        return self._hash(ends, kind, place, times) < self._share
+
+    def _hash(self, ends: bytes, kind: str, place: int, times: int) -> int:
+        # Not the client's port, which is another one each time: the lower port number alone.
+        port = min(_PORTS.unpack(ends[-4:]))
+        text = f"{port} {kind} {place} {times}".encode()
+        return int.from_bytes(blake2b(text, key=self._key, digest_size=8).digest(), "big")
+
+
+class Direction:
+    """The packets from one end to the other."""
+
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        self._delay = settings["delay"]
+        self._rate = settings["rate"]
+        self._queue = settings["queue"]
+        self._lateness = settings["lateness"]
+        self._lost = Fate(settings["seed"], settings["loss"], f"{name} lost")
+        self._late = Fate(settings["seed"], settings["late"], f"{name} late")
+        self._free = 0.0
+        """When the wire will have sent what was put on it."""
+        self._ahead: list[tuple[float, int, bytes]] = []
+        self.counts = {"packets": 0, "lost": 0, "late": 0, "overflowed": 0}
+
+    def take(self, packet: bytes, now: float) -> None:
+        """Put a packet on its way, unless it gets lost."""
+        counts = self.counts
+        counts["packets"] += 1
+        if self._lost.strikes(packet):
+            counts["lost"] += 1
+            return
+        due = now
+        if self._rate:
+            due = max(now, self._free)
+            if (due - now) * self._rate / 8 > self._queue:
+                counts["overflowed"] += 1
+                return
+            self._free = due = due + len(packet) * 8 / self._rate
+        due += self._delay
+        if self._late.strikes(packet):
+            counts["late"] += 1
+            due += self._lateness
+        heapq.heappush(self._ahead, (due, counts["packets"], packet))
+
+    def due(self) -> float:
+        """When the next packet arrives; infinity if none is on its way."""
+        return self._ahead[0][0] if self._ahead else float("inf")
+
+    def arrived(self, now: float) -> bytes | None:
+        """The next packet that has arrived."""
+        if self._ahead and self._ahead[0][0] <= now:
+            return heapq.heappop(self._ahead)[2]
+        return None
+
+
+class Device:
+    """Both ends and both directions."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._ends = [open_end(end["namespace"], end["name"]) for end in settings["ends"]]
+        there, back = (Direction(name, settings[name]) for name in ("there", "back"))
+        self._directions = ((there, *self._ends), (back, *reversed(self._ends)))
+        self._behind = 0.0
+
+    def run(self) -> None:
+        """Carry packets for ever."""
+        while True:
+            due = min(direction.due() for direction, _, _ in self._directions)
+            left = max(0.0, due - monotonic())
+            select.select(self._ends, (), (), None if left == float("inf") else left)
+            for direction, source, _ in self._directions:
+                self._read(direction, source)
+            for direction, _, target in self._directions:
+                self._write(direction, target)
+
+    def _read(self, direction: Direction, source: int) -> None:
+        for _ in range(BATCH):
+            try:
+                packet = os.read(source, 65536)
+            except BlockingIOError:
+                return
+            direction.take(packet, monotonic())
+
+    def _write(self, direction: Direction, target: int) -> None:
+        now = monotonic()
+        self._behind = max(self._behind, now - direction.due())
+        while (packet := direction.arrived(now)) is not None:
+            os.write(target, packet)
+
+    def counts(self) -> dict[str, Any]:
+        """What became of the packets, and by how many seconds the device was late at most."""
+        (there, _, _), (back, _, _) = self._directions
+        return {"there": there.counts, "back": back.counts, "behind": self._behind}
+
+
+def open_end(namespace: str, name: str) -> int:
+    """Make the TUN device *name* in the namespace of this path; reads and writes do not block."""
+    with Path(namespace).open("rb") as file:
+        if _libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    ioctl(end, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI))
+    return end
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit
+
+    signal.signal(signal.SIGTERM, stop)
+    device = Device(json.loads(sys.argv[1]))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    try:
+        device.run()
+    finally:
+        sys.stdout.write(json.dumps(device.counts()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""The captures in pcaps/, which the lab has made with the filter in the path: each is judged by
+Wireshark, and replayed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from nfinspect.lab.capture import faulty_frames
+from nfinspect.lab.cases import CASES
+from nfinspect.lab.performance import Case
+from nfinspect.lab.streams import conversations
+
+PCAPS = Path(__file__).parents[2] / "pcaps"
+
+EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+BOTH_SIDES = pytest.mark.parametrize("side", ["outside", "inside"])
+
+
+def capture(case: Case, side: str) -> Path:
+    return PCAPS / f"{case.name}.{side}.pcap"
+
+
+def replay(case: Case, side: str, *arguments: str) -> str:
+    """What ``nfinspect replay`` prints of a capture, with the policy it was made with."""
+    policy = ["--config", str(PCAPS / f"{case.name}.cfg")] if case.config else []
+    return subprocess.run(
+        [sys.executable, "-m", "nfinspect", "replay", capture(case, side), *policy, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+@dataclass
+class Dialogue:
+    """What two parties say in one connection."""
+
+    commands: list[str] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+    """Of each reply."""
+    texts: list[str] = field(default_factory=list)
+    """Of each line of a reply, without its code."""
+
+
+def as_wireshark_sees_it(file: Path) -> list[Dialogue]:
+    """The dialogues of ``tshark -Y smtp``, in the order of the connections."""
+    done = subprocess.run(
+        ["tshark", "-n", "-r", file, "-Y", "smtp", "-T", "pdml"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    dialogues: dict[str | None, Dialogue] = {}
+    for packet in ElementTree.fromstring(done.stdout).iter("packet"):
+        stream = packet.find(".//field[@name='tcp.stream']")
+        assert stream is not None
+        dialogue = dialogues.setdefault(stream.get("show"), Dialogue())
+        for smtp in packet.findall("proto[@name='smtp']"):
+            read(packet, smtp, dialogue)
+    return list(dialogues.values())
+
+
+def read(packet: ElementTree.Element, smtp: ElementTree.Element, dialogue: Dialogue) -> None:
+    """Add to *dialogue* what a packet says.
+
+    A verb that Wireshark does not know makes a line of text for it, as do the lines of a mail. It
+    leaves out what stands behind the end of a mail in the same packet. AUTH responses are ``***``.
+    """
+    in_mail = dialogue.codes[-1:] == ["354"]
+    for part in smtp.iter():
+        name = part.get("name", "")
+        if name == "smtp.command_line":
+            dialogue.commands.append(text(part))
+        elif name.startswith("smtp.auth."):
+            dialogue.commands.append("***")
+        elif name == "data-text-lines" and not in_mail:
+            lines = [text(line) for line in part]
+            dialogue.commands += lines[:1] if lines[0].startswith("BDAT ") else lines
+        elif name == "smtp.eom":
+            payload = packet.find(".//field[@name='tcp.payload']")
+            assert payload is not None
+            behind = octets(payload).partition(b"\r\n.\r\n")[2]
+            dialogue.commands += behind.decode().split("\r\n")[:-1]
+        elif name == "smtp.response.code":
+            dialogue.codes.append(text(part))
+        elif name == "smtp.rsp.parameter":
+            dialogue.texts.append(text(part))
+
+
+def text(part: ElementTree.Element) -> str:
+    return octets(part).decode().removesuffix("\r\n")
+
+
+def octets(part: ElementTree.Element) -> bytes:
+    # What PDML shows in words is shortened, and its line ends are blanks.
+    return bytes.fromhex(part.get("value", ""))
+
+
+def as_replay_sees_it(case: Case, side: str) -> list[Dialogue]:
+    """The dialogues of ``nfinspect replay --json``."""
+    dialogues = []
+    for connection in json.loads(replay(case, side, "--json"))["connections"]:
+        dialogue = Dialogue(connection["commands"])
+        continued = False
+        for line in connection["replies"]:
+            if not continued:
+                dialogue.codes.append(line[:3])
+            dialogue.texts.append(line[4:])
+            continued = line[3:4] == "-"
+        dialogues.append(dialogue)
+    return dialogues
+
+
+@EVERY_CASE
+@BOTH_SIDES
+def test_dialogue_of_replay_agrees_with_the_one_that_wireshark_sees(case: Case, side: str) -> None:
+    assert as_replay_sees_it(case, side) == as_wireshark_sees_it(capture(case, side))
+
+
+@EVERY_CASE
+def test_outside_capture_replayed_gives_the_request_stream_of_the_inside(
+    case: Case, tmp_path: Path
+) -> None:
+    replay(case, "outside", "--out", str(tmp_path / "out.pcap"))
+    replayed = conversations(tmp_path / "out.pcap")
+    live = conversations(capture(case, "inside"))
+    assert [each.request.data for each in replayed] == [each.request.data for each in live] != []
+
+
+@EVERY_CASE
+def test_inside_capture_replayed_gives_the_reply_stream_of_the_outside(
+    case: Case, tmp_path: Path
+) -> None:
+    replay(case, "inside", "--out", str(tmp_path / "out.pcap"))
+    replayed = conversations(tmp_path / "out.pcap")
+    live = conversations(capture(case, "outside"))
+    assert [each.reply.data for each in replayed] == [each.reply.data for each in live] != []
+
+
+@EVERY_CASE
+@BOTH_SIDES
+def test_frames_are_within_the_mtu_and_their_checksums_correct(case: Case, side: str) -> None:
+    assert faulty_frames(capture(case, side)) == []
+
+
+def test_every_capture_is_of_a_case_and_in_the_table() -> None:
+    names = {file.name.split(".")[0] for file in PCAPS.glob("*.pcap")}
+    assert names == {case.name for case in CASES}
+    table = (PCAPS / "README.md").read_text()
+    assert [name for name in names if f"| {name} |" not in table] == []
