@@ -166,6 +166,13 @@ def test_repetition_with_data_on_a_finished_connection_loses_its_fin_with_the_da
     assert talk.last.flags == ACK  # a FIN would stand where it never was
 
 
+def test_fin_elsewhere_on_a_finished_connection_is_dropped() -> None:
+    talk = Talk().open().close()
+    for at in (-1, 1):
+        assert talk.client(flags=FIN | ACK, at=at) is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=FIN | ACK, at=0) == b""
+
+
 def test_finished_connection_is_forgotten_after_a_minute() -> None:
     talk = Talk().open().close().wait(61)
     assert talk.server(flags=FIN | ACK, at=0) is DropReason.NO_CONNECTION
