@@ -130,7 +130,7 @@ class ReplyScanner:
             self._scan_piece(session, data, start, position, newline >= 0)
             if session.uninspected is not None or (session.closing is not None and not draining):
                 if session.transcript:
-                    self._list_rest(session, data, position, newline >= 0)
+                    self._list_rest(session, data, start, position)
                 break
         return position
 
@@ -140,42 +140,48 @@ class ReplyScanner:
         """Judge what one packet holds of a line."""
         before = self.length
         self.length += stop - start
-        if len(self.line) < REMEMBERED:
-            self.line += data[start : min(stop, start + REMEMBERED - len(self.line))]
+        if finished and not before:
+            line = data[start:stop]
+        else:
+            room = REMEMBERED - len(self.line)
+            if room > 0:
+                self.line += data[start : min(stop, start + room)]
+            line = bytes(self.line)
         if before < 3 and self.numeric:
-            code = bytes(self.line[:3])
+            code = line[:3]
             self.numeric = code.isdigit()
             if not self.numeric:
-                session.anomaly(AnomalyKind.NOT_NUMERIC, without_ending(bytes(self.line)))
+                session.anomaly(AnomalyKind.NOT_NUMERIC, without_ending(line)[:REMEMBERED])
             elif len(code) == 3:
                 self.code = code
-                self._judge_code(session)
+                self._judge_code(session, line)
             if session.uninspected is not None:
                 return
-        if self.code:
-            if self.mask == Mask.BANNER:
-                _mask_banner(session, data, start, stop, before)
-            elif self.mask == Mask.EHLO and self.lines:
-                end = stop - finished
-                ended = finished
-                if end > start and data[end - 1] == CR:
-                    end -= 1
-                    ended = True
-                begin = max(start, start + len(b"250-") - before)
-                if begin <= end:
-                    self._judge_parameter(session, data, begin, end, ended, whole=before <= 4)
+        if self.mask == Mask.BANNER:
+            if self.code or not self.numeric:
+                _mask_banner(session, data, start, stop, max(before, 0 if self.code else 4))
+        elif self.mask == Mask.EHLO and self.lines and self.code:
+            end = stop - finished
+            ended = finished
+            if end > start and data[end - 1] == CR:
+                end -= 1
+                ended = True
+            begin = max(start, start + len(b"250-") - before)
+            if begin <= end:
+                self._judge_parameter(session, data, begin, end, ended, whole=before <= 4)
         if finished:
-            self._finish_line(session, stop)
+            self._finish_line(session, stop, line)
 
-    def _judge_code(self, session: Session) -> None:
+    def _judge_code(self, session: Session, line: bytes) -> None:
         """A line's code is known."""
         code, dialogue = self.code, session.dialogue
-        line = without_ending(bytes(self.line))
         if self.first_code:
             if code != self.first_code:
-                one_is_354 = b"354" in (code, self.first_code)
                 session.anomaly(
-                    AnomalyKind.UNASKED_354 if one_is_354 else AnomalyKind.MISMATCHED_CODE, line
+                    AnomalyKind.UNASKED_354
+                    if b"354" in (code, self.first_code)
+                    else AnomalyKind.MISMATCHED_CODE,
+                    without_ending(line)[:REMEMBERED],
                 )
             return
         anomaly = dialogue.judge(code)
@@ -188,7 +194,7 @@ class ReplyScanner:
             if session.recorded and asked in (Asked.MASKED, Asked.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
             else:
-                session.anomaly(anomaly, line)
+                session.anomaly(anomaly, without_ending(line)[:REMEMBERED])
         if asked == Asked.GREETING:
             if code == b"220" and session.rules.parameters.mask_banner:
                 self.mask = Mask.BANNER
@@ -253,12 +259,12 @@ class ReplyScanner:
                 replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
             session.overwrite(data, masked_from, replacement)
 
-    def _finish_line(self, session: Session, stop: int) -> None:
+    def _finish_line(self, session: Session, stop: int, line: bytes) -> None:
         if session.transcript:
-            line = without_ending(bytes(self.line))
-            session.events.append(ReplySeen(session.connection, line))
+            listed = without_ending(line)[:REMEMBERED]
+            session.events.append(ReplySeen(session.connection, listed))
         if self.code:
-            if self.line[3] == HYPHEN:
+            if line[3] == HYPHEN:
                 self.lines += 1
             else:
                 if self.solicited:
@@ -280,12 +286,18 @@ class ReplyScanner:
                 TlsStarted(session.connection, session.rules.parameters.allow_tls_log)
             )
 
-    def _list_rest(self, session: Session, data: bytes, stop: int, finished: bool) -> None:
-        """For the transcript: the line in which inspection ended, and what the packet has behind."""
-        lines = [bytes(self.line)] if finished and self.length else []
-        lines += data[stop:].split(b"\n")[:-1]
+    def _list_rest(self, session: Session, data: bytes, start: int, stop: int) -> None:
+        """For the transcript: what is not listed yet of the packet in which inspection ended, whose
+        last line that was looked at is ``data[start:stop]``."""
+        if self.length:
+            rest = (bytes(self.line) if self.length > stop - start else data[start:stop]) + data[
+                stop:
+            ]
+        else:
+            rest = data[stop:]
         session.events.extend(
-            ReplySeen(session.connection, without_ending(line)[:REMEMBERED]) for line in lines
+            ReplySeen(session.connection, without_ending(line)[:REMEMBERED])
+            for line in rest.split(b"\n")[:-1]
         )
 
 

@@ -142,6 +142,16 @@ def test_reply_that_closes_is_listed_with_what_is_behind() -> None:
     )
 
 
+def test_reply_that_closes_over_packets_is_listed_whole() -> None:
+    session().server(b"3").server(
+        b"54 go\r\n250 x\r\n25",
+        anomaly(AnomalyKind.UNASKED_354, b"354 go"),
+        reply(b"354 go"),
+        reply(b"250 x"),
+        closes=CloseCause.UNASKED_354,
+    )
+
+
 def test_replies_in_the_packet_where_the_inspection_ends_are_listed() -> None:
     talk = Transcript(transcript=True, recorded=True).greeted()
     talk.client(b"XFOO\r\n", command(b"XFOO"), masked(), server_gets=b"XXXX\r\n")

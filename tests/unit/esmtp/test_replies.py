@@ -72,6 +72,15 @@ def test_separator_that_is_none_is_masked() -> None:
     Transcript().server(b"220xy\r\n", banner(), client_gets=b"220**\r\n").client(b"QUIT\r\n")
 
 
+def test_line_without_code_in_a_greeting_is_masked_whole() -> None:
+    Transcript().server(
+        b"220-a\r\nPostfix 2\r\n220 b\r\n",
+        banner(),
+        anomaly(AnomalyKind.NOT_NUMERIC, b"Postfix 2"),
+        client_gets=b"220-*\r\n********2\r\n220 *\r\n",
+    )
+
+
 def test_masked_greeting_passes_as_it_is() -> None:
     Transcript().server(b"220 ****2*\r\n", banner())
 
