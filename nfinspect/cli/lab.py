@@ -39,17 +39,27 @@ def lab() -> None:
     """
 
 
+prefix_option = click.option(
+    "--prefix",
+    default="nfinspect",
+    show_default=True,
+    metavar="NAME",
+    help="Of the namespaces, NAME-client and so on: for more than one lab.",
+)
+
+
 @lab.command()
+@prefix_option
 @click.option(
     "--offloads/--no-offloads",
     default=True,
     help="Without them every packet is a frame within the MTU, with its checksum filled in.",
 )
-def up(offloads: bool) -> None:
+def up(prefix: str, offloads: bool) -> None:
     """Build the lab, and leave it standing until `lab down`."""
     from nfinspect.lab import topology
 
-    topology.build(topology.DEFAULT_PREFIX, offloads=offloads)
+    topology.build(prefix, offloads=offloads)
     click.echo("The lab is up:")
     for end in sorted(
         (end for cable in topology.CABLES for end in cable), key=lambda e: e.namespace
@@ -64,14 +74,15 @@ def up(offloads: bool) -> None:
 
 
 @lab.command()
-def down() -> None:
+@prefix_option
+def down(prefix: str) -> None:
     """End every process in the lab, and remove it."""
     from nfinspect.lab import topology
 
     topology.require_root()
-    if not topology.is_up(topology.DEFAULT_PREFIX):
+    if not topology.is_up(prefix):
         raise Failure("the lab is not up")
-    topology.remove(topology.DEFAULT_PREFIX)
+    topology.remove(prefix)
 
 
 @lab.command()
@@ -142,16 +153,19 @@ def _json(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
     return 0 if as_expected else FINDINGS
 
 
-@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@lab.command("exec", context_settings={"allow_interspersed_args": False})
+@prefix_option
 @click.argument("where", type=click.Choice(["client", "filter", "server"]))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def execute(where: str, command: tuple[str, ...]) -> None:
+def execute(prefix: str, where: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in a namespace of the lab, in place of this process."""
     from nfinspect.lab import topology
 
     topology.require_root()
     topology.require_programs("ip")
-    if not topology.is_up(topology.DEFAULT_PREFIX):
+    if not topology.is_up(prefix):
         raise Failure("the lab is not up: nfinspect lab up")
-    argv = topology.command(topology.DEFAULT_PREFIX, where, command)
+    if command[0] == "--":  # set before a command by habit, as with sudo
+        command = command[1:]
+    argv = topology.command(prefix, where, command)
     os.execvp(argv[0], argv)

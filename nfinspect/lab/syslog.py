@@ -39,11 +39,9 @@ ORDINARY = (BUILT, FINISHED)
 NONE = ""
 ENDED: Template = (FINISHED, RESET_BY_CLIENT)
 _DENIED = "%ASA-6-106015: Deny TCP (no connection) from "
-LATE: Template = (
-    NONE,
-    _DENIED + "{server} to {client} flags FIN ACK  on interface inside",
-    _DENIED + "{client} to {server} flags RST  on interface outside",
-)
+LATE_FIN = _DENIED + "{server} to {client} flags FIN ACK  on interface inside"
+LATE_RESET = _DENIED + "{client} to {server} flags RST  on interface outside"
+LATE = (NONE, LATE_FIN, LATE_RESET)
 BY_POSTFIX: tuple[Template, ...] = (BUILT, ENDED, LATE, LATE)
 """As `ORDINARY`, with Postfix as the client. It does not wait for the reply to QUIT. If that comes
 after its end, its kernel answers it with RST, and the server's FIN that was on its way with another:

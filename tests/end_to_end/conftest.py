@@ -54,7 +54,6 @@ class Syslog:
         client: str,
         server: str,
         in_order: bool = True,
-        optional: Sequence[lines.Template] = (),
     ) -> None:
         """Fail unless the lines since the last call are these, no more and no fewer."""
         wanted = lines.required(templates)

@@ -1,0 +1,61 @@
+"""The filter, seen by those who know the appliance: Postfix and nmap."""
+
+import re
+import time
+from xml.etree import ElementTree
+
+from nfinspect.lab import postfix, topology
+from nfinspect.lab import syslog as lines
+from nfinspect.lab.filter import Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
+from nfinspect.lab.topology import CLIENT, CLIENT_ADDRESS, SERVER_ADDRESS
+from tests.end_to_end.conftest import Syslog
+
+
+def test_postfix_as_a_client_enables_its_workarounds_for_the_appliance(
+    plain_lab: Lab, stage: Stage, syslog: Syslog
+) -> None:
+    stage.set("postfix", 4)
+    assert stage.mailbox.messages() == []
+    client = postfix.client(plain_lab, CLIENT, "client", SERVER_ADDRESS)
+    client.start()
+    client.submit(MESSAGE.encode(), SENDER, RECIPIENT)
+    log = client.wait_for("status=sent")
+    assert re.search(
+        rf"enabling PIX workarounds: disable_esmtp for {SERVER_ADDRESS}\[{SERVER_ADDRESS}\]:25", log
+    )
+    syslog.expect(lines.BY_POSTFIX, client=CLIENT_ADDRESS, server=SERVER_ADDRESS)
+
+
+def test_nmap_calls_it_cisco_pix_sanitized_smtpd(
+    plain_lab: Lab, running: Filter, stage: Stage, syslog: Syslog
+) -> None:
+    topology.require_programs("nmap")
+    stage.set("postfix", 4)
+    assert stage.mailbox.messages() == []
+    before = len(running.syslog)
+    scan = ["nmap", "-n", "-Pn", "-p", "25", "-sT", "-sV", "-oX", "-", SERVER_ADDRESS]
+    report = plain_lab.run(CLIENT, scan).stdout
+    service = ElementTree.fromstring(report).find(".//port[@portid='25']/service")
+    assert service is not None
+    assert service.get("product") == "Cisco PIX sanitized smtpd"
+
+    # How often nmap connects, and how it ends a connection, is its own affair.
+    ended = time.monotonic() + 5
+    while time.monotonic() < ended and unfinished(running.syslog[before:]):
+        time.sleep(0.05)
+    built = sum("302013" in line for line in running.syslog[before:])
+    assert built >= 2
+    # It resets a connection that it only looked at, and the greeting comes too late.
+    late = (*lines.LATE, lines.LATE_FIN.replace("FIN ACK", "PSH ACK"))
+    syslog.expect(
+        [lines.BUILT, lines.ENDED] * built + [late, late] * built,
+        client=CLIENT_ADDRESS,
+        server=SERVER_ADDRESS,
+        in_order=False,
+    )
+
+
+def unfinished(syslog: list[str]) -> bool:
+    return sum("302013" in line for line in syslog) > sum("302014" in line for line in syslog)
