@@ -154,8 +154,6 @@ class CommandScanner:
             masked_from = start
         elif self.ended_in_cr and data[start] != LF:
             masked_from = start
-            if self.stage == Stage.VERB:
-                self.stage = Stage.MASKED
         else:
             masked_from = content_end
             if self.stage < Stage.ARGUMENT:

@@ -425,6 +425,11 @@ def test_reply_line_of_any_length_passes() -> None:
     talk.server(b"\r\n250 ok\r\n").owes(0)
 
 
+def test_digits_in_the_middle_of_a_reply_are_no_code() -> None:
+    talk = session().client(b"NOOP\r\nNOOP\r\n").server(b"250 ").server(b"354 messages\r\n").owes(1)
+    talk.server(b"25").server(b"0 354 messages\r\n").owes(0)
+
+
 def test_several_replies_in_one_packet_answer_in_order() -> None:
     session().client(
         b"NOOP\r\nFOOO\r\nDATA\r\n", masked(), server_gets=b"NOOP\r\nXXXX\r\nDATA\r\n"
