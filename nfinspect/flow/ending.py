@@ -80,6 +80,9 @@ def _drain(
     inspector = half.connection.inspector
     sequence = unwrap(segment.sequence + half.offset, half.next)
     payload = segment.payload_bytes
+    if half.fin is not None and sequence + len(payload) > half.fin:
+        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+        return
     old = max(0, min(half.next - sequence, len(payload)))
     passed = half.memory.recall(sequence, sequence + old) if old else b""
     fresh = payload[old:]

@@ -302,6 +302,14 @@ def test_violation_drops_the_whole_packet_and_the_connection_stays_closed_for_an
     assert talk.client(flags=SYN, at=1000) == b""
 
 
+def test_data_behind_the_servers_fin_passes_a_closed_connection_no_more_than_an_open_one() -> None:
+    talk = Talk().open()
+    assert talk.server(b"hi", flags=ACK | FIN) == b"HI"
+    assert talk.client(b"#", ack=0) is DropReason.INSPECTION
+    assert talk.server(b"hi", at=0) == b"HI"
+    assert talk.server(b"x", at=2) is DropReason.CLOSED_CONNECTION
+
+
 def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
     talk = Talk().open()
     assert talk.client(b"mail?") == b"MAIL?"
