@@ -1,0 +1,105 @@
+"""The documents stay true: their configurations parse, their listings are what is printed, their
+links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nfinspect.audit import show
+from nfinspect.audit.counters import InspectionCounts
+from nfinspect.audit.syslog import MESSAGES
+from nfinspect.policy import default_policy, parse_policy
+from nfinspect.policy.grammar import GRAMMAR, Mode
+from nfinspect.policy.model import InspectionMap, Policy
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+APPLIANCE = (ROOT / "docs/appliance.md").read_text()
+TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+COPY_OF_DEFAULT, NO_INSPECTION = blocks(TROUBLESHOOTING, "cfg")
+CURES = blocks(TROUBLESHOOTING, "diff")
+
+
+def the_map(policy: Policy) -> InspectionMap:
+    (inspection,) = policy.inspections
+    return inspection.map
+
+
+def applied(cure: str, text: str) -> str:
+    """*text* with the lines of a diff without context replaced: ``-`` by ``+``."""
+    lines = cure.splitlines(keepends=True)
+    old = "".join(line[1:] for line in lines if line.startswith("-"))
+    new = "".join(line[1:] for line in lines if line.startswith("+"))
+    assert text.count(old) == 1, f"not one place in the map: {old}"
+    return text.replace(old, new)
+
+
+def test_copy_of_the_default_map_in_troubleshooting_is_one() -> None:
+    copy = parse_policy(COPY_OF_DEFAULT, "copy-of-default.cfg")
+    assert not copy.notices
+    shipped = the_map(default_policy())
+    assert the_map(copy.policy).parameters == shipped.parameters
+    assert the_map(copy.policy).clauses == shipped.clauses
+
+
+@pytest.mark.parametrize("cure", CURES)
+def test_cure_in_troubleshooting_changes_the_map_in_one_thing(cure: str) -> None:
+    cured = parse_policy(applied(cure, COPY_OF_DEFAULT), "cured.cfg")
+    assert not cured.notices
+    before, after = the_map(default_policy()), the_map(cured.policy)
+    changes = (before.parameters != after.parameters) + (before.clauses != after.clauses)
+    assert changes == 1
+
+
+def test_exemption_of_all_mail_in_troubleshooting_inspects_nothing() -> None:
+    assert parse_policy(NO_INSPECTION, "exempt.cfg").policy.plans == {}
+
+
+def test_listing_of_show_in_appliance_is_what_show_prints() -> None:
+    (listing,) = blocks(APPLIANCE, "")
+    (inspection,) = default_policy().inspections
+    counts = dict.fromkeys(range(1, 8), 0) | {4: 41, 7: 2555}
+    clauses = tuple((clause, counts[clause.position]) for clause in inspection.map.clauses)
+    assert (
+        show.service_policy([InspectionCounts(inspection, 104468, 0, 0, 639, clauses)]) == listing
+    )
+
+
+def test_messages_in_appliance_are_those_that_are_written() -> None:
+    rows = re.findall(r"^\| (\d)-(\d{6}) \|", APPLIANCE, re.MULTILINE)
+    assert sorted((int(severity), int(number)) for severity, number in rows) == sorted(
+        (message.severity, message.number) for message in MESSAGES
+    )
+
+
+def test_parameters_of_our_own_in_appliance_are_those_of_the_grammar() -> None:
+    section_9 = APPLIANCE.partition("\n## 9 ")[2].partition("\n## 10 ")[0]
+    told = re.findall(r"^\| `([a-z]+-[a-z]+)` \| ", section_9, re.MULTILINE)
+    appliance = {"mask-banner", "allow-tls", "no"}
+    ours = {row.pattern.split()[0] for row in GRAMMAR[Mode.PARAMETERS]} - appliance
+    assert sorted(ours) == sorted(told)
+
+
+def anchors(document: Path) -> set[str]:
+    """What a link may name behind ``#``, as forges make it from the headings."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_in_document_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), f"{document.name}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{document.name}: {link}"
