@@ -150,9 +150,7 @@ class CommandScanner:
         content_end = piece.content_end
         argument = start
         reason = CommandMaskReason.BARE_LINE_ENDING
-        if self.stage == Stage.MASKED:
-            masked_from = start
-        elif self.ended_in_cr and data[start] != LF:
+        if self.stage == Stage.MASKED or (self.ended_in_cr and data[start] != LF):
             masked_from = start
         else:
             masked_from = content_end
