@@ -4,8 +4,11 @@ What the queue shows, and what the engine makes in the likeness of it, is a pack
 destination is translated already, its source not yet. Sent as it stands it would be translated
 wrongly, or be no packet of the connection at all. Sent as it would have *come in*, with the
 destination before translation, it takes the way of every packet of its connection through OUTPUT
-and POSTROUTING, whatever is translated there. An entry of the table names both directions as they
-come in; of what the queue shows, one of them is enough to find it, unless both ends are translated.
+and POSTROUTING, whatever is translated there.
+
+An entry of the table has both directions as they come in, and is found by either. Where only one
+end is translated, one of the two is what the queue shows. Where both are, the destination has to be
+guessed from what other connections to the same server had, or searched for in the whole table.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from struct import Struct
+from time import monotonic
 from typing import NamedTuple
 
 from nfinspect.live.netlink import (
@@ -41,11 +45,18 @@ CTA_IP_V4_SRC, CTA_IP_V4_DST, CTA_IP_V6_SRC, CTA_IP_V6_DST = 1, 2, 3, 4
 CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
 
-SOURCE_ONLY = Struct("=I").pack(1 << 0 | 1 << 3 | 1 << 4)
-"""Compare source address, protocol and source port (nf_internals.h: CTA_FILTER_F_CTA_…)."""
+PORTS, SOURCES = (Struct("=I").pack(1 << 3 | 1 << 4 | address) for address in (0, 1))
+"""What is compared: protocol and source port, and the source address where that is not broken (for
+IPv6 the kernel, up to 6.18 at least, finds all addresses but the wanted one)."""
 
 TIMEOUT = 0.5
 """Seconds; the kernel answers at once."""
+
+SEARCH_PERIOD = 1.0
+"""Seconds between two searches: one costs some 15 ms, even if the table is empty."""
+
+UNTRACKED_PERIOD = 60.0
+"""Seconds for which the connections between two addresses count as untracked."""
 
 
 class Origin(NamedTuple):
@@ -61,15 +72,19 @@ class Conntrack:
     """Asks for origins, and remembers the answers for a while."""
 
     LIMIT = 1024
-    """Remembered answers; at the bound all are forgotten."""
+    """Of everything that is remembered; at the bound it is forgotten."""
 
     def __init__(self) -> None:
         """Raises OSError if there is no netfilter netlink."""
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        self._socket.settimeout(TIMEOUT)
+        self._socket = _opened()
         self._known: dict[bytes, Origin | None] = {}
+        self._destinations: dict[_End, set[_End]] = {}
+        """For each server: as what its clients address it."""
+        self._untracked: dict[bytes, float] = {}
+        """Until when, by the addresses."""
+        self._search_after = 0.0
 
-    def origin(self, key: bytes) -> Origin | None:
+    def origin(self, key: bytes, *, from_client: bool) -> Origin | None:
         """Return how a packet that the queue would show with *key* came in; None if nobody can tell.
 
         A packet that sets out as something else than its connection's is worse than none: its
@@ -79,7 +94,7 @@ class Conntrack:
             if len(self._known) >= self.LIMIT:
                 self.forget()
             try:
-                self._known[key] = self._find(key)
+                self._known[key] = self._find(key, key if from_client else reverse_key(key))
             except (OSError, ValueError):
                 self._known[key] = None
                 self._renew()
@@ -93,18 +108,41 @@ class Conntrack:
         """Close the socket."""
         self._socket.close()
 
-    def _find(self, key: bytes) -> Origin | None:
-        if self._entry(key) is not None:
-            return Origin(key, True)  # the destination is not translated
-        entry = self._entry(reverse_key(key))
-        if entry is not None:
-            return entry.towards(key)
-        # Both ends are translated, or the connection is not tracked.
-        for initiator in (key, reverse_key(key)):
-            entry = self._search(initiator)
-            if entry is not None:
-                return entry.towards(key)
-        return Origin(key, False)
+    def _find(self, key: bytes, request: bytes) -> Origin | None:
+        """*request* is the key of what the client sends."""
+        entry = self._entry(key) or self._entry(reverse_key(key)) or self._guess(request)
+        if entry is None:
+            now = monotonic()
+            if self._untracked.get(request[:-4], 0.0) <= now:
+                if now < self._search_after:
+                    return None
+                self._search_after = now + SEARCH_PERIOD
+                entry = self._search(request)
+                if entry is None:
+                    if len(self._untracked) >= self.LIMIT:
+                        self._untracked.clear()
+                    self._untracked[request[:-4]] = now + UNTRACKED_PERIOD
+        if entry is None:
+            return Origin(key, False)
+        self._learn(entry)
+        return entry.towards(key)
+
+    def _guess(self, request: bytes) -> _Entry | None:
+        server = _source(reverse_key(request))
+        for address, port in self._destinations.get(server, ()):
+            half = len(address)
+            entry = self._entry(request[:half] + address + request[-4:-2] + port)
+            if entry is not None and entry.joins(request):
+                return entry
+        return None
+
+    def _learn(self, entry: _Entry) -> None:
+        server, addressed = _source(entry.reply), _source(reverse_key(entry.original))
+        if server == addressed:
+            return
+        if sum(map(len, self._destinations.values())) >= self.LIMIT:
+            self._destinations.clear()
+        self._destinations.setdefault(server, set()).add(addressed)
 
     def _entry(self, key: bytes) -> _Entry | None:
         """The entry of which *key* is a direction as it comes in."""
@@ -112,24 +150,27 @@ class Conntrack:
             return _Entry.read(body)
         return None
 
-    def _search(self, key: bytes) -> _Entry | None:
-        """The entry of the connection that the source of *key* began and its destination answers.
-        For this the kernel goes through the whole table (Linux 5.8)."""
+    def _search(self, request: bytes) -> _Entry | None:
+        """The entry of the connection that the source of *request* began and its destination
+        answers (Linux 5.8)."""
+        flags = SOURCES if len(request) == 12 else PORTS
         found = None
         for body in self._ask(
-            key,
+            request,
             NLM_F_DUMP,
-            _tuple(CTA_TUPLE_ORIG, key),
-            _tuple(CTA_TUPLE_REPLY, reverse_key(key)),
+            _tuple(CTA_TUPLE_ORIG, request),
+            _tuple(CTA_TUPLE_REPLY, reverse_key(request)),
             nested(
                 CTA_FILTER,
-                attribute(CTA_FILTER_ORIG_FLAGS, SOURCE_ONLY),
-                attribute(CTA_FILTER_REPLY_FLAGS, SOURCE_ONLY),
+                attribute(CTA_FILTER_ORIG_FLAGS, flags),
+                attribute(CTA_FILTER_REPLY_FLAGS, flags),
             ),
         ):
-            found = _Entry.read(body)
-            if not found.joins(key):
+            entry = _Entry.read(body)
+            if entry.original[-4:-2] != request[-4:-2]:
                 raise ValueError("an older kernel, which does not search but tells everything")
+            if entry.joins(request):
+                found = entry
         return found
 
     def _ask(self, key: bytes, flags: int, *attributes: bytes) -> Iterator[bytes]:
@@ -155,8 +196,17 @@ class Conntrack:
     def _renew(self) -> None:
         """Have a socket without the rest of an answer."""
         self._socket.close()
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
-        self._socket.settimeout(TIMEOUT)
+        self._socket = _opened()
+
+
+def _opened() -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    opened.settimeout(TIMEOUT)
+    return opened
+
+
+_End = tuple[bytes, bytes]
+"""Address and port."""
 
 
 class _Entry(NamedTuple):
@@ -196,7 +246,7 @@ class _Entry(NamedTuple):
         return None
 
 
-def _source(key: bytes) -> tuple[bytes, bytes]:
+def _source(key: bytes) -> _End:
     return key[: (len(key) - 4) // 2], key[-4:-2]
 
 

@@ -14,6 +14,7 @@ import contextlib
 import socket
 
 from nfinspect.actions import DropReason, Inject
+from nfinspect.events import Direction
 from nfinspect.live import obstacles
 from nfinspect.live.conntrack import Conntrack
 from nfinspect.live.nfnetlink import NOWHERE
@@ -75,15 +76,15 @@ class Injector:
         try:
             if action.link_destination or action.link_source:
                 return self._bridge(action)
-            return self._route(action.datagram)
+            return self._route(action.datagram, from_client=action.direction is Direction.REQUEST)
         except (OSError, KeyError):  # KeyError: no sockets of that family
             return False
 
-    def _route(self, datagram: bytes) -> bool:
+    def _route(self, datagram: bytes, *, from_client: bool) -> bool:
         segment = parse(datagram)
         if isinstance(segment, DropReason):
             return False
-        origin = self._conntrack.origin(segment.key)
+        origin = self._conntrack.origin(segment.key, from_client=from_client)
         if origin is None:
             return False
         if origin.key != segment.key:
