@@ -1,0 +1,99 @@
+"""The lab's reading of captures, and of both sides of the filter together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+from scapy.packet import Packet
+from scapy.utils import wrpcap
+
+from nfinspect.lab.comparison import CUT, DROPPED, MASKED, PASSED, Row, rows
+from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, lines
+
+CLIENT_ISN, SERVER_ISN = 2**32 - 3, 2**32 - 8  # both streams cross the wrap
+
+
+class Wire:
+    """Packets of one connection, a second apart."""
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+        self.client(-1, b"", "S")
+        self.server(-1, b"", "SA")
+
+    def client(self, offset: int, payload: bytes, flags: str = "PA") -> Wire:
+        return self._add(Ether() / IP(src="192.0.2.10", dst="198.51.100.25"), 40001, 25,
+                         CLIENT_ISN + 1 + offset, flags, payload)  # fmt: skip
+
+    def server(self, offset: int, payload: bytes, flags: str = "PA") -> Wire:
+        return self._add(Ether() / IP(src="198.51.100.25", dst="192.0.2.10"), 25, 40001,
+                         SERVER_ISN + 1 + offset, flags, payload)  # fmt: skip
+
+    def _add(
+        self, headers: Packet, source: int, to: int, sequence: int, flags: str, payload: bytes
+    ) -> Wire:
+        packet = headers / TCP(sport=source, dport=to, seq=sequence % 2**32, flags=flags) / payload
+        packet.time = float(len(self.packets))
+        self.packets.append(packet)
+        return self
+
+    def conversation(self, directory: Path) -> Conversation:
+        file = directory / "capture.pcap"
+        wrpcap(str(file), self.packets)
+        (found,) = conversations(file)
+        return found
+
+
+def test_segments_in_order_are_streams_from_the_syn_on(tmp_path: Path) -> None:
+    wire = Wire().server(0, b"220 hi\r\n").client(0, b"EHLO x\r\n").client(8, b"QUIT\r\n")
+    found = wire.conversation(tmp_path)
+    assert (found.client, found.server) == ("192.0.2.10:40001", "198.51.100.25:25")
+    assert (found.request.data, found.reply.data) == (b"EHLO x\r\nQUIT\r\n", b"220 hi\r\n")
+    assert [(line.direction, line.text, line.offset) for line in lines(found)] == [
+        (REPLY, b"220 hi", 0),
+        (REQUEST, b"EHLO x", 0),
+        (REQUEST, b"QUIT", 8),
+    ]
+
+
+def test_segments_repeated_overlapping_and_out_of_order_are_taken_as_a_receiver_does(
+    tmp_path: Path,
+) -> None:
+    wire = Wire().client(6, b"ghi").client(0, b"abc").client(0, b"abc").client(2, b"CDEFG")
+    assert wire.conversation(tmp_path).request.data == b"abcDEFGhi"
+
+
+def test_stream_ends_where_the_capture_has_a_hole(tmp_path: Path) -> None:
+    assert Wire().client(0, b"abc").client(4, b"e").conversation(tmp_path).request.data == b"abc"
+
+
+def test_padding_of_a_short_frame_is_no_payload(tmp_path: Path) -> None:
+    wire = Wire()
+    wire.client(0, b"abc")
+    wire.packets[-1] = Ether(bytes(wire.packets[-1]) + b"\0" * 6)
+    assert wire.conversation(tmp_path).request.data == b"abc"
+
+
+def test_line_that_came_in_pieces_tells_where_they_ended(tmp_path: Path) -> None:
+    wire = Wire()
+    for offset, letter in enumerate((b"H", b"I", b"\r", b"\n")):
+        wire.client(offset, letter)
+    (line,) = lines(wire.conversation(tmp_path))
+    assert (line.text, line.cuts, line.complete) == (b"HI", (1, 2), True)
+
+
+def test_both_sides_are_told_apart_line_by_line(tmp_path: Path) -> None:
+    outside = Wire().server(0, b"220 ****\r\n").client(0, b"ATRN x\r\n").client(8, b"QUIT\r\n")
+    outside.client(14, b"NOOP\r\n").client(14, b"NOOP\r\n")
+    inside = Wire().server(0, b"220 mail\r\n").client(0, b"XXXXXX\r\n").client(8, b"QUI")
+    (tmp_path / "in").mkdir()
+    sides = outside.conversation(tmp_path), inside.conversation(tmp_path / "in")
+    assert rows(*sides) == [
+        Row(REPLY, b"220 mail", b"220 ****", MASKED),
+        Row(REQUEST, b"ATRN x", b"XXXXXX", MASKED),
+        Row(REQUEST, b"QUIT", b"QUI", CUT),
+        Row(REQUEST, b"NOOP", None, DROPPED, tries=2),
+    ]
+    assert [row.verdict for row in rows(sides[0], sides[0])] == [PASSED] * 4
