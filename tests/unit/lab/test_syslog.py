@@ -117,9 +117,9 @@ def test_end_to_end_test_fails_for_a_line_that_is_missing_unexpected_or_never_as
     good = watch(BUILT_LINE, FINISHED_LINE)
     expect(good, BUILT, FINISHED)
     good.finish()
-    with pytest.raises(AssertionError, match="missing: .*302014"):
+    with pytest.raises(AssertionError, match=r"missing: .*302014"):
         expect(watch(BUILT_LINE), BUILT, FINISHED)
-    with pytest.raises(AssertionError, match="unexpected: .*106015"):
+    with pytest.raises(AssertionError, match=r"unexpected: .*106015"):
         expect(watch(BUILT_LINE, FINISHED_LINE, LATE_LINE), BUILT, FINISHED)
-    with pytest.raises(AssertionError, match="unexpected syslog lines:\n.*302013"):
+    with pytest.raises(AssertionError, match=r"unexpected syslog lines:\n.*302013"):
         watch(BUILT_LINE).finish()
