@@ -55,6 +55,7 @@ class LiveEngine(Filter, Inspecting, Protocol):
     is_flag=True,
     help="Put the iptables rules in place first, as 'nfinspect rules --apply' does. They stay.",
 )
+@click.option("--bridge", is_flag=True, help="With --apply-rules: those for a filter that bridges.")
 @click.option(
     "--fail-open",
     is_flag=True,
@@ -67,6 +68,7 @@ def run(
     queue_num: int,
     control: Path,
     apply_rules: bool,
+    bridge: bool,
     fail_open: bool,
     as_json: bool,
 ) -> None:
@@ -75,6 +77,8 @@ def run(
     Syslog lines go to stdout, everything else to stderr. At the end the counters are printed. The
     rules stay: while no filter runs, they let nothing pass (see 'nfinspect rules').
     """
+    if bridge and not apply_rules:
+        raise click.UsageError("--bridge is for --apply-rules; 'nfinspect rules' has it too.")
     from nfinspect.engine import Engine, EngineOptions
     from nfinspect.tcp.limits import Limits
 
@@ -89,7 +93,7 @@ def run(
         control=control,
         fail_open=fail_open,
         as_json=as_json,
-        before_ready=lambda: put_in_place(diversion) if diversion else None,
+        before_ready=lambda: put_in_place(diversion, bridge=bridge) if diversion else None,
     )
 
 

@@ -96,7 +96,7 @@ def _best_table(family: Family) -> tuple[str, list[str]]:
 
 
 def _list(family: Family, table: str) -> list[str]:
-    done = _execute([family.program, "--wait", "5", "-t", table, "-S"])
+    done = execute([family.program, "--wait", "5", "-t", table, "-S"])
     if "does not exist" in done.stderr:
         raise _NoTableError
     _check(family, done)
@@ -105,10 +105,14 @@ def _list(family: Family, table: str) -> list[str]:
 
 def _restore(family: Family, text: str, *options: str) -> None:
     program = f"{family.program}-restore"
-    _check(family, _execute([program, "--noflush", "--wait", "5", *options], text))
+    _check(family, execute([program, "--noflush", "--wait", "5", *options], text))
 
 
-def _execute(command: list[str], standard_input: str = "") -> subprocess.CompletedProcess[str]:
+def execute(command: list[str], standard_input: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command, whatever it returns.
+
+    Raises RulesError if it cannot be run.
+    """
     try:
         return subprocess.run(
             command, input=standard_input, capture_output=True, text=True, timeout=TIMEOUT

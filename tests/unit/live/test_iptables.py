@@ -45,7 +45,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     kernel = Kernel()
-    monkeypatch.setattr(iptables, "_execute", kernel.execute)
+    monkeypatch.setattr(iptables, "execute", kernel.execute)
     monkeypatch.setattr(iptables, "IPV6_INTERFACES", tmp_path / "if_inet6")
     (tmp_path / "if_inet6").touch()
     return kernel
