@@ -77,7 +77,6 @@ class CloseCause(enum.Enum):
     UNASKED_354 = "unasked-354"
     SERVER_ANOMALY = "server-anomaly"
     UNSEEN_DATA = "unseen-data"
-    INCOMPLETE_LINE = "incomplete-line"
 
 
 class CommandMaskReason(enum.Enum):
@@ -87,7 +86,6 @@ class CommandMaskReason(enum.Enum):
     SHORT_VERB = "command shorter than four characters"
     FRAGMENT = "incomplete command"
     BARE_LINE_ENDING = "wrong command termination"
-    CHUNK = "masked chunk"
 
 
 class AnomalyKind(enum.Enum):

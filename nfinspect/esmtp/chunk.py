@@ -9,7 +9,7 @@ yet: the repetition of a segment acknowledges more than the original did.
 CR LF pairs stay, so that no line grows without end, and each ends a line that the server refuses;
 anything else is X, a bare LF too. A CR at the end of a packet passes before its successor is seen.
 Where the chunk ends within a line, the client's next command is the rest of that line to the server:
-it passes, and is refused with it.
+it is masked with it, or the X of the chunk would make an XCLIENT of a CLIENT.
 """
 
 from __future__ import annotations

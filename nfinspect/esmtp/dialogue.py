@@ -163,6 +163,9 @@ class Dialogue:
         """A line of the client (or its message) is complete and has passed: a reply is due."""
         outstanding = self.outstanding
         outstanding.append(asked)
+        if asked == Asked.EMPTY:  # not every server answers it
+            self.shut = self.shut or len(outstanding) >= OUTSTANDING_BOUND
+            return
         self.shut = (
             not self.pipelining or asked in SHUTTING or len(outstanding) >= OUTSTANDING_BOUND
         )

@@ -142,8 +142,10 @@ class CommandScanner:
         return self._piece(session, data, start, 0)
 
     def begin_behind_chunk(self) -> None:
-        """A chunk has ended within a line: what follows is the rest of it."""
-        self.stage = Stage.ARGUMENT
+        """A chunk has ended within a line: what follows is the rest of it, and masked with it. The
+        chunk's X could be the beginning of a verb of the server's own: ``X`` and ``CLIENT``."""
+        self.stage = Stage.MASKED
+        self.told = True  # by ChunkMasked
 
     def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         piece = self._delimit(data, start)

@@ -53,8 +53,17 @@ def test_without_pipelining_a_masked_line_waits_for_its_reply_too() -> None:
     talk.client(b"NOOP\r\n", server_gets=b"").server(b"500 no\r\n").client(b"NOOP\r\n")
 
 
-def test_without_pipelining_an_empty_line_waits_too() -> None:
-    session(pipelining=False).client(b"\r\nNOOP\r\n", server_gets=b"\r\n")
+def test_empty_line_shuts_nothing_for_not_every_server_answers_it() -> None:
+    talk = session(pipelining=False).client(b"\r\n").client(b"NOOP\r\n")
+    talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 ok\r\n").client(b"NOOP\r\n")
+
+
+@pytest.mark.parametrize("rest", [b"CLIENT ADDR=192.0.2.1", b"EXCH50 5 2", b"FORWARD x", b"\t"])
+def test_x_of_a_chunk_never_begins_a_verb(rest: bytes) -> None:
+    masked_line = b"XXXXXX\r\nX" + b"X" * len(rest) + b"\r\n"
+    session().client(b"BDAT 1\r\na" + rest + b"\r\n", masked(), chunk(1), server_gets=masked_line)
+    talk = session().client(b"BDAT 1\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    talk.client(b"a" + rest + b"\r\n", chunk(1), server_gets=masked_line[8:], acknowledged=0)
 
 
 def test_without_pipelining_nothing_follows_the_final_dot() -> None:
@@ -379,9 +388,9 @@ def test_command_behind_a_chunk_that_ends_within_a_line_is_the_rest_of_that_line
         b"BDAT 1\r\nxRSET\r\nNOOP\r\n",
         masked(),
         chunk(1),
-        server_gets=b"XXXXXX\r\nXRSET\r\nNOOP\r\n",
+        server_gets=b"XXXXXX\r\nXXXXX\r\nNOOP\r\n",
     ).owes(104)
-    talk.server(b"250 ok\r\n" * 101 + b"500 BDAT\r\n500 XRSET\r\n250 ok\r\n")
+    talk.server(b"250 ok\r\n" * 101 + b"500 BDAT\r\n500 XXXXX\r\n250 ok\r\n")
     talk.client(b"MAIL FROM:<a@b>\r\n").server(b"503 nested\r\n")
     talk.client(b"RCPT TO:<e@f>\r\n", matched(RECIPIENTS), closes=CloseCause.CLAUSE)
 
