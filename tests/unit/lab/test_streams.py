@@ -14,6 +14,9 @@ from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, l
 
 CLIENT_ISN, SERVER_ISN = 2**32 - 3, 2**32 - 8  # both streams cross the wrap
 
+# Addressed, or scapy would ask the network for the address.
+ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+
 
 class Wire:
     """Packets of one connection, a second apart."""
@@ -24,11 +27,11 @@ class Wire:
         self.server(-1, b"", "SA")
 
     def client(self, offset: int, payload: bytes, flags: str = "PA") -> Wire:
-        return self._add(Ether() / IP(src="192.0.2.10", dst="198.51.100.25"), 40001, 25,
+        return self._add(ETHERNET / IP(src="192.0.2.10", dst="198.51.100.25"), 40001, 25,
                          CLIENT_ISN + 1 + offset, flags, payload)  # fmt: skip
 
     def server(self, offset: int, payload: bytes, flags: str = "PA") -> Wire:
-        return self._add(Ether() / IP(src="198.51.100.25", dst="192.0.2.10"), 25, 40001,
+        return self._add(ETHERNET / IP(src="198.51.100.25", dst="192.0.2.10"), 25, 40001,
                          SERVER_ISN + 1 + offset, flags, payload)  # fmt: skip
 
     def _add(
