@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class _LabGroup(click.Group):
 
 @click.group(cls=_LabGroup)
 def lab() -> None:
-    """Client, filter and server in network namespaces, routed, for trying things out.
+    """Client, filter and server in network namespaces, for trying things out.
 
     Nothing leaves the namespaces and nothing of the machine's own network is touched. Needs root.
     """
@@ -48,26 +49,35 @@ prefix_option = click.option(
 )
 
 
+bridge_option = click.option(
+    "--bridge", is_flag=True, help="The filter bridges instead of routing, and has no address."
+)
+
+
 @lab.command()
 @prefix_option
+@bridge_option
 @click.option(
     "--offloads/--no-offloads",
     default=True,
     help="Without them every packet is a frame within the MTU, with its checksum filled in.",
 )
-def up(prefix: str, offloads: bool) -> None:
+def up(prefix: str, bridge: bool, offloads: bool) -> None:
     """Build the lab, and leave it standing until `lab down`."""
     from nfinspect.lab import topology
 
-    topology.build(prefix, offloads=offloads)
+    topology.build(prefix, offloads=offloads, bridge=bridge)
     click.echo("The lab is up:")
     for end in sorted(
         (end for cable in topology.CABLES for end in cable), key=lambda e: e.namespace
     ):
-        click.echo(f"  {end.namespace:7}{end.name:8}{' '.join(end.addresses)}")
+        addresses = end.addresses
+        if bridge and end.namespace == topology.FILTER:
+            addresses = (f"port of {topology.BRIDGE}",)
+        click.echo(f"  {end.namespace:7}{end.name:8}{' '.join(addresses)}")
     click.echo(
         "\nFor example:\n"
-        "  nfinspect lab exec filter -- nfinspect run --apply-rules\n"
+        f"  nfinspect lab exec filter -- nfinspect run --apply-rules{' --bridge' * bridge}\n"
         f"  nfinspect lab exec client -- swaks --server {topology.SERVER_ADDRESS} …\n"
         "  nfinspect lab down"
     )
@@ -78,10 +88,13 @@ def up(prefix: str, offloads: bool) -> None:
 def down(prefix: str) -> None:
     """End every process in the lab, and remove it."""
     from nfinspect.lab import topology
+    from nfinspect.lab.filter import NFINSPECT
 
     topology.require_root()
     if not topology.is_up(prefix):
         raise Failure("the lab is not up")
+    with contextlib.suppress(topology.LabError):  # what a bridge's were before lies in a file
+        topology.execute(prefix, topology.FILTER, [*NFINSPECT, "rules", "--remove"])
     topology.remove(prefix)
 
 
@@ -94,8 +107,11 @@ def down(prefix: str) -> None:
     metavar="DIRECTORY",
     help="Keep the captures of both sides there.",
 )
+@bridge_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def demo(names: tuple[str, ...], only_list: bool, captures: Path | None, as_json: bool) -> int:
+def demo(
+    names: tuple[str, ...], only_list: bool, captures: Path | None, bridge: bool, as_json: bool
+) -> int:
     """Send real mail through the filter and show what both sides see of it.
 
     In a lab of its own: swaks and Postfix as clients, Postfix as the server, the default policy. A
@@ -116,7 +132,7 @@ def demo(names: tuple[str, ...], only_list: bool, captures: Path | None, as_json
         raise click.UsageError(f"No such case: {', '.join(sorted(unknown))}.")
     if captures is not None:
         captures.mkdir(parents=True, exist_ok=True)
-    steps = performed(names or DEMO, captures)
+    steps = performed(names or DEMO, captures, bridge=bridge)
     return _json(steps) if as_json else _show(steps)
 
 

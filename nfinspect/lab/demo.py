@@ -28,20 +28,20 @@ class Ending:
 
 
 def demo(
-    names: Sequence[str] = DEMO, captures: Path | None = None
+    names: Sequence[str] = DEMO, captures: Path | None = None, *, bridge: bool = False
 ) -> Iterator[tuple[Case, Outcome] | Ending]:
     """Perform the cases *names* in a lab of their own, and yield each as it is done; at last, `Ending`.
 
-    The captures stay if a directory is given for them. Raises LabError if the lab or a case cannot
+    The captures stay if a directory is given for them. *bridge*: the filter bridges. Raises LabError if the lab or a case cannot
     be performed, and if packets waited for a verdict at the end or the filter complained.
     """
     topology.require_root()
-    topology.require_programs(*PROGRAMS)
+    topology.require_programs(*PROGRAMS, *(["nft"] if bridge else []))
     with ExitStack() as stack:
         stack.enter_context(orderly_end())
         if captures is None:
             captures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nfinspect-")))
-        lab = stack.enter_context(Lab(offloads=False))
+        lab = stack.enter_context(Lab(offloads=False, bridge=bridge))
         running = lab.filter()
         stage = Stage(lab)
         for name in names:

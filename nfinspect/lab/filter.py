@@ -44,7 +44,8 @@ class Filter:
         """What else was on stdout: the counters, which are printed at the end."""
         self.errors: list[str] = []
         """The lines on stderr so far, the ready line among them."""
-        lab.run(FILTER, [*NFINSPECT, "rules", *self._with_config, "--apply"])
+        self._rules = [*NFINSPECT, "rules", *self._with_config, *(["--bridge"] * lab.bridge)]
+        lab.run(FILTER, [*self._rules, "--apply"])
         self._process = lab.popen(
             FILTER,
             [*NFINSPECT, "run", *self._with_config, *self._control, *arguments],
@@ -123,7 +124,7 @@ class Filter:
         self._drain()
         if status != 0:
             raise LabError(f"the filter ended with {status}: {' / '.join(self.errors)}")
-        self._lab.run(FILTER, [*NFINSPECT, "rules", *self._with_config, "--remove"])
+        self._lab.run(FILTER, [*self._rules, "--remove"])
         complaints = [line for line in self.errors if READY not in line]
         if complaints:
             raise LabError("the filter complained: " + "\n".join(complaints))
@@ -138,6 +139,8 @@ class Filter:
                 self._process.kill()
                 self._process.wait()
         self._drain()
+        if self._lab.bridge:  # its settings lie in a file outside the lab
+            self._lab.run(FILTER, [*self._rules, "--remove"], check=False)
 
     def _drain(self) -> None:
         for reader in self._readers:

@@ -41,19 +41,22 @@ class Lab(AbstractContextManager["Lab"]):
     """Client, filter and server, standing for as long as the ``with`` block lasts.
 
     Without a *prefix* the lab gets a name of its own, so any number of them stand side by side.
-    *offloads*: as in `topology.build`.
+    *offloads* and *bridge*: as in `topology.build`.
     """
 
-    def __init__(self, prefix: str | None = None, *, offloads: bool = True) -> None:
+    def __init__(
+        self, prefix: str | None = None, *, offloads: bool = True, bridge: bool = False
+    ) -> None:
         self.prefix = prefix or f"nfi{os.getpid()}-{next(_numbers)}"
         self.offloads = offloads
+        self.bridge = bridge
         self.directory = Path()
         """For the files of whatever runs in the lab; readable by all, since mail servers change
         their user."""
         self._closing: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        topology.build(self.prefix, offloads=self.offloads)
+        topology.build(self.prefix, offloads=self.offloads, bridge=self.bridge)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         self.directory.chmod(0o755)
         return self

@@ -159,9 +159,10 @@ class Stage:
         Always the same ones, counted from now; before the filter means before its queue.
         """
         counted = f"-p tcp -m length --length 200:65535 -m statistic --mode nth --every {every}"
+        on = "-m physdev --physdev-in" if self.lab.bridge else "-i"
         places = (
-            (FILTER, "-i outside", every // 2),
-            (FILTER, "-i inside", every // 2),
+            (FILTER, f"{on} outside", every // 2),
+            (FILTER, f"{on} inside", every // 2),
             (SERVER, "-i eth0", every - 1),
             (CLIENT, "-i eth0", every - 1),
         )

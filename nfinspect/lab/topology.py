@@ -8,8 +8,10 @@
                               inside  198.51.100.1  ------  eth0  198.51.100.25 to .27
                                       2001:db8:2::1               2001:db8:2::25 to ::27
 
-The server has an address for each of the servers that may run there at the same time. The filter routes between the two, in both families. All addresses are of the documentation ranges
-(RFC 5737, RFC 3849). A lab is named by a prefix, which its namespaces carry (``PREFIX-client``):
+The server has an address for each of the servers that may run there at the same time. The filter
+routes between the two, in both families; or it bridges, its interfaces are ports of a bridge without
+any address, and client and server are neighbours on one link. All addresses are of the documentation
+ranges (RFC 5737, RFC 3849). A lab is named by a prefix, which its namespaces carry (``PREFIX-client``):
 several labs stand side by side. Nothing outside the three namespaces is touched but ``/run/netns``
 and ``/etc/netns``, where `ip-netns` keeps the name of a namespace and its hosts file.
 """
@@ -23,7 +25,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyroute2 import NetNS, netns
@@ -35,9 +37,6 @@ SERVER_ADDRESS, SERVER_ADDRESS6 = "198.51.100.25", "2001:db8:2::25"
 EXIM_ADDRESS, EXIM_ADDRESS6 = "198.51.100.26", "2001:db8:2::26"
 SCRIPT_ADDRESS, SCRIPT_ADDRESS6 = "198.51.100.27", "2001:db8:2::27"
 CLIENT_NAME, SERVER_NAME = "client.example", "mail.example"
-
-DEFAULT_PREFIX = "nfinspect"
-"""Of the lab that ``nfinspect lab up`` leaves standing."""
 
 MTU = 1500
 
@@ -54,6 +53,8 @@ class Interface:
 
 OUTSIDE = Interface(FILTER, "outside", "02:00:00:00:01:01", ("192.0.2.1", "2001:db8:1::1"))
 INSIDE = Interface(FILTER, "inside", "02:00:00:00:02:01", ("198.51.100.1", "2001:db8:2::1"))
+BRIDGE = "bridge"
+"""Of which `OUTSIDE` and `INSIDE` are the ports, where the filter bridges."""
 CLIENT_ADDRESSES = (CLIENT_ADDRESS, CLIENT_ADDRESS6)
 SERVER_ADDRESSES = (
     SERVER_ADDRESS,
@@ -85,6 +86,12 @@ FILTER_SYSCTLS = (
     "net.ipv4.conf.all.rp_filter=0",
     "net.ipv4.conf.default.rp_filter=0",
 )
+
+BRIDGE_SYSCTLS = (
+    "net.ipv6.conf.all.disable_ipv6=1",
+    "net.ipv6.conf.default.disable_ipv6=1",
+)
+"""No address at all: not even one that the kernel gives itself."""
 
 HOST_FILES = {
     "hosts": f"""\
@@ -119,19 +126,20 @@ def is_up(prefix: str) -> bool:
     return any(full_name(prefix, name) in netns.listnetns() for name in NAMESPACES)
 
 
-def build(prefix: str, *, offloads: bool = True) -> None:
+def build(prefix: str, *, offloads: bool = True, bridge: bool = False) -> None:
     """Make the namespaces, cables, addresses and routes of the lab *prefix*.
 
     Without *offloads* every packet is a frame of its own with its checksum filled in; with them the
-    filter sees what it sees on a modern network card, packets of up to 64 KiB. Raises LabError if
-    such a lab stands already, or if namespaces cannot be made; nothing is left behind then.
+    filter sees what it sees on a modern network card, packets of up to 64 KiB. With *bridge* the
+    filter bridges instead of routing. Raises LabError if such a lab stands already, or if namespaces
+    cannot be made; nothing is left behind then.
     """
     require_root()
     require_programs("ip", "sysctl", "ethtool")
     if is_up(prefix):
         raise LabError(f"a lab '{prefix}' is up already")
     try:
-        _build(prefix, offloads)
+        _build(prefix, offloads, bridge)
     except BaseException as error:
         remove(prefix)
         if isinstance(error, OSError | subprocess.CalledProcessError):
@@ -139,7 +147,7 @@ def build(prefix: str, *, offloads: bool = True) -> None:
         raise
 
 
-def _build(prefix: str, offloads: bool) -> None:
+def _build(prefix: str, offloads: bool, bridge: bool) -> None:
     with ExitStack() as stack:
         sides: dict[str, NetNS] = {}
         with _signals_held():
@@ -151,10 +159,13 @@ def _build(prefix: str, offloads: bool) -> None:
             etc.mkdir(parents=True, exist_ok=True)
             for file, text in HOST_FILES.items():
                 (etc / file).write_text(text)
-            sysctls = FILTER_SYSCTLS if name == FILTER else END_SYSCTLS
+            filter_sysctls = BRIDGE_SYSCTLS if bridge else FILTER_SYSCTLS
+            sysctls = filter_sysctls if name == FILTER else END_SYSCTLS
             execute(prefix, name, ["sysctl", "-qw", *sysctls])
+        if bridge:
+            sides[FILTER].link("add", ifname=BRIDGE, kind="bridge", state="up")
         for host, gateway in CABLES:
-            _connect(prefix, sides, host, gateway)
+            _connect(prefix, sides, host, gateway, bridge)
     if not offloads:
         switches = [word for offload in OFFLOADS for word in (offload, "off")]
         for end in (end for cable in CABLES for end in cable):
@@ -174,15 +185,25 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _connect(prefix: str, sides: dict[str, NetNS], host: Interface, gateway: Interface) -> None:
-    ends = [(sides[end.namespace], end) for end in (host, gateway)]
-    (host_side, _), _ = ends
+def _connect(
+    prefix: str, sides: dict[str, NetNS], host: Interface, gateway: Interface, bridge: bool
+) -> None:
+    port = replace(gateway, addresses=()) if bridge else gateway
+    ends = [(sides[end.namespace], end) for end in (host, port)]
+    (host_side, _), (filter_side, _) = ends
     peer = {"ifname": gateway.name, "net_ns_fd": full_name(prefix, gateway.namespace)}
     host_side.link("add", ifname=host.name, kind="veth", peer=peer)
     for side, end in ends:
         _set_up(side, end)
     for address in gateway.addresses:
-        host_side.route("add", dst="::/0" if ":" in address else "default", gateway=address)
+        everything = "::/0" if ":" in address else "0.0.0.0/0"
+        if bridge:
+            host_side.route("add", dst=everything, oif=_index(host_side, host.name))
+        else:
+            host_side.route("add", dst=everything, gateway=address)
+    if bridge:
+        index, master = (_index(filter_side, name) for name in (port.name, BRIDGE))
+        filter_side.link("set", index=index, master=master)
     for side, end in ends:
         _wait_until_up(side, end)
 
@@ -290,6 +311,7 @@ PACKAGES = {
     "swaks": "swaks",
     "postfix": "postfix",
     "iptables": "iptables",
+    "nft": "nftables",
     "openssl": "openssl",
     "nmap": "nmap",
 }
