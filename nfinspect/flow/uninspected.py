@@ -41,7 +41,8 @@ def leave(
 def through(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> None:
-    """Pass a segment of an uninspected connection, and follow its numbers."""
+    """Pass a segment of an uninspected connection, and follow its numbers, unless its receiver
+    would not believe them either: nobody ends a connection here who does not know its windows."""
     connection, peer = half.connection, half.peer
     connection.last_seen = arrival.now
     half.seen = True
@@ -49,14 +50,10 @@ def through(
     length = segment.end - segment.payload
     end = sequence + length
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
-    if acknowledgment > peer.acknowledged:
-        peer.acknowledged = acknowledgment
-        if peer.memory.size:
-            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
-    edge = acknowledgment + (segment.window << half.scale)
-    if peer.edge is None or edge > peer.edge:
-        peer.edge = edge
-
+    if (half.edge is None or sequence <= half.edge) and (
+        peer.edge is None or acknowledgment <= peer.edge
+    ):
+        _follow(core, half, segment, end, sequence, acknowledgment)
     payload = None
     boundary = half.memory.end
     if length and boundary is not None and sequence < boundary:
@@ -65,18 +62,32 @@ def through(
         payload = half.memory.recall(sequence, sequence + old) + own[old:]
         if payload == own:
             payload = None
-    if end > half.next:
-        half.passed += end - max(sequence, half.next)
-        half.next = end
-    if segment.flags & FIN and half.fin is None:
-        half.fin = end
-        half.next = max(half.next, end + 1)
-        core.table.watch(connection)
     if connection.observer is not None and end > half.observed:
         _observe(connection.observer, half, sequence, arrival, segment, actions)
     pass_on(half, arrival, segment, actions, payload)
     if half.finished and peer.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
+
+
+def _follow(
+    core: Core, half: Half, segment: Segment, end: int, sequence: int, acknowledgment: int
+) -> None:
+    peer = half.peer
+    if acknowledgment > peer.acknowledged:
+        peer.acknowledged = acknowledgment
+        if peer.memory.size:
+            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+    edge = acknowledgment + (segment.window << half.scale)
+    if peer.edge is None or edge > peer.edge:
+        peer.edge = edge
+    before = half.next
+    if end > before:
+        half.passed += end - max(sequence, before)
+        half.next = end
+    if segment.flags & FIN and half.fin is None and end + 1 >= before:
+        half.fin = end
+        half.next = end + 1
+        core.table.watch(half.connection)
 
 
 def _observe(

@@ -207,6 +207,20 @@ def test_connection_older_than_the_filter_is_taken_up_for_so_long() -> None:
     assert talk.server(flags=SYN | ACK) is DropReason.NO_CONNECTION
 
 
+def test_uninspected_connection_is_not_ended_by_numbers_that_no_end_would_believe() -> None:
+    talk = Talk(now=10.0)
+    talk.client(b"one")
+    talk.server(b"two")
+    away = 3 << 29
+    talk.client(flags=ACK | FIN, at=away)
+    talk.client(flags=ACK | FIN, at=0)
+    talk.server(flags=ACK | FIN, at=away, ack=away + 1)
+    talk.client(flags=ACK, ack=away + 1)
+    assert reasons(talk) == []
+    talk.close()
+    assert reasons(talk) == [TeardownReason.TCP_FINS]
+
+
 def test_connection_that_was_seen_to_begin_is_never_taken_up() -> None:
     talk = Talk(now=10.0).open()
     talk.client(flags=RST)
