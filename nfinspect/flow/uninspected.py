@@ -51,7 +51,7 @@ def through(
     end = sequence + length
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
     if (half.edge is None or sequence <= half.edge) and (
-        peer.edge is None or acknowledgment <= peer.edge
+        peer.edge is None or acknowledgment <= max(peer.edge, peer.next)
     ):
         _follow(core, half, segment, end, sequence, acknowledgment)
     payload = None

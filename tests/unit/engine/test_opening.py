@@ -16,6 +16,7 @@ from nfinspect.events import (
     Uninspected,
     UninspectedCause,
 )
+from nfinspect.policy.model import Plan, Policy
 from nfinspect.tcp.limits import Limits
 from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
 from tests.model.wire import URG
@@ -217,6 +218,18 @@ def test_uninspected_connection_is_not_ended_by_numbers_that_no_end_would_believ
     talk.server(flags=ACK | FIN, at=away, ack=away + 1)
     talk.client(flags=ACK, ack=away + 1)
     assert reasons(talk) == []
+    talk.close()
+    assert reasons(talk) == [TeardownReason.TCP_FINS]
+
+
+def test_uninspected_connection_follows_a_probe_of_a_closed_window_that_finds_it_open() -> None:
+    talk = Talk(Policy({25: Plan(inspection=None)}, ()))
+    talk.client(flags=SYN, at=-1)
+    talk.server(flags=SYN | ACK, at=-1, ack=0, window=4)
+    talk.client(b"four", flags=ACK)
+    talk.server(flags=ACK, window=0)
+    talk.client(b"!", flags=ACK)
+    talk.server(flags=ACK, window=4)
     talk.close()
     assert reasons(talk) == [TeardownReason.TCP_FINS]
 
