@@ -1,7 +1,7 @@
 """The lab for tests: a filter at work in it, and an eye on every syslog line.
 
-A module that wants the lab asks for `stage` and `syslog`; both stand for the whole module, and so
-does the filter between them. `POLICY` in the module, if there is one, is the filter's policy.
+A module that wants the filter asks for `running`, and for `stage` if it wants servers and clients
+too; all stand for the whole module. `syslog` fails a test for a line that it has not asked about.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from nfinspect.lab import syslog as lines
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.stage import Stage
+from nfinspect.lab.topology import LabError
 from tests.end_to_end.two_minutes import TwoMinutes
 
 PATIENCE = 10.0
@@ -88,7 +89,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     if any("two_minutes" in getattr(item, "fixturenames", ()) for item in session.items):
-        session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
+        try:
+            session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
+        except LabError as error:
+            session.config.stash[_HINDRANCE] = error
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -98,8 +102,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 _TWO_MINUTES = pytest.StashKey[TwoMinutes]()
+_HINDRANCE = pytest.StashKey[LabError]()
 
 
 @pytest.fixture(scope="session")
 def two_minutes(pytestconfig: pytest.Config) -> TwoMinutes:
+    if _HINDRANCE in pytestconfig.stash:
+        raise pytestconfig.stash[_HINDRANCE]
     return pytestconfig.stash[_TWO_MINUTES]

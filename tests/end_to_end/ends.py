@@ -20,9 +20,9 @@ from nfinspect.lab.topology import (
     FILTER,
     INSIDE,
     OUTSIDE,
+    SCRIPT_ADDRESS,
+    SCRIPT_ADDRESS6,
     SERVER,
-    SERVER_ADDRESS,
-    SERVER_ADDRESS6,
 )
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse
@@ -45,8 +45,8 @@ IPV4, IPV6 = (
     Family(program, client, OUTSIDE.addresses[at], INSIDE.addresses[at], server)
     for at, (program, client, server) in enumerate(
         (
-            ("iptables", CLIENT_ADDRESS, SERVER_ADDRESS),
-            ("ip6tables", CLIENT_ADDRESS6, SERVER_ADDRESS6),
+            ("iptables", CLIENT_ADDRESS, SCRIPT_ADDRESS),
+            ("ip6tables", CLIENT_ADDRESS6, SCRIPT_ADDRESS6),
         )
     )
 )

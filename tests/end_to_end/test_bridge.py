@@ -1,0 +1,358 @@
+"""The filter on a bridge without address: mail is inspected, in a VLAN and a PPPoE session too, what
+cannot be inspected does not pass, and nothing of it is left afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scapy.utils import RawPcapReader
+
+from nfinspect.lab.cases import named
+from nfinspect.lab.dialogue import Dialogue, RecordingServer
+from nfinspect.lab.filter import NFINSPECT, Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.performance import perform
+from nfinspect.lab.stage import Stage
+from nfinspect.lab.topology import CLIENT, FILTER, SERVER
+from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
+from nfinspect.rules.bridge import guard
+from tests.end_to_end import encapsulation as frames
+from tests.end_to_end.encapsulation import Cable, Encapsulation
+from tests.end_to_end.ends import (
+    BODY,
+    ENVELOPE,
+    IPV4,
+    IPV6,
+    Family,
+    ends,
+    exchange_with_gaps,
+    lost,
+    rules,
+)
+
+FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+
+
+@pytest.fixture(scope="module")
+def bridge_lab() -> Iterator[Lab]:
+    with Lab(offloads=False, bridge=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def running(bridge_lab: Lab) -> Iterator[Filter]:
+    filter_ = bridge_lab.filter()
+    yield filter_
+    filter_.stop()
+
+
+@pytest.fixture(scope="module")
+def stage(bridge_lab: Lab) -> Stage:
+    return Stage(bridge_lab)
+
+
+# ---- mail --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["ordinary", "postfix-ipv6", "starttls-wanted"])
+def test_case_goes_on_a_bridge_as_it_goes_routed(
+    stage: Stage, running: Filter, case: str, tmp_path: Path
+) -> None:
+    outcome = perform(named(case), stage, running, tmp_path)
+    assert outcome.as_expected, outcome
+
+
+def test_filter_has_no_address(bridge_lab: Lab, running: Filter) -> None:
+    interfaces = json.loads(bridge_lab.run(FILTER, ["ip", "-json", "address"]).stdout)
+    assert [each["ifname"] for each in interfaces if each["addr_info"]] == ["lo"]
+
+
+@FAMILIES
+def test_sender_on_either_side_of_a_bridge_is_told_of_a_gap(
+    bridge_lab: Lab, running: Filter, family: Family
+) -> None:
+    lab = bridge_lab
+    injected = running.show_json("queue")["verdicts"]["injected"]
+    captures = [
+        lab.capture(lab.directory / f"{where}.pcap", "eth0", where, expression="tcp")
+        for where in (CLIENT, SERVER)
+    ]
+    port = "-m physdev --physdev-in"
+    with rules(lab, family, lost(f"{port} outside"), lost(f"{port} inside")):
+        exchange_with_gaps(lab, family, family.server)
+    verdicts = running.show_json("queue")["verdicts"]
+    assert verdicts["injected"] > injected
+    assert "not injected" not in verdicts
+    for capture in captures:
+        file = capture.stop()
+        (one, other) = ends(file)
+        assert one == other[::-1]
+        macs = {(frame[:6], frame[6:12]) for frame, _ in RawPcapReader(str(file))}
+        assert macs == {
+            (frames.CLIENT_MAC, frames.SERVER_MAC),
+            (frames.SERVER_MAC, frames.CLIENT_MAC),
+        }
+
+
+SEND_IN_FRAGMENTS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+header = bytes.fromhex("c0000019 00000001 00000000 50100000 00000000")
+raw.sendto(header + bytes(4000), (sys.argv[1], 0))
+"""
+
+
+@FAMILIES
+def test_fragments_are_one_packet_to_the_filter(
+    bridge_lab: Lab, running: Filter, family: Family
+) -> None:
+    before = running.show_json("queue")["received"]
+    bridge_lab.run(CLIENT, [sys.executable, "-c", SEND_IN_FRAGMENTS, family.server])
+    time.sleep(0.1)
+    assert running.show_json("queue")["received"] == before + 1
+
+
+# ---- encapsulated ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "encapsulation",
+    [frames.VLAN, frames.SERVICE_VLAN, frames.PPPOE, frames.VLAN_PPPOE],
+    ids=["802.1Q", "802.1ad", "PPPoE", "PPPoE in a VLAN"],
+)
+@pytest.mark.parametrize(
+    "address", [frames.INNER_SERVER, frames.INNER_SERVER6], ids=["IPv4", "IPv6"]
+)
+def test_mail_in_frames_that_can_be_seen_is_inspected(
+    bridge_lab: Lab, running: Filter, encapsulation: Encapsulation, address: str
+) -> None:
+    with (
+        frames.link(bridge_lab, encapsulation),
+        RecordingServer(bridge_lab, address) as server,
+        Dialogue.open(bridge_lab, address) as client,
+    ):
+        assert client.reply().startswith("220 ***")
+        assert client.command("HELO client.example").startswith("250 ")
+        assert client.command("STARTTLS").startswith("500 ")
+        assert client.command("QUIT").startswith("221 ")
+        (recording,) = server.wait()
+    assert recording.received == b"HELO client.example\r\nXXXXXXXX\r\nQUIT\r\n"
+
+
+@pytest.mark.parametrize(
+    "encapsulation",
+    [frames.QINQ, frames.QINQ_AD, frames.OLD_QINQ, frames.PPPOE_SHORT, frames.MPLS, frames.SNAP],
+    ids=["QinQ", "QinQ of 802.1ad", "QinQ of 0x9100", "PPPoE, short", "MPLS", "SNAP"],
+)
+def test_mail_in_frames_that_cannot_be_seen_does_not_pass(
+    bridge_lab: Lab, running: Filter, encapsulation: Encapsulation
+) -> None:
+    with (
+        frames.link(bridge_lab, encapsulation),
+        RecordingServer(bridge_lab, frames.INNER_SERVER),
+        bridge_lab.socket(CLIENT) as client,
+    ):
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.connect((frames.INNER_SERVER, 25))
+
+
+def test_gap_in_a_vlan_is_left_to_the_senders_own_timers(bridge_lab: Lab, running: Filter) -> None:
+    """Nothing of the filter's own leaves untagged there; the mail arrives nevertheless."""
+    before = running.show_json("queue")["verdicts"]
+    body = BODY[: 300 * 69]  # lines
+    strangers = Cable(bridge_lab, CLIENT)
+    with (
+        frames.link(bridge_lab, frames.VLAN),
+        RecordingServer(bridge_lab, frames.INNER_SERVER) as server,
+        Dialogue.open(bridge_lab, frames.INNER_SERVER) as client,
+        rules(bridge_lab, IPV4, lost("-m physdev --physdev-in outside", 3)),
+    ):
+        assert client.reply().startswith("220 ***")
+        for line in ENVELOPE:
+            assert client.command(line).startswith("250")
+        assert client.command("DATA").startswith("354")
+        client.send(body)
+        assert client.command(".").startswith("250")
+        assert client.command("QUIT").startswith("221")
+        (recording,) = server.wait()
+    assert b"DATA\r\n" + body + b".\r\n" in recording.received
+    after = running.show_json("queue")["verdicts"]
+    assert after["injected"] == before["injected"]
+    assert after["not injected"] > before.get("not injected", 0)
+    tcp = [frame for frame in strangers.received() if frame[12:14] == b"\x08\x00"]
+    strangers.close()
+    assert tcp == []
+
+
+# ---- the guard, applied and removed ------------------------------------------------------------
+
+
+def syn(family: Family) -> bytes:
+    """A SYN to port 25 of the server."""
+    six = ":" in family.server
+    version = socket.AF_INET6 if six else socket.AF_INET
+    addresses = b"".join(socket.inet_pton(version, a) for a in (family.client, family.server))
+    header = struct.pack("!HHLLBBHHH", 40_000, 25, 1, 0, 0x50, 2, 1000, 0, 0)
+    checksum = tcp_checksum(addresses, header).to_bytes(2, "big")
+    header = header[:16] + checksum + header[18:]
+    if six:
+        return struct.pack("!LHBB", 6 << 28, 20, 6, 64) + addresses + header
+    ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + addresses
+    return ip[:10] + ipv4_header_checksum(ip).to_bytes(2, "big") + ip[12:] + header
+
+
+def framed(*kinds: Encapsulation) -> list[bytes]:
+    return [kind.wrap(syn(family)) for kind in kinds for family in (IPV4, IPV6)]
+
+
+PASSING = [
+    bytes.fromhex(start) + bytes(60)
+    for start in (
+        "8863 1109 0000 0004",  # PPPoE discovery
+        "8864 1100 0001 000a c021 0901 0008",  # PPPoE: LCP
+        "8864 1100 0001 000a 8021 0101 0008",  # IPCP
+        "8100 0005 8864 1100 0001 000a c021",  # the same, in a VLAN
+        "88cc 0207",
+        "88f7 0002",
+        "0026 424203",  # spanning tree
+        "8100 0005 0032 aaaa03 00000c 010b",  # Cisco's, in a VLAN
+        "0100 fefe03",  # IS-IS
+    )
+]
+INSPECTED = framed(
+    frames.PLAIN,
+    frames.VLAN,
+    frames.PRIORITY,
+    frames.SERVICE_VLAN,
+    frames.PPPOE,
+    frames.VLAN_PPPOE,
+)
+DROPPED = [
+    *framed(
+        frames.QINQ,
+        frames.QINQ_AD,
+        frames.OLD_QINQ,
+        frames.PPPOE_SHORT,
+        frames.MPLS,
+        frames.SNAP,
+        frames.SAP,
+    ),
+    *(
+        bytes.fromhex(start) + bytes(60)
+        for start in (
+            "8864 1100 0001 000a 80fd 0101 0008",  # PPPoE: compression is negotiated
+            "8864 1100 0001 000a 00fd",  # compressed
+            "8864 1100 0001 000a 002d",  # Van Jacobson's compression
+            "8864 1100 0001 000a 003d",  # Multilink
+            "88e5 2000",  # MACsec
+            "1234 5678",
+        )
+    ),
+]
+
+
+def arrive(lab: Lab) -> list[bytes]:
+    """Send all these frames from the client; return those that arrive, without addresses."""
+    sender, receiver = Cable(lab, CLIENT), Cable(lab, SERVER)
+    addresses = frames.SERVER_MAC + frames.CLIENT_MAC
+    sent = [addresses + frame for frame in (*PASSING, *INSPECTED, *DROPPED)]
+    for frame in sent:
+        sender.send(frame)
+    time.sleep(0.2)
+    came = [frame[12:] for frame in receiver.received() if frame in sent]
+    for cable in (sender, receiver):
+        cable.close()
+    return came
+
+
+def settings(lab: Lab) -> list[str]:
+    return lab.run(FILTER, ["sysctl", "net.bridge"]).stdout.splitlines()
+
+
+def kept() -> set[Path]:
+    return set(Path("/run").glob("nfinspect-bridge-*"))
+
+
+def test_everything_passes_without_the_guard_little_with_it_and_everything_again() -> None:
+    """No filter runs, so what the rules would show to it does not pass either."""
+    with Lab(offloads=False, bridge=True) as lab:
+
+        def nfinspect_rules(*arguments: str) -> str:
+            done = lab.run(FILTER, [*NFINSPECT, "rules", *arguments])
+            return done.stdout + done.stderr
+
+        everything = [*PASSING, *INSPECTED, *DROPPED]
+        odd = ("call-iptables=0", "filter-vlan-tagged=0", "filter-pppoe-tagged=1")
+        lab.run(FILTER, ["sysctl", "-qw", *(f"net.bridge.bridge-nf-{each}" for each in odd)])
+        before, others = settings(lab), kept()
+        assert arrive(lab) == everything
+
+        assert nfinspect_rules("--bridge", "--apply") == ""
+        assert arrive(lab) == PASSING
+        ruleset = lab.run(FILTER, ["nft", "list", "ruleset"]).stdout
+        assert f"counter packets {len(DROPPED)} " in ruleset
+        assert len(kept() - others) == 1
+
+        for again in (("--bridge", "--apply"), ("--apply",)):
+            assert nfinspect_rules(*again) == ""
+            assert arrive(lab) == PASSING
+        assert settings(lab) != before
+
+        assert nfinspect_rules("--bridge", "--remove") == ""
+        assert settings(lab) == before
+        assert kept() == others
+        assert lab.run(FILTER, ["nft", "list", "tables", "bridge"]).stdout == ""
+        assert arrive(lab) == everything
+        assert "no rules of nfinspect's" in nfinspect_rules("--bridge", "--remove")
+
+
+def test_removal_puts_settings_back_though_somebody_has_flushed_the_guard() -> None:
+    with Lab(bridge=True) as lab:
+        before = settings(lab)
+        lab.run(FILTER, [*NFINSPECT, "rules", "--bridge", "--apply"])
+        lab.run(FILTER, ["nft", "flush", "ruleset"])
+        lab.run(FILTER, [*NFINSPECT, "rules", "--remove"])
+        assert settings(lab) == before
+
+
+def test_without_nft_nothing_is_changed() -> None:
+    with Lab(bridge=True) as lab:
+        before, others = settings(lab), kept()
+        done = lab.run(
+            FILTER,
+            ["env", "PATH=/nowhere", *NFINSPECT, "rules", "--bridge", "--apply"],
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "nft is not installed (apt-get install nftables)" in done.stderr
+        assert (settings(lab), kept()) == (before, others)
+
+
+def test_refused_guard_leaves_settings_as_they_were() -> None:
+    """Here the kernel refuses since the capability is missing, as a person would see it."""
+    with Lab(bridge=True) as lab:
+        before, others = settings(lab), kept()
+        done = lab.run(
+            FILTER,
+            ["setpriv", "--bounding-set=-net_admin", *NFINSPECT, "rules", "--bridge", "--apply"],
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "cannot be applied" in done.stderr
+        assert (settings(lab), kept()) == (before, others)
+
+
+def test_printed_guard_is_what_nft_takes(bridge_lab: Lab) -> None:
+    printed = bridge_lab.run(FILTER, [*NFINSPECT, "rules", "--bridge"]).stdout
+    assert guard() in printed
+    bridge_lab.run(FILTER, ["nft", "--check", "--file", "-"], input=guard())
