@@ -141,6 +141,9 @@ def resets(half: Half, segment: Segment) -> bool | None:
     that the receiver would ignore cannot make the filter forget the connection. Elsewhere in the
     window it passes: the receiver challenges it, and a sender that has really gone (with data on
     its way that never passed) answers the challenge with the exact number.
+
+    Behind its sender's FIN that FIN's own number will do as well: it is what a closed socket answers
+    with to data that crossed its FIN, and what Linux heeds there (tcp_reset_check).
     """
     connection = half.connection
     if connection.phase is Phase.SYN_SENT:
@@ -154,7 +157,7 @@ def resets(half: Half, segment: Segment) -> bool | None:
     if segment.flags & ACK and unwrap(segment.acknowledgment, half.peer.next) > half.peer.next:
         return None
     number = unwrap(segment.sequence + half.offset, half.next)
-    if number == half.next:
+    if number in (half.next, half.fin):
         return True
     if half.edge is not None and half.acknowledged <= number <= half.edge:
         return False

@@ -127,6 +127,22 @@ def test_reset_elsewhere_in_the_window_passes_and_ends_nothing() -> None:
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_reset_with_which_a_closed_socket_answers_data_ends_the_connection(
+    acknowledged: bool,
+) -> None:
+    """Postfix as a client closes behind QUIT; the reply crosses its FIN and knows nothing of it."""
+    talk = Talk().open()
+    talk.server(b"220 x\r\n")
+    talk.client(b"QUIT\r\n")
+    talk.client(flags=FIN | ACK)
+    talk.server(b"221 bye\r\n", ack=6)
+    if acknowledged:
+        talk.server(flags=ACK, ack=7)
+    assert talk.client(flags=RST, at=6) == b""
+    assert reasons(talk) == [TeardownReason.TCP_RESET_OUTSIDE]
+
+
 def test_segment_after_a_forged_reset_never_passes() -> None:
     talk = Talk(now=10.0).open()  # while older connections may still be taken up
     talk.server(b"220 x\r\n")
@@ -172,6 +188,14 @@ def test_fin_elsewhere_on_a_finished_connection_is_dropped() -> None:
     for at in (-1, 1):
         assert talk.client(flags=FIN | ACK, at=at) is DropReason.CLOSED_CONNECTION
     assert talk.client(flags=FIN | ACK, at=0) == b""
+
+
+def test_fin_in_place_of_a_byte_does_not_follow_an_rst() -> None:
+    talk = Talk().open()
+    talk.server(b"220 hello\r\n")
+    talk.client(flags=RST, at=0)
+    talk.server(flags=RST, at=11)
+    assert talk.server(flags=FIN | ACK, at=10) is DropReason.NO_CONNECTION
 
 
 def test_finished_connection_is_forgotten_after_a_minute() -> None:
