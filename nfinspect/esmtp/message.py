@@ -357,7 +357,8 @@ class MessageScanner:
                 self.message_type = True
             else:
                 self.typed = True
-        length = max(filename_length(field), at_least)
+        # Nothing is longer than the field that it stands in, decoded or joined or not.
+        length = max(filename_length(field), at_least) if len(field) > limit else at_least
         if length > limit:
             findings.append(Finding(position, -1, None, length))
 

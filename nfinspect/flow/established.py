@@ -66,7 +66,7 @@ def established(
         if sequence > half.next:
             _behind_gap(core, half, arrival, segment, actions, sequence)
         else:
-            _in_order(core, half, arrival, segment, actions, sequence, news)
+            _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, news)
             if connection.phase is Phase.ESTABLISHED and (half.held or peer.held):
                 if half.held:
                     note_timestamp(half, segment)
@@ -159,6 +159,7 @@ def _in_order(
     segment: Segment,
     actions: list[Action],
     sequence: int,
+    acknowledgment: int,
     news: bool,
 ) -> bool:
     """Decide a segment that begins at or before the next number; ``news``: it is the first to
@@ -194,7 +195,7 @@ def _in_order(
                 return True
             passed = b""
         else:
-            approved = _inspect(core, half, arrival, segment, actions, fresh, length)
+            approved = _inspect(core, half, arrival, actions, fresh, length, acknowledgment)
             if approved is None:
                 return True
             passed = approved
@@ -232,10 +233,10 @@ def _inspect(
     core: Core,
     half: Half,
     arrival: Arrival,
-    segment: Segment,
     actions: list[Action],
     fresh: bytes,
     length: int,
+    acknowledgment: int,
 ) -> bytes | None:
     """What of ``fresh`` may pass; None if inspection has closed the connection here."""
     connection = half.connection
@@ -243,8 +244,7 @@ def _inspect(
     if inspector is None:
         return fresh
     if half.direction is Direction.REQUEST:
-        server = half.peer
-        heard = unwrap(segment.acknowledgment, server.next) - (server.initial or 0) - 1
+        heard = acknowledgment - (half.peer.initial or 0) - 1
         passed = inspector.request(fresh, length, heard)
     else:
         passed = inspector.reply(fresh)
@@ -298,7 +298,10 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
             while (held := core.holding.next_in_order(half)) is not None:
                 before = half.next
                 segment = rejuvenated(half, held.segment)
-                done = _in_order(core, half, held.arrival, segment, actions, held.sequence, False)
+                heard = unwrap(segment.acknowledgment, half.peer.next)
+                done = _in_order(
+                    core, half, held.arrival, segment, actions, held.sequence, heard, False
+                )
                 if connection.phase is not Phase.ESTABLISHED or connection.uninspected:
                     return
                 moved = moved or half.next != before
