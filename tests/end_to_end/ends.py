@@ -69,7 +69,7 @@ class Counters:
 
     def since(self) -> dict[str, int]:
         now = self._read()
-        return {name: value - self._before[name] for name, value in now.items()}
+        return {name: value - self._before.get(name, 0) for name, value in now.items()}
 
 
 @contextmanager
