@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from nfinspect.packet.segment import Segment
@@ -30,6 +31,8 @@ MAXIMUM_WINDOW_SCALE = 14
 
 _USUAL_TIMESTAMPS = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
 _USUAL_SACK = bytes((NO_OPERATION, NO_OPERATION, SACK))
+_ASKED_AGAIN = 8
+"""So many answers are kept: the options of one segment are asked about in several steps."""
 _LONG, _TWO_LONGS = Struct("!L"), Struct("!LL")
 
 
@@ -68,7 +71,12 @@ def clean_options(segment: Segment) -> bytes | None:
 
 def syn_options(segment: Segment) -> SynOptions:
     """What a SYN or SYN-ACK offers."""
-    values = _values(segment.options)
+    return _syn_options(segment.options)
+
+
+@lru_cache(_ASKED_AGAIN)
+def _syn_options(options: bytes) -> SynOptions:
+    values = _values(options)
     mss = values.get(MAXIMUM_SEGMENT_SIZE)
     scale = values.get(WINDOW_SCALE)
     return SynOptions(
@@ -125,6 +133,7 @@ def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
     return _USUAL_SACK + bytes((2 + len(edges),)) + edges if edges else b""
 
 
+@lru_cache(_ASKED_AGAIN)
 def _clean(options: bytes) -> bytes:
     """What ``clean_options`` promises, made whether or not it changes anything."""
     cleaned = bytearray((NO_OPERATION,)) * len(options)
