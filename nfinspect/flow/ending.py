@@ -174,10 +174,11 @@ def repeats_finished(
     """A segment of a finished connection: repeated FINs and ACKs pass, without their payload. False
     if it is none of the connection's, and that was ended by an RST: whose then is another matter."""
     own, other = finished.next_numbers if from_client else finished.next_numbers[::-1]
+    had_fin = finished.fins[0 if from_client else 1]
     end = unwrap(segment.sequence, own) + segment.length
     stale = (
         not segment.flags & SYN
-        and (end + 1 == own if segment.flags & FIN else end <= own)
+        and (had_fin and end + 1 == own if segment.flags & FIN else end <= own)
         and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
     )
     if stale:

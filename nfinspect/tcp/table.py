@@ -26,6 +26,8 @@ class Finished:
 
     next_numbers: tuple[int, int]
     """Behind the client's FIN, behind the server's."""
+    fins: tuple[bool, bool]
+    """Whether there was one; an RST may have been first."""
     until: float
     reset: bool = False
     """An RST has ended it, which the receiver may still challenge (RFC 5961 section 3.2)."""
@@ -89,8 +91,12 @@ class Table:
             len(finished) >= self.limits.connections or next(iter(finished.values())).until <= now
         ):
             del finished[next(iter(finished))]
+        client, server = connection.client, connection.server
         finished[connection.key] = Finished(
-            (connection.client.next, connection.server.next), now + self.limits.linger, reset
+            (client.next, server.next),
+            (client.fin is not None, server.fin is not None),
+            now + self.limits.linger,
+            reset,
         )
 
     def find_finished(self, key: bytes, now: float) -> tuple[Finished, bytes] | None:
