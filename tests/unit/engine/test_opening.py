@@ -193,7 +193,6 @@ def test_fin_elsewhere_on_a_finished_connection_is_dropped() -> None:
 def test_fin_in_place_of_a_byte_does_not_follow_an_rst() -> None:
     talk = Talk().open()
     talk.server(b"220 hello\r\n")
-    talk.client(flags=RST, at=0)
     talk.server(flags=RST, at=11)
     assert talk.server(flags=FIN | ACK, at=10) is DropReason.NO_CONNECTION
 
