@@ -1,0 +1,122 @@
+"""Holding: the bounds, and who gives way at those of all connections together."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nfinspect.arrival import Arrival
+from nfinspect.events import Connection, Endpoint
+from nfinspect.packet.segment import Segment, parse
+from nfinspect.policy.model import Plan
+from nfinspect.tcp.connection import Half, Held, TcpConnection
+from nfinspect.tcp.hold import Holding
+from nfinspect.tcp.limits import Ledger, Limits
+from tests.model.wire import ACK, CLIENT, SERVER, Packet
+
+
+def half() -> Half:
+    nobody = Endpoint("", b"", 0)
+    return TcpConnection(Connection(1, nobody, nobody), b"", Plan(None), 0.0).client
+
+
+def packet(at: int, payload: int = 1) -> Held:
+    datagram = Packet(CLIENT, SERVER, at, 1, ACK, 1000, bytes(payload)).build()
+    segment = parse(datagram)
+    assert isinstance(segment, Segment)
+    return Held(Arrival(at, datagram, 0.0), segment, at)
+
+
+def fill(holding: Holding, holder: Half, count: int, payload: int = 1) -> list[Held]:
+    """Hold so many of them; return whom that has cost the place."""
+    lost = []
+    for at in range(10, 10 + count):
+        held, evicted = holding.add(holder, packet(at, payload))
+        assert held
+        lost += evicted
+    return lost
+
+
+def test_many_tiny_segments_give_way_to_few_large_ones() -> None:
+    """What is short is packets, so the bytes in them do not count."""
+    ledger = Ledger()
+    holding = Holding(Limits(held_packets_total=256), ledger)
+    neighbours = [half() for _ in range(4)]
+    for neighbour in neighbours:
+        fill(holding, neighbour, 64)
+    honest = half()
+    assert len(fill(holding, honest, 40, payload=1400)) == 40
+    assert [len(neighbour.held) for neighbour in neighbours] == [54] * 4
+    assert ledger.held_packets == 256
+
+
+def test_few_large_segments_give_way_where_bytes_are_short() -> None:
+    ledger = Ledger()
+    holding = Holding(Limits(held_bytes_total=200_000), ledger)
+    neighbour, honest = half(), half()
+    fill(holding, neighbour, 3, payload=60_000)
+    assert len(fill(holding, honest, 40, payload=1400)) == 1
+    assert (len(neighbour.held), len(honest.held)) == (2, 40)
+    assert ledger.held_bytes <= 200_000
+
+
+def test_who_holds_hardly_more_than_the_newcomer_keeps_it() -> None:
+    holding = Holding(Limits(held_packets_total=64), Ledger())
+    for _ in range(64):
+        fill(holding, half(), 1)
+    assert holding.add(half(), packet(1)) == (False, [])
+
+
+def test_farthest_goes_first() -> None:
+    holding = Holding(Limits(held_packets_total=3), Ledger())
+    fill(holding, neighbour := half(), 3)
+    (evicted,) = fill(holding, half(), 1)
+    assert evicted.sequence == 12
+    assert [held.sequence for held in neighbour.held] == [10, 11]
+
+
+def test_both_directions_share_the_bounds_of_a_connection() -> None:
+    holding = Holding(Limits(held_packets=10, held_bytes=5000), Ledger())
+    client = half()
+    fill(holding, client, 5)
+    fill(holding, client.peer, 5)
+    assert holding.add(client, packet(99)) == (False, [])
+
+    holding = Holding(Limits(held_packets=10, held_bytes=5000), Ledger())
+    client = half()
+    fill(holding, client, 2, payload=1000)
+    fill(holding, client.peer, 2, payload=1000)
+    assert holding.add(client, packet(99, payload=1000)) == (False, [])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_figures_are_those_of_what_is_held(seed: int) -> None:
+    chance = random.Random(seed)
+    ledger = Ledger()
+    limits = Limits(
+        held_packets=8, held_bytes=20_000, held_packets_total=30, held_bytes_total=90_000
+    )
+    holding = Holding(limits, ledger)
+    halves = [half() for _ in range(6)]
+    halves += [each.peer for each in halves]
+    for number in range(400):
+        holder = chance.choice(halves)
+        if chance.random() < 0.7:
+            holding.add(holder, packet(number, chance.choice((1, 1000, 9000))))
+        elif chance.random() < 0.5:
+            holder.next = chance.randrange(number + 1)
+            while holding.next_in_order(holder):
+                pass
+        else:
+            holding.take_all(holder)
+        held = [each for holder in halves for each in holder.held]
+        assert ledger.held_packets == len(held) <= limits.held_packets_total
+        assert ledger.held_bytes == sum(each.size for each in held) <= limits.held_bytes_total
+        assert set(holding.halves()) == {holder for holder in halves if holder.held}
+        for holder in halves:
+            assert [h.sequence for h in holder.held] == sorted(h.sequence for h in holder.held)
+            assert len(holder.held) + len(holder.peer.held) <= limits.held_packets
+    for holder in halves:
+        holding.take_all(holder)
+    assert (ledger.held_packets, ledger.held_bytes, holding.halves()) == (0, 0, [])
