@@ -263,3 +263,15 @@ def test_receiver_that_challenges_a_reset_is_heard_and_so_is_the_answer() -> Non
     assert talk.client(b"NOOP\r\n", at=6) is DropReason.NO_CONNECTION
     assert talk.server(b"421 bye\r\n") is DropReason.NO_CONNECTION
     assert talk.client(flags=SYN, at=-3000) == b""  # any number begins anew
+
+
+def test_syn_ack_as_a_beginning_makes_no_uninspected_connection_of_a_new_one() -> None:
+    """While older connections may still be taken up it is one of them, until the server has said
+    that it knows nothing of it; no SYN passes on it so long."""
+    talk = Talk(now=10.0)
+    assert talk.client(flags=SYN | ACK, at=-1, ack=70) == b""
+    assert talk.client(flags=SYN, at=-1) is DropReason.DUPLICATE_SYN
+    assert talk.server(flags=RST, at=70) == b""
+    talk.open()
+    assert talk.server(b"220 x\r\n") == b"220 *\r\n"
+    assert talk.client(b"XEVL\r\n") == b"XXXX\r\n"

@@ -1,0 +1,99 @@
+"""Themis' composite attacks: several discrepancies in one connection, none of which may do."""
+
+from __future__ import annotations
+
+from nfinspect.actions import DropReason as Why
+from tests.attacks.script import (
+    ACK,
+    FIN,
+    RST,
+    SYN,
+    Again,
+    Attack,
+    Hear,
+    Left,
+    Script,
+    Send,
+    Step,
+    Wait,
+    option,
+)
+
+DECOY = b"NOOP ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFGH\r\n"
+FIRST, SECOND = DECOY[:20], DECOY[20:]
+TINY = 30
+"""One-byte segments at the end; the originals have a thousand."""
+
+SYN_FIN = Send(b"", Why.BAD_FLAGS, flags=SYN | FIN, at=99)
+IN_WINDOW_SYN = Send(b"", Why.DUPLICATE_SYN, flags=SYN, at=21)
+OLD_ACK = Send(SECOND, at=20, ack=-12_345_678, options=b"\1\1\1\1")
+"""The server throws it away; the filter takes it."""
+IN_WINDOW_RST = Send(flags=RST, at=21)
+NO_ACK = Send(SECOND, Why.BAD_FLAGS, flags=0, at=20)
+BEGINNING: tuple[Step, ...] = (
+    Send(flags=SYN, at=-1, options=option(4) + b"\1\1"),
+    Hear(),
+    Send(flags=ACK),
+    Hear(b"220"),
+    Send(FIRST, at=0),
+    Wait(0.05),
+)
+SACKED: tuple[Step, ...] = (
+    Send(DECOY[30:40], at=30),
+    Wait(0.05),
+    Send(flags=RST, at=40),  # the right-most SACK edge: it ends the connection for the server
+    Wait(0.05),
+)
+ENDED: tuple[Step, ...] = (
+    Send(SECOND[:10], Left.ANY, at=20),
+    Send(b"", Left.ANY, at=40, flags=FIN | ACK),
+)
+CLOSING: tuple[Step, ...] = (
+    Send(b"A" * 20, Left.ANY, at=30, ack=-12_345_678),
+    Again(-100),
+    Send(b"", Left.ANY, flags=SYN, at=-1),
+)
+
+
+def tiny(said: bytes) -> tuple[Step, ...]:
+    """The rest of the line, byte by byte; it passes as this."""
+    return tuple(Send(b"A", said[at : at + 1], at=20 + at, flags=ACK) for at in range(len(said)))
+
+
+def composite(number: int) -> Script:
+    """Each has what the one before it has, and more."""
+    before = (SYN_FIN,) if number >= 5 else ()
+    parts: list[Step] = [*before, *BEGINNING]
+    if number >= 3:
+        parts.append(IN_WINDOW_SYN)
+    if number >= 2:
+        parts.append(OLD_ACK)
+    parts.append(IN_WINDOW_RST)
+    if number >= 4:
+        parts.append(NO_ACK)
+    if number == 1:
+        parts += tiny(b"A" * TINY)
+        received = FIRST + b"A" * TINY
+    elif number < 6:
+        # The filter has decided these bytes: they pass as they did.
+        parts += [*tiny(SECOND), Hear(b"250")]
+        received = DECOY
+    else:
+        parts += SACKED
+        if number >= 7:
+            parts += ENDED
+        if number == 8:
+            parts.append(Send(b"", Left.ANY, flags=RST, at=40))
+        parts += CLOSING if number >= 7 else (Send(b"A", Left.ANY, at=20),)
+        received = FIRST
+    return Script(tuple(parts), (received,), str(number), greeting=False)
+
+
+COMPOSITE = (
+    Attack(
+        "composite",
+        ("Themis: composite 1 to 8",),
+        "each part as above, whatever came before it",
+        tuple(composite(number) for number in range(1, 9)),
+    ),
+)

@@ -1,0 +1,319 @@
+"""FIN and RST, real ones and such as only the filter believes."""
+
+from __future__ import annotations
+
+from nfinspect.actions import DropReason as Why
+from tests.attacks.script import (
+    ACK,
+    DATA,
+    FIN,
+    HANDSHAKE,
+    RST,
+    SYN,
+    Again,
+    Attack,
+    Hear,
+    Left,
+    Script,
+    Send,
+    Wait,
+    option,
+)
+from tests.attacks.words import DUMMY, EVIL, MASKED, evil
+
+MD5 = option(19, b"\x11" * 16)
+OLD = -500_000
+SACK_PERMITTED = option(4)
+FIRST, REST = Send(EVIL[:5], b"XXXXX"), (Send(EVIL[5:], b"XXX\r\n", at=5), Hear(b"500"))
+"""The line in two segments, with what is told in between."""
+
+
+def between(name: str, *steps: Send | Wait, bites: bool = True, **other: object) -> Script:
+    return Script((FIRST, *steps, *REST), (MASKED,), name, bites=bites, **other)
+
+
+def ends(name: str, step: Send, *then: Send | Wait, **other: object) -> Script:
+    """It is the end for the filter; the server gets no more, whatever it believes."""
+    return Script(
+        (FIRST, Wait(0.06), step, *then, Send(EVIL[5:], Why.NO_CONNECTION, at=5)),
+        (b"XXXXX",),
+        name,
+        **other,
+    )
+
+
+ENDING = (
+    Attack(
+        "data-on-fin",
+        ("Ptacek and Newsham 1998", "SymTCP: FIN with data"),
+        "inspected, and passes with the FIN",
+        (
+            Script(
+                (Send(EVIL, MASKED, flags=DATA | FIN, leaves={"flags": DATA | FIN}), Hear(b"500")),
+                (MASKED,),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "data-after-fin",
+        ("Ptacek and Newsham 1998", "Themis: data_in_closing_states"),
+        "dropped, `past-fin`; a SYN while the server has not ended, `duplicate-syn`",
+        (
+            Script(
+                (
+                    Send(DUMMY),
+                    Hear(b"250"),
+                    Send(flags=FIN | ACK),
+                    Hear(end=True),
+                    Send(EVIL, Why.PAST_FIN, at=10, ack=-1),
+                    Send(EVIL, Why.PAST_FIN, at=11, ack=-1),
+                    Send(b"A" * 5 + EVIL, Why.PAST_FIN, at=5, ack=-12_345_678),
+                    Again(-100),
+                    Send(b"", Why.DUPLICATE_SYN, flags=SYN, at=-1),
+                ),
+                (DUMMY,),
+            ),
+        ),
+    ),
+    Attack(
+        "fin-without-ack",
+        ("SymTCP: pure FIN", "Themis: no_ack_flag_fin"),
+        "dropped, `bad-flags`",
+        (between("", Send(b"", Why.BAD_FLAGS, flags=FIN, at=5)),),
+    ),
+    Attack(
+        "fin-with-a-wrong-number",
+        ("SymTCP: bad RST/FIN, in-window FIN", "Themis: bad_seqnum_fin, in_window_fin"),
+        "where the FIN cannot be, dropped, `past-fin`; ahead, held until it proves wrong; beyond the"
+        " window, dropped",
+        (
+            between("in the past", Send(b"", Why.PAST_FIN, flags=FIN | ACK, at=-12_345)),
+            between("in the past, no ACK", Send(b"", Why.BAD_FLAGS, flags=FIN, at=-12_345)),
+            between("beyond", Send(b"", Why.OUT_OF_WINDOW, flags=FIN | ACK, at=1_000_000)),
+            Script(
+                (
+                    FIRST,
+                    Send(b"", Left.HELD, flags=FIN | ACK, at=6),
+                    Send(EVIL[5:], b"XXX\r\n", at=5, released=(Why.PAST_FIN,)),
+                    Hear(b"500"),
+                ),
+                (MASKED,),
+                "ahead",
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "fin-with-a-wrong-acknowledgement",
+        ("SymTCP: FIN/ACK bad ACK, FIN/ACK data bad ACK",),
+        "dropped, `invalid-ack`",
+        (
+            between("bare", Send(b"", Why.INVALID_ACK, flags=FIN | ACK, at=5, ack=1_000_000)),
+            between("data", Send(b"A" * 10, Why.INVALID_ACK, flags=FIN | ACK, at=5, ack=1_000_000)),
+        ),
+    ),
+    Attack(
+        "fin-that-the-server-ignores",
+        ("SymTCP: bad FIN/ACK data",),
+        "with a wrong checksum dropped; with an old timestamp it passes, and the client has ended"
+        " for the filter: what follows is dropped, `past-fin`",
+        (
+            between(
+                "checksum",
+                Send(b"", Why.BAD_CHECKSUM, flags=FIN | ACK, at=5, bad_checksum=True),
+                Send(b"A" * 10, Why.BAD_CHECKSUM, flags=FIN | ACK, at=5, bad_checksum=True),
+            ),
+            Script(
+                (
+                    FIRST,
+                    Send(flags=FIN | ACK, at=5, stamp=OLD),
+                    Send(EVIL[5:], Why.PAST_FIN, at=5),
+                    Send(flags=FIN | ACK, at=5),
+                ),
+                (b"XXXXX",),
+                "timestamp",
+                timestamps=True,
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "fin-with-md5-option",
+        ("SymTCP: FIN/ACK MD5",),
+        "the option becomes NOP: the client has ended for both",
+        (
+            Script(
+                (
+                    FIRST,
+                    Send(flags=FIN | ACK, at=5, options=MD5, leaves={"options": b"\1" * 20}),
+                    Send(EVIL[5:], Why.PAST_FIN, at=5),
+                ),
+                (b"XXXXX",),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "simultaneous-close",
+        ("RFC 9293 section 3.6",),
+        "passes; ended when both FINs are acknowledged",
+        (
+            Script(
+                (
+                    Send(b"QUIT\r\n"),
+                    Send(flags=FIN | ACK, before_answer=True),
+                    Hear(b"221"),
+                    Hear(end=True),
+                    Send(flags=ACK),
+                    Send(EVIL, Why.CLOSED_CONNECTION, at=7),
+                ),
+                (b"QUIT\r\n",),
+            ),
+        ),
+    ),
+    Attack(
+        "rst-with-bad-checksum",
+        ("SymTCP: bad RST", "Themis: bad_checksum_rst", "Geneva: A, flags R or RA, chksum"),
+        "dropped, `bad-checksum`",
+        (
+            between("RST", Send(b"", Why.BAD_CHECKSUM, flags=RST, at=5, bad_checksum=True)),
+            between(
+                "RST ACK", Send(b"", Why.BAD_CHECKSUM, flags=RST | ACK, at=5, bad_checksum=True)
+            ),
+        ),
+    ),
+    Attack(
+        "rst-outside-the-window",
+        ("SymTCP: bad RST/FIN", "Themis: bad_seqnum_rst"),
+        "dropped, `bad-rst`",
+        (
+            between("in the past", Send(b"", Why.BAD_RST, flags=RST, at=-12_345)),
+            between("beyond", Send(b"", Why.BAD_RST, flags=RST, at=1_000_000)),
+        ),
+    ),
+    Attack(
+        "rst-inside-the-window",
+        ("Handley, Paxson and Kreibich 2001", "SymTCP: in-window RST", "Themis: in_window_rst"),
+        "passes and ends nothing; the server challenges it (RFC 5961)",
+        (between("", Send(flags=RST, at=6), Wait(0.05)),),
+    ),
+    Attack(
+        "rst-partly-inside-the-window",
+        ("SymTCP: partial in-window RST", "Themis: partial_in_window_rst"),
+        "dropped, `bad-rst`, when its number is acknowledged",
+        (
+            between(
+                "",
+                Wait(0.06),
+                Send(b"A" * 30, Why.BAD_RST, flags=RST, at=0),
+                Send(b"A" * 10, Why.BAD_RST, flags=RST | ACK, at=-5),
+            ),
+        ),
+    ),
+    Attack(
+        "rst-with-md5-option",
+        ("SymTCP: RST MD5", "Themis: md5_rst", "Geneva: A, flags R, options-md5header"),
+        "the option becomes NOP: the connection has ended for both",
+        (
+            ends(
+                "",
+                Send(flags=RST, at=5, options=MD5, leaves={"options": b"\1" * 20}),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "rst-with-old-timestamp",
+        ("SymTCP: RST bad timestamp", "Themis: bad_timestamp_rst"),
+        "passes and ends the connection here; where the server ignores it, it gets no more",
+        (
+            ends("established", Send(flags=RST, at=5, stamp=OLD), timestamps=True),
+            Script(
+                (
+                    Send(flags=SYN, at=-1),
+                    Hear(),
+                    Send(flags=RST, at=0, stamp=OLD),
+                    Send(b"", Why.NO_CONNECTION, flags=ACK),
+                    Send(EVIL, Why.NO_CONNECTION, at=0),
+                ),
+                (),
+                "before the last ACK",
+                greeting=False,
+                timestamps=True,
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "rst-with-a-wrong-acknowledgement",
+        ("SymTCP: RST/ACK bad ACK", "Themis: bad_acknum_rstack"),
+        "of the past: passes and ends the connection; of the future: dropped, `bad-rst`",
+        (
+            ends("past", Send(flags=RST | ACK, at=5, ack=-12_345_678)),
+            between("future", Send(b"", Why.BAD_RST, flags=RST | ACK, at=5, ack=100), bites=False),
+        ),
+    ),
+    Attack(
+        "rst-with-low-ttl",
+        ("Geneva: A, flags R or RA, ttl", "lib·erate 2017: low TTL RST"),
+        "passes, dies on its way, and has ended the connection here: the server gets no more",
+        (
+            ends("RST", Send(flags=RST, at=5, ttl=2), bites=True),
+            ends("RST ACK", Send(flags=RST | ACK, at=5, ttl=2), bites=True),
+        ),
+    ),
+    Attack(
+        "rst-at-the-right-most-sack-edge",
+        ("Themis: rst_rightmost_sack",),
+        "what the server could SACK is held, so it knows of no such edge: passes and ends nothing",
+        (
+            Script(
+                (
+                    Send(flags=SYN, at=-1, options=SACK_PERMITTED),
+                    Hear(),
+                    Send(flags=ACK),
+                    Hear(b"220"),
+                    Send(EVIL[5:], Left.HELD, at=5),
+                    Send(flags=RST, at=10),
+                    Wait(0.05),
+                    Send(EVIL[:5], b"XXXXX", at=0, released=(b"XXX\r\n",)),
+                    Hear(b"500"),
+                ),
+                (MASKED,),
+                greeting=False,
+            ),
+        ),
+    ),
+    Attack(
+        "rst-after-fin",
+        ("Themis: rst_after_fin",),
+        "at the FIN's own number, which is what a closed socket sends: passes and ends the"
+        " connection; the next one is inspected",
+        (
+            Script(
+                (
+                    Send(DUMMY),
+                    Hear(b"250"),
+                    Send(flags=FIN | ACK),
+                    Hear(end=True),
+                    Send(flags=RST, at=10),
+                    Again(-100),
+                    *HANDSHAKE,
+                    Hear(b"220"),
+                    *evil(),
+                ),
+                (DUMMY, MASKED),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "data-on-rst",
+        ("RFC 9293 section 3.5.2",),
+        "cut off",
+        (ends("", Send(EVIL, b"", flags=RST, at=5)),),
+    ),
+)
+
+__all__ = ["ENDING", "HANDSHAKE", "evil"]

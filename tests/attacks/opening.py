@@ -1,0 +1,389 @@
+"""Before the connection is established, and connections that are taken for others."""
+
+from __future__ import annotations
+
+from nfinspect.actions import DropReason as Why
+from tests.attacks.script import (
+    ACK,
+    ALIVE,
+    DATA,
+    FIN,
+    HANDSHAKE,
+    PSH,
+    RST,
+    SYN,
+    Again,
+    Attack,
+    Hear,
+    Left,
+    Script,
+    Send,
+    Wait,
+    option,
+)
+from tests.attacks.words import DUMMY, EVIL, MASKED, evil
+
+MD5 = option(19, b"\x11" * 16)
+SEGMENT_SIZE = b"\2\4\5\xb4"
+ANSWERED = (Send(flags=ACK), Hear(b"220"), *evil())
+
+
+def from_the_syn(
+    *steps: Send | Hear, name: str = "", bites: bool = True, **other: object
+) -> Script:
+    received = (MASKED,)
+    return Script(tuple(steps), received, name, greeting=False, bites=bites, **other)
+
+
+OPENING = (
+    Attack(
+        "data-on-syn",
+        ("Ptacek and Newsham 1998", "SymTCP: SYN with data", "Themis: syn_data", "Geneva: S, load"),
+        "cut off; the client has to send it again, and then it is inspected",
+        (
+            from_the_syn(
+                Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}), Hear(), *ANSWERED
+            ),
+        ),
+    ),
+    Attack(
+        "data-on-repeated-syn",
+        ("SymTCP: retransmitted SYN data", "Themis: syn_data2"),
+        "cut off",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1),
+                Hear(),
+                Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "data-on-syn-out-of-window",
+        ("SymTCP: out-of-window SYN data",),
+        "dropped, `duplicate-syn`",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1),
+                Hear(),
+                Send(DUMMY, Why.DUPLICATE_SYN, flags=SYN, at=1_000_000),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "syn-with-fin",
+        ("Themis: syn_fin",),
+        "dropped, `bad-flags`",
+        (
+            from_the_syn(
+                Send(b"", Why.BAD_FLAGS, flags=SYN | FIN, at=99),
+                Send(flags=SYN, at=-1),
+                Hear(),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "syn-ack-first",
+        ("Themis: tcb_turnaround", "Geneva: S, flags SA"),
+        "dropped, 106015; in the first 300 s, when it may be taken for an older connection, what"
+        " follows on it is dropped until the server's RST has ended it",
+        (
+            from_the_syn(
+                Send(b"", Why.NO_CONNECTION, flags=SYN | ACK, at=-1),
+                Send(flags=SYN, at=-1),
+                Hear(),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "syn-inside-a-connection",
+        ("SymTCP: multiple SYN", "Themis: multiple_syn, in_window_syn"),
+        "dropped, `duplicate-syn` and 419002 with another number, `bad-syn` with the same one",
+        tuple(
+            Script((Send(b"", why, flags=SYN, at=at), *evil()), (MASKED,), name, bites=True)
+            for name, at, why in (
+                ("below", -12_345, Why.DUPLICATE_SYN),
+                ("ten above", 10, Why.DUPLICATE_SYN),
+                ("in the window", 1, Why.DUPLICATE_SYN),
+                ("its own", -9, Why.BAD_SYN),
+            )
+        ),
+    ),
+    Attack(
+        "data-before-the-syn-ack",
+        ("Ptacek and Newsham 1998", "Handley, Paxson and Kreibich 2001"),
+        "dropped, `not-established`",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1),
+                Send(DUMMY, Why.NOT_ESTABLISHED, at=0, before_answer=True),
+                Hear(),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "data-of-half-a-handshake",
+        ("Ptacek and Newsham 1998",),
+        "dropped: `bad-flags` without ACK, `invalid-ack` with a wrong one",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1),
+                Hear(),
+                Send(DUMMY, Why.BAD_FLAGS, at=0, flags=PSH),
+                Send(DUMMY, Why.INVALID_ACK, at=0, ack=-5),
+                Send(DUMMY, Why.INVALID_ACK, at=0, ack=500),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "data-on-the-last-ack",
+        ("Ptacek and Newsham 1998",),
+        "cut to its bare ACK: nobody may speak before the greeting",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1),
+                Hear(),
+                Send(EVIL, b"", at=0),
+                Hear(b"220"),
+                *evil(),
+            ),
+        ),
+    ),
+    Attack(
+        "fast-open",
+        ("RFC 7413",),
+        "the option becomes NOP, the data is cut off",
+        (
+            from_the_syn(
+                Send(
+                    DUMMY,
+                    b"",
+                    flags=SYN,
+                    at=-1,
+                    options=option(34, b"\x5a" * 8),
+                    leaves={"options": SEGMENT_SIZE + b"\1" * 12},
+                ),
+                Hear(),
+                *ANSWERED,
+            ),
+        ),
+    ),
+    Attack(
+        "mptcp",
+        ("RFC 8684",),
+        "the option becomes NOP: the connection is an ordinary one",
+        (
+            from_the_syn(
+                Send(
+                    flags=SYN,
+                    at=-1,
+                    options=option(30, b"\1\x81" + b"k" * 8),
+                    leaves={"options": SEGMENT_SIZE + b"\1" * 12},
+                ),
+                Hear(),
+                Send(flags=ACK, options=option(30, b"\1\x81" + b"k" * 16)),
+                Hear(b"220"),
+                *evil(),
+            ),
+        ),
+    ),
+    Attack(
+        "window-scale-lies",
+        ("RFC 7323 section 2",),
+        "a shift above 14 counts as 14, one in an established connection for nothing; passes",
+        (
+            from_the_syn(
+                Send(flags=SYN, at=-1, options=option(3, b"\xff")),
+                Hear(),
+                Send(flags=ACK, window=4),
+                Hear(b"220"),
+                *evil(),
+                name="255",
+            ),
+            from_the_syn(
+                Send(flags=SYN, at=-1, options=option(3, b"\7")),
+                Send(flags=SYN, at=-1, before_answer=True),
+                Hear(),
+                Send(flags=ACK, window=60000),
+                Hear(b"220"),
+                Send(EVIL, MASKED, options=option(3, b"\2")),
+                Hear(b"500"),
+                name="taken back",
+            ),
+        ),
+    ),
+    Attack(
+        "split-handshake",
+        ("Beardsley and Qian 2010", "RFC 9293 section 3.5"),
+        "the server's SYN is dropped, `bad-syn`, and so is the client's SYN-ACK; data,"
+        " `not-established`",
+        (
+            Script(
+                (
+                    Send(flags=SYN, at=-1),
+                    Send(flags=ACK, by_server=True),
+                    Send(b"", Why.BAD_SYN, flags=SYN, by_server=True),
+                    Send(b"", Why.BAD_SYN, flags=SYN | ACK, at=-1),
+                    Send(DUMMY, Why.NOT_ESTABLISHED, at=0),
+                ),
+                (),
+                "by the server",
+                greeting=False,
+                server=False,
+                live=False,
+            ),
+        ),
+    ),
+    Attack(
+        "simultaneous-open",
+        ("RFC 9293 section 3.5",),
+        "the server's SYN is dropped, `bad-syn`: no mail server opens like this",
+        (
+            Script(
+                (
+                    Send(flags=SYN, at=-1),
+                    Send(b"", Why.BAD_SYN, flags=SYN, by_server=True),
+                    Send(b"", Why.BAD_SYN, flags=SYN | ACK, at=-1),
+                    Send(b"", Why.BAD_SYN_ACK, flags=SYN | ACK, at=-1, by_server=True, ack=-1),
+                ),
+                (),
+                greeting=False,
+                server=False,
+                live=False,
+            ),
+        ),
+    ),
+    Attack(
+        "data-on-syn-ack",
+        ("RFC 7413",),
+        "dropped, `bad-syn-ack`, and so is one that acknowledges more than the SYN",
+        (
+            Script(
+                (
+                    Send(flags=SYN, at=-1),
+                    Send(b"220 x\r\n", Why.BAD_SYN_ACK, flags=SYN | ACK, by_server=True),
+                    Send(b"", Why.BAD_SYN_ACK, flags=SYN | ACK, by_server=True, ack=10),
+                ),
+                (),
+                greeting=False,
+                server=False,
+                live=False,
+            ),
+        ),
+    ),
+    Attack(
+        "port-reuse",
+        ("RFC 9293 section 3.6.1", "RFC 6191"),
+        "in the minute after both FINs a SYN with a higher number begins a new connection, which is"
+        " inspected; one with a lower number is dropped, `bad-syn`",
+        (
+            Script(
+                (
+                    Send(b"QUIT\r\n"),
+                    Hear(b"221"),
+                    Hear(end=True),
+                    Send(flags=FIN | ACK),
+                    Wait(0.2),
+                    Again(-3000),
+                    Send(b"", Why.BAD_SYN, flags=SYN, at=-1),
+                    Again(200_000),
+                    *HANDSHAKE,
+                    Hear(b"220"),
+                    *evil(),
+                ),
+                (b"QUIT\r\n", MASKED),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "port-reuse-after-reset",
+        ("Themis: rst_after_fin",),
+        "a SYN with any number begins a new connection, which is inspected",
+        (
+            Script(
+                (
+                    Send(flags=RST),
+                    Again(-100),
+                    *HANDSHAKE,
+                    Hear(b"220"),
+                    *evil(),
+                ),
+                (b"", MASKED),
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "roles-turned-round",
+        ("RFC 9293 section 3.5",),
+        "a client that speaks from port 25 is a client: it is inspected",
+        (
+            Script(
+                (*HANDSHAKE, Hear(b"220"), *evil()),
+                (MASKED,),
+                greeting=False,
+                port=25,
+                bites=True,
+            ),
+        ),
+    ),
+    Attack(
+        "in-the-servers-name",
+        ("nfinspect",),
+        "whatever comes in the server's name from the interface that the client's SYN came in by is"
+        " dropped, `wrong-side`; else a client could answer its own DATA, which the server has"
+        " thrown away for its timestamp, and say commands as a message's text",
+        (
+            Script(
+                (
+                    Send(b"MAIL FROM:<a@b>\r\n"),
+                    Hear(b"250"),
+                    Send(b"RCPT TO:<c@d>\r\n"),
+                    Hear(b"250"),
+                    Send(b"DATA\r\n", stamp=-500_000),
+                    Send(b"354 go on\r\n", Why.WRONG_SIDE, forged=True),
+                    Send(EVIL, Left.HELD),
+                    Send(b"DATA\r\n", at=32, released=(EVIL,)),
+                    Hear(b"354"),
+                    Send(b".\r\n"),
+                    Hear(b"250"),
+                    *ALIVE,
+                ),
+                (b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n" + EVIL + b".\r\nNOOP\r\n",),
+                "a reply",
+                timestamps=True,
+            ),
+            Script(
+                (
+                    Send(DUMMY, stamp=-500_000),
+                    Send(b"", Why.WRONG_SIDE, flags=ACK, forged=True),
+                    Send(EVIL, DUMMY, at=0),
+                    Hear(b"250"),
+                    *ALIVE,
+                ),
+                (DUMMY + b"NOOP\r\n",),
+                "an acknowledgement",
+                timestamps=True,
+                bites=True,
+            ),
+            Script(
+                (
+                    Send(b"", Why.WRONG_SIDE, flags=RST, forged=True),
+                    Send(b"", Why.WRONG_SIDE, flags=FIN | ACK, forged=True),
+                    *evil(),
+                ),
+                (MASKED,),
+                "an end",
+            ),
+        ),
+    ),
+)
+
+__all__ = ["DATA", "MD5", "OPENING"]

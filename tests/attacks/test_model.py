@@ -1,0 +1,60 @@
+"""Every attack through the engine, to a server of every overlap policy."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+
+from tests.attacks.catalogue import CASES, SECTIONS
+from tests.attacks.model import Outcome, Play
+from tests.attacks.overlaps import RELATIONS
+from tests.attacks.script import Left, Send, Verdict, expected_of
+from tests.model.overlap import POLICIES
+
+
+def verdict_of(send: Send) -> Verdict:
+    return send.payload if send.becomes == Left.SAME else send.becomes
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", CASES)
+def test_each_packet_gets_its_verdict_and_the_server_reads_what_was_approved(
+    name: str, policy: str
+) -> None:
+    script, family = CASES[name]
+    play = Play(script, policy, family)
+    outcome = play.run()
+    for send, verdict, released, left in outcome.verdicts:
+        if send.becomes == Left.ANY:
+            continue
+        assert (verdict, released) == (verdict_of(send), send.released), send
+        for field, value in send.leaves.items():
+            assert getattr(left, field) == value, (field, send)
+    assert outcome.received == expected_of(script)
+    assert outcome.held == 0
+    assert not [line for mail in play.server.mails for line in mail.commands if line[:4] == b"XEVL"]
+
+
+def alone(attack: str, policy: str) -> dict[str, Outcome]:
+    """What a server without the filter makes of an attack's scripts."""
+    return {
+        script.name: Play(script, policy, 4, filtered=False).run()
+        for attacks in SECTIONS.values()
+        for each in attacks
+        if each.name == attack
+        for script in each.scripts
+    }
+
+
+def test_servers_without_the_filter_read_different_streams() -> None:
+    """Else it would prove nothing that they read the same one behind it."""
+    readings = {policy: alone("overlap-behind-a-gap", policy) for policy in POLICIES}
+    assert all(len(reading) == len(RELATIONS) for reading in readings.values())
+    for one, other in combinations(POLICIES, 2):
+        differ = [
+            name
+            for name in readings[one]
+            if readings[one][name].received != readings[other][name].received
+        ]
+        assert bool(differ) == (POLICIES[one] != POLICIES[other]), (one, other)
