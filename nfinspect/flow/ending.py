@@ -129,10 +129,8 @@ def end(
     for half in (connection.client, connection.server):
         core.ledger.memory_bytes -= half.memory.clear()
     core.table.remove(connection)
-    if (
-        reason is not None
-        and now < core.pickup_until
-        and not core.table.remember(connection.key, now, closed_by_inspection=False)
+    if now < core.pickup_until and not core.table.remember(
+        connection.key, now, closed_by_inspection=False
     ):
         core.pickup_until = now  # no room to tell old connections from ended ones any more
 

@@ -16,6 +16,7 @@ from nfinspect.events import (
     Uninspected,
     UninspectedCause,
 )
+from nfinspect.policy import default_text, parse_policy
 from nfinspect.policy.model import Plan, Policy
 from nfinspect.tcp.limits import Limits
 from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
@@ -262,6 +263,22 @@ def test_connection_that_was_seen_to_begin_is_never_taken_up() -> None:
     talk.client(flags=RST)
     assert talk.client(b"anything\r\n") is DropReason.NO_CONNECTION
     assert talk.server(b"anything\r\n", flags=ACK) is DropReason.NO_CONNECTION
+
+
+def test_connection_that_inspection_closed_is_never_taken_up_however_quiet() -> None:
+    policy = parse_policy(
+        default_text().replace("  mask-banner\n", "  mask-banner\n  midstream-pickup 86400\n"),
+        "long.cfg",
+    ).policy
+    for drained in (True, False):
+        talk = Talk(policy, now=1.0).open()
+        talk.server(b"220 x\r\n")
+        # Until the client acknowledges the greeting, the closed connection keeps it for that.
+        heard = 7 if drained else 0
+        assert talk.client(b"M" * 600, ack=heard) is DropReason.INSPECTION
+        assert talk.engine.connections == (0 if drained else 1)
+        talk.wait(2000)
+        assert talk.client(b"anything\r\n", at=0) is DropReason.NO_CONNECTION
 
 
 def test_full_table_refuses_new_connections_and_evicts_nothing() -> None:
