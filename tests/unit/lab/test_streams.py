@@ -9,6 +9,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
+from nfinspect.lab.capture import faulty_frames
 from nfinspect.lab.comparison import CUT, DROPPED, MASKED, PASSED, Row, rows
 from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, lines
 
@@ -100,3 +101,21 @@ def test_both_sides_are_told_apart_line_by_line(tmp_path: Path) -> None:
         Row(REQUEST, b"NOOP", None, DROPPED, tries=2),
     ]
     assert [row.verdict for row in rows(sides[0], sides[0])] == [PASSED] * 4
+
+
+def test_frame_with_a_wrong_checksum_is_faulty_one_with_the_other_zero_is_not(
+    tmp_path: Path,
+) -> None:
+    segment = ETHERNET / IP(src="192.0.2.10", dst="198.51.100.25") / TCP(dport=25, flags="PA")
+    # With its own checksum at the end of its payload a segment sums up to zero.
+    own = Ether(bytes(segment / b"ab\0\0"))[TCP].chksum
+    frames = []
+    for checksum in (0x0000, 0xFFFF, 0x0005):
+        frame = Ether(bytes(segment / (b"ab" + own.to_bytes(2, "big"))))
+        assert frame[TCP].chksum == 0
+        frame[TCP].chksum = checksum
+        frames.append(frame)
+    frames.append(segment / bytes(1500))
+    wrpcap(str(tmp_path / "frames.pcap"), frames)
+    faulty = faulty_frames(tmp_path / "frames.pcap")
+    assert [line.split("\t")[0] for line in faulty] == ["3", "4"]
