@@ -26,11 +26,8 @@ from tests.attacks.script import (
     Wait,
     option,
 )
-from tests.attacks.words import DONE, DUMMY, EVIL, MASKED, evil
+from tests.attacks.words import DONE, DUMMY, EVIL, MASKED, MD5, OLD, evil
 
-MD5 = option(19, b"\x11" * 16)
-OLD = -500_000
-"""A timestamp for which the server throws the segment away."""
 ALIVE_AT_TEN = (Send(DONE, at=10), Hear(b"250"))
 
 LINE = b"NOOP " + b"a" * 33 + b"\r\n"

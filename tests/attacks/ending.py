@@ -19,10 +19,8 @@ from tests.attacks.script import (
     Wait,
     option,
 )
-from tests.attacks.words import DUMMY, EVIL, MASKED, evil
+from tests.attacks.words import DUMMY, EVIL, MASKED, MD5, OLD, evil
 
-MD5 = option(19, b"\x11" * 16)
-OLD = -500_000
 SACK_PERMITTED = option(4)
 FIRST, REST = Send(EVIL[:5], b"XXXXX"), (Send(EVIL[5:], b"XXX\r\n", at=5), Hear(b"500"))
 """The line in two segments, with what is told in between."""
@@ -315,5 +313,3 @@ ENDING = (
         (ends("", Send(EVIL, b"", flags=RST, at=5)),),
     ),
 )
-
-__all__ = ["ENDING", "HANDSHAKE", "evil"]

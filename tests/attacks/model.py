@@ -19,7 +19,6 @@ from tests.attacks.mail import GREETING, Mail
 from tests.attacks.script import (
     ACK,
     FIN,
-    INITIAL,
     PSH,
     RST,
     SYN,
@@ -417,6 +416,3 @@ def renew(client: Client, script: Script, higher: int) -> None:
     fresh.stamps, fresh.echo = client.stamps, client.echo
     for name in Client.__slots__:
         setattr(client, name, getattr(fresh, name))
-
-
-__all__ = ["INITIAL", "Outcome", "Play", "Server"]

@@ -6,7 +6,6 @@ from nfinspect.actions import DropReason as Why
 from tests.attacks.script import (
     ACK,
     ALIVE,
-    DATA,
     FIN,
     HANDSHAKE,
     PSH,
@@ -21,9 +20,8 @@ from tests.attacks.script import (
     Wait,
     option,
 )
-from tests.attacks.words import DUMMY, EVIL, MASKED, evil
+from tests.attacks.words import DUMMY, EVIL, MASKED, OLD, evil
 
-MD5 = option(19, b"\x11" * 16)
 SEGMENT_SIZE = b"\2\4\5\xb4"
 ANSWERED = (Send(flags=ACK), Hear(b"220"), *evil())
 
@@ -347,7 +345,7 @@ OPENING = (
                     Hear(b"250"),
                     Send(b"RCPT TO:<c@d>\r\n"),
                     Hear(b"250"),
-                    Send(b"DATA\r\n", stamp=-500_000),
+                    Send(b"DATA\r\n", stamp=OLD),
                     Send(b"354 go on\r\n", Why.WRONG_SIDE, forged=True),
                     Send(EVIL, Left.HELD),
                     Send(b"DATA\r\n", at=32, released=(EVIL,)),
@@ -362,7 +360,7 @@ OPENING = (
             ),
             Script(
                 (
-                    Send(DUMMY, stamp=-500_000),
+                    Send(DUMMY, stamp=OLD),
                     Send(b"", Why.WRONG_SIDE, flags=ACK, forged=True),
                     Send(EVIL, DUMMY, at=0),
                     Hear(b"250"),
@@ -385,5 +383,3 @@ OPENING = (
         ),
     ),
 )
-
-__all__ = ["DATA", "MD5", "OPENING"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from tests.attacks.script import HANDSHAKE, Attack, Hear, Left, Script, Send
+from tests.attacks.words import OLD
 
 GREETING = (*HANDSHAKE, Hear(b"220"), Send(b"EHLO a\r\n"), Hear(b"250"), Hear(b"250"))
 START = len(b"EHLO a\r\n")
@@ -87,7 +88,7 @@ def overlap(situation: str, relation: str) -> Script:
     lost = situation == "lost"
     steps = [
         # Thrown away by the server for its timestamp, if it is to get lost.
-        Send(data, Left.ANY, at=START + at, stamp=-500_000)
+        Send(data, Left.ANY, at=START + at, stamp=OLD)
         if lost and (at, data) == (first[0], INNOCENT[slice(*first)])
         else Send(data, Left.ANY, at=START + at)
         for at, data in sent

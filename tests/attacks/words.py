@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attacks.script import Hear, Send, Step
+from tests.attacks.script import Hear, Send, Step, option
 
 DUMMY = b"NOOP one\r\n"
 EVIL = b"XEVL one\r\n"
@@ -10,6 +10,9 @@ EVIL = b"XEVL one\r\n"
 MASKED = b"XXXXXXXX\r\n"
 """What the server may read of it."""
 DONE = b"NOOP\r\n"
+MD5 = option(19, b"\x11" * 16)
+OLD = -500_000
+"""A timestamp for which the server throws the segment away."""
 
 
 def evil(at: int | None = None) -> tuple[Step, ...]:
