@@ -1,0 +1,176 @@
+"""Packets held for neighbours that leave gaps: what they cost others, and that none of them stays."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nfinspect.lab.dialogue import RecordingServer
+from nfinspect.lab.filter import Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import SERVER
+from nfinspect.live.queue import MAX_LENGTH
+from nfinspect.packet.segment import Segment, parse
+from nfinspect.tcp.limits import Limits
+from tests.end_to_end.encapsulation import Cable
+from tests.end_to_end.ends import IPV4, exchange_with_gaps, lost, rules
+from tests.end_to_end.neighbour import Neighbour
+from tests.model.wire import ACK
+
+EACH = Limits().held_packets
+TOTAL = MAX_LENGTH // 4
+PATIENCE = 10.0
+"""Seconds."""
+
+
+@pytest.fixture
+def running(plain_lab: Lab) -> Iterator[Filter]:
+    filter_ = plain_lab.filter()
+    yield filter_
+    filter_.end()
+
+
+@pytest.fixture
+def neighbour(plain_lab: Lab, running: Filter) -> Iterator[Neighbour]:
+    neighbour = Neighbour(plain_lab)
+    with RecordingServer(plain_lab, neighbour.server):
+        yield neighbour
+    neighbour.close()
+
+
+def leave_gaps(neighbour: Neighbour, count: int) -> None:
+    """Open so many connections, and send behind a gap in each what the filter holds at most."""
+    ports = neighbour.open(count)
+    for number in range(EACH):
+        for port in ports:
+            neighbour.send(port, 11 + 2 * number, ACK, b"x")
+        time.sleep(0.004)
+
+
+def held(running: Filter, expected: int) -> bool:
+    """Whether as many are held, after a while."""
+    deadline = time.monotonic() + PATIENCE
+    while running.show_json("queue")["held"] != expected:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return running.waiting() == expected
+
+
+def test_gaps_of_a_neighbour_cost_an_honest_connection_nothing(
+    plain_lab: Lab, running: Filter, neighbour: Neighbour
+) -> None:
+    below = TOTAL // EACH - 2
+    leave_gaps(neighbour, below)
+    assert held(running, below * EACH)
+    with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
+        exchange_with_gaps(plain_lab, IPV4, IPV4.server)
+    assert "hold-bound" not in running.show_json("queue")["dropped"]
+    assert held(running, below * EACH)
+
+    leave_gaps(neighbour, 10)  # more than is held in all
+    assert held(running, TOTAL)
+    with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
+        exchange_with_gaps(plain_lab, IPV4, IPV4.server)  # whoever holds most gives way
+    assert running.waiting() <= TOTAL
+
+
+def test_stop_gives_all_that_is_held_its_verdict(
+    plain_lab: Lab, running: Filter, neighbour: Neighbour
+) -> None:
+    leave_gaps(neighbour, 20)
+    assert held(running, 20 * EACH)
+    running.end()
+    text = "\n".join(running.counters)
+    assert "waiting 0, held 0," in text
+    assert f"dropped flushed, packet {20 * EACH}" in text
+
+
+def test_close_gives_all_that_is_held_its_verdict(
+    plain_lab: Lab, running: Filter, neighbour: Neighbour
+) -> None:
+    (port,) = neighbour.open(1)
+    for number in range(EACH):
+        neighbour.send(port, 1000 + 2 * number, ACK, b"x")
+    assert held(running, EACH)
+    neighbour.send(port, 1, ACK, b"NOOP " + b"n" * 600 + b"\r\n")  # a line of more than 512 bytes
+    assert held(running, 0)
+    assert running.show_json("queue")["dropped"]["closed-connection"] == EACH
+
+
+def test_held_packets_leave_in_order_when_the_gap_fills(
+    plain_lab: Lab, running: Filter, neighbour: Neighbour
+) -> None:
+    (port,) = neighbour.open(1)
+    neighbour.send(port, 1, ACK, b"EHLO x\r\n")  # the server permits pipelining
+    neighbour.receive(port, at=9)
+    lines = [b"NOOP %03d\r\n" % number for number in range(EACH)]
+    places = [9 + sum(map(len, lines[:number])) for number in range(EACH)]
+    later = list(zip(places[1:], lines[1:], strict=True))
+    random.Random(1).shuffle(later)
+    server = Cable(plain_lab, SERVER)
+    for place, line in later:
+        neighbour.send(port, place, ACK, line)
+    assert held(running, EACH - 1)
+    list(server.received())
+    neighbour.send(port, places[0], ACK, lines[0])
+    assert held(running, 0)
+    passed = []
+    for frame in server.received():
+        segment = parse(frame[14:])
+        if isinstance(segment, Segment) and segment.length and segment.destination_port == 25:
+            passed.append(segment.payload_bytes)
+    server.close()
+    assert passed == lines
+
+
+# ---- corrupt packets ---------------------------------------------------------------------------
+
+CORRUPT = 10_000
+
+
+def corrupt(chance: random.Random, port: int) -> bytes:
+    """A TCP segment to or from port 25, with random faults in its header, options and data."""
+    size = chance.choice((0, 1, 7, 20, 100, 1000))
+    header = bytearray(chance.randbytes(20))
+    header[:4] = port.to_bytes(2, "big") + b"\x00\x19"
+    header[4:8] = (1000 + chance.choice((0, 1, 2, 30, 50_000, 2**31))).to_bytes(4, "big")
+    header[12] = chance.choice((0x50, 0x80, 0xF0, header[12]))
+    header[13] = chance.choice((2, 16, 24, 17, 4, header[13]))
+    return bytes(header) + chance.randbytes(size)
+
+
+def test_ten_thousand_corrupt_packets_leave_nothing_behind(
+    plain_lab: Lab, running: Filter, neighbour: Neighbour
+) -> None:
+    """Some in open connections, some in none, some with a checksum that is right."""
+    chance = random.Random(25)
+    ports = neighbour.open(20)
+    for number in range(CORRUPT):
+        port = chance.choice((*ports, chance.randrange(1024, 65536)))
+        neighbour.send_tcp(corrupt(chance, port), checksum=chance.random() < 0.7)
+        if number % 250 == 249:
+            time.sleep(0.03)
+    deadline = time.monotonic() + PATIENCE
+    while (state := running.show_json("queue"))["received"] < CORRUPT:  # and a few honest ones
+        assert time.monotonic() < deadline, state
+        time.sleep(0.05)
+    verdicts = state["verdicts"]
+    assert set(verdicts) <= {"accepted", "rewritten", "dropped", "injected", "not injected"}
+    decided = verdicts["accepted"] + verdicts["rewritten"] + verdicts["dropped"]
+    assert state["received"] == decided + state["held"]
+    assert sum(state["dropped"].values()) == verdicts["dropped"]
+    assert len(state["dropped"]) >= 8  # many reasons, not one
+    assert running.waiting() == state["held"]
+    assert (state["kernel_dropped"], state["user_dropped"]) == (0, 0)
+
+    (port,) = neighbour.open(1)  # it works as ever
+    neighbour.send(port, 1, ACK, b"atrn x\r\n")
+    neighbour.receive(port, at=9)
+    running.end()
+    text = "\n".join(running.counters)
+    assert "waiting 0, held 0," in text
+    assert len(running.errors) == 1  # that it is ready, and nothing since
