@@ -46,6 +46,16 @@ def test_faulty_configuration_is_a_usage_error_with_its_place(command: str, tmp_
     assert result.stderr.startswith(f"nfinspect: error: {config}:2:")
 
 
+def test_bridge_without_rules_to_apply_is_a_usage_error() -> None:
+    result = call("run", "--bridge")
+    assert result.exit_code == 2
+    assert "--bridge is for --apply-rules" in result.stderr
+
+
+def test_rules_of_one_family_are_printed_without_those_of_the_bridge() -> None:
+    assert call("rules", "-4", "--bridge").stdout == call("rules", "-4").stdout
+
+
 def test_printed_rules_name_the_queue() -> None:
     result = call("rules", "-4", "--queue-num", "7", "--fail-open")
     assert result.exit_code == 0

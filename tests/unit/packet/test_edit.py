@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
 
 from nfinspect.packet.checksum import ip_header_valid, tcp_checksum_valid
-from nfinspect.packet.edit import rewrite
+from nfinspect.packet.edit import readdress, rewrite
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 
 TIMESTAMPS = [("NOP", None), ("NOP", None), ("Timestamp", (1000, 2000))]
@@ -116,3 +116,19 @@ def test_checksums_are_right_for_any_length(below: Packet, payload: bytes) -> No
     assert segment.payload_bytes == payload
     assert tcp_checksum_valid(segment)
     assert ip_header_valid(segment.datagram)
+
+
+@pytest.mark.parametrize("below", BELOW.values(), ids=BELOW)
+def test_datagram_between_other_ends_is_the_same_but_for_them(below: Packet) -> None:
+    six = below.version == 6
+    moved = below.copy()
+    moved.src, moved.dst = ("2001:db8::7", "2001:db8::8") if six else ("203.0.113.7", "203.0.113.8")
+    wanted = bytearray(build(moved))
+    transport = segment_of(bytes(wanted)).transport
+    wanted[transport : transport + 4] = bytes.fromhex("1234 09dd")
+    key = bytes(wanted[8:40] if six else wanted[12:20]) + bytes(wanted[transport : transport + 4])
+    found = readdress(segment_of(build(below)), key)
+    assert tcp_checksum_valid(segment_of(found))
+    assert ip_header_valid(found)
+    wanted[transport + 16 : transport + 18] = found[transport + 16 : transport + 18]
+    assert found == bytes(wanted)

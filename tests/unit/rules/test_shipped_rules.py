@@ -21,6 +21,13 @@ def test_shipped_file_is_what_the_command_prints(option: str, name: str) -> None
     )
 
 
+def test_shipped_guard_and_settings_are_what_the_command_prints_for_a_bridge() -> None:
+    result = CliRunner().invoke(cli.main, ["rules", "--bridge"], prog_name="nfinspect")
+    printed = result.stdout.replace("# For sysctl", "# For nft").split("# For nft")
+    parts = [part.partition("\n")[2] for part in printed[1:]]
+    assert parts == [(SHIPPED / f"bridge.{kind}").read_text() for kind in ("nft", "sysctl")]
+
+
 def test_command_prints_both_families_one_after_the_other() -> None:
     result = CliRunner().invoke(cli.main, ["rules"], prog_name="nfinspect")
     both = [(SHIPPED / f"default.v{version}.rules").read_text() for version in (4, 6)]
