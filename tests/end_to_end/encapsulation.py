@@ -28,7 +28,7 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 1, 0x1000
 ETH_P_ALL = 3
-PACKET_AUXDATA, SOL_PACKET = 8, 263
+PACKET_AUXDATA, SOL_PACKET, SO_RCVBUFFORCE = 8, 263, 33
 
 CLIENT_MAC, SERVER_MAC = (
     bytes.fromhex(host.mac.replace(":", ""))
@@ -102,6 +102,7 @@ class Cable:
     def __init__(self, lab: Lab, where: str) -> None:
         self.socket = lab.socket(where, socket.AF_PACKET, socket.SOCK_RAW)
         self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 * 1024 * 1024)
         self.socket.bind(("eth0", ETH_P_ALL))
         self.socket.setblocking(False)
 

@@ -1,5 +1,5 @@
 """The two ends of a connection as the tests of the filter's own packets look at them: both IP versions,
-what is sent, the counters of each end's TCP, and a capture of either side.
+what is sent, the counters of each end's TCP, and what arrives at it.
 """
 
 from __future__ import annotations
@@ -7,9 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-from scapy.utils import RawPcapReader
+from typing import Any
 
 from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
 from nfinspect.lab.lab import Lab
@@ -24,8 +22,10 @@ from nfinspect.lab.topology import (
     SCRIPT_ADDRESS6,
     SERVER,
 )
+from nfinspect.live.control import ask
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse
+from tests.end_to_end.encapsulation import Cable
 
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@inside.example>")
 BODY = b"".join(b"%06d %s\r\n" % (number, b"x" * 60) for number in range(3000))
@@ -133,14 +133,35 @@ def told_and_believed(counters: Counters) -> dict[str, int]:
     return seen
 
 
-def ends(file: Path) -> set[tuple[bytes, bytes]]:
-    """The source and destination, with ports, of every packet; each checksum is right."""
-    found = set()
-    for frame, _ in RawPcapReader(str(file)):
-        segment = parse(frame[14:])
-        assert isinstance(segment, Segment)
-        assert tcp_checksum_valid(segment)
-        half = (len(segment.key) - 4) // 2
-        source, destination = segment.key[:half], segment.key[half:-4]
-        found.add((source + segment.key[-4:-2], destination + segment.key[-2:]))
-    return found
+def queue(lab: Lab) -> Any:
+    """``show queue`` of the filter in the lab."""
+    return ask(lab.directory / "control", ["show", "queue"]).data
+
+
+class Watch:
+    """Every TCP packet that arrives at either end, as frames, while the block lasts."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._cables = {where: Cable(lab, where) for where in (CLIENT, SERVER)}
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for cable in self._cables.values():
+            cable.close()
+
+    def arrived(self, where: str) -> set[tuple[bytes, bytes]]:
+        """The link-layer addresses and the ends of what has come; each has a right checksum."""
+        found = set()
+        for frame in self._cables[where].received():
+            segment = parse(frame[14:])
+            if isinstance(segment, Segment):
+                assert tcp_checksum_valid(segment)
+                found.add((frame[:12], segment.key))
+        return found
+
+    def of_one_connection(self) -> None:
+        """Fail unless all packets are between the same two ends, and the same two neighbours."""
+        for where in (CLIENT, SERVER):
+            assert len(self.arrived(where)) == 1

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scapy.utils import RawPcapReader
 
 from nfinspect.lab.cases import named
 from nfinspect.lab.dialogue import Dialogue, RecordingServer
@@ -32,9 +31,10 @@ from tests.end_to_end.ends import (
     IPV4,
     IPV6,
     Family,
-    ends,
+    Watch,
     exchange_with_gaps,
     lost,
+    queue,
     rules,
 )
 
@@ -80,26 +80,14 @@ def test_sender_on_either_side_of_a_bridge_is_told_of_a_gap(
     bridge_lab: Lab, running: Filter, family: Family
 ) -> None:
     lab = bridge_lab
-    injected = running.show_json("queue")["verdicts"]["injected"]
-    captures = [
-        lab.capture(lab.directory / f"{where}.pcap", "eth0", where, expression="tcp")
-        for where in (CLIENT, SERVER)
-    ]
+    injected = queue(lab)["verdicts"]["injected"]
     port = "-m physdev --physdev-in"
-    with rules(lab, family, lost(f"{port} outside"), lost(f"{port} inside")):
+    with rules(lab, family, lost(f"{port} outside"), lost(f"{port} inside")), Watch(lab) as watch:
         exchange_with_gaps(lab, family, family.server)
-    verdicts = running.show_json("queue")["verdicts"]
+        watch.of_one_connection()
+    verdicts = queue(lab)["verdicts"]
     assert verdicts["injected"] > injected
     assert "not injected" not in verdicts
-    for capture in captures:
-        file = capture.stop()
-        (one, other) = ends(file)
-        assert one == other[::-1]
-        macs = {(frame[:6], frame[6:12]) for frame, _ in RawPcapReader(str(file))}
-        assert macs == {
-            (frames.CLIENT_MAC, frames.SERVER_MAC),
-            (frames.SERVER_MAC, frames.CLIENT_MAC),
-        }
 
 
 SEND_IN_FRAGMENTS = """
@@ -115,10 +103,10 @@ raw.sendto(header + bytes(4000), (sys.argv[1], 0))
 def test_fragments_are_one_packet_to_the_filter(
     bridge_lab: Lab, running: Filter, family: Family
 ) -> None:
-    before = running.show_json("queue")["received"]
+    before = queue(bridge_lab)["received"]
     bridge_lab.run(CLIENT, [sys.executable, "-c", SEND_IN_FRAGMENTS, family.server])
     time.sleep(0.1)
-    assert running.show_json("queue")["received"] == before + 1
+    assert queue(bridge_lab)["received"] == before + 1
 
 
 # ---- encapsulated ------------------------------------------------------------------------------
@@ -168,7 +156,7 @@ def test_mail_in_frames_that_cannot_be_seen_does_not_pass(
 
 def test_gap_in_a_vlan_is_left_to_the_senders_own_timers(bridge_lab: Lab, running: Filter) -> None:
     """Nothing of the filter's own leaves untagged there; the mail arrives nevertheless."""
-    before = running.show_json("queue")["verdicts"]
+    before = queue(bridge_lab)["verdicts"]
     body = BODY[: 300 * 69]  # lines
     strangers = Cable(bridge_lab, CLIENT)
     with (
@@ -186,7 +174,7 @@ def test_gap_in_a_vlan_is_left_to_the_senders_own_timers(bridge_lab: Lab, runnin
         assert client.command("QUIT").startswith("221")
         (recording,) = server.wait()
     assert b"DATA\r\n" + body + b".\r\n" in recording.received
-    after = running.show_json("queue")["verdicts"]
+    after = queue(bridge_lab)["verdicts"]
     assert after["injected"] == before["injected"]
     assert after["not injected"] > before.get("not injected", 0)
     tcp = [frame for frame in strangers.received() if frame[12:14] == b"\x08\x00"]

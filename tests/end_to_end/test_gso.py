@@ -23,6 +23,7 @@ from tests.end_to_end.ends import (
     Family,
     exchange_with_gaps,
     lost,
+    queue,
     rules,
 )
 
@@ -102,9 +103,9 @@ FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 def test_packet_that_must_be_cut_arrives_whole_wherever_the_cut_is(
     gso_lab: Lab, running: Filter, family: Family
 ) -> None:
-    before = running.show_json("queue")
+    before = queue(gso_lab)
     cut_at(gso_lab, family, PLACES)
-    after = running.show_json("queue")
+    after = queue(gso_lab)
     cuts = after["dropped"]["gso-cut"] - before["dropped"].get("gso-cut", 0)
     assert cuts >= len(PLACES)
     assert "not injected" not in after["verdicts"]
@@ -121,9 +122,9 @@ def test_pieces_fit_a_path_that_is_narrower_than_the_servers_segment_size(
     try:
         cut_at(gso_lab, family, [13_000])  # here it learns
         counters = Counters(gso_lab, CLIENT)
-        before = running.show_json("queue")["dropped"]["gso-cut"]
+        before = queue(gso_lab)["dropped"]["gso-cut"]
         cut_at(gso_lab, family, [700, 3000, 9000, 13_000])
-        after = running.show_json("queue")
+        after = queue(gso_lab)
     finally:
         gso_lab.run(FILTER, ["ip", "link", "set", "inside", "mtu", "1500"])
     assert after["dropped"]["gso-cut"] - before >= 4

@@ -16,7 +16,7 @@ from nfinspect.live.queue import MAX_LENGTH
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.limits import Limits
 from tests.end_to_end.encapsulation import Cable
-from tests.end_to_end.ends import IPV4, exchange_with_gaps, lost, rules
+from tests.end_to_end.ends import IPV4, exchange_with_gaps, lost, queue, rules
 from tests.end_to_end.neighbour import Neighbour
 from tests.model.wire import ACK
 
@@ -50,10 +50,10 @@ def leave_gaps(neighbour: Neighbour, count: int) -> None:
         time.sleep(0.004)
 
 
-def held(running: Filter, expected: int) -> bool:
+def held(plain_lab: Lab, running: Filter, expected: int) -> bool:
     """Whether as many are held, after a while."""
     deadline = time.monotonic() + PATIENCE
-    while running.show_json("queue")["held"] != expected:
+    while queue(plain_lab)["held"] != expected:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
@@ -65,14 +65,14 @@ def test_gaps_of_a_neighbour_cost_an_honest_connection_nothing(
 ) -> None:
     below = TOTAL // EACH - 2
     leave_gaps(neighbour, below)
-    assert held(running, below * EACH)
+    assert held(plain_lab, running, below * EACH)
     with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
         exchange_with_gaps(plain_lab, IPV4, IPV4.server)
-    assert "hold-bound" not in running.show_json("queue")["dropped"]
-    assert held(running, below * EACH)
+    assert "hold-bound" not in queue(plain_lab)["dropped"]
+    assert held(plain_lab, running, below * EACH)
 
     leave_gaps(neighbour, 10)  # more than is held in all
-    assert held(running, TOTAL)
+    assert held(plain_lab, running, TOTAL)
     with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
         exchange_with_gaps(plain_lab, IPV4, IPV4.server)  # whoever holds most gives way
     assert running.waiting() <= TOTAL
@@ -82,7 +82,7 @@ def test_stop_gives_all_that_is_held_its_verdict(
     plain_lab: Lab, running: Filter, neighbour: Neighbour
 ) -> None:
     leave_gaps(neighbour, 20)
-    assert held(running, 20 * EACH)
+    assert held(plain_lab, running, 20 * EACH)
     running.end()
     text = "\n".join(running.counters)
     assert "waiting 0, held 0," in text
@@ -95,10 +95,10 @@ def test_close_gives_all_that_is_held_its_verdict(
     (port,) = neighbour.open(1)
     for number in range(EACH):
         neighbour.send(port, 1000 + 2 * number, ACK, b"x")
-    assert held(running, EACH)
+    assert held(plain_lab, running, EACH)
     neighbour.send(port, 1, ACK, b"NOOP " + b"n" * 600 + b"\r\n")  # a line of more than 512 bytes
-    assert held(running, 0)
-    assert running.show_json("queue")["dropped"]["closed-connection"] == EACH
+    assert held(plain_lab, running, 0)
+    assert queue(plain_lab)["dropped"]["closed-connection"] == EACH
 
 
 def test_held_packets_leave_in_order_when_the_gap_fills(
@@ -114,10 +114,10 @@ def test_held_packets_leave_in_order_when_the_gap_fills(
     server = Cable(plain_lab, SERVER)
     for place, line in later:
         neighbour.send(port, place, ACK, line)
-    assert held(running, EACH - 1)
+    assert held(plain_lab, running, EACH - 1)
     list(server.received())
     neighbour.send(port, places[0], ACK, lines[0])
-    assert held(running, 0)
+    assert held(plain_lab, running, 0)
     passed = []
     for frame in server.received():
         segment = parse(frame[14:])
@@ -155,7 +155,7 @@ def test_ten_thousand_corrupt_packets_leave_nothing_behind(
         if number % 250 == 249:
             time.sleep(0.03)
     deadline = time.monotonic() + PATIENCE
-    while (state := running.show_json("queue"))["received"] < CORRUPT:  # and a few honest ones
+    while (state := queue(plain_lab))["received"] < CORRUPT:  # and a few honest ones
         assert time.monotonic() < deadline, state
         time.sleep(0.05)
     verdicts = state["verdicts"]
