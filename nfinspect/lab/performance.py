@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,8 +176,10 @@ EHLO_MASK = "match ehlo-reply-parameter others"
 
 class _Counters:
     def __init__(self, running: Filter) -> None:
-        policy = running.show_json("service-policy", "inspect", "esmtp")["service_policy"]
-        queue: dict[str, Any] = running.show_json("queue")
+        with ThreadPoolExecutor() as pool:  # each takes a moment to start
+            inspected = pool.submit(running.show_json, "service-policy", "inspect", "esmtp")
+            queue: dict[str, Any] = running.show_json("queue")
+            policy = inspected.result()["service_policy"]
         self.clauses: dict[str, int] = {}
         for each in policy:
             for word in ("packet", "drop", "reset_drop", "mask_banner"):

@@ -1,7 +1,6 @@
 """The filter, seen by those who know the appliance: Postfix and nmap."""
 
 import re
-import time
 from xml.etree import ElementTree
 
 from nfinspect.lab import postfix, topology
@@ -42,11 +41,11 @@ def test_nmap_calls_it_cisco_pix_sanitized_smtpd(
     assert service.get("product") == "Cisco PIX sanitized smtpd"
 
     # How often nmap connects, and how it ends a connection, is its own affair.
-    ended = time.monotonic() + 5
-    while time.monotonic() < ended and unfinished(running.syslog[before:]):
-        time.sleep(0.05)
-    built = sum("302013" in line for line in running.syslog[before:])
-    assert built >= 2
+    def connections(number: str) -> int:
+        return sum(number in line for line in running.syslog[before:])
+
+    assert running.wait(lambda: 2 <= connections("302013") == connections("302014"), 10)
+    built = connections("302013")
     # It resets a connection that it only looked at, and the greeting comes too late.
     late = (*lines.LATE, lines.LATE_FIN.replace("FIN ACK", "PSH ACK"))
     syslog.expect(
@@ -55,7 +54,3 @@ def test_nmap_calls_it_cisco_pix_sanitized_smtpd(
         server=SERVER_ADDRESS,
         in_order=False,
     )
-
-
-def unfinished(syslog: list[str]) -> bool:
-    return sum("302013" in line for line in syslog) > sum("302014" in line for line in syslog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ CLIENTS = ("swaks", "postfix", "postfix-pipelining")
 SERVERS = ("postfix", "exim")
 
 
+@cache
 def mail(size: int) -> bytes:
     """A mail with a body of *size* bytes, always the same, of lines with whatever mail may hold."""
     chance = random.Random(size)
