@@ -6,6 +6,7 @@ too; all stand for the whole module. `syslog` fails a test for a line that it ha
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -88,6 +89,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
+    # Who ends a test run by SIGTERM wants its labs gone too, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if any("two_minutes" in getattr(item, "fixturenames", ()) for item in session.items):
         try:
             session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
