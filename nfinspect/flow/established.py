@@ -16,9 +16,9 @@ from nfinspect.events import (
     UninspectedCause,
     UnseenData,
 )
+from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import close_by_inspection, finish
-from nfinspect.flow.gap import tell
 from nfinspect.flow.timestamps import note_timestamp, rejuvenated
 from nfinspect.flow.uninspected import leave, through
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
@@ -46,8 +46,9 @@ def established(
         return
     connection.last_seen = arrival.now
     half.seen = True
-    half.window = segment.window
-    half.options = segment.datagram[segment.transport + 20 : segment.payload]
+    if sequence <= half.next:
+        half.window = segment.window
+        half.options = segment.datagram[segment.transport + 20 : segment.payload]
     if arrival.link_source:
         half.port, half.link_source = arrival.ingress, arrival.link_source
     news = acknowledgment > peer.acknowledged
@@ -55,24 +56,33 @@ def established(
         peer.acknowledged = acknowledgment
         if peer.memory.chunks:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
-        if peer.untold:
-            tell(core, peer, None, actions)
     edge = acknowledgment + (segment.window << half.scale)
     if peer.edge is None or edge > peer.edge:
         peer.edge = edge
+    gap = peer.gap
+    if gap is not None and gap.probes:
+        segment = gaps.without_report(gap, segment)
 
     length = segment.end - segment.payload
     if length or segment.flags & FIN:
         if sequence > half.next:
             _behind_gap(core, half, arrival, segment, actions, sequence)
         else:
+            before = len(actions)
             _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, news)
             if connection.phase is Phase.ESTABLISHED and (half.held or peer.held):
-                if half.held:
+                last = gaps.fills(half)
+                if half.held and not last:
                     note_timestamp(half, segment)
                 _release(core, connection, actions)
+                if last:
+                    gaps.put_last(actions, before, arrival.token)
+                    if half.held:
+                        note_timestamp(half, segment)
     else:
         pass_on(half, arrival, segment, actions)
+    if gap is not None and news:
+        gaps.acknowledged(peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
 
@@ -124,7 +134,7 @@ def _behind_gap(
         return
     held = _hold(core, half, arrival, segment, actions, sequence, DropReason.HOLD_BOUND)
     if held is not None:
-        tell(core, half, held, actions)
+        gaps.hold(core, half, held, actions)
 
 
 def _hold(
@@ -140,10 +150,12 @@ def _hold(
     held = Held(arrival, segment, sequence)
     if core.holding.repeats(half, sequence, held.end, segment.flags & FIN):
         actions.append(Drop(arrival.token, DropReason.REPEATED_HELD))
+        gaps.repeat(half, sequence, held.end, actions)
         return None
     admitted, evicted = core.holding.add(half, held)
     for other in evicted:
         actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
+        gaps.give_up(core.table.halves[other.segment.key], other)
     if admitted:
         if len(half.held) == 1:
             half.youngest = None
@@ -297,7 +309,8 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
         for half in (connection.server, connection.client):
             while (held := core.holding.next_in_order(half)) is not None:
                 before = half.next
-                segment = rejuvenated(half, held.segment)
+                verified = held.arrival.checksum_ready and not core.options.recorded
+                segment = rejuvenated(half, held.segment, verified=verified)
                 heard = unwrap(segment.acknowledgment, half.peer.next)
                 done = _in_order(
                     core, half, held.arrival, segment, actions, held.sequence, heard, False
@@ -307,3 +320,6 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 moved = moved or half.next != before
                 if not done:
                     break
+    for half in (connection.server, connection.client):
+        if half.gap is not None:
+            gaps.released(half, half.gap, actions)

@@ -1,85 +1,222 @@
-"""Duplicate acknowledgements while segments behind a gap are held.
+"""While segments behind a gap are held, the filter speaks for the receiver, which does not see them.
 
-The receiver does not see them, so it cannot tell the sender that something is missing; its fast
-retransmit would wait for a timeout. The filter says it in the receiver's place (RFC 5681 section
-3.2, RFC 2018): one acknowledgement for each held segment, with the receiver's own last number, its
-window and its timestamps, and SACK blocks where both sides permit them.
+The sender has to hear of the gap as if they had arrived, or its fast retransmit waits for a timeout.
+So it gets an acknowledgement for each (RFC 5681 section 3.2), with the receiver's own last number,
+its window and its timestamps, and SACK blocks where both sides permit them (RFC 2018).
 
-It is said only once the receiver has acknowledged everything that was passed. Before that its own
-number would accuse bytes that are still on their way, and make the sender repeat them.
+What makes that as good as the receiver's own words
+
+- **In its time.** A segment is told once the receiver has acknowledged what had passed before it
+  came. Earlier, the number would accuse bytes that are still on their way, and the sender would
+  repeat them; later, even if the gap has filled meanwhile, the sender would stand still.
+- **The receiver is asked.** It knows of no gap, so it may delay the acknowledgement that is waited
+  for (RFC 5681 section 4.2), for longer than a round trip. The last byte that passed is repeated
+  to it, as passed: a duplicate is acknowledged at once. Its report of the duplicate (RFC 2883) is
+  kept from the sender, who repeated nothing.
+- **The gap last.** When it fills, what was held passes first and what fills the gap last, so that
+  the receiver acknowledges all of it in one step, as it would have. Step by step, the sender would
+  take each for a receiver that has thrown away what it had told of (RFC 2018 section 8), and begin
+  anew after a timeout.
 """
 
 from __future__ import annotations
 
-from nfinspect.actions import Action, Inject
+from collections import deque
+from collections.abc import Iterable
+
+from nfinspect.actions import Accept, Action, Inject, Replace
 from nfinspect.events import Direction
 from nfinspect.flow.core import Core
 from nfinspect.packet.craft import craft_acknowledgment
-from nfinspect.packet.options import sack_option, timestamps_in, timestamps_option
-from nfinspect.packet.segment import reverse_key
+from nfinspect.packet.edit import rewrite
+from nfinspect.packet.options import (
+    sack_option,
+    timestamps_in,
+    timestamps_option,
+    without_sack_block,
+)
+from nfinspect.packet.segment import Segment, parse, reverse_key
 from nfinspect.tcp.connection import Half, Held
+from nfinspect.tcp.gap import Gap, Untold
+
+Block = tuple[int, int]
 
 BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
 """RFC 2018 section 3."""
 MOST_AT_ONCE = 16
-"""Acknowledgements that are sent together when the receiver has caught up. Three are enough for
-fast retransmit; more only let the sender send more."""
+"""Acknowledgements without SACK that are sent together when the receiver has caught up. Three are
+enough for fast retransmit; more only let the sender send more."""
+MOST_PROBES = 8
+"""Repetitions whose report is expected at a time. Of older ones the sender may hear."""
+PROBE_LIFE = 1 << 18
+"""Bytes after which a report is expected no longer: it got lost."""
 
 
-def tell(core: Core, half: Half, held: Held | None, actions: list[Action]) -> None:
-    """A segment of ``half`` is held (``held``), or the receiver has just acknowledged more (None):
-    say so to the sender, now or when the receiver has caught up."""
-    if core.options.recorded:
-        return
-    if not half.held or half.held[0].sequence <= half.next:
-        half.untold = 0  # no gap: what is held waits for a reply
-        return
-    if held is not None:
-        half.untold += _segments(half, held)
-        half.latest_held = held.sequence
-    if half.acknowledged != half.next or not half.untold:
-        return
-    receiver = half.peer
-    key = half.connection.key
-    if receiver.direction is Direction.REPLY:
-        key = reverse_key(key)
-    datagram = craft_acknowledgment(
-        key,
-        sequence=receiver.next & 0xFFFF_FFFF,
-        acknowledgment=half.acknowledged & 0xFFFF_FFFF,
-        window=receiver.window,
-        options=_options(half, receiver),
-        hop_limit=receiver.hop_limit,
+def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
+    """A segment of ``half`` is held: tell its sender, now or when the receiver has caught up."""
+    if core.options.recorded or half.held[0].sequence <= half.next:
+        return  # nothing reacts to us; or what is held waits for a reply, which is no gap
+    gap = half.gap
+    if gap is None:
+        gap = half.gap = Gap()
+    gap.untold.append(Untold(half.next, held.sequence, held.end, _segments(half, held)))
+    if half.acknowledged >= half.next:
+        _tell(half, gap, actions)
+    else:
+        _ask(half, gap, actions)
+
+
+def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
+    """A held segment has come again: if the sender was told, that got lost, or came too late."""
+    gap = half.gap
+    if gap is not None and gap.told.around(start) is not None:
+        _acknowledge(half, gap, [(start, end)], actions)
+
+
+def give_up(half: Half, held: Held) -> None:
+    """The farthest of what is held is dropped, so the sender is told of it no more."""
+    gap, cut = half.gap, held.sequence
+    if gap is not None:
+        gap.told.cut(cut)
+        gap.latest = [min(number, cut - 1) for number in gap.latest]
+        gap.untold = deque(each for each in gap.untold if each.start < cut)
+
+
+def fills(half: Half) -> bool:
+    """Whether the segment that was just decided fills a gap, and is to pass last. Without SACK the
+    sender expects the acknowledgements of what follows one after the other."""
+    held = half.held
+    return bool(
+        half.gap is not None
+        and held
+        and held[0].sequence <= half.next
+        and half.connection.sack_permitted
     )
-    action = Inject(datagram, receiver.direction, half.port, half.link_source, receiver.link_source)
-    actions.extend([action] * min(half.untold, MOST_AT_ONCE))
-    half.untold = 0
+
+
+def put_last(actions: list[Action], start: int, token: object) -> None:
+    """Move the verdict by which this packet passes, among the actions from ``start`` on, to the
+    end."""
+    for at in range(start, len(actions)):
+        action = actions[at]
+        if isinstance(action, Accept | Replace) and action.token is token:
+            actions.append(actions.pop(at))
+            return
+
+
+def released(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Held segments may have passed: have them acknowledged."""
+    if half.acknowledged < half.next:
+        _ask(half, gap, actions)
+
+
+def acknowledged(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """The receiver has acknowledged more, and its own words have gone to the sender: add what they
+    lack."""
+    reached = half.acknowledged
+    told, untold = gap.told, gap.untold
+    told.forget_below(reached)
+    while untold and untold[0].end <= reached:
+        untold.popleft()
+    if untold and untold[0].due <= reached:
+        _tell(half, gap, actions)
+    elif told and half.held:
+        _acknowledge(half, gap, (), actions)
+    elif not (told or untold) and (not gap.probes or reached > gap.probes[-1] + PROBE_LIFE):
+        half.gap = None
+
+
+def without_report(gap: Gap, segment: Segment) -> Segment:
+    """The receiver's segment as the sender may see it: without the report of a repetition of ours."""
+    for probe in gap.probes:
+        options = without_sack_block(segment, probe & 0xFFFF_FFFF, probe + 1 & 0xFFFF_FFFF)
+        if options is not None:
+            gap.probes.remove(probe)
+            silent = parse(rewrite(segment, options=options))
+            return silent if isinstance(silent, Segment) else segment
+    return segment
+
+
+def _tell(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Tell of all that is due, as the receiver would have: one after the other. With SACK one
+    acknowledgement says what is to be said of neighbours."""
+    untold, told, reached = gap.untold, gap.told, half.acknowledged
+    sack = half.connection.sack_permitted
+    count = 0
+    while untold and untold[0].due <= reached:
+        _, start, end, segments = untold.popleft()
+        count += segments
+        if sack:
+            told.add(start, end)
+            first, behind = told.around(start) or (start, end)
+            others = [other for other in gap.latest if not first <= other < behind]
+            gap.latest = [start, *others[: BLOCKS_ALONE - 1]]
+            if not untold or untold[0].start != end or untold[0].due > reached:
+                _acknowledge(half, gap, (), actions)
+    if not sack:
+        before = len(actions)
+        _acknowledge(half, gap, (), actions)
+        actions += actions[before:] * (min(count, MOST_AT_ONCE) - 1)
 
 
 def _segments(half: Half, held: Held) -> int:
-    """As how many segments it would have reached the receiver, which acknowledges each. SACK blocks
-    tell as much in one acknowledgement."""
-    if not held.arrival.gso or half.connection.sack_permitted:
+    if not held.arrival.gso:
         return 1
     return max(1, -(-held.segment.length // half.largest_segment))
 
 
-def _options(half: Half, receiver: Half) -> bytes:
+def _acknowledge(half: Half, gap: Gap, first: Iterable[Block], actions: list[Action]) -> None:
+    """Say the receiver's last number again, with the blocks that were told last."""
+    receiver = half.peer
     stamps = timestamps_in(receiver.options)
     options = b"" if stamps is None else timestamps_option(*stamps)
     if half.connection.sack_permitted:
         room = BLOCKS_ALONE if stamps is None else BLOCKS_BESIDE_TIMESTAMPS
-        options += sack_option(_blocks(half)[:room])
-    return options
+        ranges = dict.fromkeys(gap.told.around(number) for number in gap.latest)
+        blocks = [*first, *(block for block in ranges if block is not None)]
+        options += sack_option(
+            (left & 0xFFFF_FFFF, right & 0xFFFF_FFFF) for left, right in blocks[:room]
+        )
+    datagram = craft_acknowledgment(
+        _key(receiver),
+        sequence=receiver.next & 0xFFFF_FFFF,
+        acknowledgment=half.acknowledged & 0xFFFF_FFFF,
+        window=receiver.window,
+        options=options,
+        hop_limit=receiver.hop_limit,
+    )
+    actions.append(
+        Inject(datagram, receiver.direction, half.port, half.link_source, receiver.link_source)
+    )
 
 
-def _blocks(half: Half) -> list[tuple[int, int]]:
-    """What is held, as (left edge, right edge), the block of the latest segment first."""
-    blocks: list[list[int]] = []
-    for held in half.held:
-        if blocks and held.sequence <= blocks[-1][1]:
-            blocks[-1][1] = max(blocks[-1][1], held.end)
-        elif held.end > held.sequence:
-            blocks.append([held.sequence, held.end])
-    blocks.sort(key=lambda block: not block[0] <= half.latest_held < block[1])
-    return [(left & 0xFFFF_FFFF, right & 0xFFFF_FFFF) for left, right in blocks]
+def _ask(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Have the receiver acknowledge what has passed, by a repetition of its last byte; once."""
+    last = half.next - 1
+    if last in gap.probes or half.memory.end != half.next:
+        return  # the second: a FIN has passed last, which is acknowledged at once
+    gap.probes = [*gap.probes[1 - MOST_PROBES :], last]
+    stamps = timestamps_in(half.options)
+    options = b""
+    if stamps is not None:
+        value, echo = stamps
+        options = timestamps_option(value if half.youngest is None else half.youngest, echo)
+    receiver = half.peer
+    datagram = craft_acknowledgment(
+        _key(half),
+        sequence=last & 0xFFFF_FFFF,
+        acknowledgment=receiver.acknowledged & 0xFFFF_FFFF,
+        window=half.window,
+        options=options,
+        payload=half.memory.recall(last, half.next),
+        hop_limit=half.hop_limit,
+    )
+    actions.append(
+        Inject(datagram, half.direction, receiver.port, receiver.link_source, half.link_source)
+    )
+
+
+def _key(half: Half) -> bytes:
+    """Of the packets of this direction."""
+    key = half.connection.key
+    return key if half.direction is Direction.REQUEST else reverse_key(key)

@@ -9,7 +9,7 @@ timestamp that is not older than the youngest one which has passed meanwhile.
 from __future__ import annotations
 
 from nfinspect.actions import DropReason
-from nfinspect.packet.edit import rewrite
+from nfinspect.packet.edit import rewrite, with_options
 from nfinspect.packet.options import timestamps, with_younger_timestamp
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.connection import Half
@@ -26,11 +26,16 @@ def note_timestamp(half: Half, segment: Segment) -> None:
         half.youngest = value
 
 
-def rejuvenated(half: Half, segment: Segment) -> Segment:
-    """The segment, whose turn has come, as it may pass: itself, or with a younger timestamp."""
+def rejuvenated(half: Half, segment: Segment, *, verified: bool) -> Segment:
+    """The segment, whose turn has come, as it may pass: itself, or with a younger timestamp.
+
+    ``verified``: its checksum is right, so that it is enough to keep it so.
+    """
     if half.youngest is not None:
         options = with_younger_timestamp(segment, half.youngest)
         if options is not None:
+            if verified:
+                return with_options(segment, options)
             younger = parse(rewrite(segment, options=options))
             return segment if isinstance(younger, DropReason) else younger
     note_timestamp(half, segment)

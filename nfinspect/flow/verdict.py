@@ -49,8 +49,9 @@ def pass_on(
         elif current > half.hop_limit:
             hop_limit = half.hop_limit
     changed = segment.datagram is not arrival.datagram
-    if payload is None and options is None and hop_limit is None and not (clear_flags or changed):
-        actions.append(Accept(arrival.token))
+    if payload is None and options is None and hop_limit is None and not clear_flags:
+        token = arrival.token
+        actions.append(Replace(token, segment.datagram) if changed else Accept(token))
         return
     datagram = rewrite(
         segment, payload=payload, clear_flags=clear_flags, options=options, hop_limit=hop_limit

@@ -149,9 +149,11 @@ class Device:
     """Both ends and both directions."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._ends = [open_end(end["namespace"], end["name"]) for end in settings["ends"]]
-        there, back = (Direction(name, settings[name]) for name in ("there", "back"))
-        self._directions = ((there, *self._ends), (back, *reversed(self._ends)))
+        near, far = (open_end(end["namespace"], end["name"]) for end in settings["ends"])
+        self._ends = near, far
+        self.there = Direction("there", settings["there"])
+        self.back = Direction("back", settings["back"])
+        self._directions = ((self.there, near, far), (self.back, far, near))
         self._behind = 0.0
 
     def run(self) -> None:
@@ -181,8 +183,7 @@ class Device:
 
     def counts(self) -> dict[str, Any]:
         """What became of the packets, and by how many seconds the device was late at most."""
-        (there, _, _), (back, _, _) = self._directions
-        return {"there": there.counts, "back": back.counts, "behind": self._behind}
+        return {"there": self.there.counts, "back": self.back.counts, "behind": self._behind}
 
 
 def open_end(namespace: str, name: str) -> int:

@@ -30,7 +30,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.live import nfnetlink, obstacles
 from nfinspect.live.netlink import ATTRIBUTE
 
-MAX_LENGTH = 8192
+MAX_LENGTH = 16_384
 """Packets that may wait for a verdict, unread and held together; the kernel drops what is more."""
 
 RECEIVE_BUFFER = 32 * 1024 * 1024

@@ -39,10 +39,11 @@ def craft_acknowledgment(
     acknowledgment: int,
     window: int,
     options: bytes = b"",
+    payload: bytes = b"",
     hop_limit: int = HOP_LIMIT,
 ) -> bytes:
-    """A bare ACK. *window* is as on the wire; *options* (options.py builds them) fill 4-byte words."""
-    return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit)
+    """An ACK. *window* is as on the wire; *options* (options.py builds them) fill 4-byte words."""
+    return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit, payload)
 
 
 def _craft(
@@ -53,6 +54,7 @@ def _craft(
     window: int,
     options: bytes,
     hop_limit: int,
+    payload: bytes = b"",
 ) -> bytes:
     addresses, ports = key[:-4], key[-4:]
     size = 20 + len(options)
@@ -60,13 +62,14 @@ def _craft(
     def header(checksum: int) -> bytes:
         offset = size // 4 << 4  # in words, in the upper half of its byte
         fields = _TCP.pack(sequence, acknowledgment, offset, flags, window, checksum, 0)
-        return ports + fields + options
+        return ports + fields + options + payload
 
     tcp = header(tcp_checksum(addresses, header(0)))
     if len(addresses) == 32:
-        return _IPV6.pack(6 << 28, size, TCP_PROTOCOL, hop_limit) + addresses + tcp
+        return _IPV6.pack(6 << 28, len(tcp), TCP_PROTOCOL, hop_limit) + addresses + tcp
     ip = bytearray(
-        _IPV4.pack(0x45, 0, 20 + size, 0, _DONT_FRAGMENT, hop_limit, TCP_PROTOCOL, 0) + addresses
+        _IPV4.pack(0x45, 0, 20 + len(tcp), 0, _DONT_FRAGMENT, hop_limit, TCP_PROTOCOL, 0)
+        + addresses
     )
     ip[10:12] = ipv4_header_checksum(ip).to_bytes(2, "big")
     return bytes(ip) + tcp

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
+from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum, tcp_checksum
 from nfinspect.packet.segment import URG, Segment
 
 _WORD = Struct("!H")
@@ -37,6 +37,35 @@ def rewrite(
     if options is not None:
         head[transport + 20 :] = options
     return complete(segment, head, segment.payload_bytes if payload is None else payload)
+
+
+def with_options(segment: Segment, options: bytes) -> Segment:
+    """The segment, whose checksum is right, with *options* as long as its own.
+
+    Cheaper than `rewrite`: the checksum only follows the change (RFC 1624).
+    """
+    datagram, transport = segment.datagram, segment.transport
+    change = ones_complement_sum(options) - ones_complement_sum(segment.options)
+    pieces = (
+        datagram[: transport + 16],
+        _WORD.pack((segment.checksum - change) % 0xFFFF),
+        datagram[transport + 18 : transport + 20],
+        options,
+        datagram[segment.payload : segment.end],
+    )
+    return Segment(
+        b"".join(pieces),
+        segment.version,
+        transport,
+        segment.payload,
+        segment.end,
+        segment.key,
+        segment.sequence,
+        segment.acknowledgment,
+        segment.flags,
+        segment.window,
+        segment.urgent,
+    )
 
 
 def readdress(segment: Segment, key: bytes) -> bytes:

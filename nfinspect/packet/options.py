@@ -63,10 +63,18 @@ def clean_options(segment: Segment) -> bytes | None:
     of Option List is zero.
     """
     options = segment.options
-    if not options or (len(options) == 12 and options.startswith(_USUAL_TIMESTAMPS)):
+    if not options or (options.startswith(_USUAL_TIMESTAMPS) and _ends_as_usual(options)):
         return None
     cleaned = _clean(options)
     return None if cleaned == options else cleaned
+
+
+def _ends_as_usual(options: bytes) -> bool:
+    """Whether behind the timestamps nothing follows, or SACK alone."""
+    size = len(options)
+    return size == 12 or (
+        size in (24, 32, 40) and options.startswith(_USUAL_SACK, 12) and options[15] == size - 14
+    )
 
 
 def syn_options(segment: Segment) -> SynOptions:
@@ -131,6 +139,32 @@ def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
     """
     edges = b"".join(_TWO_LONGS.pack(left, right) for left, right in blocks)
     return _USUAL_SACK + bytes((2 + len(edges),)) + edges if edges else b""
+
+
+def without_sack_block(segment: Segment, left: int, right: int) -> bytes | None:
+    """The options, cleaned and in the same length, without this block of their SACK option; None if
+    there is none like it."""
+    block = _TWO_LONGS.pack(left, right)
+    if block not in segment.options:
+        return None
+    options = _clean(segment.options)
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTION_LIST:
+        if options[at] == NO_OPERATION:
+            at += 1
+            continue
+        end = at + options[at + 1]
+        if options[at] == SACK:
+            blocks = [options[place : place + 8] for place in range(at + 2, end, 8)]
+            if block not in blocks:
+                return None
+            blocks.remove(block)
+            edges = b"".join(blocks)
+            rest = bytes((SACK, 2 + len(edges))) + edges if edges else b""
+            padding = bytes((NO_OPERATION,)) * (end - at - len(rest))
+            return options[:at] + padding + rest + options[end:]
+        at = end
+    return None
 
 
 @lru_cache(_ASKED_AGAIN)

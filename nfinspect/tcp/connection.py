@@ -14,6 +14,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.events import CloseCause, Connection, Direction, Event, UninspectedCause
 from nfinspect.packet.segment import Segment
 from nfinspect.policy.model import Plan
+from nfinspect.tcp.gap import Gap
 from nfinspect.tcp.memory import Memory
 
 LARGEST_WINDOW_SCALE = 14
@@ -94,11 +95,11 @@ class Half:
         "direction",
         "edge",
         "fin",
+        "gap",
         "held",
         "hop_limit",
         "initial",
         "largest_segment",
-        "latest_held",
         "link_source",
         "memory",
         "next",
@@ -111,7 +112,6 @@ class Half:
         "port",
         "scale",
         "seen",
-        "untold",
         "window",
         "youngest",
     )
@@ -147,7 +147,8 @@ class Half:
         self.window = 0
         """The window that the sender announced last, as on the wire."""
         self.options = b""
-        """The options of its last segment: its timestamps are among them."""
+        """The options of its last segment that lay behind no gap: the timestamps among them are the
+        youngest that the receiver can know."""
         self.largest_segment = DEFAULT_SEGMENT_SIZE
         """What the receiver accepts at most, options included."""
         self.port = ""
@@ -156,9 +157,8 @@ class Half:
         self.youngest: int | None = None
         """The youngest timestamp passed since segments are held; the receiver may have kept it, and
         would then drop older ones (PAWS, RFC 7323 section 5)."""
-        self.untold = 0
-        """Held segments for which the sender has not been told of the gap yet."""
-        self.latest_held = 0
+        self.gap: Gap | None = None
+        """While segments wait behind a gap, and until what was told of them is acknowledged."""
         self.observed = 0
         """On an uninspected connection: up to where the observer has read."""
         self.seen = False

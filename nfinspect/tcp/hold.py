@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 
 from nfinspect.packet.segment import FIN
 from nfinspect.tcp.connection import Half, Held
@@ -10,6 +10,10 @@ from nfinspect.tcp.limits import Ledger, Limits
 
 STEP = 4096
 """Bytes by which those who hold them are told apart."""
+
+NEIGHBOURS = 8
+"""Held packets among which a repetition is looked for. One that is missed takes a place of its own;
+its bytes are decided once all the same."""
 
 
 class Holding:
@@ -27,9 +31,10 @@ class Holding:
 
     def repeats(self, half: Half, sequence: int, end: int, fin: int) -> bool:
         """Whether a held packet brings these sequence numbers (and the FIN) already."""
+        behind = bisect_right(half.held, sequence, key=_sequence)
         return any(
-            held.sequence <= sequence and end <= held.end and (not fin or held.segment.flags & FIN)
-            for held in half.held
+            end <= held.end and (not fin or held.segment.flags & FIN)
+            for held in half.held[max(0, behind - NEIGHBOURS) : behind]
         )
 
     def add(self, half: Half, held: Held) -> tuple[bool, list[Held]]:

@@ -18,11 +18,11 @@ class Limits:
     connections: int = 100_000
     """In the table, those included that inspection closed and that are remembered. When it is
     full, new SYNs are refused; nothing is evicted."""
-    held_packets: int = 64
-    held_bytes: int = 256 * KIBIBYTE
+    held_packets: int = 2048
+    held_bytes: int = 4 * MEBIBYTE
     """Waiting for their verdict, per connection. Beyond that a segment behind a gap is dropped and
     TCP sends it again."""
-    held_packets_total: int = 1024
+    held_packets_total: int = 4096
     """At most a quarter of the queue's maximum length, or held packets would fill everybody's
     queue. At the total bounds the connection that holds most gives up its farthest segment."""
     held_bytes_total: int = 64 * MEBIBYTE

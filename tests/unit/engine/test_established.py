@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 import pytest
@@ -178,69 +177,6 @@ def test_gso_packet_that_must_be_cut_is_sent_in_pieces() -> None:
     assert talk.client(data, at=0) == data.upper()
     assert talk.server(b"+ok", ack=251) == b"+OK"
     assert talk.client(b"more", at=251, gso=True) == b"MORE"
-
-
-def told_of_gap(talk: Talk) -> list[tuple[int, int, list[tuple[int, int]]]]:
-    """(sequence, acknowledgment, SACK blocks) of the filter's acknowledgements, as offsets."""
-    told = []
-    for datagram in talk.injected:
-        packet = read(datagram)
-        assert packet.flags == ACK
-        assert not packet.payload
-        assert packet.window == 60000
-        edges = struct.unpack(f"!{len(packet.options[4:]) // 4}L", packet.options[4:])
-        offsets = [(edge - START - 1) % 2**32 for edge in edges]
-        told.append(
-            (
-                (packet.sequence - START - 1) % 2**32,
-                (packet.acknowledgment - START - 1) % 2**32,
-                list(zip(offsets[::2], offsets[1::2], strict=True)),
-            )
-        )
-    talk.injected.clear()
-    return told
-
-
-def test_gap_is_told_to_the_sender_for_each_held_segment() -> None:
-    talk = Talk()
-    sack_permitted = b"\2\4\5\xb4\4\2"
-    talk.client(flags=SYN, at=-1, options=sack_permitted)
-    talk.server(flags=SYN | ACK, at=-1, ack=0, options=sack_permitted)
-    talk.client(flags=ACK)
-    talk.server(b"220")
-    assert talk.client(b"x" * 5, at=5) is None
-    assert told_of_gap(talk) == [(3, 0, [(5, 10)])]
-    assert talk.client(b"y" * 5, at=10) is None
-    assert told_of_gap(talk) == [(3, 0, [(5, 15)])]
-    assert talk.client(b"z" * 5, at=20) is None
-    assert told_of_gap(talk) == [(3, 0, [(20, 25), (5, 15)])]
-
-
-def test_gap_is_told_only_when_the_receiver_has_caught_up() -> None:
-    talk = Talk().open()
-    talk.client(b"hello", at=0)
-    talk.client(b"later", at=7)
-    talk.client(b"again", at=12)
-    assert told_of_gap(talk) == []
-    talk.server(ack=5, flags=ACK)
-    assert told_of_gap(talk) == [(0, 5, []), (0, 5, [])]
-    talk.server(ack=5, flags=ACK)
-    assert told_of_gap(talk) == []
-
-
-def test_what_waits_for_a_reply_is_no_gap() -> None:
-    talk = Talk().open()
-    talk.client(b"data!")
-    talk.server(ack=5, flags=ACK)
-    assert talk.client(b"more", at=5) is None
-    assert talk.client(b"yet more", at=9) is None
-    assert told_of_gap(talk) == []
-
-
-def test_replay_injects_nothing() -> None:
-    talk = Talk(options=EngineOptions(recorded=True)).open()
-    assert talk.client(b"later", at=7) is None
-    assert told_of_gap(talk) == []
 
 
 def test_acknowledgement_of_what_never_passed_closes_live() -> None:

@@ -219,8 +219,8 @@ def test_held_segment_passes_with_a_timestamp_that_is_not_older_than_the_gaps(
     them in the other order than they were sent in, and would drop the older ones (PAWS, RFC 7323
     section 5)."""
     talk = Talk()
-    talk.client(flags=SYN, at=-1, options=MSS + SACK_PERMITTED + stamps(1000, 0)[2:])
-    talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + SACK_PERMITTED + stamps(9, 1000)[2:])
+    talk.client(flags=SYN, at=-1, options=MSS + stamps(1000, 0)[2:])
+    talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + stamps(9, 1000)[2:])
     talk.client(flags=ACK, options=stamps(1001))
     assert talk.client(b"world", at=5, options=stamps(1002)) is None
     assert talk.client(b"again", at=10, options=stamps(1003)) is None
@@ -235,8 +235,8 @@ def test_held_segment_passes_with_a_timestamp_that_is_not_older_than_the_gaps(
 
 def test_younger_held_segment_keeps_its_timestamp(swap_case: None) -> None:
     talk = Talk()
-    talk.client(flags=SYN, at=-1, options=MSS + SACK_PERMITTED + stamps(1000, 0)[2:])
-    talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + SACK_PERMITTED + stamps(9, 1000)[2:])
+    talk.client(flags=SYN, at=-1, options=MSS + stamps(1000, 0)[2:])
+    talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + stamps(9, 1000)[2:])
     talk.client(flags=ACK, options=stamps(1001))
     assert talk.client(b"world", at=5, options=stamps(1250)) is None
     assert talk.client(b"hello", at=0, options=stamps(1002)) == b"HELLO"

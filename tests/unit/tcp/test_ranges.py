@@ -1,0 +1,58 @@
+"""Sets of sequence numbers, against Python's own sets."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nfinspect.tcp.ranges import Ranges
+
+
+def numbers(ranges: Ranges) -> set[int]:
+    return {number for start, end in ranges for number in range(start, end)}
+
+
+def test_neighbours_and_overlaps_are_joined() -> None:
+    ranges = Ranges()
+    for start, end in ((10, 20), (30, 40), (20, 22), (39, 50), (60, 70), (21, 30)):
+        ranges.add(start, end)
+    assert list(ranges) == [(10, 50), (60, 70)]
+    assert ranges.around(49) == (10, 50)
+    assert ranges.around(50) is None
+    assert ranges.around(9) is None
+
+
+def test_forgetting_leaves_a_range_whole_and_cutting_does_not() -> None:
+    ranges = Ranges()
+    ranges.add(10, 20)
+    ranges.add(30, 40)
+    ranges.forget_below(35)
+    assert list(ranges) == [(30, 40)]
+    ranges.cut(35)
+    assert list(ranges) == [(30, 35)]
+    ranges.cut(30)
+    assert not ranges
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ranges_are_the_set_of_what_was_put_in(seed: int) -> None:
+    chance = random.Random(seed)
+    ranges, expected = Ranges(), set[int]()
+    for _ in range(200):
+        start = chance.randrange(300)
+        if chance.random() < 0.8:
+            end = start + chance.randrange(1, 20)
+            ranges.add(start, end)
+            expected |= set(range(start, end))
+        elif chance.random() < 0.5:
+            ranges.cut(start + 100)
+            expected = {number for number in expected if number < start + 100}
+        else:
+            whole = ranges.around(start - 200)
+            ranges.forget_below(start - 200)
+            first = start - 200 if whole is None else whole[0]
+            expected = {number for number in expected if number >= first}
+        assert numbers(ranges) == expected
+        edges = [edge for pair in ranges for edge in pair]
+        assert edges == sorted(set(edges))
