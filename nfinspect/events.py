@@ -60,8 +60,6 @@ class TeardownReason(enum.Enum):
     FIN_TIMEOUT = "FIN Timeout"
     CONNECTION_TIMEOUT = "Conn-timeout"
     CLOSED_BY_INSPECTION = "Flow closed by inspection"
-    CLEARED = "Deny Terminate"
-    UNKNOWN = "Unknown"
 
 
 class CloseCause(enum.Enum):

@@ -25,10 +25,17 @@ from nfinspect.tcp.table import Finished
 
 
 def close_by_inspection(
-    core: Core, half: Half, arrival: Arrival, cause: CloseCause, actions: list[Action]
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    cause: CloseCause,
+    actions: list[Action],
+    *,
+    news: bool = False,
 ) -> None:
     """Inspection ends the connection at this packet, which is dropped whole: its lawful beginning
-    could hold a final dot whose reply would get lost."""
+    could hold a final dot whose reply would get lost. ``news``: it is the first to acknowledge
+    something."""
     connection = half.connection
     token = arrival.token
     actions.append(Emit(InspectionClosed(connection.name, half.direction, cause), token))
@@ -44,6 +51,8 @@ def close_by_inspection(
     core.ledger.memory_bytes -= connection.client.memory.clear()
     if half.direction is Direction.REPLY:
         connection.inspector = None  # the reply itself was the violation: nothing more passes
+    else:
+        connection.unheard = news
     _forget_if_drained(core, connection)
 
 
@@ -67,6 +76,8 @@ def closed_segment(
         if acknowledgment > peer.acknowledged:
             peer.acknowledged = acknowledgment
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+        if acknowledgment == peer.next:
+            connection.unheard = False
         pass_on(half, arrival, segment, actions)
     else:
         _drain(core, half, arrival, segment, actions)
@@ -108,7 +119,8 @@ def _forget_if_drained(core: Core, connection: TcpConnection) -> None:
     """Once nothing is owed, a key and a time are all that is kept."""
     inspector = connection.inspector
     owed = inspector is not None and inspector.replies_owed > 0
-    if owed or connection.server.memory.size or not core.table.holds(connection):
+    waits = owed or connection.unheard or connection.server.memory.size
+    if waits or not core.table.holds(connection):
         return
     core.table.remove(connection)
     core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)

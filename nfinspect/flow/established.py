@@ -207,7 +207,7 @@ def _in_order(
                 return True
             passed = b""
         else:
-            approved = _inspect(core, half, arrival, actions, fresh, length, acknowledgment)
+            approved = _inspect(core, half, arrival, actions, fresh, length, acknowledgment, news)
             if approved is None:
                 return True
             passed = approved
@@ -249,6 +249,7 @@ def _inspect(
     fresh: bytes,
     length: int,
     acknowledgment: int,
+    news: bool,
 ) -> bytes | None:
     """What of ``fresh`` may pass; None if inspection has closed the connection here."""
     connection = half.connection
@@ -267,7 +268,7 @@ def _inspect(
     if (passed or closes) and connection.totals is not None:
         connection.totals.packet += 1
     if inspector.closing is not None:
-        close_by_inspection(core, half, arrival, inspector.closing, actions)
+        close_by_inspection(core, half, arrival, inspector.closing, actions, news=news)
         return None
     return passed
 

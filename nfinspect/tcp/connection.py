@@ -190,6 +190,7 @@ class TcpConnection:
         "server",
         "timer",
         "totals",
+        "unheard",
         "uninspected",
     )
 
@@ -212,6 +213,9 @@ class TcpConnection:
         """Bytes pass as they are, except repetitions of what was passed while it was inspected."""
         self.timer = 0
         """The number of its timer in the table."""
+        self.unheard = False
+        """Inspection closed it at a packet that was the first to acknowledge a reply: the server
+        has to be told again, or it would repeat that reply for long."""
         self.sack_permitted = False
         """Both ends permit it (RFC 2018 section 2)."""
         self.closed_quiet = 0.0

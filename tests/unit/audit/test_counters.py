@@ -65,9 +65,9 @@ def test_every_event_is_counted_or_known_to_be_none() -> None:
 
 def test_connections_in_use_go_down_and_most_used_stays() -> None:
     built = ConnectionBuilt(C)
-    counters = after(built, built, built, torn_down(), built, torn_down(TeardownReason.UNKNOWN))
+    counters = after(built, built, built, torn_down(), built, torn_down(TeardownReason.SYN_TIMEOUT))
     assert (counters.built, counters.in_use, counters.most_used) == (4, 2, 3)
-    assert counters.tallies["torn_down"] == {"TCP FINs": 1, "Unknown": 1}
+    assert counters.tallies["torn_down"] == {"TCP FINs": 1, "SYN Timeout": 1}
 
 
 def test_clause_counts_every_packet_that_met_it_whether_it_logs_or_not() -> None:

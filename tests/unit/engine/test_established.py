@@ -263,6 +263,18 @@ def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
     assert talk.engine.ledger.memory_bytes == 0
 
 
+def test_server_hears_the_acknowledgement_that_was_dropped_with_the_violation() -> None:
+    talk = Talk().open()
+    talk.client(b"mail?")
+    assert talk.server(b"done+", ack=5) == b"DONE+"
+    assert talk.client(b"#", ack=5) is DropReason.INSPECTION
+    assert talk.server(b"done+", at=0, ack=5) == b"XXXXX"  # the client has it: it is not read again
+    assert talk.client(b"#", at=5, ack=5) is DropReason.CLOSED_CONNECTION
+    assert talk.client(flags=ACK, ack=5) == b""
+    assert talk.engine.connections == 0
+    assert talk.server(b"done+", at=0, ack=5) is DropReason.CLOSED_CONNECTION
+
+
 def test_idle_hour_then_nothing_passes() -> None:
     talk = Talk(now=0.0).open()
     talk.client(b"hello")
