@@ -105,8 +105,11 @@ def test_fragments_are_one_packet_to_the_filter(
 ) -> None:
     before = queue(bridge_lab)["received"]
     bridge_lab.run(CLIENT, [sys.executable, "-c", SEND_IN_FRAGMENTS, family.server])
-    time.sleep(0.1)
-    assert queue(bridge_lab)["received"] == before + 1
+    deadline = time.monotonic() + 5
+    while (received := queue(bridge_lab)["received"]) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert received == before + 1
 
 
 # ---- encapsulated ------------------------------------------------------------------------------
@@ -249,15 +252,20 @@ DROPPED = [
 ]
 
 
-def arrive(lab: Lab) -> list[bytes]:
+def arrive(lab: Lab, expected: int) -> list[bytes]:
     """Send all these frames from the client; return those that arrive, without addresses."""
     sender, receiver = Cable(lab, CLIENT), Cable(lab, SERVER)
     addresses = frames.SERVER_MAC + frames.CLIENT_MAC
     sent = [addresses + frame for frame in (*PASSING, *INSPECTED, *DROPPED)]
     for frame in sent:
         sender.send(frame)
-    time.sleep(0.2)
-    came = [frame[12:] for frame in receiver.received() if frame in sent]
+    came: list[bytes] = []
+    deadline, silence = time.monotonic() + 5, 0
+    while (len(came) < expected or silence < 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        more = [frame[12:] for frame in receiver.received() if frame in sent]
+        came += more
+        silence = 0 if more else silence + 1
     for cable in (sender, receiver):
         cable.close()
     return came
@@ -283,24 +291,24 @@ def test_everything_passes_without_the_guard_little_with_it_and_everything_again
         odd = ("call-iptables=0", "filter-vlan-tagged=0", "filter-pppoe-tagged=1")
         lab.run(FILTER, ["sysctl", "-qw", *(f"net.bridge.bridge-nf-{each}" for each in odd)])
         before, others = settings(lab), kept()
-        assert arrive(lab) == everything
+        assert arrive(lab, len(everything)) == everything
 
         assert nfinspect_rules("--bridge", "--apply") == ""
-        assert arrive(lab) == PASSING
+        assert arrive(lab, len(PASSING)) == PASSING
         ruleset = lab.run(FILTER, ["nft", "list", "ruleset"]).stdout
         assert f"counter packets {len(DROPPED)} " in ruleset
         assert len(kept() - others) == 1
 
         for again in (("--bridge", "--apply"), ("--apply",)):
             assert nfinspect_rules(*again) == ""
-            assert arrive(lab) == PASSING
+            assert arrive(lab, len(PASSING)) == PASSING
         assert settings(lab) != before
 
         assert nfinspect_rules("--bridge", "--remove") == ""
         assert settings(lab) == before
         assert kept() == others
         assert lab.run(FILTER, ["nft", "list", "tables", "bridge"]).stdout == ""
-        assert arrive(lab) == everything
+        assert arrive(lab, len(everything)) == everything
         assert "no rules of nfinspect's" in nfinspect_rules("--bridge", "--remove")
 
 
