@@ -139,8 +139,6 @@ class Filter:
                 self._process.kill()
                 self._process.wait()
         self._drain()
-        if self._lab.bridge:  # its settings lie in a file outside the lab
-            self._lab.run(FILTER, [*self._rules, "--remove"], check=False)
 
     def _drain(self) -> None:
         for reader in self._readers:

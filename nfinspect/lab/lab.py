@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -78,6 +78,11 @@ class Lab(AbstractContextManager["Lab"]):
             self._remove()
 
     def _remove(self) -> None:
+        from nfinspect.lab.filter import NFINSPECT
+
+        if self.bridge:  # the settings that were there lie in a file outside the lab
+            with suppress(LabError):
+                self.run(FILTER, [*NFINSPECT, "rules", "--remove"], check=False)
         topology.remove(self.prefix)
         shutil.rmtree(self.directory, ignore_errors=True)
 
