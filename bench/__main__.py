@@ -1,4 +1,5 @@
-"""``python -m bench``: measure, judge, write RESULTS.md; ``python -m bench micro`` needs no root."""
+"""``python -m bench``: measure, judge, write RESULTS.md; ``python -m bench loss`` writes LOSS.md;
+``python -m bench micro`` needs no root."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import machine, micro, profiling
+from bench import loss, machine, micro, profiling
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
 from bench.report import results
@@ -20,6 +21,7 @@ from nfinspect.lab.topology import LabError
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 PROFILE = HERE / "PROFILE.md"
+LOSS = HERE / "LOSS.md"
 
 QUICKER = 10
 """``--quick`` divides the sessions of each load by this."""
@@ -80,6 +82,27 @@ def _write(file: Path, text: str, *, keep: bool) -> None:
 
 def _tell(line: str) -> None:
     click.echo(f"bench: {line}", err=True)
+
+
+@bench.command(name="loss")
+@click.option("--rounds", "count", default=3, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--quick", is_flag=True, help="A few conditions, a tenth of the mail; writes nothing."
+)
+def loss_(count: int, quick: bool) -> None:
+    """Measure transfers over a way that loses and reorders, as root; writes bench/LOSS.md."""
+    command = " ".join(["script/bench", *sys.argv[1:]])
+    facts = machine.facts()
+    size = loss.QUICK_SIZE if quick else loss.SIZE
+    conditions = loss.QUICK_CONDITIONS if quick else loss.CONDITIONS
+    transfers: list[loss.Transfer] = []
+    try:
+        with orderly_end():
+            for round_ in loss.rounds(1 if quick else count, conditions, size, tell=_tell):
+                transfers += round_
+                _write(LOSS, loss.results(transfers, facts, command, size), keep=not quick)
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @bench.command(name="micro")
