@@ -18,7 +18,6 @@ pipelining every line shuts it, and so does the connection itself until the gree
 from __future__ import annotations
 
 import enum
-from collections import deque
 from typing import Final
 
 from nfinspect.esmtp.verbs import Asked
@@ -137,8 +136,9 @@ class Dialogue:
     )
 
     def __init__(self) -> None:
-        self.outstanding: deque[Asked] = deque((Asked.GREETING,))
-        """What has been asked and not been answered, oldest first."""
+        self.outstanding = [Asked.GREETING]
+        """What has been asked and not been answered, oldest first. A list: it is short, and an empty
+        deque is larger than all the rest of a dialogue."""
         self.phase = Phase.COMMANDS
         self.shut = True
         """Nothing of the client passes before the next reply."""
@@ -275,7 +275,7 @@ class Dialogue:
     def answered_plainly(self) -> Asked:
         """The same where the reply has no effect but to have come: what it answers."""
         outstanding = self.outstanding
-        asked = outstanding.popleft()
+        asked = outstanding.pop(0)
         if self.shut:
             self.shut = bool(outstanding) and (
                 not self.pipelining

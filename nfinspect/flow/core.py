@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nfinspect.events import Endpoint
 from nfinspect.packet.segment import Segment
@@ -14,6 +15,8 @@ from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
 """The servers' side and the clients', until interfaces are configured."""
+SERVERS = 256
+"""Whose names are made once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,14 @@ class Core:
         """Source and destination: servers are inside, everybody else is outside."""
         to_server = self.policy.plan(segment.destination_port) is not None
         near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
-        return (
-            Endpoint(near, segment.source, segment.source_port),
-            Endpoint(far, segment.destination, segment.destination_port),
-        )
+        source = near, segment.source, segment.source_port
+        destination = far, segment.destination, segment.destination_port
+        if to_server:
+            return Endpoint(*source), _server(*destination)
+        return _server(*source), Endpoint(*destination)
+
+
+@lru_cache(SERVERS)
+def _server(interface: str, address: bytes, port: int) -> Endpoint:
+    """One for all its connections."""
+    return Endpoint(interface, address, port)
