@@ -167,7 +167,7 @@ def _to_json(counts: InspectionCounts) -> dict[str, Any]:
     if counts.mask_banner is not None:
         result["mask_banner"] = counts.mask_banner
     result["match"] = [
-        {"clause": clause.words, "action": clause.action_words, "packet": packets}
+        {"clause": f"match {clause.words}", "action": clause.action_words, "packet": packets}
         for clause, packets in counts.clauses
     ]
     return result

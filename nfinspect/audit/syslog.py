@@ -1,4 +1,7 @@
-"""Events to the appliance's syslog lines, exactly (docs/appliance.md, sections 7 and 10)."""
+"""Events to the appliance's syslog lines, exactly (docs/appliance.md, sections 7 and 10).
+
+`MESSAGES` is the table of them, to be read as the appliance's own guide of its messages.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,31 @@ FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 """The words of 106015, from the lowest bit of the flags byte (RFC 9293 section 3.1). ECE and CWR
 have none."""
 
-DID = {
-    ClauseAction.DROP_CONNECTION: "Dropped connection for",
-    ClauseAction.MASK: "Masked header flags for",
-}
-"""What 108004 says about the action of a clause."""
-
 
 def render(event: Event) -> str | None:
     """Return the line of *event*, from ``%ASA-``, or None if it has none."""
-    for prefix, applies, text in _ROWS.get(type(event), ()):
+    for applies, fill, facts in _ROWS.get(type(event), ()):
         if applies is None or applies(event):
-            return prefix + text(event)
+            return fill(facts(event))
     return None
+
+
+# What the fields of a template stand for. An end is ``interface:address/port``. The client's side
+# has the lower security until interfaces are configured, so it stands first and every connection is
+# inbound (section 9). Nothing translates addresses: mapped is real.
+
+Facts = dict[str, Any]
 
 
 def _end(endpoint: Endpoint) -> str:
     return f"{endpoint.interface}:{address(endpoint.address)}/{endpoint.port}"
 
 
-def _from_to(connection: Connection, direction: Direction) -> str:
-    source = _end(connection.sender(direction))
-    return f"from {source} to {_end(connection.sender(direction.opposite))}"
+def _from_to(connection: Connection, direction: Direction) -> Facts:
+    return {
+        "source": _end(connection.sender(direction)),
+        "destination": _end(connection.sender(direction.opposite)),
+    }
 
 
 def _duration(seconds: float) -> str:
@@ -44,126 +50,164 @@ def _duration(seconds: float) -> str:
     return f"{hour}:{minute:02}:{second:02}"
 
 
-# The client's side has the lower security until interfaces are configured, so it stands first and
-# every connection is inbound (section 9). Nothing translates addresses: mapped is real.
-
-
-def _built(event: events.ConnectionBuilt) -> str:
+def _built(event: events.ConnectionBuilt) -> Facts:
     connection = event.connection
     client, server = connection.client, connection.server
     real, behind = _end(client), _end(server)
-    return (
-        f"Built inbound TCP connection {connection.number}"
-        f" for {real} ({real[len(client.interface) + 1 :]})"
-        f" to {behind} ({behind[len(server.interface) + 1 :]})"
-    )
+    return {
+        "number": connection.number,
+        "client": real,
+        "client_mapped": real[len(client.interface) + 1 :],
+        "server": behind,
+        "server_mapped": behind[len(server.interface) + 1 :],
+    }
 
 
-def _torn_down(event: events.ConnectionTornDown) -> str:
+def _torn_down(event: events.ConnectionTornDown) -> Facts:
     connection = event.connection
-    return (
-        f"Teardown TCP connection {connection.number}"
-        f" for {_end(connection.client)} to {_end(connection.server)}"
-        f" duration {_duration(event.duration)} bytes {event.bytes_passed} {event.reason.value}"
-    )
+    return {
+        "number": connection.number,
+        "client": _end(connection.client),
+        "server": _end(connection.server),
+        "duration": _duration(event.duration),
+        "bytes": event.bytes_passed,
+        "reason": event.reason.value,
+    }
 
 
-def _denied(event: events.DeniedNoConnection) -> str:
+def _denied(event: events.DeniedNoConnection) -> Facts:
     source, destination = event.source, event.destination
-    flags = " ".join(word for bit, word in enumerate(FLAGS) if event.flags >> bit & 1)
-    return (
-        f"Deny TCP (no connection) from {address(source.address)}/{source.port}"
-        f" to {address(destination.address)}/{destination.port}"
-        f" flags {flags}  on interface {source.interface}"
-    )
+    return {
+        "source": f"{address(source.address)}/{source.port}",
+        "destination": f"{address(destination.address)}/{destination.port}",
+        "flags": " ".join(word for bit, word in enumerate(FLAGS) if event.flags >> bit & 1),
+        "interface": source.interface,
+    }
 
 
-def _duplicate_syn(event: events.DuplicateSyn) -> str:
-    ends = _from_to(event.connection, Direction.REQUEST)
-    return f"Duplicate TCP SYN {ends} with different initial sequence number"
+def _duplicate_syn(event: events.DuplicateSyn) -> Facts:
+    return _from_to(event.connection, Direction.REQUEST)
 
 
-def _table_full(event: events.TableFull) -> str:
-    return "Disallowing new connections."
+def _table_full(event: events.TableFull) -> Facts:
+    return {}
 
 
-def _clause_acted(event: events.ClauseMatched) -> str:
-    return f"ESMTP Classification: {DID[event.action]} {_matched(event)}"
+def _clause_matched(event: events.ClauseMatched) -> Facts:
+    return {
+        **_from_to(event.connection, event.direction),
+        "message": event.direction.value,
+        "position": event.position,
+        "criterion": event.criterion,
+    }
 
 
-def _clause_logged(event: events.ClauseMatched) -> str:
-    return f"ESMTP Classification: Received {_matched(event)}"
+def _character_replaced(event: events.CharacterReplaced) -> Facts:
+    return {
+        "character": event.character,
+        "client": address(event.connection.client.address),
+        "server": address(event.connection.server.address),
+        "line": escaped(event.line),
+    }
 
 
-def _matched(event: events.ClauseMatched) -> str:
-    ends = _from_to(event.connection, event.direction)
-    message = event.direction.value
-    return f"ESMTP {message} {ends}; matched Class {event.position}: {event.criterion}"
+def _malicious_address(event: events.MaliciousAddress) -> Facts:
+    return {
+        **_from_to(event.connection, Direction.REQUEST),
+        "argument": escaped(event.address),
+    }
 
 
-def _character_replaced(event: events.CharacterReplaced) -> str:
-    client, server = event.connection.client, event.connection.server
-    return (
-        f"SMTP replaced {event.character}: out {address(client.address)}"
-        f" in {address(server.address)} data: {escaped(event.line)}"
-    )
+def _tls_started(event: events.TlsStarted) -> Facts:
+    return {"client": _end(event.connection.client), "server": _end(event.connection.server)}
 
 
-def _malicious_address(event: events.MaliciousAddress) -> str:
-    return (
-        "Terminating ESMTP connection; malicious pattern detected in the mail address"
-        f" {_from_to(event.connection, Direction.REQUEST)}."
-        f" Mail Address:{escaped(event.address)}"
-    )
-
-
-def _tls_started(event: events.TlsStarted) -> str:
-    client, server = event.connection.client, event.connection.server
-    return f"TLS started on ESMTP session between client {_end(client)} and server {_end(server)}"
-
-
-def _inspection_closed(event: events.InspectionClosed) -> str:
-    return (
-        f"tcp flow {_from_to(event.connection, event.direction)} terminated by inspection engine,"
-        " reason - inspector disconnected, dropped packet."
-    )
+def _inspection_closed(event: events.InspectionClosed) -> Facts:
+    return _from_to(event.connection, event.direction)
 
 
 class Message(NamedTuple):
-    """One syslog message: when it is written, and its text."""
+    """One syslog message: its template, what fills that, and when it is written."""
 
     severity: int
     number: int
+    template: str
     event: type
-    text: Callable[[Any], str]
+    facts: Callable[[Any], Facts]
+    """The fields of the template, of an event."""
     applies: Callable[[Any], bool] | None = None
     """None: to every event of the type."""
 
 
 MESSAGES = (
-    Message(2, 108002, events.CharacterReplaced, _character_replaced),
-    Message(2, 108003, events.MaliciousAddress, _malicious_address),
     Message(
-        4,
-        108004,
-        events.ClauseMatched,
-        _clause_acted,
-        lambda event: event.log and event.action is not ClauseAction.LOG,
+        2, 108002, "SMTP replaced {character}: out {client} in {server} data: {line}",
+        events.CharacterReplaced, _character_replaced,
     ),
-    Message(6, 108005, events.ClauseMatched, _clause_logged, lambda event: event.log),
-    Message(6, 108007, events.TlsStarted, _tls_started, lambda event: event.log),
-    Message(6, 106015, events.DeniedNoConnection, _denied),
-    Message(3, 201008, events.TableFull, _table_full),
-    Message(6, 302013, events.ConnectionBuilt, _built),
-    Message(6, 302014, events.ConnectionTornDown, _torn_down),
-    Message(4, 419002, events.DuplicateSyn, _duplicate_syn),
-    Message(4, 507003, events.InspectionClosed, _inspection_closed),
-)
-"""Every message. Of several for one event the first that applies is written."""
+    Message(
+        2, 108003, "Terminating ESMTP connection; malicious pattern detected in the mail address"
+        " from {source} to {destination}. Mail Address:{argument}",
+        events.MaliciousAddress, _malicious_address,
+    ),
+    Message(
+        4, 108004, "ESMTP Classification: Dropped connection for ESMTP {message}"
+        " from {source} to {destination}; matched Class {position}: {criterion}",
+        events.ClauseMatched, _clause_matched,
+        lambda event: event.log and event.action is ClauseAction.DROP_CONNECTION,
+    ),
+    Message(
+        4, 108004, "ESMTP Classification: Masked header flags for ESMTP {message}"
+        " from {source} to {destination}; matched Class {position}: {criterion}",
+        events.ClauseMatched, _clause_matched,
+        lambda event: event.log and event.action is ClauseAction.MASK,
+    ),
+    Message(
+        6, 108005, "ESMTP Classification: Received ESMTP {message}"
+        " from {source} to {destination}; matched Class {position}: {criterion}",
+        events.ClauseMatched, _clause_matched,
+        lambda event: event.log and event.action is ClauseAction.LOG,
+    ),
+    Message(
+        6, 108007, "TLS started on ESMTP session between client {client} and server {server}",
+        events.TlsStarted, _tls_started, lambda event: event.log,
+    ),
+    Message(
+        6, 106015, "Deny TCP (no connection) from {source} to {destination}"
+        " flags {flags}  on interface {interface}",
+        events.DeniedNoConnection, _denied,
+    ),
+    Message(
+        3, 201008, "Disallowing new connections.",
+        events.TableFull, _table_full,
+    ),
+    Message(
+        6, 302013, "Built inbound TCP connection {number}"
+        " for {client} ({client_mapped}) to {server} ({server_mapped})",
+        events.ConnectionBuilt, _built,
+    ),
+    Message(
+        6, 302014, "Teardown TCP connection {number} for {client} to {server}"
+        " duration {duration} bytes {bytes} {reason}",
+        events.ConnectionTornDown, _torn_down,
+    ),
+    Message(
+        4, 419002, "Duplicate TCP SYN from {source} to {destination}"
+        " with different initial sequence number",
+        events.DuplicateSyn, _duplicate_syn,
+    ),
+    Message(
+        4, 507003, "tcp flow from {source} to {destination} terminated by inspection engine,"
+        " reason - inspector disconnected, dropped packet.",
+        events.InspectionClosed, _inspection_closed,
+    ),
+)  # fmt: skip
+"""Every message. Of several for one event the one that applies is written."""
 
 _ROWS = {
     kind: tuple(
-        (f"%ASA-{m.severity}-{m.number}: ", m.applies, m.text) for m in MESSAGES if m.event is kind
+        (m.applies, f"%ASA-{m.severity}-{m.number}: {m.template}".format_map, m.facts)
+        for m in MESSAGES
+        if m.event is kind
     )
     for kind in {m.event for m in MESSAGES}
 }

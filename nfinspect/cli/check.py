@@ -83,7 +83,7 @@ def _to_json(configuration: Configuration) -> dict[str, Any]:
                 "description": inspection.map.description,
                 "parameters": parameter_lines(inspection.map.parameters),
                 "match": [
-                    {"clause": clause.words, "action": clause.action_words}
+                    {"clause": f"match {clause.words}", "action": clause.action_words}
                     for clause in inspection.map.clauses
                 ],
             }

@@ -186,7 +186,7 @@ class _Counters:
                 name = word.replace("_", "-")
                 self.clauses[name] = self.clauses.get(name, 0) + (each.get(word) or 0)
             for match in each["match"]:
-                self.clauses[f"match {match['clause']}"] = match["packet"]
+                self.clauses[match["clause"]] = match["packet"]
         self.packets: dict[str, int] = {
             **queue["verdicts"],
             **{f"dropped {reason}": count for reason, count in queue["dropped"].items()},

@@ -117,7 +117,7 @@ def test_json_holds_what_show_prints_and_every_other_count() -> None:
 
     (shown,) = result["service_policy"]
     assert shown["match"][3] == {
-        "clause": "header line length gt 998",
+        "clause": "match header line length gt 998",
         "action": "drop-connection log",
         "packet": 1,
     }

@@ -57,7 +57,7 @@ def test_sound_file_in_json_is_one_object() -> None:
     assert inspection["map"] == "m"
     assert inspection["port"] == 25
     assert inspection["match"] == [
-        {"clause": "header line length gt 5", "action": "drop-connection log"}
+        {"clause": "match header line length gt 5", "action": "drop-connection log"}
     ]
     assert json.loads(result.stdout)["errors"] == []
     assert [notice["line"] for notice in json.loads(result.stdout)["notices"]] == [4]
