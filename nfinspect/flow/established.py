@@ -47,7 +47,6 @@ def established(
     connection.last_seen = arrival.now
     half.seen = True
     if sequence <= half.next:
-        half.window = segment.window
         half.options = segment.datagram[segment.transport + 20 : segment.payload]
     if arrival.link_source:
         half.port, half.link_source = arrival.ingress, arrival.link_source
@@ -321,6 +320,7 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 moved = moved or half.next != before
                 if not done:
                     break
+                gaps.cut_short(half, held)
     for half in (connection.server, connection.client):
         if half.gap is not None:
             gaps.released(half, half.gap, actions)

@@ -46,6 +46,7 @@ BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
 MOST_AT_ONCE = 16
 """Acknowledgements without SACK that are sent together when the receiver has caught up. Three are
 enough for fast retransmit; more only let the sender send more."""
+LARGEST_WINDOW = 0xFFFF
 MOST_PROBES = 8
 """Repetitions whose report is expected at a time. Of older ones the sender may hear."""
 PROBE_LIFE = 1 << 18
@@ -69,8 +70,8 @@ def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
 def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
     """A held segment has come again: if the sender was told, that got lost, or came too late."""
     gap = half.gap
-    if gap is not None and gap.told.around(start) is not None:
-        _acknowledge(half, gap, [(start, end)], actions)
+    if gap is not None and start > half.next and gap.told.around(start) is not None:
+        _acknowledge(half, gap, [(start, end)] if start < end else (), actions)
 
 
 def give_up(half: Half, held: Held) -> None:
@@ -80,6 +81,14 @@ def give_up(half: Half, held: Held) -> None:
         gap.told.cut(cut)
         gap.latest = [min(number, cut - 1) for number in gap.latest]
         gap.untold = deque(each for each in gap.untold if each.start < cut)
+
+
+def cut_short(half: Half, held: Held) -> None:
+    """A held segment has passed in part, or not at all: the sender is told of the rest no more."""
+    gap = half.gap
+    if gap is not None and half.next < held.end:
+        gap.told.cut(half.next)
+        gap.untold = deque(each for each in gap.untold if each.start != held.sequence)
 
 
 def fills(half: Half) -> bool:
@@ -116,6 +125,10 @@ def acknowledged(half: Half, gap: Gap, actions: list[Action]) -> None:
     reached = half.acknowledged
     told, untold = gap.told, gap.untold
     told.forget_below(reached)
+    lacking = told.around(reached)
+    if lacking is not None:
+        # That has passed, and the receiver has not got it: it speaks for itself now.
+        told.forget_below(lacking[1])
     while untold and untold[0].end <= reached:
         untold.popleft()
     if untold and untold[0].due <= reached:
@@ -145,15 +158,17 @@ def _tell(half: Half, gap: Gap, actions: list[Action]) -> None:
     count = 0
     while untold and untold[0].due <= reached:
         _, start, end, segments = untold.popleft()
+        if start <= reached:
+            continue  # it has passed; if the receiver lacks it, it is lost
         count += segments
-        if sack:
+        if sack and end > start:
             told.add(start, end)
             first, behind = told.around(start) or (start, end)
             others = [other for other in gap.latest if not first <= other < behind]
             gap.latest = [start, *others[: BLOCKS_ALONE - 1]]
             if not untold or untold[0].start != end or untold[0].due > reached:
                 _acknowledge(half, gap, (), actions)
-    if not sack:
+    if count and not sack:
         before = len(actions)
         _acknowledge(half, gap, (), actions)
         actions += actions[before:] * (min(count, MOST_AT_ONCE) - 1)
@@ -181,7 +196,7 @@ def _acknowledge(half: Half, gap: Gap, first: Iterable[Block], actions: list[Act
         _key(receiver),
         sequence=receiver.next & 0xFFFF_FFFF,
         acknowledgment=half.acknowledged & 0xFFFF_FFFF,
-        window=receiver.window,
+        window=_window(receiver),
         options=options,
         hop_limit=receiver.hop_limit,
     )
@@ -206,7 +221,7 @@ def _ask(half: Half, gap: Gap, actions: list[Action]) -> None:
         _key(half),
         sequence=last & 0xFFFF_FFFF,
         acknowledgment=receiver.acknowledged & 0xFFFF_FFFF,
-        window=half.window,
+        window=_window(half),
         options=options,
         payload=half.memory.recall(last, half.next),
         hop_limit=half.hop_limit,
@@ -214,6 +229,14 @@ def _ask(half: Half, gap: Gap, actions: list[Action]) -> None:
     actions.append(
         Inject(datagram, half.direction, receiver.port, receiver.link_source, half.link_source)
     )
+
+
+def _window(speaker: Half) -> int:
+    """What is left of the window that it has announced, as on the wire. The edge is what counts: the
+    window that it announced last may belong to an older acknowledgement than the one we repeat."""
+    stream = speaker.peer
+    edge = stream.acknowledged if stream.edge is None else stream.edge
+    return min(max(0, edge - stream.acknowledged) >> speaker.scale, LARGEST_WINDOW)
 
 
 def _key(half: Half) -> bytes:

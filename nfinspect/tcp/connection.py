@@ -112,7 +112,6 @@ class Half:
         "port",
         "scale",
         "seen",
-        "window",
         "youngest",
     )
 
@@ -144,8 +143,6 @@ class Half:
         """Added to the sender's sequence numbers, where something in front translates them."""
         self.passed = 0
         """Payload bytes passed, each once."""
-        self.window = 0
-        """The window that the sender announced last, as on the wire."""
         self.options = b""
         """The options of its last segment that lay behind no gap: the timestamps among them are the
         youngest that the receiver can know."""

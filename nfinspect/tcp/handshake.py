@@ -94,10 +94,9 @@ def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
     client.largest_segment = _largest_segment(offered)
     connection.sack_permitted = connection.sack_permitted and offered.sack_permitted
     half.seen = True
-    # Later windows are announced by its scale; that of a SYN never is (RFC 7323 section 2.2).
-    half.window, half.options = segment.window >> half.scale, segment.options
+    half.options = segment.options
     client.acknowledged = client.next
-    client.edge = client.next + segment.window
+    client.edge = client.next + segment.window  # a SYN's is not scaled (RFC 7323 section 2.2)
     connection.phase = Phase.SYN_RECEIVED
     return None
 

@@ -172,6 +172,18 @@ def test_acknowledgement_of_a_part_is_completed() -> None:
     assert talk.hears() == [(10, [(15, 20)])]
 
 
+@pytest.mark.parametrize("reached", [5, 7])
+def test_receiver_that_lacks_what_was_told_and_has_passed_is_believed(reached: int) -> None:
+    """It got lost behind the filter, so the sender is needed."""
+    talk = Gap().sack_open()
+    talk.client(b"later", at=5)
+    talk.client(b"again", at=15)
+    talk.hears()
+    talk.client(b"hello", at=0)
+    talk.server(ack=reached, flags=ACK)
+    assert talk.hears() == [(reached, [(15, 20)])]
+
+
 def test_held_segment_that_comes_again_is_told_as_a_duplicate() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
@@ -260,6 +272,20 @@ def test_receiver_is_asked_again_when_a_part_has_passed() -> None:
     talk.client(b"again", at=15)
     talk.client(b"hello", at=0)
     assert talk.asked() == [(9, b"R")]
+
+
+def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
+    """The number that it repeats came with a packet that waits, and so did a smaller window."""
+    talk = Gap()
+    talk.client(flags=SYN, at=-1, options=MSS + SACK_PERMITTED)
+    talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + SACK_PERMITTED, window=400)
+    talk.client(b"x" * 100)
+    for injected_at in (10, 20):
+        talk.server(b"later", at=injected_at, ack=100, flags=ACK, window=300)
+    talk.injected.clear()
+    talk.server(b"0123456789", at=0, ack=0, flags=ACK, window=400)
+    asked = [read(datagram) for datagram in talk.injected]
+    assert [(offset(packet.acknowledgment), packet.window) for packet in asked] == [(100, 300)]
 
 
 def test_fin_is_no_byte_to_ask_with() -> None:
