@@ -1,5 +1,5 @@
 """``python -m bench``: measure, judge, write RESULTS.md; ``python -m bench loss`` writes LOSS.md;
-``python -m bench micro`` needs no root."""
+``python -m bench memory`` (MEMORY.md) and ``python -m bench micro`` need no root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import loss, machine, micro, profiling
+from bench import loss, machine, memory, micro, profiling
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
 from bench.report import results
@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 PROFILE = HERE / "PROFILE.md"
 LOSS = HERE / "LOSS.md"
+MEMORY = HERE / "MEMORY.md"
 
 QUICKER = 10
 """``--quick`` divides the sessions of each load by this."""
@@ -103,6 +104,15 @@ def loss_(count: int, quick: bool) -> None:
                 _write(LOSS, loss.results(transfers, facts, command, size), keep=not quick)
     except LabError as error:
         raise click.ClickException(str(error)) from error
+
+
+@bench.command(name="memory")
+@click.option("--quick", is_flag=True, help="A tenth of the connections; writes nothing.")
+def memory_(quick: bool) -> None:
+    """Measure what the engine keeps of connections; needs no root; writes bench/MEMORY.md."""
+    command = " ".join(["python -m bench", *sys.argv[1:]])
+    measured = list(memory.measure(QUICKER if quick else 1, tell=_tell))
+    _write(MEMORY, memory.results(measured, machine.facts(), command), keep=not quick)
 
 
 @bench.command(name="micro")

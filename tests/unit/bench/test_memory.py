@@ -1,0 +1,55 @@
+"""The benchmark of memory: its scenes do what they say, and its report."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.memory import (
+    Kept,
+    Stage,
+    after_mail,
+    idle,
+    one_behind_each_gap,
+    results,
+    unacknowledged,
+    window_behind_each_gap,
+)
+
+
+@pytest.mark.parametrize("scene", [idle, after_mail])
+def test_silent_connections_are_open_and_owe_nothing(scene: object) -> None:
+    stage = Stage()
+    scene(stage, 50)  # type: ignore[operator]
+    assert stage.engine.connections == 51
+    assert stage.engine.ledger.memory_bytes == 0
+    assert not stage.refused
+
+
+def test_gaps_hold_one_segment_each_or_a_window() -> None:
+    stage = Stage()
+    one_behind_each_gap(stage, 10)
+    assert (stage.engine.connections, stage.engine.held) == (10, 10)
+    assert not stage.refused
+
+    stage = Stage()
+    window_behind_each_gap(stage, 10)
+    assert (stage.engine.connections, stage.engine.held) == (10, 430)
+    assert not stage.refused
+
+
+def test_unacknowledged_mail_stays() -> None:
+    stage = Stage()
+    unacknowledged(stage, 1)
+    assert 5_000_000 < stage.engine.ledger.memory_bytes < 5_001_000
+    assert not stage.refused
+
+
+def test_report_divides_and_names_the_bounds() -> None:
+    worst = {"held_packets": 4096, "held_bytes": 7, "memory_bytes": 0}
+    kept = Kept("idle", 200, 700_000, 0, worst, {"hold-bound": 1234})
+    traced = Kept("idle", 10, 0, 30_000, {}, {})
+    text = results([(kept, traced)], {}, "python -m bench memory")
+    assert "3,500" in text
+    assert "3,000" in text
+    assert "4,096 of 4,096" in text
+    assert "1,234 hold-bound" in text
