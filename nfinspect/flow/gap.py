@@ -86,8 +86,9 @@ def give_up(half: Half, held: Held) -> None:
 def cut_short(half: Half, held: Held) -> None:
     """A held segment has passed in part, or not at all: the sender is told of the rest no more."""
     gap = half.gap
-    if gap is not None and half.next < held.end:
-        gap.told.cut(half.next)
+    decided = half.next if half.fin is None else half.fin
+    if gap is not None and decided < held.end:
+        gap.told.cut(decided)
         gap.untold = deque(each for each in gap.untold if each.start != held.sequence)
 
 
