@@ -60,7 +60,7 @@ def rules(
     if remove:
         take_out()
         return
-    diversion = Diversion(inspected_ports(configuration.policy), queue_num, queues, fail_open)
+    diversion = Diversion(diverted_ports(configuration.policy), queue_num, queues, fail_open)
     if apply:
         put_in_place(diversion, bridge=bridge)
         return
@@ -74,22 +74,21 @@ def rules(
         click.echo(guards.settings(), nl=False)
 
 
-def inspected_ports(policy: Policy) -> tuple[int, ...]:
-    """Return the servers' ports of *policy*.
-
-    Raises Failure if there is none.
-    """
-    ports = tuple(sorted(policy.plans))
-    if not ports:
-        raise Failure("this configuration inspects nothing, so there is nothing to divert")
-    return ports
+def diverted_ports(policy: Policy) -> tuple[int, ...]:
+    """Return the servers' ports that are the filter's business, inspected or not."""
+    return tuple(sorted(policy.plans))
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
     """Apply the rules, those of a *bridge* first, and warn of what goes past them.
 
-    Raises Failure.
+    Where nothing is to be diverted, rules of an earlier time are taken out: they would stop what
+    the policy lets pass. Raises Failure.
     """
+    if not diversion.ports:
+        click.echo("nfinspect: notice: there is nothing to divert: no rules are applied", err=True)
+        take_out()
+        return
     fresh = False
     try:
         fresh = bridge and bridges.apply()

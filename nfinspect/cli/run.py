@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 import click
@@ -18,8 +18,9 @@ from nfinspect.audit.counters import Counters
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
-from nfinspect.cli.rules import inspected_ports, put_in_place
+from nfinspect.cli.rules import diverted_ports, put_in_place
 from nfinspect.events import Event
+from nfinspect.live import obstacles
 from nfinspect.live.control import DEFAULT_PATH, ControlError, ControlServer
 from nfinspect.live.injection import InjectionError, Injector
 from nfinspect.live.lines import LineWriter
@@ -74,7 +75,7 @@ def run(
 ) -> None:
     """Filter what the iptables rules divert, until SIGINT or SIGTERM.
 
-    Syslog lines go to stdout, everything else to stderr. At the end the counters are printed. The
+    Syslog lines go to stdout, and at the end the counters; everything else goes to stderr. The
     rules stay: while no filter runs, they let nothing pass (see 'nfinspect rules').
     """
     if bridge and not apply_rules:
@@ -83,7 +84,7 @@ def run(
     from nfinspect.tcp.limits import Limits
 
     policy = configuration.policy
-    diversion = Diversion(inspected_ports(policy), queue_num, queues) if apply_rules else None
+    diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     filter_packets(
@@ -116,6 +117,8 @@ def filter_packets(
     lines = LineWriter(sys.stdout.fileno(), report)
     with contextlib.ExitStack() as stack:
         try:
+            if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # which is wanted for most
+                raise QueueError(obstacles.of_queue(queue_number))
             injector = Injector()
             stack.callback(injector.close)
             services: list[Callable[[], None]] = [injector.forget]
@@ -171,5 +174,5 @@ def report(text: str) -> None:
 
 
 def json_line(event: Event) -> str:
-    """Return *event* as one line of JSON."""
-    return json.dumps(json_lines.to_json(event))
+    """Return *event*, which happens now, as one line of JSON."""
+    return json.dumps(json_lines.to_json(event, time()))

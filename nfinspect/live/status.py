@@ -14,6 +14,8 @@ from nfinspect.live.queue import Queue
 from nfinspect.live.worker import Packets
 from nfinspect.policy.model import Inspection, Policy
 
+NOTHING_INSPECTED = "The policy inspects nothing: all mail passes as it is\n"
+
 
 class Inspecting(Protocol):
     """What is asked of the engine."""
@@ -65,10 +67,8 @@ class Status:
     def service_policy(self) -> Answer:
         """``show service-policy inspect esmtp``."""
         totals = self._engine.totals
-        return Answer(
-            show.service_policy(self._counters.inspections(self._policy, totals)),
-            self._counters.to_json(self._policy, totals),
-        )
+        text = show.service_policy(self._counters.inspections(self._policy, totals))
+        return Answer(text or NOTHING_INSPECTED, self._counters.to_json(self._policy, totals))
 
     def queue(self) -> Answer:
         """``show queue``."""

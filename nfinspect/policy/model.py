@@ -137,7 +137,8 @@ class Policy:
     """Everything one configuration says."""
 
     plans: dict[int, Plan]
-    """By the server's TCP port: the classification that default-inspection-traffic gives."""
+    """By the server's TCP port: the classification that default-inspection-traffic gives. A port
+    whose inspection is taken away keeps its plan, without one."""
     inspections: tuple[Inspection, ...]
     """In the order of the configuration, for show."""
     midstream_pickup: int = 300

@@ -61,9 +61,13 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
         for name, policy_class in classes[applied.text].items()
         if policy_class.inspect is not None
     )
-    pickup = max((i.map.parameters.midstream_pickup for i in inspections), default=0)
-    # Every class stands for the same traffic so far: the first that inspects has it all.
-    plans = {DEFAULT_INSPECTION_PORT: Plan(inspections[0])} if inspections else {}
+    pickup = max(
+        (i.map.parameters.midstream_pickup for i in inspections),
+        default=Parameters().midstream_pickup,
+    )
+    # Every class stands for the same traffic so far: the first that inspects has it all. If none
+    # does, mail is still known for what it is: rules that stand already bring it to the filter.
+    plans = {DEFAULT_INSPECTION_PORT: Plan(next(iter(inspections), None))}
     return Configuration(
         Policy(plans, inspections, pickup),
         tuple(maps[name] for name in draft.maps),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +341,38 @@ def test_full_queue_lets_packets_pass_with_fail_open_only(lab: Lab) -> None:
         assert live.stop() == 0
 
 
+# ---- a policy that inspects nothing ------------------------------------------------------------
+
+
+@FAMILIES
+def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
+    lab: Lab, family: int, server: str
+) -> None:
+    config = lab.directory / "none.cfg"
+    config.write_text("policy-map global_policy\n class inspection_default\n  no inspect esmtp\n")
+    with contextlib.ExitStack() as stack:
+        with Transfer(lab, family, server) as older, lab.socket(CLIENT, family) as client:
+            client.settimeout(PATIENCE)
+            client.connect((server, 25))
+            assert nfinspect(lab, "rules", "--apply").returncode == 0  # they stand, fail-closed
+            live = Running.real(lab, "--config", str(config), "--apply-rules")
+            stack.callback(live.process.kill)
+            assert "inspects nothing: all mail passes as it is" in live.first_line
+            client.sendall(b"XYZZY | older\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+            assert older.received == b"XYZZY | older\r\n"
+        with Transfer(lab, family, server) as newer:
+            assert newer.send(b"XYZZY | newer\r\n") == b"XYZZY | newer\r\n"
+        shown = nfinspect(lab, "show", "service-policy", "--control", str(control(lab)))
+        assert shown.stdout == "The policy inspects nothing: all mail passes as it is\n"
+        assert live.stop() == 0
+    old, new = re.findall(r"Built inbound TCP connection \d+ for (\S+) .* to (\S+) ", live.output)
+    assert (old[0].split(":")[0], new[0].split(":")[0]) == ("outside", "outside")
+    assert old[1].endswith("/25")
+    assert new[1].endswith("/25")
+
+
 # ---- the end -----------------------------------------------------------------------------------
 
 
@@ -418,12 +452,15 @@ def test_filter_goes_on_when_nobody_reads_its_stdout(lab: Lab) -> None:
         assert live.process.wait(PATIENCE) == 0
 
 
-def test_events_as_json_lines_and_counts_at_the_end(lab: Lab) -> None:
+def test_events_as_json_lines_with_their_times_and_counts_at_the_end(lab: Lab) -> None:
+    started = datetime.now(UTC)
     with running(lab, Running.real(lab, "--json")) as live:
         connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
         assert live.stop() == 0
     *events, last = map(json.loads, live.output.splitlines())
     assert [each["event"] for each in events] == ["connection-built", "connection-torn-down"]
+    times = [datetime.fromisoformat(each["time"]) for each in events]
+    assert started <= times[0] <= times[1] <= datetime.now(UTC)
     assert last["counters"]["connections"]["built"] == 1
     assert last["queue"]["waiting"] == 0
 

@@ -6,6 +6,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfinspect import cli
+from nfinspect.cli import rules
+from nfinspect.rules.diversion import Diversion
 
 
 def call(*arguments: str) -> Result:
@@ -54,6 +56,25 @@ def test_bridge_without_rules_to_apply_is_a_usage_error() -> None:
 
 def test_rules_of_one_family_are_printed_without_those_of_the_bridge() -> None:
     assert call("rules", "-4", "--bridge").stdout == call("rules", "-4").stdout
+
+
+def test_policy_that_inspects_nothing_still_has_its_port_diverted(tmp_path: Path) -> None:
+    config = tmp_path / "none.cfg"
+    config.write_text("policy-map global_policy\n class inspection_default\n  no inspect esmtp\n")
+    result = call("rules", "-4", "--config", str(config))
+    assert (result.exit_code, result.stdout) == (0, call("rules", "-4").stdout)
+
+
+def test_nothing_to_divert_takes_out_the_rules_that_stand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr(rules.iptables, "apply", lambda _: pytest.fail("nothing to apply"))
+    monkeypatch.setattr(rules.iptables, "remove", lambda: not taken.append("iptables"))
+    monkeypatch.setattr(rules.bridges, "remove", lambda: not taken.append("bridge"))
+    rules.put_in_place(Diversion(()), bridge=True)
+    assert taken == ["iptables", "bridge"]
+    assert "notice: there is nothing to divert: no rules are applied" in capsys.readouterr().err
 
 
 def test_printed_rules_name_the_queue() -> None:

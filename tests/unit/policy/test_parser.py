@@ -11,6 +11,8 @@ from nfinspect.policy.model import (
     InspectionMap,
     Parameters,
     PipeCharacter,
+    Plan,
+    Policy,
     ServerAnomalyAction,
     UnseenDataAction,
 )
@@ -208,9 +210,10 @@ def test_class_that_is_only_entered_keeps_its_inspection() -> None:
     assert parse_policy(text, "test.cfg").policy == default_policy()
 
 
-def test_no_inspect_in_the_default_class_leaves_nothing_to_inspect() -> None:
+def test_no_inspect_in_the_default_class_leaves_mail_known_but_not_inspected() -> None:
     text = "policy-map global_policy\n class inspection_default\n  no inspect esmtp\n"
-    assert parse_policy(text, "test.cfg").policy.plans == {}
+    policy = parse_policy(text, "test.cfg").policy
+    assert policy == Policy({25: Plan(inspection=None)}, (), midstream_pickup=300)
     assert notices(text) == [
         (3, "policy-map 'global_policy' inspects nothing: all mail passes as it is")
     ]
@@ -224,7 +227,7 @@ def test_inspection_taken_away_and_given_again_is_the_last_one() -> None:
 
 def test_service_policy_whose_policy_map_inspects_nothing_is_noticed() -> None:
     text = "policy-map p\nservice-policy p global"
-    assert parse_policy(text, "test.cfg").policy.plans == {}
+    assert parse_policy(text, "test.cfg").policy.plans == {25: Plan(inspection=None)}
     assert notices(text) == [(2, "policy-map 'p' inspects nothing: all mail passes as it is")]
 
 
