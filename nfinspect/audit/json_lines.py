@@ -2,7 +2,7 @@
 
 Names of fields are the events' own. A connection becomes ``connection`` (its number), ``client``,
 ``server`` and the interfaces these lie behind; addresses are ``ip:port`` or ``[ip]:port``; enum
-members their value; bytes text as `text.escaped` makes it.
+members their value; bytes text as `text.escaped` makes it; times ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ import dataclasses
 import enum
 import functools
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from nfinspect.audit.text import escaped, ip_port
 from nfinspect.events import Connection, Endpoint, Event
 
 
-def to_json(event: Event) -> dict[str, Any]:
-    """Return *event* as an object of JSON's own types; ``event`` holds its kind."""
+def to_json(event: Event, time: float | None = None) -> dict[str, Any]:
+    """Return *event* as an object of JSON's own types; ``event`` holds its kind.
+
+    ``time`` holds when it happened, if *time* (seconds since 1970) is given.
+    """
     event_type: type = type(event)
     kind, fields = _shape(event_type)
     result: dict[str, Any] = {"event": kind}
+    if time is not None:
+        result["time"] = iso(time)
     for field in fields:
         value = getattr(event, field)
         match value:
@@ -37,6 +43,11 @@ def to_json(event: Event) -> dict[str, Any]:
             case _:
                 result[field] = value
     return result
+
+
+def iso(time: float) -> str:
+    """Return a time (seconds since 1970) as ISO 8601 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds")
 
 
 def _end(name: str, endpoint: Endpoint) -> dict[str, str]:

@@ -10,7 +10,6 @@ have caught up.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from struct import Struct
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Re
 from nfinspect.arrival import Arrival
 from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
+from nfinspect.audit.json_lines import iso
 from nfinspect.packet.checksum import ip_header_valid
 from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
 from nfinspect.policy.model import Policy
@@ -133,6 +133,7 @@ class Replay:
         self._time = frame.time
         if self._start is None:
             self._start = frame.time
+            self._records.start = frame.time / SECOND
         now = (frame.time - self._start) / SECOND
         if now >= self._now:
             self._now = now
@@ -316,12 +317,9 @@ class Replay:
     def _summary(self) -> dict[str, Any]:
         total = self._records.total
         total.add(self._nobody)
-        began = None
-        if self._start is not None:
-            began = datetime.fromtimestamp(self._start / SECOND, UTC).isoformat()
         return {
             "captures": self._captures,
-            "began": began,
+            "began": None if self._start is None else iso(self._start / SECOND),
             "duration": round(self._now, 9),
             "packets": {
                 "read": sum(capture["packets"] for capture in self._captures),

@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Any
 
 from nfinspect import events
-from nfinspect.audit.json_lines import to_json
+from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import ip_port
 from nfinspect.events import CloseCause, Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
@@ -102,7 +102,7 @@ class ConnectionRecord:
     __slots__ = (
         "_last_command",
         "actions",
-        "began",
+        "after",
         "bytes",
         "close_reason",
         "commands",
@@ -117,7 +117,7 @@ class ConnectionRecord:
 
     def __init__(self, connection: Connection, now: float, spool: Spool) -> None:
         self.connection = connection
-        self.began = self.last_seen = now
+        self.after = self.last_seen = now
         self.commands = SpooledList(spool)
         self.replies = SpooledList(spool)
         self.actions = SpooledList(spool)
@@ -161,15 +161,19 @@ class ConnectionRecord:
                     facts["command"] = self._last_command[1]
                 self.notes.append({**facts, "packet": packet})
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the lists, of which the places in the spool stand here."""
+    def to_json(self, start: float) -> dict[str, Any]:
+        """Everything but the lists, of which the places in the spool stand here.
+
+        *start* is the first packet of all, seconds since 1970.
+        """
         result: dict[str, Any] = {
             "number": self.connection.number,
             "client": ip_port(self.connection.client),
             "server": ip_port(self.connection.server),
-            "began": round(self.began, 9),
+            "began": iso(start + self.after),
+            "after": round(self.after, 9),
             "duration": round(
-                self.last_seen - self.began if self.duration is None else self.duration, 9
+                self.last_seen - self.after if self.duration is None else self.duration, 9
             ),
             "packets": self.packets.to_json(),
             "bytes": self.bytes,
@@ -202,6 +206,8 @@ class Records:
         """Over, in the order of their ends."""
         self.total = PacketCounts()
         """Of those that have been put away."""
+        self.start = 0.0
+        """The first packet of all, seconds since 1970."""
 
     def find(self, key: bytes) -> ConnectionRecord | None:
         """The record that a packet with this key counts to."""
@@ -245,7 +251,7 @@ class Records:
             if self._by_key.get(way) is record:  # else a new connection has these addresses
                 del self._by_key[way]
         self.total.add(record.packets)
-        self._finished.put(number, record.to_json())
+        self._finished.put(number, record.to_json(self.start))
 
 
 def connection_key(connection: Connection) -> bytes:

@@ -10,6 +10,7 @@ import pty
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,8 @@ def test_json_is_the_object_of_the_contract(mail: Path) -> None:
     }  # fmt: skip
     assert connection["bytes"] == 345
     assert connection["close_reason"] == "Flow closed by inspection"
+    assert connection["began"] == told["summary"]["began"]
+    assert connection["after"] == 0.0
     assert connection["commands"] == ["HELO client.example", "MAIL FROM:<a@example>", "DATA"]
     assert connection["notes"][0] == {
         "event": "uninspected", "cause": "recorded without the filter", "packet": 9,
@@ -132,6 +135,19 @@ def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
     order = ["client, server", "what happened", "\nsyslog\n", "show service-policy inspect esmtp"]
     assert sorted(order, key=text.index) == order
     assert all(len(line) <= 160 or line.startswith("%ASA") for line in text.splitlines())
+
+
+def test_connection_tells_when_it_began_and_how_long_after_the_first_packet(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "two.pcap"
+    both = [ethernet(packet) for port in (2000, 3000) for packet in session((), port=port)]
+    path.write_bytes(pcap(both, step=500_000))
+    _, second = json.loads(call(path, "--json").stdout)["connections"]
+    began = datetime.fromisoformat(second["began"])
+    first = datetime.fromisoformat(json.loads(call(path, "--json").stdout)["summary"]["began"])
+    assert second["after"] == len(both) / 2 * 0.5
+    assert (began - first).total_seconds() == second["after"]
 
 
 def test_out_and_several_captures_packed_or_not(tmp_path: Path) -> None:
