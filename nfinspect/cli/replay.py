@@ -29,7 +29,8 @@ from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.driver import Replay
 from nfinspect.replay.output import CaptureWriter
 
-STDIN = Path("-")
+DASH = Path("-")
+"""Stdin, or stdout."""
 LONG = 8 * 1024 * 1024
 """Bytes of captures that are worth a progress bar."""
 
@@ -48,8 +49,8 @@ OPTIONS = EngineOptions(recorded=True, transcript=True)
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write a capture of what leaves the filter.",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
+    help="Write a capture of what leaves the filter; - is stdout, and the text goes to stderr.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(
@@ -61,10 +62,15 @@ def replay(
 
     The status is 0 when all is done and 1 if a capture could not be read to its end.
     """
+    to_stdout = out == DASH
+    if to_stdout and as_json:
+        raise click.UsageError("--json and --out - would both go to stdout.")
+    if to_stdout and sys.stdout.isatty():
+        raise click.UsageError("--out -: stdout is a terminal; a capture is no text.")
     for path in captures:
         _refuse_unless_capture(path, out)
     with ExitStack() as stack:
-        writer = stack.enter_context(CaptureWriter(out)) if out is not None else None
+        writer = stack.enter_context(_writer(out)) if out is not None else None
         engine = Engine(configuration.policy, OPTIONS, started=0.0)
         run = Replay(configuration.policy, engine, writer)
         stack.callback(run.result.close)
@@ -80,25 +86,31 @@ def replay(
         if as_json:
             result.write_json(sys.stdout)
         else:
-            print_result(result)
+            print_result(result, stderr=to_stdout)
         return _tell_faults(result.summary)
+
+
+def _writer(out: Path) -> CaptureWriter:
+    if out == DASH:
+        return CaptureWriter(Path("stdout"), open(1, "wb", closefd=False))
+    return CaptureWriter(out)
 
 
 @contextmanager
 def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
     """Raises UsageFailure if it is no capture."""
     with (
-        open(0, "rb", buffering=0, closefd=False) if path == STDIN else path.open("rb", buffering=0)
+        open(0, "rb", buffering=0, closefd=False) if path == DASH else path.open("rb", buffering=0)
     ) as file:
         try:
-            yield Capture(file, "stdin" if path == STDIN else str(path), packets_before)
+            yield Capture(file, "stdin" if path == DASH else str(path), packets_before)
         except NotACaptureError as error:
             raise UsageFailure(f"{path}: {error}") from error
 
 
 def _refuse_unless_capture(path: Path, out: Path | None) -> None:
     """Find out what is wrong with a file before any work is done."""
-    if path == STDIN or not path.is_file():
+    if path == DASH or not path.is_file():
         return  # a pipe can be read only once
     if out is not None and out.exists() and out.samefile(path):
         raise UsageFailure(f"{out}: is a capture to read and cannot be the one to write")

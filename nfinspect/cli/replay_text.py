@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nfinspect.audit.text import escaped
-from nfinspect.events import CommandMaskReason, TeardownReason
+from nfinspect.events import CommandMaskReason, Direction, TeardownReason
 from nfinspect.replay.result import Result
 
 MOST_CONNECTIONS = 200
@@ -29,13 +29,34 @@ ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 WIDTH = 160
 """Where the output is no terminal, and so has no width."""
 
+SENTENCES = {
+    "character-replaced": "{character} was replaced by a blank: {line}",
+    "chunk-masked": "the chunk of {announced} bytes behind the masked BDAT was masked with it",
+    "conflicting-bytes": "the {sender} repeated data with other bytes; those sent first stand",
+    "duplicate-syn": "another SYN came, with another sequence number, and was dropped",
+    "inspection-closed": "inspection closed the connection at the {sender}'s packet"
+    " (cause: {cause})",
+    "malicious-address": "there is a pipe in a mail address: {address}",
+    "server-anomaly": "the server sent {kind}: {line}",
+    "start-tls-injection": "the client did not await the reply to STARTTLS before it sent more",
+    "tls-started": "the server accepted STARTTLS: TLS begins",
+    "uninspected": "not inspected from here on: {cause}",
+    "unseen-data": "the {receiver} acknowledged {count} bytes that never passed the filter",
+}
+"""How a connection's notes are told, but for masked commands: by the event, with its facts. Instead
+of a direction they speak of sender and receiver."""
+
+_ENDS = {
+    Direction.REQUEST.value: {"sender": "client", "receiver": "server"},
+    Direction.REPLY.value: {"sender": "server", "receiver": "client"},
+}
 _TOLD_BY_NOTES = frozenset(reason.value for reason in CommandMaskReason)
 _LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
 
 
-def print_result(result: Result) -> None:
-    """Print everything on stdout."""
-    console = Console(markup=False, highlight=False, emoji=False)
+def print_result(result: Result, *, stderr: bool = False) -> None:
+    """Print everything, on stdout unless something else goes there."""
+    console = Console(markup=False, highlight=False, emoji=False, stderr=stderr)
     if not console.is_terminal:
         console.width = WIDTH
     _print_summary(console, result.summary)
@@ -72,6 +93,10 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
         f" {packets['copied']:,} not the filter's business",
         soft_wrap=True,
     )
+    if packets["read"] and packets["read"] == packets["copied"]:
+        ports = ", ".join(map(str, summary["ports"]))
+        what = f"no TCP on port {ports}, which is what" if ports else "nothing that"
+        console.print(f"  {what} the policy inspects", style="yellow")
     for reason, count in summary["dropped"].items():
         console.print(f"  dropped {reason}: {count:,}")
     fragments = summary["fragments"]
@@ -150,16 +175,17 @@ def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | N
         if action["clause"] not in _TOLD_BY_NOTES
     ]
     for note in islice(result.items(connection["notes"]), MOST_DEEDS + 1):
-        found.append((note["packet"], *_noted(note)))
+        found.append((note["packet"], *noted(note)))
     yield from sorted(found, key=lambda deed: deed[0] or 0)
 
 
-def _noted(note: dict[str, Any]) -> tuple[str, str]:
+def noted(note: dict[str, Any]) -> tuple[str, str]:
+    """What was done or noticed, and why, of a connection's note."""
     if note["event"] == "command-masked":
         command = escaped(note["command"].encode()) if "command" in note else ""
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]
-    facts = (f"{key} {value}" for key, value in note.items() if key not in ("event", "packet"))
-    return note["event"].replace("-", " "), ", ".join(facts)
+    facts = note | _ENDS.get(note.get("direction", ""), {})
+    return SENTENCES[note["event"]].format_map(facts), ""
 
 
 def _count(number: int, what: str) -> str:

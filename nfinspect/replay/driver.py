@@ -333,5 +333,6 @@ class Replay:
                 "discarded": self._fragments_discarded,
             },
             "connections": self._counters.built,
+            "ports": sorted(self.policy.plans),
             "notes": list(self._notes.values()),
         }

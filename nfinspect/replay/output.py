@@ -2,7 +2,7 @@
 
 The file keeps the link type and the precision of the input: pcap, microseconds or nanoseconds.
 Where the input mixes them only pcapng can hold it: the first packet that does not fit turns the
-file into one. A pipe, which cannot be turned, is pcapng from the beginning.
+file into one. A pipe, which cannot be turned, is pcapng from the beginning, and so is stdout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from nfinspect.replay.capture import SECOND, Capture, Frame, Interface
 from nfinspect.replay.link import ETHERNET
@@ -33,9 +33,11 @@ _PACKET_BLOCK = Struct("<IIIIIII")  # type, length, interface, time high, low, c
 class CaptureWriter:
     """Writes one capture. Failures are raised as OSError with the name of the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stdout: BinaryIO | None = None) -> None:
+        """Write to *path*, or to *stdout* if that is given; then *path* is its name in messages."""
         self._path = path
-        self._file = path.open("wb", buffering=_BUFFER)
+        self._turnable = stdout is None
+        self._file = path.open("wb", buffering=_BUFFER) if stdout is None else stdout
         self._first: Interface | None = None
         self._numbers: dict[Interface, int] | None = None
         """Of the interfaces in a pcapng file; None while it is pcap."""
@@ -86,7 +88,7 @@ class CaptureWriter:
 
     def _begin(self, interface: Interface) -> None:
         self._first = interface
-        if self._file.seekable():
+        if self._turnable and self._file.seekable():
             magic = _PCAP_MAGIC[interface.nanoseconds]
             header = _PCAP_HEADER.pack(magic, 2, 4, 0, 0, _SNAP_LENGTH, interface.link_type)
         else:

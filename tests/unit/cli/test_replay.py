@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -15,24 +16,44 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
 
 from nfinspect import cli
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival
+from nfinspect.audit.json_lines import to_json
 from nfinspect.cli import replay as command
+from nfinspect.cli.replay_text import SENTENCES, noted
 from nfinspect.events import (
+    AnomalyKind,
     BannerMasked,
+    CharacterReplaced,
+    ChunkMasked,
     ClauseAction,
     ClauseMatched,
     CloseCause,
+    CommandMasked,
+    CommandMaskReason,
+    ConflictingBytes,
+    Connection,
     ConnectionTornDown,
     Direction,
+    DuplicateSyn,
+    Endpoint,
+    Event,
     InspectionClosed,
+    MaliciousAddress,
+    ServerAnomaly,
+    StartTlsInjection,
     TeardownReason,
+    TlsStarted,
     Uninspected,
     UninspectedCause,
+    UnseenData,
 )
 from nfinspect.packet.segment import Segment
+from nfinspect.replay.records import NOTED
 from tests.unit.replay.mail import ethernet, session
 from tests.unit.replay.stand_in import StandIn, frames, pcap
 
@@ -125,8 +146,9 @@ def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
     assert "14 inspected: 13 accepted, 0 rewritten, 1 dropped" in text
     for line in (
         "    packet 4  mask  mask-banner\n",
-        "    packet 9  uninspected  cause recorded without the filter\n",
+        "    packet 9  not inspected from here on: recorded without the filter\n",
         "    packet 13  drop-connection  match header line length gt 998\n",
+        "    packet 13  inspection closed the connection at the client's packet (cause: clause)\n",
         "%ASA-6-302014: Teardown TCP connection 1 for outside:192.0.2.1/40000 to"
         " inside:198.51.100.25/25 duration 0:01:01 bytes 345 Flow closed by inspection\n",
         "        match header line length gt 998\n          drop-connection log, packet 1\n",
@@ -159,6 +181,77 @@ def test_out_and_several_captures_packed_or_not(tmp_path: Path) -> None:
     assert [frame.data for frame in frames(out)] == MAIL[:8]
     told = json.loads(result.stdout)
     assert [c["packets"] for c in told["summary"]["captures"]] == [5, 3]
+
+
+END = Endpoint("outside", bytes(4), 1)
+CONNECTION = Connection(1, END, END)
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (CharacterReplaced(CONNECTION, ">", b"RCPT TO:<a>>"),
+         "> was replaced by a blank: RCPT TO:<a>>"),
+        (ChunkMasked(CONNECTION, 7),
+         "the chunk of 7 bytes behind the masked BDAT was masked with it"),
+        (ConflictingBytes(CONNECTION, Direction.REPLY),
+         "the server repeated data with other bytes; those sent first stand"),
+        (DuplicateSyn(CONNECTION),
+         "another SYN came, with another sequence number, and was dropped"),
+        (InspectionClosed(CONNECTION, Direction.REPLY, CloseCause.UNASKED_354),
+         "inspection closed the connection at the server's packet (cause: unasked-354)"),
+        (MaliciousAddress(CONNECTION, b"TO:<|x>"),
+         "there is a pipe in a mail address: TO:<|x>"),
+        (ServerAnomaly(CONNECTION, AnomalyKind.UNASKED_354, b"354 go on"),
+         "the server sent 354 without DATA: 354 go on"),
+        (StartTlsInjection(CONNECTION),
+         "the client did not await the reply to STARTTLS before it sent more"),
+        (TlsStarted(CONNECTION, True), "the server accepted STARTTLS: TLS begins"),
+        (Uninspected(CONNECTION, UninspectedCause.ONE_SIDED),
+         "not inspected from here on: one-sided capture"),
+        (UnseenData(CONNECTION, Direction.REQUEST, 9),
+         "the server acknowledged 9 bytes that never passed the filter"),
+        (CommandMasked(CONNECTION, CommandMaskReason.FRAGMENT), "mask  incomplete command"),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_note_is_told_as_a_sentence(event: Event, told: str) -> None:
+    assert "  ".join(filter(None, noted(to_json(event)))) == told
+
+
+def test_every_note_has_its_sentence() -> None:
+    events = {re.sub("(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower() for kind in NOTED}
+    assert set(SENTENCES) | {"command-masked"} == events
+
+
+def test_capture_without_the_policys_port_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "web.pcap"
+    path.write_bytes(pcap([bytes(Ether() / IP() / TCP(dport=80))] * 3))
+    assert "no TCP on port 25, which is what the policy inspects" in call(path).stdout
+
+
+def test_out_as_a_dash_is_stdout_and_the_text_goes_to_stderr(mail: Path, tmp_path: Path) -> None:
+    program = (
+        "from nfinspect.cli import main, replay; from tests.unit.cli.test_replay import Scripted\n"
+        f"replay.Engine = Scripted; main(['replay', {str(mail)!r}, '--out', '-'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        timeout=60,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    out = tmp_path / "out.pcapng"
+    out.write_bytes(done.stdout)
+    assert [frame.data for frame in frames(out)] == MAIL[:12] + MAIL[13:14]
+    assert b"14 inspected: 13 accepted" in done.stderr
+
+
+def test_out_as_a_dash_beside_json_is_a_usage_error(mail: Path) -> None:
+    result = call(mail, "--json", "--out", "-")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json and --out - would both go to stdout" in result.stderr
 
 
 def test_capture_from_a_pipe_is_read_as_a_dash(mail: Path) -> None:
