@@ -3,6 +3,7 @@
 ``nfinspect --help`` and the start of any command thus never pay for what another one imports.
 """
 
+import errno
 import signal
 import sys
 from importlib import import_module
@@ -11,7 +12,10 @@ from typing import Any, NoReturn
 import click
 
 from nfinspect import __version__
-from nfinspect.cli.errors import USAGE, Failure, UsageFailure, end_with
+from nfinspect.cli.errors import USAGE, Failure, UsageFailure, end_with, flush_stdout
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of a disk, not of nfinspect."""
 
 COMMANDS = {
     # name: (where its click command stands, what it does)
@@ -54,6 +58,7 @@ class LazyGroup(click.Group):
         kwargs["standalone_mode"] = False
         try:
             status = super().main(*args, **kwargs)
+            flush_stdout()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(USAGE)
@@ -65,9 +70,12 @@ class LazyGroup(click.Group):
         except click.Abort:
             sys.exit(128 + signal.SIGINT)  # as a shell reports it
         except OSError as error:
-            if error.filename is None:  # nothing that a person has named
-                raise
-            end_with(Failure(f"{error.filename}: {error.strerror}"))
+            if error.filename is not None:
+                end_with(Failure(f"{error.filename}: {error.strerror}"))
+            if error.errno not in NO_ROOM:
+                raise  # nothing that a person has named
+            flush_stdout(b"\n")  # is it stdout that takes no more?
+            end_with(Failure(f"a file cannot be written: {error.strerror}"))
         sys.exit(status if isinstance(status, int) else 0)
 
 

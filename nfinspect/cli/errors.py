@@ -5,6 +5,9 @@ configuration is too. A command returns its status or raises `Failure` or `Usage
 own errors are printed in the same form.
 """
 
+import contextlib
+import errno
+import os
 import sys
 from typing import IO, Any, NoReturn
 
@@ -38,5 +41,25 @@ class UsageFailure(Failure):
 
 def end_with(failure: Failure) -> NoReturn:
     """Print *failure* and exit with its status."""
-    failure.show()
+    with contextlib.suppress(OSError):  # the status tells, too
+        failure.show()
     sys.exit(failure.exit_code)
+
+
+def flush_stdout(more: bytes = b"") -> None:
+    """Write what is still to be written, and *more*; if that fails, end with an error and status 1.
+
+    A reader that went away, as ``head`` does when it has enough, needs no error.
+    """
+    if sys.stdout is None:  # it was closed before nfinspect began
+        return
+    try:
+        sys.stdout.flush()
+        if more:
+            os.write(sys.stdout.fileno(), more)
+    except OSError as error:
+        # Python tries once more as it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == errno.EPIPE:
+            sys.exit(FINDINGS)
+        end_with(Failure(f"stdout: {error.strerror}"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -50,6 +51,7 @@ def test_every_command_of_the_table_has_a_help(name: str) -> None:
     result = call(name, "--help")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"Usage: nfinspect {name} ")
+    assert "\\" not in result.stdout
 
 
 def test_no_command_prints_the_help_and_is_a_usage_error() -> None:
@@ -102,6 +104,42 @@ def test_command_that_returns_a_status_ends_with_it(
     returned: int | None, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call_stub(lambda: returned, monkeypatch).exit_code == status
+
+
+def nfinspect(command: str, redirection: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a shell, with the status of nfinspect itself."""
+    line = f"set -o pipefail; {sys.executable} -m nfinspect {command} {redirection}"
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+
+
+ROOT = Path(__file__).parents[2]
+COMMANDS_THAT_PRINT = pytest.mark.parametrize(
+    "command",
+    ["--help", "--version", "rules", "check --json {cfg}", "check {cfg}", "replay {pcap}"],
+)
+CFG, PCAP = ROOT / "nfinspect/policy/default.cfg", ROOT / "pcaps/auth.outside.pcap"
+
+
+@COMMANDS_THAT_PRINT
+def test_full_disk_behind_stdout_is_one_error_line_and_status_1(command: str) -> None:
+    done = nfinspect(command.format(cfg=CFG, pcap=PCAP), ">/dev/full")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "nfinspect: error: stdout: No space left on device\n",
+    )
+
+
+@COMMANDS_THAT_PRINT
+def test_reader_that_went_away_ends_the_command_without_a_word(command: str) -> None:
+    done = nfinspect(command.format(cfg=CFG, pcap=PCAP), "| (exec <&-; sleep 0.01)")
+    assert done.returncode in (0, 1)
+    assert done.stderr == ""
+
+
+@COMMANDS_THAT_PRINT
+def test_nobody_to_read_errors_leaves_the_status(command: str) -> None:
+    done = nfinspect(command.format(cfg=CFG, pcap=PCAP), ">/dev/full 2>/dev/full")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_error_that_is_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
