@@ -57,6 +57,8 @@ def rules(
         raise click.UsageError("--apply and --remove exclude each other.")
     if only and (apply or remove):
         raise click.UsageError("-4 and -6 are for printing; rules are applied in both families.")
+    if only and bridge:
+        raise click.UsageError("--bridge is of no family: print its part without -4 and -6.")
     if remove:
         take_out()
         return

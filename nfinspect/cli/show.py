@@ -9,6 +9,7 @@ import click
 
 from nfinspect.cli.errors import Failure, UsageFailure
 from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
+from nfinspect.live.requests import request
 
 
 @click.command()
@@ -23,15 +24,15 @@ from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(words: tuple[str, ...], control: Path, as_json: bool) -> None:
-    r"""Show counters and state of the running filter.
+    """Show counters and state of the running filter.
 
     \b
     WHAT is one of:
       service-policy inspect esmtp    what inspection saw, dropped and masked
       queue                           packets held, waiting, and lost by the kernel
-    """
+    """  # noqa: D301  # click wants the character itself
     try:
-        answer = ask(control, ["show", *words])
+        answer = ask(control, ["show", *request(words)])
     except UnanswerableError as error:
         raise UsageFailure(str(error)) from error
     except ControlError as error:

@@ -11,6 +11,7 @@ from nfinspect.audit.counters import Counters, Totals
 from nfinspect.live import queue_table
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.queue import Queue
+from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
 from nfinspect.live.worker import Packets
 from nfinspect.policy.model import Inspection, Policy
 
@@ -47,10 +48,8 @@ class Status:
         self._packets = packets
         self._queue = queue
         self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
-            ("service-policy",): self.service_policy,
-            ("service-policy", "inspect"): self.service_policy,
-            ("service-policy", "inspect", "esmtp"): self.service_policy,
-            ("queue",): self.queue,
+            SERVICE_POLICY: self.service_policy,
+            QUEUE: self.queue,
         }
 
     def answer(self, words: list[str]) -> Answer:
@@ -58,11 +57,9 @@ class Status:
 
         Raises UnanswerableError for anything else.
         """
-        found = self._answers.get(tuple(words[1:])) if words[:1] == ["show"] else None
-        if found is None:
-            known = ", ".join(f"'show {' '.join(each)}'" for each in self._answers)
-            raise UnanswerableError(f"'{' '.join(words)}' is nothing to answer; there is {known}")
-        return found()
+        if words[:1] != ["show"]:
+            raise UnanswerableError(f"'{' '.join(words)}' is nothing to answer: only show is")
+        return self._answers[request(words[1:])]()
 
     def service_policy(self) -> Answer:
         """``show service-policy inspect esmtp``."""

@@ -611,7 +611,7 @@ def test_show_of_what_there_is_not_names_what_there_is(lab: Lab) -> None:
         done = nfinspect(lab, "show", "weather", "--control", str(control(lab)))
         assert live.stop() == 0
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'show weather' is nothing to answer; there is 'show service-policy'" in done.stderr
+    assert "'show weather' is nothing to answer; there is 'show service-policy " in done.stderr
 
 
 def test_show_is_for_root_alone(lab: Lab) -> None:

@@ -59,7 +59,7 @@ def test_cure_in_troubleshooting_changes_the_map_in_one_thing(cure: str) -> None
 
 
 def test_exemption_of_all_mail_in_troubleshooting_inspects_nothing() -> None:
-    assert parse_policy(NO_INSPECTION, "exempt.cfg").policy.plans == {}
+    assert parse_policy(NO_INSPECTION, "exempt.cfg").policy.inspections == ()
 
 
 def test_listing_of_show_in_appliance_is_what_show_prints() -> None:

@@ -31,6 +31,8 @@ def test_number_that_no_queue_has_is_a_usage_error(number: str) -> None:
     [
         (["--apply", "--remove"], "--apply and --remove exclude each other."),
         (["--apply", "-4"], "-4 and -6 are for printing"),
+        (["--bridge", "-4"], "--bridge is of no family"),
+        (["--bridge", "-6"], "--bridge is of no family"),
     ],
 )
 def test_rules_options_that_contradict_each_other(arguments: list[str], message: str) -> None:
@@ -52,10 +54,6 @@ def test_bridge_without_rules_to_apply_is_a_usage_error() -> None:
     result = call("run", "--bridge")
     assert result.exit_code == 2
     assert "--bridge is for --apply-rules" in result.stderr
-
-
-def test_rules_of_one_family_are_printed_without_those_of_the_bridge() -> None:
-    assert call("rules", "-4", "--bridge").stdout == call("rules", "-4").stdout
 
 
 def test_policy_that_inspects_nothing_still_has_its_port_diverted(tmp_path: Path) -> None:
@@ -86,3 +84,19 @@ def test_printed_rules_name_the_queue() -> None:
 
 def test_show_without_words_is_a_usage_error() -> None:
     assert call("show").exit_code == 2
+
+
+def test_show_of_what_there_is_not_names_what_there_is_before_any_filter_is_asked() -> None:
+    result = call("show", "service-policy", "inspect", "dns", "--control", "/nowhere")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "nfinspect: error: 'show service-policy inspect dns' is nothing to answer; there is"
+        " 'show service-policy inspect esmtp', 'show queue'\n"
+    )
+
+
+@pytest.mark.parametrize("words", ["queue", "service-policy", "service-policy inspect esmtp"])
+def test_show_of_what_there_is_asks_the_filter(words: str) -> None:
+    result = call("show", *words.split(), "--control", "/nowhere")
+    assert result.exit_code == 1
+    assert "no filter is running that listens on /nowhere" in result.stderr
