@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nfinspect.cli.configuration import read_configuration
+from nfinspect.cli.configuration import name_of, read_configuration
+from nfinspect.cli.console import console
 from nfinspect.cli.errors import FINDINGS
 from nfinspect.policy import Configuration, ConfigurationError, Finding
 from nfinspect.policy.model import Inspection
@@ -19,47 +20,53 @@ from nfinspect.policy.words import parameter_lines
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> int:
-    """Check the configuration FILE and tell what it means.
+    """Check the configuration FILE, or - for stdin, and tell what it means.
 
     The status is 0 if it can be used, 1 if it has errors.
     """
+    name = name_of(file)
     try:
         configuration = read_configuration(file)
     except ConfigurationError as error:
         if as_json:
             errors = _located(error.findings)
             empty: dict[str, Any] = {"notices": [], "inspections": []}
-            click.echo(json.dumps({"file": str(file), "errors": errors, **empty}))
+            click.echo(json.dumps({"file": name, "errors": errors, **empty}))
         else:
             click.echo(str(error))
         return FINDINGS
     if as_json:
-        click.echo(json.dumps({"file": str(file), "errors": [], **_to_json(configuration)}))
+        click.echo(json.dumps({"file": name, "errors": [], **_to_json(configuration)}))
     else:
         _print(configuration)
     return 0
 
 
 def _print(configuration: Configuration) -> None:
-    console = Console(markup=False, highlight=False, emoji=False)
+    out = console()
     for port, inspection in _inspected(configuration):
-        console.print(f"service-policy {inspection.service_policy}, class {inspection.class_map}:")
-        console.print(f"TCP port {port}, inspect esmtp {inspection.map.name}")
+        out.print(f"service-policy {inspection.service_policy}, class {inspection.class_map}:")
+        out.print(f"TCP port {port}, inspect esmtp {inspection.map.name}")
         if inspection.map.description:
-            console.print(f"  {inspection.map.description}", soft_wrap=True)
-        console.print(_clauses(inspection))
-        console.print("parameters")
+            out.print(f"  {inspection.map.description}", soft_wrap=True)
+        out.print(_clauses(inspection))
+        out.print("parameters")
         for line in parameter_lines(inspection.map.parameters):
-            console.print(f"  {line}")
+            out.print(f"  {line}")
     for notice in configuration.notices:
-        console.print(f"notice: {notice}", soft_wrap=True)
+        out.print(f"notice: {notice}", soft_wrap=True)
 
 
 def _clauses(inspection: Inspection) -> Table:
-    table = Table("Class", "match", "action")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Class", justify="right", no_wrap=True)
+    table.add_column("match", overflow="fold")
+    table.add_column("action", overflow="fold")
     for clause in inspection.map.clauses:
         table.add_row(str(clause.position), Text(clause.words), Text(clause.action_words))
     return table

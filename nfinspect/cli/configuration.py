@@ -22,17 +22,26 @@ LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; the largest appliances' configurations are a few MiB."""
 
 
+STDIN = Path("-")
+
+
+def name_of(path: Path) -> str:
+    """Return how messages call the file."""
+    return "stdin" if path == STDIN else str(path)
+
+
 def read_configuration(path: Path) -> Configuration:
-    """Return the configuration in the file *path*.
+    """Return the configuration in the file *path*, or on stdin if that is ``-``.
 
     Raises ConfigurationError, and OSError if the file cannot be read.
     """
-    with path.open("rb") as file:
+    name = name_of(path)
+    with click.open_file(str(path), "rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         message = f"the file is larger than {LARGEST_FILE} bytes: no configuration"
-        raise ConfigurationError([Finding(str(path), 1, 1, message)])
-    return parse_policy(decode(data, str(path)), str(path))
+        raise ConfigurationError([Finding(name, 1, 1, message)])
+    return parse_policy(decode(data, name), name)
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:

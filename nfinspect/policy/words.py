@@ -19,6 +19,8 @@ def parameter_lines(parameters: Parameters) -> list[str]:
     ]
     if parameters.unseen_data is not None:
         lines.append(f"unseen-data {parameters.unseen_data.value}")
+    else:  # no line says it, but a comment can
+        lines.append("! unseen-data drop-connection when live, uninspected in a replay")
     lines.append(f"midstream-pickup {parameters.midstream_pickup}")
     return lines
 

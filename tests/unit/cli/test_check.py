@@ -1,6 +1,7 @@
 """``nfinspect check``, and the option --config of other commands."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -47,6 +48,38 @@ def test_sound_file_is_explained_and_the_status_is_0() -> None:
     assert "header line length gt 5 " in result.stdout
     assert "\n  no mask-banner\n" in result.stdout
     assert "notice: mail.cfg:4:3: a spelling of 7.x" in result.stdout
+
+
+def test_configuration_on_stdin_is_checked() -> None:
+    sound = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
+    assert sound.exit_code == 0
+    assert "notice: stdin:4:3: a spelling of 7.x" in sound.stdout
+    faulty = CliRunner().invoke(cli.main, ["check", "-"], input=BAD)
+    assert (faulty.exit_code, faulty.stdout) == (1, ERRORS.replace("mail.cfg", "stdin"))
+
+
+def test_what_holds_without_a_line_is_told_too() -> None:
+    Path("mail.cfg").write_text(GOOD)
+    told = "  ! unseen-data drop-connection when live, uninspected in a replay\n"
+    assert told in call("mail.cfg").stdout
+    Path("mail.cfg").write_text(
+        GOOD.replace(" match", " parameters\n  unseen-data uninspected\n match")
+    )
+    assert "\n  unseen-data uninspected\n" in call("mail.cfg").stdout
+    assert told not in call("mail.cfg").stdout
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "1000"])
+def test_piped_text_is_the_same_whatever_the_terminals_width(
+    columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mail.cfg").write_text(default_text())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ordinary = call("mail.cfg").stdout
+    monkeypatch.setenv("COLUMNS", columns)
+    assert call("mail.cfg").stdout == ordinary
+    assert re.search(r"^ +6 +MIME filename length gt 255 +drop-connection log *$", ordinary, re.M)
+    assert "…" not in ordinary
 
 
 def test_sound_file_in_json_is_one_object() -> None:
