@@ -71,7 +71,14 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
     return Configuration(
         Policy(plans, inspections, pickup),
         tuple(maps[name] for name in draft.maps),
-        _sorted([*draft.notices, *idle, *_surprises(applied, classes[applied.text])]),
+        _sorted(
+            [
+                *draft.notices,
+                *idle,
+                *_unused_class_maps(draft, classes),
+                *_surprises(applied, classes[applied.text]),
+            ]
+        ),
     )
 
 
@@ -148,6 +155,18 @@ def _idle(draft: Draft, classes: dict[str, dict[str, ClassDraft]], applied: str)
             how = f"policy-map {applied}, class inspection_default, inspect esmtp {name}"
             findings.append(map_draft.name.finding(message, (how,)))
     return findings
+
+
+def _unused_class_maps(
+    draft: Draft, classes: dict[str, dict[str, ClassDraft]]
+) -> Iterable[Finding]:
+    """Yield the notices about class-maps that no policy-map has a class of: harmless, unless the
+    name was meant to be another."""
+    used = {name for policy in classes.values() for name in policy}
+    for name, class_map in draft.class_maps.items():
+        if name not in used:
+            message = f"no policy-map has a class {class_map.name.quoted}"
+            yield class_map.name.finding(message, suggestion=closest(class_map.name, used))
 
 
 def _surprises(applied: Word, classes: dict[str, ClassDraft]) -> list[Finding]:

@@ -124,13 +124,17 @@ class Syntax(Generic[Meaning]):
         """Hold a line of at least one word against the patterns."""
         node = self._root
         arguments: dict[str, Word] = {}
+        mistyped: Finding | None = None
         for depth, word in enumerate(words):
             following = node.keywords.get(word.text.lower())
             if following is not None:
                 node = following
                 continue
             if node.argument is None:
-                return Mismatch(depth, self._unexpected(word, node))
+                return Mismatch(depth, mistyped or self._unexpected(word, node))
+            if mistyped is None and closest(word, node.keywords):
+                # It will pass for an argument; what follows may show that it was none.
+                mistyped = self._unexpected(word, node)
             argument_name, node = node.argument
             argument = self._arguments[argument_name]
             if argument.to_end_of_line:

@@ -24,6 +24,17 @@ def only(text: str) -> Finding:
     return finding
 
 
+def test_mistyped_keyword_that_passes_for_a_name_is_the_fault_of_the_line() -> None:
+    finding = only("policy-map tyep inspect esmtp m\n parameters\n  mask-banner\n")
+    assert (finding.column, finding.message, finding.suggestion) == (
+        12,
+        "unexpected 'tyep'",
+        "type",
+    )
+    finding = only("policy-map mail inspect esmtp m\n")
+    assert (finding.column, finding.message) == (17, "unexpected 'inspect'")
+
+
 def test_error_prints_place_message_expectation_line_and_caret() -> None:
     text = "policy-map type inspect esmtp m\n match cmd line\tlenth gt 5\n"
     assert str(error_of(text)) == (

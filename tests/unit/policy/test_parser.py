@@ -246,6 +246,24 @@ service-policy p global"""
     assert [m.name for m in parse_policy(text, "test.cfg").maps] == ["spare"]
 
 
+def test_class_map_that_no_policy_map_uses_is_noticed() -> None:
+    text = """class-map inspection_defautl
+ match default-inspection-traffic
+policy-map p
+ class inspection_default
+  inspect esmtp
+service-policy p global"""
+    (notice,) = parse_policy(text, "test.cfg").notices
+    assert (notice.line, notice.column) == (1, 11)
+    assert notice.sentence == (
+        "no policy-map has a class 'inspection_defautl'; did you mean inspection_default?"
+    )
+
+
+def test_class_map_typed_into_the_default_configuration_is_used_by_its_policy() -> None:
+    assert notices("class-map inspection_default\n match default-inspection-traffic\n") == []
+
+
 def test_second_class_for_the_same_traffic_is_listed_and_noticed() -> None:
     text = """class-map again
  match default-inspection-traffic
