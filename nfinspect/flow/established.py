@@ -56,7 +56,8 @@ def established(
         if peer.memory.chunks:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
     edge = acknowledgment + (segment.window << half.scale)
-    if peer.edge is None or edge > peer.edge:
+    wider = peer.edge is None or edge > peer.edge
+    if wider:
         peer.edge = edge
     gap = peer.gap
     if gap is not None and gap.probes:
@@ -78,6 +79,14 @@ def established(
                     gaps.put_last(actions, before, arrival.token)
                     if half.held:
                         note_timestamp(half, segment)
+                elif half.gap is not None:
+                    gaps.part_filled(half, half.gap, actions)
+    elif (
+        gap is not None
+        and not (news or wider)
+        and gaps.already_told(peer, gap, segment, asked=segment.datagram is not arrival.datagram)
+    ):
+        actions.append(Drop(arrival.token, DropReason.ALREADY_TOLD))
     else:
         pass_on(half, arrival, segment, actions)
     if gap is not None and news:
@@ -321,6 +330,3 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 if not done:
                     break
                 gaps.cut_short(half, held)
-    for half in (connection.server, connection.client):
-        if half.gap is not None:
-            gaps.released(half, half.gap, actions)

@@ -17,6 +17,8 @@ What makes that as good as the receiver's own words
   the receiver acknowledges all of it in one step, as it would have. Step by step, the sender would
   take each for a receiver that has thrown away what it had told of (RFC 2018 section 8), and begin
   anew after a timeout.
+- **Once.** What the receiver then says of the held segments, before the gap reaches it, the sender
+  has heard.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from nfinspect.flow.core import Core
 from nfinspect.packet.craft import craft_acknowledgment
 from nfinspect.packet.edit import rewrite
 from nfinspect.packet.options import (
+    first_sack_block,
     sack_option,
     timestamps_in,
     timestamps_option,
@@ -38,6 +41,7 @@ from nfinspect.packet.options import (
 from nfinspect.packet.segment import Segment, parse, reverse_key
 from nfinspect.tcp.connection import Half, Held
 from nfinspect.tcp.gap import Gap, Untold
+from nfinspect.tcp.sequence import unwrap
 
 Block = tuple[int, int]
 
@@ -114,9 +118,10 @@ def put_last(actions: list[Action], start: int, token: object) -> None:
             return
 
 
-def released(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """Held segments may have passed: have them acknowledged."""
-    if half.acknowledged < half.next:
+def part_filled(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """A part of what was missing has passed: have it acknowledged. (That of the last part need not
+    be asked for: the receiver had got what lies behind.)"""
+    if half.held and half.acknowledged < half.next:
         _ask(half, gap, actions)
 
 
@@ -149,6 +154,18 @@ def without_report(gap: Gap, segment: Segment) -> Segment:
             silent = parse(rewrite(segment, options=options))
             return silent if isinstance(silent, Segment) else segment
     return segment
+
+
+def already_told(half: Half, gap: Gap, segment: Segment, *, asked: bool) -> bool:
+    """Whether a bare acknowledgement that acknowledges nothing more says nothing else either: it
+    only answers our question (``asked``), or the first of its blocks, which is its news (RFC 2018
+    section 4), has been told."""
+    block = first_sack_block(segment)
+    if block is None:
+        return asked
+    left, right = (unwrap(edge, half.next) for edge in block)
+    told = gap.told.around(left)
+    return told is not None and right <= told[1]
 
 
 def _tell(half: Half, gap: Gap, actions: list[Action]) -> None:

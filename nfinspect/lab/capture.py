@@ -14,6 +14,9 @@ from nfinspect.lab.topology import MTU, LabError, require_programs
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
 
+LARGEST = 65_600
+"""Bytes of a frame: a packet of 64 KiB and its link layer."""
+
 SETTLING = 0.15
 """Seconds between the last packet of interest and the end of a capture, for what is on its way."""
 
@@ -27,7 +30,9 @@ class Capture:
         self.file = file
         # -Z root: it would give up its rights, and could then not write everywhere.
         argv = ["tcpdump", "-n", "-i", interface, "-w", str(file), "-U", "--immediate-mode"]
-        self._process = lab.popen(where, [*argv, "-B", "16384", "-Z", "root", expression])
+        # The buffer is divided into places for a packet of the greatest length that is captured.
+        argv += ["-s", str(LARGEST), "-B", "32768", "-Z", "root", expression]
+        self._process = lab.popen(where, argv)
         self._listening = threading.Event()
         self._said: list[str] = []
         self._reader = threading.Thread(target=self._listen, daemon=True)

@@ -141,6 +141,17 @@ def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
     return _USUAL_SACK + bytes((2 + len(edges),)) + edges if edges else b""
 
 
+def first_sack_block(segment: Segment) -> tuple[int, int] | None:
+    """The first block of a SACK option that follows timestamps, or stands alone."""
+    options = segment.options
+    at = 12 if options.startswith(_USUAL_TIMESTAMPS) else 0
+    sack = options[at:].lstrip(bytes((NO_OPERATION,)))
+    if len(sack) < 10 or sack[0] != SACK:
+        return None
+    left, right = _TWO_LONGS.unpack_from(sack, 2)
+    return left, right
+
+
 def without_sack_block(segment: Segment, left: int, right: int) -> bytes | None:
     """The options, cleaned and in the same length, without this block of their SACK option; None if
     there is none like it."""

@@ -266,12 +266,13 @@ def test_receiver_is_asked_with_a_timestamp_that_it_can_know() -> None:
     assert read(datagram).options == stamps(1001)
 
 
-def test_receiver_is_asked_again_when_a_part_has_passed() -> None:
+def test_receiver_is_asked_again_when_a_part_of_the_gap_has_passed() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
-    talk.client(b"again", at=15)
-    talk.client(b"hello", at=0)
-    assert talk.asked() == [(9, b"R")]
+    talk.client(b"hel", at=0)
+    assert talk.asked() == [(2, b"L")]
+    talk.client(b"lo", at=3)  # what is behind has passed before, so it answers by itself
+    assert talk.asked() == []
 
 
 def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
@@ -283,7 +284,7 @@ def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
     for injected_at in (10, 20):
         talk.server(b"later", at=injected_at, ack=100, flags=ACK, window=300)
     talk.injected.clear()
-    talk.server(b"0123456789", at=0, ack=0, flags=ACK, window=400)
+    talk.server(b"01234", at=0, ack=0, flags=ACK, window=400)
     asked = [read(datagram) for datagram in talk.injected]
     assert [(offset(packet.acknowledgment), packet.window) for packet in asked] == [(100, 300)]
 
@@ -294,6 +295,48 @@ def test_fin_is_no_byte_to_ask_with() -> None:
     talk.client(b"hello", at=0)
     talk.client(b"--", at=5)
     assert talk.asked() == [(4, b"O")]
+
+
+# ---- nothing is said twice --------------------------------------------------------------------
+
+
+def test_what_the_sender_was_told_it_does_not_hear_again_from_the_receiver() -> None:
+    talk = Gap().sack_open()
+    talk.client(b"later", at=5)
+    talk.client(b"again", at=10)
+    talk.client(b"hello", at=0)
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=15, flags=ACK) == b""
+
+
+def test_what_filled_the_gap_and_got_lost_is_told_by_what_comes_then() -> None:
+    talk = Gap().sack_open()
+    talk.client(b"later", at=5)
+    talk.client(b"hello", at=0)
+    talk.client(b"after", at=10)
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) == b""
+
+
+def test_answer_to_our_question_alone_is_for_us() -> None:
+    talk = Gap().sack_open()
+    talk.client(b"hello", at=0)
+    talk.client(b"later", at=7)
+    assert talk.asked() == [(4, b"O")]
+    talk.server(ack=5, flags=ACK)  # it crosses the question
+    talk.hears()
+    answer = sack((4, 5))
+    assert talk.server(ack=5, flags=ACK, options=answer) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=5, flags=ACK) == b""
+
+
+def test_window_that_opens_is_told_whatever_else_is_said() -> None:
+    talk = Gap().sack_open()
+    talk.client(b"later", at=5)
+    talk.client(b"hello", at=0)
+    opened = sack((5, 10))
+    assert talk.server(ack=0, flags=ACK, window=60001, options=opened) == b""
 
 
 # ---- the gap last ------------------------------------------------------------------------------
