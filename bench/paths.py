@@ -45,9 +45,11 @@ def in_path(
                 raise LabError(f"{path} does not start: {log.read_text().strip()}")
             time.sleep(0.02)
         lab.run(topology.FILTER, [*RULES, "--apply"])
-        yield process
-        if process.poll() is not None:
-            raise LabError(f"{path} ended by itself: {log.read_text().strip()}")
+        try:
+            yield process
+        finally:
+            if process.poll() is not None:
+                raise LabError(f"{path} ended by itself: {log.read_text().strip()}")
         lab.run(topology.FILTER, [*RULES, "--remove"])
     finally:
         process.terminate()
