@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nfinspect.lab import syslog
-from nfinspect.lab.dialogue import Script
+from nfinspect.lab import expected_lines
 from nfinspect.lab.performance import EHLO_MASK, Case, Expectation, Outcome
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
+from nfinspect.lab.typist import Script
 from nfinspect.policy import default_text
 
 TYPING = 0.02
@@ -169,7 +169,7 @@ CASES = (
         "An ordinary mail by swaks: the greeting and the extensions that the appliance does not"
         " know are masked, the mail passes unchanged.",
         swaks(),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             BANNER,
             Expectation(
@@ -192,7 +192,7 @@ CASES = (
         "starttls-wanted",
         "A client that insists on TLS: it is not offered any, so the client gives up.",
         swaks("--tls"),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation("the server offers STARTTLS", lambda o: b"STARTTLS" in o.server_sent),
             Expectation(
@@ -207,7 +207,7 @@ CASES = (
         "Verbs that are not among the 15: X for every character, blanks too; the refusal is the"
         " server's own, and the session goes on.",
         typed("EHLO client.example", "ATRN inside.example", "STARTTLS", "NOOP", "QUIT"),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation(
                 "the server receives an X for every character",
@@ -223,7 +223,7 @@ CASES = (
         "HELO typed letter by letter, as telnet sends it: no packet holds a whole verb, so each"
         " is masked. The same line sent at once passes.",
         in_segments((), b"H", b"E", b"L", b"O", b" ", b"me", b"\r\n"),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation("HELO, typed, reaches the server as X", server_received(b"XXXXXXX\r\n")),
             Expectation("the server refuses it", client_received(b"\r\n500 5.5.2 ")),
@@ -235,7 +235,7 @@ CASES = (
         "recipients-101",
         "A list of 101 recipients: the 101st closes the connection; nothing tells the client.",
         swaks("--to", MANY),
-        syslog.dropped("2: cmd RCPT count gt 100"),
+        expected_lines.dropped("2: cmd RCPT count gt 100"),
         (
             Expectation("the 100th passes", server_received(b"RCPT TO:<r100@inside.example>\r\n")),
             Expectation(
@@ -253,7 +253,7 @@ CASES = (
         "A header line of 1,200 characters: the packet is dropped, the connection closed; nothing"
         " of the mail reaches the server.",
         swaks(header=LONG_HEADER),
-        syslog.dropped("4: header line length gt 998"),
+        expected_lines.dropped("4: header line length gt 998"),
         (
             Expectation("the mail is begun", client_received(b"354 ")),
             Expectation("the header line does not reach the server", kept_from_server(b"X-Long")),
@@ -267,7 +267,7 @@ CASES = (
         "Postfix as it comes: it takes the filter for the appliance, enables its workarounds, and"
         " says HELO.",
         postfix(),
-        syslog.BY_POSTFIX,
+        expected_lines.BY_POSTFIX,
         (
             Expectation(
                 "Postfix logs that it enables PIX workarounds",
@@ -282,7 +282,7 @@ CASES = (
         "postfix-pipelining",
         "Postfix with smtp_pix_workarounds empty: it says EHLO and pipelines.",
         postfix(smtp_pix_workarounds=""),
-        syslog.BY_POSTFIX,
+        expected_lines.BY_POSTFIX,
         (
             Expectation("it says EHLO", server_received(b"EHLO client.example\r\n")),
             Expectation("PIPELINING stays in the reply", client_received(b"250-PIPELINING\r\n")),
@@ -295,7 +295,7 @@ CASES = (
         "postfix-ipv6",
         "The same over IPv6.",
         postfix(smtp_pix_workarounds=""),
-        syslog.BY_POSTFIX,
+        expected_lines.BY_POSTFIX,
         (BANNER, UNCHANGED, ARRIVED),
         version=6,
         client="Postfix",
@@ -305,7 +305,7 @@ CASES = (
         "With allow-tls: STARTTLS stays in the reply to EHLO and passes; behind the server's 220"
         " nothing is inspected.",
         over_tls,
-        (syslog.BUILT, syslog.TLS_STARTED, syslog.FINISHED),
+        (expected_lines.BUILT, expected_lines.TLS_STARTED, expected_lines.FINISHED),
         (
             Expectation("STARTTLS stays", client_received(b"250-STARTTLS\r\n")),
             Expectation("it passes", server_received(b"\r\nSTARTTLS\r\n")),
@@ -319,7 +319,7 @@ CASES = (
         "auth",
         "AUTH LOGIN with Exim: the challenges and the answers to them are no commands and pass.",
         swaks("--auth", "login", "--auth-user", "user", "--auth-password", "secret"),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation("the challenges pass", client_received(b"334 VXNlcm5hbWU6\r\n")),
             Expectation("the answers pass", server_received(b"dXNlcg==\r\nc2VjcmV0\r\n")),
@@ -340,7 +340,7 @@ CASES = (
             "NOOP",
             "QUIT",
         ),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation("VRFY passes", server_received(f"VRFY {RECIPIENT}\r\n".encode())),
             Expectation("EXPN is X-ed", server_received(b"\r\n" + b"X" * 23 + b"\r\nETRN")),
@@ -363,7 +363,7 @@ CASES = (
             "Subject: two\r\n\r\n2\r\n.",
             "QUIT",
         ),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             UNCHANGED,
             Expectation("both arrive", lambda o: len(o.mails) == 2),
@@ -377,7 +377,7 @@ CASES = (
         in_segments(
             (*ENVELOPE, "DATA"), b"Subject: cut\r\n\r\nhello", b"\r", b"\n", b".", b"\r", b"\n"
         ),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (UNCHANGED, Expectation("it arrives", lambda o: len(o.mails) == 1)),
         client="typed",
     ),
@@ -385,7 +385,7 @@ CASES = (
         "greeting-of-three-lines",
         "A multi-line greeting: all of its lines are masked; codes and separators stay.",
         typed("EHLO client.example", "QUIT", greeting="220-", script=Script(greeting=MULTI_LINE)),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation(
                 "all three lines are masked",
@@ -400,7 +400,7 @@ CASES = (
         "A longer mail with packets lost before and behind the filter, both ways: what was passed"
         " is sent again as it was passed, and the mail arrives.",
         postfix(message=BULK, lossy=6, smtp_pix_workarounds=""),
-        syslog.BY_POSTFIX,
+        expected_lines.BY_POSTFIX,
         (
             UNCHANGED,
             Expectation(
@@ -414,7 +414,7 @@ CASES = (
         "command-line-600",
         "A command line of more than 512 bytes closes the connection.",
         typed("EHLO client.example", "NOOP " + "n" * 593),
-        syslog.dropped("1: cmd line length gt 512"),
+        expected_lines.dropped("1: cmd line length gt 512"),
         (
             Expectation("it does not reach the server", kept_from_server(b"NOOP ")),
             Expectation("the client waits in vain", client_said("answers no more")),
@@ -426,7 +426,11 @@ CASES = (
         "body-line-1200",
         "A body line of 1,200 characters is logged, and passes.",
         swaks(message=LONG_BODY),
-        (syslog.BUILT, syslog.logged("3: body line length gt 998"), syslog.FINISHED),
+        (
+            expected_lines.BUILT,
+            expected_lines.logged("3: body line length gt 998"),
+            expected_lines.FINISHED,
+        ),
         (
             UNCHANGED,
             Expectation(
@@ -440,7 +444,7 @@ CASES = (
         "sender-address-329",
         "A sender address of more than 320 characters closes the connection.",
         typed("EHLO client.example", f"MAIL FROM:<{LONG_SENDER}>"),
-        syslog.dropped("5: sender-address length gt 320"),
+        expected_lines.dropped("5: sender-address length gt 320"),
         (Expectation("it does not reach the server", kept_from_server(b"MAIL")),),
         counts={"match sender-address length gt 320": 1},
         client="typed",
@@ -450,7 +454,7 @@ CASES = (
         "The name of an attachment, 256 characters long, in a folded header: the connection is"
         " closed.",
         swaks(message=LONG_NAME),
-        syslog.dropped("6: MIME filename length gt 255"),
+        expected_lines.dropped("6: MIME filename length gt 255"),
         (
             Expectation("the name does not reach the server", kept_from_server(b"filename=")),
             NOTHING_ARRIVED,
@@ -462,10 +466,10 @@ CASES = (
         "A pipe in a recipient closes the connection.",
         typed("EHLO client.example", ENVELOPE[1], "RCPT TO:<|/bin/sh@inside.example>"),
         (
-            syslog.BUILT,
-            syslog.malicious("TO:<|/bin/sh@inside.example>"),
-            syslog.TERMINATED,
-            syslog.CLOSED,
+            expected_lines.BUILT,
+            expected_lines.malicious("TO:<|/bin/sh@inside.example>"),
+            expected_lines.TERMINATED,
+            expected_lines.CLOSED,
         ),
         (Expectation("it does not reach the server", kept_from_server(b"/bin/sh")),),
         client="typed",
@@ -475,9 +479,9 @@ CASES = (
         "An angle bracket without its partner becomes a blank.",
         typed("EHLO client.example", ENVELOPE[1], "RCPT TO:<box@inside.example>>", "QUIT"),
         (
-            syslog.BUILT,
-            syslog.replaced(">", "RCPT TO:<box@inside.example>>"),
-            syslog.FINISHED,
+            expected_lines.BUILT,
+            expected_lines.replaced(">", "RCPT TO:<box@inside.example>>"),
+            expected_lines.FINISHED,
         ),
         (
             Expectation(
@@ -492,7 +496,7 @@ CASES = (
         "BDAT and the chunk that follows at once are masked: nothing of the chunk is taken for a"
         " command.",
         in_segments(ENVELOPE, b"BDAT 10 LAST\r\nRSET\r\nhi\r\n", replies=3),
-        syslog.ORDINARY,
+        expected_lines.ORDINARY,
         (
             Expectation(
                 "BDAT and its chunk are X-ed",
@@ -507,7 +511,7 @@ CASES = (
         "A server that says 354 without DATA: what the client sends next could be anything, so the"
         " connection is closed.",
         typed("EHLO client.example", "NOOP", script=Script(replies=UNASKED_354)),
-        (syslog.BUILT, syslog.TERMINATED_AT_REPLY, syslog.CLOSED),
+        (expected_lines.BUILT, expected_lines.TERMINATED_AT_REPLY, expected_lines.CLOSED),
         (
             Expectation(
                 "the client does not see it",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfinspect.lab import syslog
+from nfinspect.lab import expected_lines
 from nfinspect.lab.comparison import Row, pairs, rows
 from nfinspect.lab.streams import conversations
 
@@ -91,8 +91,8 @@ class Case:
     shows: str
     """In a sentence."""
     act: Callable[[Stage], None]
-    syslog: tuple[syslog.Template, ...]
-    """All of the lines, as templates; see `syslog`."""
+    syslog: tuple[expected_lines.Template, ...]
+    """All of the lines, as templates; see `expected_lines`."""
     expectations: tuple[Expectation, ...]
     client: str = "swaks"
     server: str = "postfix"
@@ -121,7 +121,7 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
             case.act(stage)
         except OSError as error:  # no answer, or no connection any more
             hindrance = f": {error}"
-        lines = syslog.required(case.syslog)
+        lines = expected_lines.required(case.syslog)
         running.wait(lambda: len(running.syslog) - seen >= lines, PATIENCE)
     finally:
         outside.stop()
@@ -164,7 +164,7 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
     moved.pop(EHLO_MASK, None)
     wanted = ", ".join(f"{words} +{count}" for words, count in case.counts.items())
     outcome.judgements.append((f"counted: {wanted or 'no other clause'}", moved == case.counts))
-    wrong = syslog.differences(
+    wrong = expected_lines.differences(
         outcome.syslog, case.syslog, client=stage.client_address, server=stage.address
     )
     text = f"these {len(outcome.syslog)} syslog lines and no other"

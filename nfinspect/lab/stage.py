@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nfinspect.lab import postfix, topology
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
 from nfinspect.lab.exim import Exim
 from nfinspect.lab.mailbox import Maildir
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER, LabError
+from nfinspect.lab.typist import Dialogue, RecordingServer, Script
 
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
-from nfinspect.lab.capture import faulty_frames
 from nfinspect.lab.cases import CASES
 from nfinspect.lab.performance import Case
 from nfinspect.lab.streams import conversations
+from tests.frames import faulty_frames
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 

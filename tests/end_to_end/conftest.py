@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from nfinspect.lab import syslog as lines
+from nfinspect.lab import expected_lines as lines
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.stage import Stage

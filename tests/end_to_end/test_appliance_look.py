@@ -3,8 +3,8 @@
 import re
 from xml.etree import ElementTree
 
+from nfinspect.lab import expected_lines as lines
 from nfinspect.lab import postfix, topology
-from nfinspect.lab import syslog as lines
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage

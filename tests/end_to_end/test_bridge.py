@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from nfinspect.lab.cases import named
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import NFINSPECT, Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.performance import perform
 from nfinspect.lab.stage import Stage
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
+from nfinspect.lab.typist import Dialogue, RecordingServer
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
 from nfinspect.rules.bridge import guard
 from tests.end_to_end import encapsulation as frames

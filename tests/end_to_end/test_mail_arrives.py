@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from nfinspect.lab import expected_lines as lines
 from nfinspect.lab import postfix, topology
-from nfinspect.lab import syslog as lines
-from nfinspect.lab.capture import faulty_frames
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.postfix import Postfix
@@ -20,6 +19,7 @@ from nfinspect.lab.stage import ADDRESSES, RECIPIENT, SENDER, Stage
 from nfinspect.lab.streams import conversations
 from nfinspect.lab.topology import CLIENT, FILTER
 from tests.end_to_end.conftest import Syslog
+from tests.frames import faulty_frames
 
 KIB, MB = 1 << 10, 10**6
 SIZES = (1, 997, 64 * KIB, MB)

@@ -6,12 +6,12 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from nfinspect.lab import syslog
+from nfinspect.lab import expected_lines
 from nfinspect.lab.capture import Capture
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT_ADDRESS, SCRIPT_ADDRESS
+from nfinspect.lab.typist import Dialogue, RecordingServer
 
 LENGTH = 120.0
 """Seconds."""
@@ -26,7 +26,7 @@ class Closing:
     """Commands that pass."""
     last: bytes
     """What closes it, to its sender's surprise."""
-    syslog: tuple[syslog.Template, ...]
+    syslog: tuple[expected_lines.Template, ...]
 
 
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@inside.example>")
@@ -36,23 +36,23 @@ CLOSINGS = (
         "command line",
         ENVELOPE[:1],
         b"NOOP " + b"n" * 600 + b"\r\n",
-        syslog.dropped("1: cmd line length gt 512"),
+        expected_lines.dropped("1: cmd line length gt 512"),
     ),
     Closing(
         "header line",
         (*ENVELOPE, "DATA"),
         b"X-Long: " + b"x" * 1200 + b"\r\n\r\nhello\r\n.\r\n",
-        syslog.dropped("4: header line length gt 998"),
+        expected_lines.dropped("4: header line length gt 998"),
     ),
     Closing(
         "pipe",
         ENVELOPE[:2],
         b"RCPT TO:<|sh@inside.example>\r\n",
         (
-            syslog.BUILT,
-            syslog.malicious("TO:<|sh@inside.example>"),
-            syslog.TERMINATED,
-            syslog.CLOSED,
+            expected_lines.BUILT,
+            expected_lines.malicious("TO:<|sh@inside.example>"),
+            expected_lines.TERMINATED,
+            expected_lines.CLOSED,
         ),
     ),
 )
@@ -107,6 +107,6 @@ class TwoMinutes:
 
     def syslog_differences(self) -> list[str]:
         templates = [line for closing in CLOSINGS for line in closing.syslog]
-        return syslog.differences(
+        return expected_lines.differences(
             self.running.syslog, templates, client=CLIENT_ADDRESS, server=SCRIPT_ADDRESS
         )

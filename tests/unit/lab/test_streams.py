@@ -9,9 +9,9 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
-from nfinspect.lab.capture import faulty_frames
 from nfinspect.lab.comparison import CUT, DROPPED, MASKED, PASSED, Row, rows
 from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, lines
+from tests.frames import faulty_frames
 
 CLIENT_ISN, SERVER_ISN = 2**32 - 3, 2**32 - 8  # both streams cross the wrap
 

@@ -98,19 +98,6 @@ class Dialogue:
         context.verify_mode = ssl.CERT_NONE
         self.socket = context.wrap_socket(self.socket)
 
-    def silence(self, seconds: float) -> bool:
-        """Whether nothing arrives for so long, not even the end of the connection."""
-        self.socket.settimeout(seconds)
-        try:
-            self._receive()
-        except TimeoutError:
-            return True
-        except ConnectionError:
-            return False
-        finally:
-            self.socket.settimeout(self.timeout)
-        return False
-
     def rest(self) -> bytes:
         """Return what arrives up to the end of the connection, however that comes."""
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):

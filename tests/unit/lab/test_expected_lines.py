@@ -4,8 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from nfinspect.lab import syslog
-from nfinspect.lab.syslog import BUILT, FINISHED, RESET_BY_CLIENT, Template, differences, required
+from nfinspect.lab import expected_lines
+from nfinspect.lab.expected_lines import (
+    BUILT,
+    FINISHED,
+    RESET_BY_CLIENT,
+    Template,
+    differences,
+    required,
+)
 from tests.end_to_end.conftest import Syslog
 
 CLIENT, SERVER = "192.0.2.10", "198.51.100.25"
@@ -78,7 +85,7 @@ def test_one_of_several_lines_may_come_but_only_one() -> None:
 
 @pytest.mark.parametrize("in_order", [True, False])
 def test_line_that_need_not_come_is_neither_missing_nor_unexpected(in_order: bool) -> None:
-    templates: list[Template] = [BUILT, syslog.LATE, FINISHED]
+    templates: list[Template] = [BUILT, expected_lines.LATE, FINISHED]
     lines = [BUILT_LINE, LATE_LINE, FINISHED_LINE]
     assert wrong(lines, templates, in_order=in_order) == []
     assert wrong([BUILT_LINE, FINISHED_LINE], templates, in_order=in_order) == []
@@ -88,7 +95,9 @@ def test_line_that_need_not_come_is_neither_missing_nor_unexpected(in_order: boo
 
 
 def test_difference_shows_what_was_expected_with_its_addresses_filled_in() -> None:
-    (found,) = differences([], [syslog.replaced(">", "RCPT TO:<a>>")], client=CLIENT, server=SERVER)
+    (found,) = differences(
+        [], [expected_lines.replaced(">", "RCPT TO:<a>>")], client=CLIENT, server=SERVER
+    )
     assert found == (
         f"missing:    %ASA-2-108002: SMTP replaced >: out {CLIENT} in {SERVER} data: RCPT TO:<a>>"
     )

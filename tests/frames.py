@@ -1,0 +1,34 @@
+"""Frames as a wire would carry them, or not: tshark's judgement."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from nfinspect.lab.topology import MTU, LabError, require_programs
+
+
+def faulty_frames(file: Path) -> list[str]:
+    """Return the frames of a capture that no wire would carry: wrong checksums, or beyond the MTU.
+
+    By tshark's judgement, a line each: number, length, status of the IP and the TCP checksum.
+    """
+    require_programs("tshark")
+    # Linux, where it sums in software, writes 0xffff for a sum of 0 (skb_checksum_help): the other
+    # zero of one's complement, right for every receiver, yet bad for Wireshark.
+    wrong = '(tcp.checksum.status == "Bad" and not tcp.checksum.ffff)'
+    faults = f'ip.checksum.status == "Bad" or {wrong} or frame.len > {MTU + 14}'
+    fields = ["frame.number", "frame.len", "ip.checksum.status", "tcp.checksum.status"]
+    done = subprocess.run(
+        [
+            *("tshark", "-n", "-r", file, "-Y", faults, "-T", "fields"),
+            *("-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE"),
+            *(word for field in fields for word in ("-e", field)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode != 0:
+        raise LabError(f"tshark: {done.stderr}")
+    return done.stdout.splitlines()
