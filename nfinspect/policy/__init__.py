@@ -1,7 +1,7 @@
 """Configuration text, and the model that it becomes.
 
 `parse_policy` is the way in: `lexer` makes words, `parser` holds them against the tables of
-`grammar` (written in the notation of `syntax`), `draft` gathers what they say, `resolve` makes the
+`grammar` (written in the notation of `syntax`; `unread` has what is left out there), `draft` gathers what they say, `resolve` makes the
 `model` of it. Whatever is wrong is a `ConfigurationError` (`errors`).
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nfinspect.policy import lexer
+from nfinspect.policy import lexer, unread
 from nfinspect.policy.draft import Draft
 from nfinspect.policy.errors import MOST_ERRORS, ConfigurationError, Finding
 from nfinspect.policy.grammar import GRAMMAR, SYNTAX, Mode, Row
@@ -69,7 +69,7 @@ class _Reader:
                 case Mismatch() as mismatch:
                     mismatches.append(mismatch)
         # The mode that knows most of the line is the one it was meant for; the innermost of equals.
-        self.misunderstood(words[0], max(mismatches, key=lambda m: m.words_understood))
+        self.misunderstood(words, max(mismatches, key=lambda m: m.words_understood))
 
     def leave(self, words: list[Word]) -> None:
         self.astray = False
@@ -84,14 +84,22 @@ class _Reader:
         if statement.meaning.enters is not None:
             self.modes.append(statement.meaning.enters)
 
-    def misunderstood(self, first: Word, mismatch: Mismatch) -> None:
-        if mismatch.words_understood > 0:
+    def misunderstood(self, words: list[Word], mismatch: Mismatch) -> None:
+        first = words[0]
+        of_the_appliance = unread.find(words)
+        if of_the_appliance is not None and of_the_appliance.top:
+            del self.modes[1:]
+            finding, meant = self.unknown(first), ""
+            self.astray = self.astray or of_the_appliance.begins_a_mode
+        elif mismatch.words_understood > 0:
             finding, meant = mismatch.finding, first.text.lower()
         elif self.astray:
             return
         else:
             finding = self.unknown(first)
             meant = finding.suggestion
+        if of_the_appliance is not None:
+            finding = unread.finding(words, of_the_appliance, finding.expected)
         self.draft.findings.append(finding)
         if meant in OPENERS:
             self.astray = True

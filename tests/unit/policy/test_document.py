@@ -45,3 +45,10 @@ def test_message_in_the_document_is_what_is_printed() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_policy(text, "mail.cfg")
     assert f"{caught.value}\n" == message
+
+
+def test_message_about_a_word_that_is_not_read_is_what_is_printed() -> None:
+    (message,) = blocks("text")
+    with pytest.raises(ConfigurationError) as caught:
+        parse_policy("!\n" * 11 + "access-list a permit ip any any\n", "fw.cfg")
+    assert str(caught.value).splitlines()[:1] == message.splitlines()

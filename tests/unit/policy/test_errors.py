@@ -2,10 +2,14 @@
 
 import pytest
 
-from nfinspect.policy import ConfigurationError, Finding, decode, parse_policy
+from nfinspect.policy import ConfigurationError, Finding, decode, lexer, parse_policy, unread
 from nfinspect.policy.errors import MOST_ERRORS
+from nfinspect.policy.grammar import SYNTAX
+from nfinspect.policy.syntax import Statement
 
 GLOBAL = ("class-map", "policy-map", "service-policy")
+NOT_YET = " is a word of the appliance that nfinspect does not read yet: "
+EXEMPT = "leave the line out; docs/troubleshooting.md tells how to exempt a host"
 IN_MAP = ("description", "parameters", "match", *GLOBAL)
 
 
@@ -51,9 +55,24 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
         ("match", 6, "the line ends too early", None),
         ("match cmd line length gt", 25, "the line ends too early", None),
         ("match cmd line length 5", 23, "unexpected '5'", ("gt",)),
-        ("match cmd verb EHLO", 11, "unexpected 'verb'", ("line", "rcpt")),
-        ("match not cmd line length gt 5", 7, "unexpected 'not'", None),
-        ("match body length gt 5", 12, "unexpected 'length'", ("line",)),
+        (
+            "match cmd verb EHLO",
+            11,
+            "'verb'" + NOT_YET + "leave the match out, with its action",
+            ("line", "rcpt"),
+        ),
+        (
+            "match not cmd line length gt 5",
+            7,
+            "'not'" + NOT_YET + "leave the match out, with its action",
+            None,
+        ),
+        (
+            "match body length gt 5",
+            12,
+            "'length'" + NOT_YET + "leave the match out, with its action",
+            ("line",),
+        ),
         ("match cmd line length gt 5 log", 28, "unexpected 'log'", ("the end of the line",)),
         (
             "match cmd line length gt 0",
@@ -80,7 +99,12 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
             ("a number from 1 to 65535",),
         ),
         ("match cmd RCPT count gt ٣", 25, "'٣': not a number", ("a number from 1 to 65535",)),
-        ("match ehlo-reply-parameter size", 28, "unexpected 'size'", ("others",)),
+        (
+            "match ehlo-reply-parameter size",
+            28,
+            "'size'" + NOT_YET + "leave the match out, with its action",
+            ("others",),
+        ),
         ("mask-banner", 1, "unexpected 'mask-banner', which belongs below parameters", IN_MAP),
         (
             "log",
@@ -91,7 +115,7 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
         ("parameters now", 12, "unexpected 'now'", ("the end of the line",)),
         ("description", 12, "the line ends too early", ("a text of at most 200 characters",)),
         ("exit now", 6, "unexpected 'now'", ("the end of the line",)),
-        ("access-list a permit ip any any", 1, "unexpected 'access-list'", IN_MAP),
+        ("access-list a permit ip any any", 1, "'access-list'" + NOT_YET + EXEMPT, GLOBAL),
     ],
 )
 def test_faulty_line_is_told_at_the_word_where_it_goes_wrong(
@@ -201,7 +225,10 @@ def test_word_that_is_close_to_a_known_one_is_asked_for(line: str, meant: str) -
             "policy-map p\nservice-policy p global\nservice-policy p global\n",
             [(3, 16, "line 2 has the one global service-policy")],
         ),
-        ("service-policy p interface outside\n", [(1, 18, "unexpected 'interface'")]),
+        (
+            "service-policy p interface outside\n",
+            [(1, 18, "'interface'" + NOT_YET + "leave the line out")],
+        ),
         (
             "policy-map type inspect esmtp m\n",
             [(1, 31, "no class inspects with the map 'm'")],
@@ -265,6 +292,67 @@ service-policy global_policy globl
         (16, 2),
         (18, 30),
     ]
+
+
+APPLIANCE = """\
+: Saved
+ASA Version 9.16(4)
+!
+hostname fw
+names
+interface GigabitEthernet0/0
+ description to the provider
+ nameif outside
+ security-level 0
+ ip address 192.0.2.1 255.255.255.0
+ no shutdown
+access-list outside_in extended permit tcp any host 192.0.2.25 eq smtp
+class-map inspection_default
+ match default-inspection-traffic
+class-map esa
+ match access-list esa_mail
+policy-map type inspect dns preset_dns_map
+ parameters
+  message-length maximum 512
+policy-map global_policy
+ class inspection_default
+  inspect dns preset_dns_map
+  inspect smtp
+  inspect esmtp
+service-policy global_policy global
+Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e
+"""
+
+
+def test_words_of_the_appliance_are_told_from_typos_in_a_whole_listing() -> None:
+    block = "leave it out, with the lines below it"
+    assert [(n, message) for n, _, message in places(APPLIANCE)] == [
+        (2, "'ASA'" + NOT_YET + "leave the line out"),
+        (4, "'hostname'" + NOT_YET + "leave the line out"),
+        (5, "'names'" + NOT_YET + "leave the line out"),
+        (6, "'interface'" + NOT_YET + block),
+        (12, "'access-list'" + NOT_YET + EXEMPT),
+        (16, "'access-list'" + NOT_YET + EXEMPT),
+        (17, "'dns'" + NOT_YET + block),
+        (22, "'dns'" + NOT_YET + "leave the line out"),
+        (23, "'smtp'" + NOT_YET + "write inspect esmtp"),
+        (
+            26,
+            "'Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e'" + NOT_YET + "leave the line out",
+        ),
+    ]
+    lines = APPLIANCE.splitlines()
+    for number in (23, 22, *range(19, 14, -1), *range(12, 0, -1), -1):
+        del lines[number - 1 if number > 0 else number]
+    assert parse_policy("\n".join(lines), "a.cfg").notices == ()
+
+
+@pytest.mark.parametrize("first", [" ".join(words) for words in unread.LINES])
+def test_line_that_is_said_not_to_be_read_is_not_read(first: str) -> None:
+    line = lexer.Line("a.cfg", 1, first.replace("*", "name") + " x y z")
+    words = lexer.words(line)
+    assert unread.find(words) is not None
+    assert not any(isinstance(mode.match(words), Statement) for mode in SYNTAX.values())
 
 
 def test_errors_beyond_the_bound_are_not_listed() -> None:
