@@ -1,8 +1,9 @@
 """Configuration text, and the model that it becomes.
 
 `parse_policy` is the way in: `lexer` makes words, `parser` holds them against the tables of
-`grammar` (written in the notation of `syntax`; `unread` has what is left out there), `draft` gathers what they say, `resolve` makes the
-`model` of it. Whatever is wrong is a `ConfigurationError` (`errors`).
+`grammar` (written in the notation of `syntax`; `unread` has words of the appliance that are not among
+them), `draft` gathers what they say, `resolve` makes the `model` of it. Whatever is wrong is a
+`ConfigurationError` (`errors`).
 """
 
 from nfinspect.policy.configuration import (
