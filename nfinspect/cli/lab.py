@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from nfinspect.lab.performance import Case, Outcome
 
 WIDTH_WITHOUT_TERMINAL = 140
+UNWRAPPED = 10_000
+"""Columns of a list that no terminal shows: a line each, for grep."""
 
 
 class _LabGroup(click.Group):
@@ -98,7 +102,7 @@ def down(prefix: str) -> None:
     topology.remove(prefix)
 
 
-@lab.command()
+@lab.command(short_help="Send real mail through the filter, show both sides.")
 @click.argument("names", metavar="[CASE]...", nargs=-1)
 @click.option("--list", "only_list", is_flag=True, help="List the cases, and perform none.")
 @click.option(
@@ -114,20 +118,21 @@ def demo(
 ) -> int:
     """Send real mail through the filter and show what both sides see of it.
 
-    In a lab of its own: swaks and Postfix as clients, Postfix as the server, the default policy. A
-    CASE is one of `--list`; without any, those marked there are performed.
+    In a lab of its own: swaks and Postfix as clients, Postfix as the server, the default policy
+    unless a case has its own. A CASE is one of `--list`; without any, those marked there are performed.
 
     The status is 0 if every case went as expected, and 1 if not.
     """
     from nfinspect.lab.cases import CASES, DEMO
     from nfinspect.lab.demo import demo as performed
 
-    performable = [case for case in CASES if case.config is None]
     if only_list:
-        for case in performable:
-            click.echo(f"{'*' if case.name in DEMO else ' '} {case.name:24} {case.shows}")
+        columns, _ = shutil.get_terminal_size((UNWRAPPED, 0))
+        for case in CASES:
+            head = f"{'*' if case.name in DEMO else ' '} {case.name:24} "
+            click.echo(click.wrap_text(case.shows, columns, head, " " * len(head)))
         return 0
-    unknown = set(names) - {case.name for case in performable}
+    unknown = set(names) - {case.name for case in CASES}
     if unknown:
         raise click.UsageError(f"No such case: {', '.join(sorted(unknown))}.")
     if captures is not None:
@@ -174,9 +179,14 @@ def _json(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
 @click.argument("where", type=click.Choice(["client", "filter", "server"]))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(prefix: str, where: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a namespace of the lab, in place of this process."""
+    """Run COMMAND in a namespace of the lab, in place of this process.
+
+    Options go before the place. This nfinspect is found first, whatever PATH says.
+    """
     from nfinspect.lab import topology
 
+    if command[0] != "--" and command[0].startswith("-"):
+        raise click.UsageError("options go before client|filter|server, a command after it.")
     topology.require_root()
     topology.require_programs("ip")
     if not topology.is_up(prefix):
@@ -184,4 +194,6 @@ def execute(prefix: str, where: str, command: tuple[str, ...]) -> None:
     if command[0] == "--":  # set before a command by habit, as with sudo
         command = command[1:]
     argv = topology.command(prefix, where, command)
+    beside_python = str(Path(sys.executable).parent)
+    os.environ["PATH"] = f"{beside_python}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.execvp(argv[0], argv)

@@ -19,8 +19,10 @@ TYPING = 0.02
 
 ENVELOPE = ("EHLO client.example", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>")
 
-ALLOW_TLS = default_text().replace("  no allow-tls\n", "  allow-tls action log\n")
-"""The default map, but STARTTLS is passed."""
+ALLOW_TLS = (
+    "! The appliance's default map (docs/appliance.md, section 3), but STARTTLS is passed.\n!\n"
+    + default_text().partition("\n!\n")[2].replace("  no allow-tls\n", "  allow-tls action log\n")
+)
 
 
 # What is done. Each returns an act for the table.

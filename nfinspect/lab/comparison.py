@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from nfinspect.lab.streams import REPLY, REQUEST, Conversation, Line, Stream, lines
 
-PASSED, MASKED, DROPPED, CUT = "passed", "masked", "dropped", "in part"
+PASSED, MASKED, BLANKED = "passed", "masked", "blanked"
+DROPPED, CUT = "dropped", "in part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,18 @@ class Row:
     """Where within the line one of the sender's segments ended and the next began."""
     tries: int = 1
     """How often its sender sent its first byte."""
+    arrivals: int = 1
+    """How often that byte came out of the filter."""
+
+    @property
+    def repeats(self) -> str:
+        """What became of the repeats of a line that was sent more than once, in words."""
+        count = self.tries - 1
+        dropped = min(max(self.tries - max(self.arrivals, 1), 0), count)
+        if self.verdict == DROPPED or dropped in (0, count):
+            what = "too" if self.verdict == DROPPED or not dropped else "dropped"
+            return f"{count} repeat{'s' * (count > 1)} {what}" if count else ""
+        return f"of {count} repeats {dropped} dropped"
 
 
 def rows(outside: Conversation, inside: Conversation) -> list[Row]:
@@ -35,26 +48,41 @@ def rows(outside: Conversation, inside: Conversation) -> list[Row]:
     result = []
     for line in sorted([*requests, *replies], key=lambda line: line.time):
         sender, receiver = (outside, inside) if line.direction == REQUEST else (inside, outside)
-        result.append(_row(line, sender, _stream(receiver, line.direction)))
+        result.append(_row(line, sender, receiver))
     return result
 
 
-def _row(line: Line, sender: Conversation, arrived: Stream) -> Row:
+def _row(line: Line, sender: Conversation, receiver: Conversation) -> Row:
+    arrived = _stream(receiver, line.direction)
     received = arrived.data[line.offset : line.offset + len(line.text)]
     end = line.offset + len(line.text) + 2 * line.complete
     if arrived.ends and arrived.ends[-1] >= end:
-        verdict = PASSED if received == line.text else MASKED
+        verdict = _whole(line.text, received)
     elif arrived.ends and arrived.ends[-1] > line.offset:
         verdict = CUT
     else:
         verdict = DROPPED
-    tries = sum(
+    shown = None if verdict == DROPPED else received
+    tries, arrivals = _times(line, sender), _times(line, receiver)
+    return Row(line.direction, line.text, shown, verdict, line.cuts, max(tries, 1), arrivals)
+
+
+def _whole(sent: bytes, received: bytes) -> str:
+    """The verdict on a line of which all has arrived."""
+    if received == sent:
+        return PASSED
+    changed = [pair for pair in zip(sent, received, strict=True) if pair[0] != pair[1]]
+    blanked = all(old in b"<>|" and new == ord(" ") for old, new in changed)
+    return BLANKED if blanked else MASKED
+
+
+def _times(line: Line, side: Conversation) -> int:
+    """How often the first byte of *line* is in the capture of that side."""
+    return sum(
         each.direction == line.direction
         and each.offset <= line.offset < each.offset + len(each.payload)
-        for each in sender.segments
+        for each in side.segments
     )
-    shown = None if verdict == DROPPED else received
-    return Row(line.direction, line.text, shown, verdict, line.cuts, max(tries, 1))
 
 
 def _stream(conversation: Conversation, direction: str) -> Stream:

@@ -60,6 +60,7 @@ class Outcome:
                         else row.received.decode("latin-1"),
                         "verdict": row.verdict,
                         "tries": row.tries,
+                        "arrivals": row.arrivals,
                     }
                     for row in each
                 ]

@@ -11,11 +11,22 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from nfinspect.lab.comparison import CUT, DROPPED, MASKED, PASSED, Row
+from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row
 from nfinspect.lab.performance import EHLO_MASK, Case, Outcome
 from nfinspect.lab.streams import REQUEST
 
-VERDICT_STYLE = {PASSED: "green", MASKED: "yellow", DROPPED: "red", CUT: "red"}
+VERDICT_STYLE = {
+    PASSED: "green",
+    MASKED: "yellow",
+    BLANKED: "yellow",
+    DROPPED: "red",
+    CUT: "red",
+}
+BOUNDARY = "│"
+"""Stands where one segment ended and the next began."""
+
+COUNTED = {"packet": "packets with payload", "drop": "packets dropped by inspection"}
+"""What show's bare words for its counters mean."""
 
 LONGEST = 100
 """Characters of a line that are shown."""
@@ -30,6 +41,8 @@ def picture(case: Case, outcome: Outcome) -> RenderableType:
         if number:
             parts.append(Text())
         parts.append(_dialogue(rows))
+    if any(BOUNDARY in _line(row.sent, None, row.cuts) for rows in outcome.rows for row in rows):
+        parts.append(Text(f"{BOUNDARY} one segment ended here and the next began", style="dim"))
     if outcome.said:
         parts += [_heading("the client says"), Text("\n".join(outcome.said), style="dim")]
     parts += [_heading("syslog"), _syslog(outcome.syslog)]
@@ -59,7 +72,7 @@ def _dialogue(rows: Sequence[Row]) -> Table:
     table.add_column("client's side", ratio=1, overflow="fold", header_style="bold")
     table.add_column("", width=1)
     table.add_column("server's side", ratio=1, overflow="fold", header_style="bold")
-    table.add_column("verdict", width=20, header_style="bold")
+    table.add_column("verdict", max_width=30, header_style="bold")
     for item in _shortened(rows):
         if isinstance(item, int):
             text = Text(f"… {item} more like this", style="dim")
@@ -73,7 +86,7 @@ def _dialogue(rows: Sequence[Row]) -> Table:
         )
         verdict = Text(item.verdict, style=VERDICT_STYLE[item.verdict])
         if item.tries > 1:
-            verdict.append(f", sent {item.tries}×")
+            verdict.append(f"; {item.repeats}")
         if item.direction == REQUEST:
             table.add_row(sent, Text("→", style="dim"), received, verdict)
         else:
@@ -91,12 +104,12 @@ def _line(line: bytes, other: bytes | None, cuts: Sequence[int], *, partly: bool
     ):
         for index in group:
             if index in cuts:
-                text.append("│", style="dim cyan")
+                text.append(BOUNDARY, style="dim cyan")
             text.append(_printable(shown[index]), style="bold yellow" if differs else "")
     if len(line) > LONGEST:
         text.append(f"… ({len(line):,} characters)", style="dim")
     if len(line) in cuts and len(cuts) > 1:
-        text.append("│", style="dim cyan")
+        text.append(BOUNDARY, style="dim cyan")
     if partly:
         text.append("… and no more", style="red")
     return text
@@ -134,7 +147,7 @@ def _exchanges(rows: Sequence[Row]) -> Iterator[list[Row]]:
 def _kind(exchange: list[Row]) -> object:
     if len(exchange) < 2:
         return exchange[0].sent  # a line of a mail, or one without reply: none is like another
-    return [(row.sent[:4], row.verdict, row.tries) for row in exchange]
+    return [(row.sent[:4], row.verdict, row.repeats) for row in exchange]
 
 
 def _syslog(lines: Sequence[str]) -> Text:
@@ -143,9 +156,18 @@ def _syslog(lines: Sequence[str]) -> Text:
 
 
 def _counters(outcome: Outcome) -> Text:
-    packets = ", ".join(f"{word} {count}" for word, count in outcome.packets.items())
+    reasons = ", ".join(
+        f"{word.removeprefix(DROPPED).strip()} {count}"
+        for word, count in outcome.packets.items()
+        if word.startswith(f"{DROPPED} ")
+    )
+    packets = ", ".join(
+        f"{word} {count}" + (f" ({reasons})" if word == DROPPED and reasons else "")
+        for word, count in outcome.packets.items()
+        if not word.startswith(f"{DROPPED} ")
+    )
     clauses = [
-        f"{words.removeprefix('match ')} +{count}"
+        f"{COUNTED.get(words, words).removeprefix('match ')} +{count}"
         for words, count in outcome.counters.items()
         if words != EHLO_MASK or count
     ]

@@ -127,6 +127,8 @@ def test_lab_up_exec_and_down() -> None:
         listing = lab("exec", "server", "ip", "-br", "address", "show", "eth0")
         assert SERVER_ADDRESS6 in listing.stdout
         assert lab("exec", "filter", "--", "sh", "-c", "exit 7").returncode == 7
+        found = lab("exec", "filter", "--", "nfinspect", "--version")
+        assert (found.returncode, found.stdout.split()[:1]) == (0, ["nfinspect"])
         down = lab("down")
         assert (down.returncode, down.stdout, down.stderr) == (0, "", "")
     finally:
@@ -139,7 +141,8 @@ def test_lab_up_exec_and_down() -> None:
 
 
 def test_lab_without_root_is_an_error_that_says_so() -> None:
-    program = "import os; os.seteuid(65534)\nfrom nfinspect.lab.topology import build\nbuild('x')"
+    # Imported as root: another user may not be able to read this checkout.
+    program = "import os\nfrom nfinspect.lab.topology import build\nos.seteuid(65534)\nbuild('x')"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
-from nfinspect.lab.comparison import CUT, DROPPED, MASKED, PASSED, Row, rows
+from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row, rows
 from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, lines
 from tests.frames import faulty_frames
 
@@ -98,7 +99,7 @@ def test_both_sides_are_told_apart_line_by_line(tmp_path: Path) -> None:
         Row(REPLY, b"220 mail", b"220 ****", MASKED),
         Row(REQUEST, b"ATRN x", b"XXXXXX", MASKED),
         Row(REQUEST, b"QUIT", b"QUI", CUT),
-        Row(REQUEST, b"NOOP", None, DROPPED, tries=2),
+        Row(REQUEST, b"NOOP", None, DROPPED, tries=2, arrivals=0),
     ]
     assert [row.verdict for row in rows(sides[0], sides[0])] == [PASSED] * 4
 
@@ -119,3 +120,29 @@ def test_frame_with_a_wrong_checksum_is_faulty_one_with_the_other_zero_is_not(
     wrpcap(str(tmp_path / "frames.pcap"), frames)
     faulty = faulty_frames(tmp_path / "frames.pcap")
     assert [line.split("\t")[0] for line in faulty] == ["3", "4"]
+
+
+def test_blank_in_the_place_of_a_bracket_is_no_mask(tmp_path: Path) -> None:
+    outside, inside = Wire().client(0, b"RCPT <a>>\r\n"), Wire().client(0, b"RCPT <a> \r\n")
+    (tmp_path / "in").mkdir()
+    (row,) = rows(outside.conversation(tmp_path), inside.conversation(tmp_path / "in"))
+    assert row.verdict == BLANKED
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tries", "arrivals", "told"),
+    [
+        (PASSED, 1, 1, ""),
+        (PASSED, 6, 1, "5 repeats dropped"),
+        (PASSED, 6, 6, "5 repeats too"),
+        (PASSED, 2, 3, "1 repeat too"),
+        (PASSED, 6, 4, "of 5 repeats 2 dropped"),
+        (DROPPED, 6, 0, "5 repeats too"),
+        (DROPPED, 1, 0, ""),
+    ],
+)
+def test_repeats_tell_what_became_of_them(
+    verdict: str, tries: int, arrivals: int, told: str
+) -> None:
+    row = Row(REPLY, b"250 ok", None, verdict, tries=tries, arrivals=arrivals)
+    assert row.repeats == told

@@ -1,0 +1,37 @@
+"""How an outcome looks."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from nfinspect.lab.cases import named
+from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, Row
+from nfinspect.lab.performance import Outcome
+from nfinspect.lab.picture import picture
+from nfinspect.lab.streams import REPLY, REQUEST
+
+
+def shown(outcome: Outcome) -> str:
+    out = StringIO()
+    Console(file=out, width=140).print(picture(named("ordinary"), outcome))
+    return out.getvalue()
+
+
+def test_repeats_of_a_reply_that_passed_are_told_apart_from_it() -> None:
+    text = shown(Outcome(rows=[[Row(REPLY, b"250 ok", b"250 ok", PASSED, tries=6, arrivals=1)]]))
+    assert "passed; 5 repeats" in text
+    assert "×" not in text
+
+
+def test_segment_boundary_has_a_legend_only_where_one_is_shown() -> None:
+    cut = Row(REQUEST, b"HELO", b"XXXX", MASKED, cuts=(1, 2))
+    whole = Row(REQUEST, b"HELO", b"HELO", PASSED)
+    assert "│ one segment ended here and the next began" in shown(Outcome(rows=[[cut]]))
+    assert "segment" not in shown(Outcome(rows=[[whole]]))
+
+
+def test_drops_stand_with_their_reasons_and_counters_in_words() -> None:
+    packets = {DROPPED: 11, "dropped inspection": 1, "dropped closed-connection": 10}
+    text = shown(Outcome(packets=packets, counters={"packet": 13, "mask-banner": 1}))
+    assert "packets: dropped 11 (inspection 1, closed-connection 10)" in text
+    assert "packets with payload +13; mask-banner +1" in text
