@@ -26,8 +26,8 @@ MEMORY = HERE / "MEMORY.md"
 
 QUICKER = 10
 """``--quick`` divides the sessions of each load by this."""
-PROFILED = (replace(SMALL, sessions=3 * SMALL.sessions), replace(BULK, sessions=2 * BULK.sessions))
-"""Long enough for a few thousand samples."""
+PROFILED = tuple(replace(load, sessions=5 * load.sessions) for load in (SMALL, BULK))
+"""Long enough for a thousand samples or more."""
 
 
 @click.group(invoke_without_command=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,7 @@ def take(load: Load) -> Profile:
         with in_path(lab, FILTER, run=run) as worker:
             assert worker is not None
             warm_up(lab)
+            worker.send_signal(signal.SIGUSR1)
             before = process.cpu_seconds(worker.pid)
             send(lab, load)
             cpu_seconds = process.cpu_seconds(worker.pid) - before

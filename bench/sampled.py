@@ -1,7 +1,8 @@
 """Runs nfinspect and looks where it is every few milliseconds of CPU time.
 
 ``python -m bench.sampled FILE COMMAND…`` does what ``nfinspect COMMAND…`` does, and leaves in FILE,
-as JSON, how often each line was found running and how often each function was found on the stack.
+as JSON, how often each line was found running and how often each function was found on the stack
+since it was sent SIGUSR1.
 
 A profiler that is told of every call costs more than the calls and makes small functions look dear;
 a sample costs next to nothing. The interpreter handles a signal when it calls or loops, so what is
@@ -35,7 +36,8 @@ class Sampler:
         self.on_stack: Counter[Place] = Counter()
         """By function: in it, or in what it had called."""
 
-    def start(self) -> None:
+    def start(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Begin; may be a signal's handler."""
         signal.signal(signal.SIGPROF, self.look)
         signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
@@ -73,7 +75,7 @@ def main() -> None:
 
     file, sys.argv[1:] = Path(sys.argv[1]), sys.argv[2:]
     sampler = Sampler()
-    sampler.start()
+    signal.signal(signal.SIGUSR1, sampler.start)
     try:
         nfinspect()
     finally:
