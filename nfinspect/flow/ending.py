@@ -69,8 +69,11 @@ def closed_segment(
     connection.last_seen = arrival.now
     peer = half.peer
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    if acknowledgment > peer.next:
+        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+        return
     if half.direction is Direction.REQUEST:
-        if segment.length or segment.flags & FIN or acknowledgment > peer.next:
+        if segment.length or segment.flags & FIN:
             actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
             return
         if acknowledgment > peer.acknowledged:

@@ -29,7 +29,12 @@ def test_segment_that_closed_the_connection_sent_again_for_two_minutes_never_get
         reached = [
             each for each in behind.segments if each.offset + len(each.payload) > len(lawful)
         ]
-        assert [each for each in reached if each.direction == REQUEST] == [], closing.name
+        # Bare acknowledgements of the replies that the server is owed to hear of may pass.
+        assert [
+            each
+            for each in reached
+            if each.direction == REQUEST and (each.payload or each.flags != "A")
+        ] == [], closing.name
         assert behind.request.data == recording.received == lawful, closing.name
     assert two_minutes.syslog_differences() == []
     two_minutes.running.stop()

@@ -242,8 +242,8 @@ def test_data_behind_the_servers_fin_passes_a_closed_connection_no_more_than_an_
     talk = Talk().open()
     assert talk.server(b"hi", flags=ACK | FIN) == b"HI"
     assert talk.client(b"#", ack=0) is DropReason.INSPECTION
-    assert talk.server(b"hi", at=0) == b"HI"
-    assert talk.server(b"x", at=2) is DropReason.CLOSED_CONNECTION
+    assert talk.server(b"hi", at=0, ack=0) == b"HI"
+    assert talk.server(b"x", at=2, ack=0) is DropReason.CLOSED_CONNECTION
 
 
 def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
