@@ -275,6 +275,16 @@ def test_receiver_is_asked_again_when_a_part_of_the_gap_has_passed() -> None:
     assert talk.asked() == []
 
 
+def test_what_a_close_has_dropped_is_told_no_more() -> None:
+    talk = Gap().sack_open()
+    talk.server(b"hello", at=0)
+    talk.server(b"later", at=10)
+    talk.injected.clear()
+    assert talk.client(b"#", ack=5) is DropReason.INSPECTION
+    assert list(talk.late.values()) == [DropReason.CLOSED_CONNECTION]
+    assert talk.injected == []
+
+
 def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
     """The number that it repeats came with a packet that waits, and so did a smaller window."""
     talk = Gap()
