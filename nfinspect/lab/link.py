@@ -92,11 +92,6 @@ class Link:
             network = str(ip_interface(f"{target}/{64 if ':' in target else 24}").network)
             lab.run(neighbour, ["ip", "route", "add", network, "dev", WIRE, "src", source])
 
-    @property
-    def pid(self) -> int:
-        """Of the device's process."""
-        return self._process.pid
-
     def stop(self) -> dict[str, Any]:
         """Take the link away; returns `link_device.Device.counts`."""
         self._process.terminate()

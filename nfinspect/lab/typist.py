@@ -111,12 +111,6 @@ class Dialogue:
         """Close the connection, with FIN if the other side may still listen."""
         self.socket.close()
 
-    def reset(self) -> None:
-        """Close the connection with RST."""
-        linger_for_no_time = b"\x01\0\0\0\0\0\0\0"
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_for_no_time)
-        self.socket.close()
-
 
 @dataclass
 class Script:
@@ -156,8 +150,6 @@ class Recording:
     """One connection as the server saw it."""
 
     received: bytearray = field(default_factory=bytearray)
-    chunks: list[bytes] = field(default_factory=list)
-    """The same, as it came out of the socket."""
     ended: bool = False
     """The client has closed, or the connection is reset."""
 
@@ -246,7 +238,6 @@ class RecordingServer:
         pending = b""
         in_data = False
         while data := connection.recv(65536):
-            recording.chunks.append(data)
             recording.received += data
             pending += data
             while pending:
