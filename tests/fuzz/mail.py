@@ -297,13 +297,15 @@ def _transaction(random: Random, most: int, pipelined: bool) -> list[tuple[bytes
         commands.append(b"NOOP\r\n")
     abandoned = random.random() < 0.15
     commands.append(b"RSET\r\n" if abandoned else b"DATA\r\n")
-    groups = (
-        [(b"".join(commands), len(commands), b"")]
-        if pipelined
-        else [(command, 1, b"") for command in commands]
-    )
-    if not abandoned:
-        groups.append((_message(random, most), 1, b"3"))
+    message = b"" if abandoned else _message(random, most)
+    if message and pipelined and random.random() < 0.15:
+        # It does not wait for the 354.
+        return [(b"".join(commands) + message, len(commands) + 1, b"")]
+    groups = [(command, 1, b"") for command in commands]
+    if pipelined:
+        groups = [(b"".join(commands), len(commands), b"")]
+    if message:
+        groups.append((message, 1, b"3"))
     return groups
 
 

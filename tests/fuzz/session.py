@@ -137,6 +137,8 @@ class Session:
         self.arrived: tuple[list[tuple[int, bytes]], ...] = ([], [])
         self.conflict: object = None
         """The token of the packet that was last said to bring other bytes."""
+        self.beyond: object = None
+        """The token of the packet that was last dropped as beyond the window."""
         self.draw(random)
 
     # ---- what it is made of
@@ -401,7 +403,8 @@ class Session:
         arrival.ingress, arrival.egress = (OUTSIDE, INSIDE) if outside else (INSIDE, OUTSIDE)
         expected = None if self.kind.hostile else self._conflicts(direction, packet, marks)
         self._act(self.engine.arrive(arrival), arrival)
-        if expected is not None and expected != (self.conflict == token):
+        told = self.conflict == token
+        if expected is not None and expected != told and self.beyond != token:
             raise DifferenceError(
                 "a conflict is " + ("not told" if expected else "told of an honest end")
             )
@@ -470,6 +473,8 @@ class Session:
                 if late and action.reason is DropReason.HOLD_BOUND and not self.tight:
                     raise DifferenceError("a held packet is given up without need")
                 cut = action.reason is DropReason.GSO_CUT
+                if action.reason is DropReason.OUT_OF_WINDOW:
+                    self.beyond = action.token
                 self.drops[action.reason] = self.drops.get(action.reason, 0) + 1
                 if self.say:
                     self.say(f"                drops {_numbers(packet)}: {action.reason.value}")

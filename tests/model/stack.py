@@ -615,6 +615,9 @@ class Stack:
             sent.lost = True
 
     def _data(self, start: int, payload: bytes, flags: int, now: float) -> None:
+        if self.peer_fin is not None and self.rcv > self.peer_fin:
+            self._send(now, self.nxt, ACK)  # nothing can follow
+            return
         end = start + len(payload)
         if end > self.edge:
             payload = payload[: max(0, self.edge - start)]

@@ -1,0 +1,9 @@
+"""How long transfers take under loss stays as it is, or the change is looked at."""
+
+from __future__ import annotations
+
+from tests.fuzz.grid import SNAPSHOT, table
+
+
+def test_transfers_under_loss_take_as_long_as_in_the_snapshot() -> None:
+    assert table() == SNAPSHOT.read_text(), "python -m tests.fuzz.grid writes it anew"
