@@ -25,7 +25,7 @@ from nfinspect.flow.opening import begin, opening_or_reset
 from nfinspect.packet.checksum import offloaded, tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import InspectionTotals, Phase, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, InspectionTotals, Phase, TcpConnection
 from nfinspect.tcp.limits import Ledger
 
 __all__ = ["Engine", "EngineOptions", "InspectionTotals"]
@@ -57,10 +57,10 @@ class Engine:
             actions.append(Drop(arrival.token, DropReason.WRONG_SIDE))
             return actions
         phase = half.connection.phase
-        if phase is Phase.CLOSED:
+        if phase is CLOSED:
             closed_segment(core, half, arrival, segment, actions)
         elif (
-            phase is Phase.ESTABLISHED and segment.flags & (SYN | RST | ACK) == ACK
+            phase is ESTABLISHED and segment.flags & (SYN | RST | ACK) == ACK
         ) or opening_or_reset(core, half, arrival, segment, actions):
             established(core, half, arrival, segment, actions)
         return actions
@@ -120,7 +120,7 @@ class Engine:
 
 def _timeout_of(connection: TcpConnection) -> TeardownReason | None:
     """Which timeout has ended it; None where its line has been written at the close."""
-    if connection.phase is Phase.CLOSED:
+    if connection.phase is CLOSED:
         return None
     if connection.phase < Phase.ESTABLISHED:
         return TeardownReason.SYN_TIMEOUT

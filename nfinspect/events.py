@@ -21,6 +21,9 @@ class Direction(enum.Enum):
         return Direction.REPLY if self is Direction.REQUEST else Direction.REQUEST
 
 
+REQUEST, REPLY = Direction
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One end of a connection: the interface it lies behind, its address (4 or 16 bytes), port."""

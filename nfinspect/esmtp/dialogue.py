@@ -37,6 +37,9 @@ class Phase(enum.IntEnum):
     """The server has accepted STARTTLS."""
 
 
+COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS = Phase
+
+
 class Effect(enum.Enum):
     """What a reply does to the session."""
 
@@ -50,6 +53,8 @@ class Effect(enum.Enum):
     CHALLENGED = enum.auto()
     TLS_STARTS = enum.auto()
 
+
+NOTHING = Effect.NOTHING
 
 Outcome = Effect | AnomalyKind
 
@@ -115,7 +120,7 @@ OUTSTANDING_BOUND: Final = 1000
 def outcome(asked: Asked, code: bytes) -> Outcome:
     """What a reply with this code means to what was asked."""
     row = ANSWERS[asked]
-    return row.get(code) or ANYWHERE.get(code) or row.get(code[:1]) or Effect.NOTHING
+    return row.get(code) or ANYWHERE.get(code) or row.get(code[:1]) or NOTHING
 
 
 class Dialogue:

@@ -8,7 +8,7 @@ This file leads each packet's bytes to the scanner that is due (``request.py``, 
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
-from nfinspect.esmtp.dialogue import SHUTTING, Phase
+from nfinspect.esmtp.dialogue import CHUNK, CHUNK_ANNOUNCED, COMMANDS, MESSAGE, SHUTTING, TLS
 from nfinspect.esmtp.message import MessageScanner
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
@@ -82,28 +82,28 @@ class Inspector(Session):
         position, size = 0, len(data)
         while position < size:
             phase = dialogue.phase
-            if phase == Phase.MESSAGE:
+            if phase == MESSAGE:
                 position = self.message.scan(self, data, position)
-            elif phase == Phase.TLS:
+            elif phase == TLS:
                 if acknowledged < dialogue.tls_from:
                     self._injected()
                 else:
                     self.uninspected = UninspectedCause.TLS
                     break
-            elif phase == Phase.CHUNK_ANNOUNCED:
+            elif phase == CHUNK_ANNOUNCED:
                 self.chunk.follows(self, acknowledged)
                 continue
-            elif phase == Phase.CHUNK:
+            elif phase == CHUNK:
                 before, position = position, self.chunk.scan(self, data, position)
                 if position == before:
                     break
-                if dialogue.phase != Phase.CHUNK and self.chunk.within_line:
+                if dialogue.phase != CHUNK and self.chunk.within_line:
                     self.commands.begin_behind_chunk()
             elif dialogue.shut:
                 if dialogue.outstanding[-1] != Asked.STARTTLS:
                     break
                 self._injected()
-            elif phase == Phase.COMMANDS:
+            elif phase == COMMANDS:
                 position = self.commands.scan(self, data, position, packet_length)
                 if self.refusing:
                     break

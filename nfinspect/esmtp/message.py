@@ -69,6 +69,9 @@ class Section(enum.IntEnum):
     """The header of a message within the message."""
 
 
+HEADER, BODY, PART, EMBEDDED = Section
+
+
 class Finding(NamedTuple):
     """Something that meets a clause."""
 
@@ -169,7 +172,7 @@ class MessageScanner:
         self._begin()
 
     def _begin(self) -> None:
-        self.section = Section.HEADER
+        self.section = HEADER
         self.length = 0
         """Bytes that have come of the line that is open, its stuffed dot and its CR included."""
         self.head = b""
@@ -219,7 +222,7 @@ class MessageScanner:
         rules = session.rules
         if self.length:
             self._scan_open_line(
-                rules.header_lines if opening == Section.HEADER else rules.body_lines,
+                rules.header_lines if opening == HEADER else rules.body_lines,
                 data,
                 start,
                 first - 1 if data[first - 1] == LF else first,
@@ -260,8 +263,8 @@ class MessageScanner:
         header ends: ``start`` if it had ended, ``end`` if it goes on."""
         limit = session.rules.filename
         names_matter = limit != UNLIMITED
-        header_end = end if self.section == Section.HEADER else start
-        if self.section == Section.BODY and not names_matter:
+        header_end = end if self.section == HEADER else start
+        if self.section == BODY and not names_matter:
             return header_end
 
         position = start
@@ -274,15 +277,15 @@ class MessageScanner:
             if self.length <= HEAD:
                 found = _HERE.match(self.head + data[start : min(end, start + HEAD)])
                 kind = found.lastgroup if found else None
-                if self.section == Section.BODY:
+                if self.section == BODY:
                     if kind == "boundary":
                         self._begin_part()
                 elif kind == "empty":
-                    if self.section == Section.HEADER:
+                    if self.section == HEADER:
                         header_end = first
                     self._end_header()
                 elif kind == "boundary":
-                    if self.section != Section.HEADER:
+                    if self.section != HEADER:
                         self._begin_part()
                 elif kind == "field":
                     self.field = bytearray(self.head)
@@ -291,7 +294,7 @@ class MessageScanner:
                         return header_end
 
         while position < end:
-            if self.section == Section.BODY:
+            if self.section == BODY:
                 if not names_matter:
                     break
                 position = next_boundary(data, position, end)
@@ -303,11 +306,11 @@ class MessageScanner:
                 break
             if found.lastgroup == "empty":
                 position = found.end()
-                if self.section == Section.HEADER:
+                if self.section == HEADER:
                     header_end = position
                 self._end_header()
             elif found.lastgroup == "boundary":
-                if self.section != Section.HEADER:
+                if self.section != HEADER:
                     self._begin_part()
                 position = data.find(b"\n", found.end(), end) + 1
                 if not position:
@@ -363,14 +366,14 @@ class MessageScanner:
             findings.append(Finding(position, -1, None, length))
 
     def _begin_part(self) -> None:
-        self.section = Section.PART
+        self.section = PART
         self.message_type = self.typed = False
 
     def _end_header(self) -> None:
-        if self.message_type or (self.section == Section.PART and not self.typed):
-            self.section = Section.EMBEDDED
+        if self.message_type or (self.section == PART and not self.typed):
+            self.section = EMBEDDED
         else:
-            self.section = Section.BODY
+            self.section = BODY
         self.message_type = self.typed = False
 
     def _scan_open_line(

@@ -118,13 +118,12 @@ class ReplyScanner:
             ):
                 # Most replies: one line, whole in one packet, to something that has no mask.
                 code = data[position : position + 3]
-                found = outcome(outstanding[0], code) if code.isdigit() else None
-                if found is Effect.NOTHING:
-                    dialogue.answered_plainly()
+                if code.isdigit() and not isinstance(outcome(outstanding[0], code), AnomalyKind):
                     if session.transcript:
                         line = without_ending(data[position : newline + 1])[:REMEMBERED]
                         session.events.append(ReplySeen(session.connection, line))
                     position = newline + 1
+                    self._complete(session, code, position)
                     continue
             start, position = position, size if newline < 0 else newline + 1
             self._scan_piece(session, data, start, position, newline >= 0)

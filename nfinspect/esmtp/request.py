@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import AUTH_RESPONSE, Asked, Verb
+from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Asked, Verb
 from nfinspect.events import (
     CharacterReplaced,
     CloseCause,
@@ -55,6 +55,9 @@ class Stage(enum.IntEnum):
     ARGUMENT = 3
     MASKED = 4
     """X up to its CR LF."""
+
+
+START = Stage.START
 
 
 class Piece(NamedTuple):
@@ -110,7 +113,7 @@ class CommandScanner:
     def scan(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         """Judge the command line that begins or goes on at ``start``, to its end or that of
         ``data``. The position behind it; ``start`` itself if ``session.refusing`` was set."""
-        if self.stage == Stage.START:
+        if self.stage == START:
             end = data.find(b"\r\n", start)
             if end > start + 3:
                 rules = session.rules
@@ -372,13 +375,13 @@ class CommandScanner:
         asked = verb.asked
         if verb.sender:
             asked = dialogue.begin_transaction()
-            if asked == Asked.MAIL:
+            if asked == MAIL:
                 session.begin_mail()
         elif verb.recipient:
             count = dialogue.add_recipient()
             if count > session.rules.recipients:
                 session.measured(Criterion.RECIPIENT_COUNT, count)
-        elif asked == Asked.RSET:
+        elif asked == RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
                 dialogue.end_transaction()
         elif verb.response:

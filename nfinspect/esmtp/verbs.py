@@ -38,6 +38,9 @@ class Asked(enum.IntEnum):
     EMPTY = 13
 
 
+MAIL, RSET = Asked.MAIL, Asked.RSET
+
+
 @dataclass(frozen=True, slots=True)
 class Verb:
     """A row of the table."""

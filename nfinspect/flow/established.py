@@ -10,9 +10,9 @@ from __future__ import annotations
 from nfinspect.actions import Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
+    REQUEST,
     CloseCause,
     ConflictingBytes,
-    Direction,
     UninspectedCause,
     UnseenData,
 )
@@ -24,7 +24,7 @@ from nfinspect.flow.uninspected import leave, through
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import FIN, Segment
 from nfinspect.policy.model import UnseenDataAction
-from nfinspect.tcp.connection import Half, Held, Phase, TcpConnection
+from nfinspect.tcp.connection import ESTABLISHED, Half, Held, TcpConnection
 from nfinspect.tcp.sequence import unwrap
 
 
@@ -70,7 +70,7 @@ def established(
         else:
             before = len(actions)
             _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, news)
-            if connection.phase is Phase.ESTABLISHED and (half.held or peer.held):
+            if connection.phase is ESTABLISHED and (half.held or peer.held):
                 last = gaps.fills(half)
                 if half.held and not last:
                     note_timestamp(half, segment)
@@ -264,7 +264,7 @@ def _inspect(
     inspector = connection.inspector
     if inspector is None:
         return fresh
-    if half.direction is Direction.REQUEST:
+    if half.direction is REQUEST:
         heard = acknowledgment - (half.peer.initial or 0) - 1
         passed = inspector.request(fresh, length, heard)
     else:
@@ -324,7 +324,7 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 done = _in_order(
                     core, half, held.arrival, segment, actions, held.sequence, heard, False
                 )
-                if connection.phase is not Phase.ESTABLISHED or connection.uninspected:
+                if connection.phase is not ESTABLISHED or connection.uninspected:
                     return
                 moved = moved or half.next != before
                 if not done:

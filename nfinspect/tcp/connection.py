@@ -69,6 +69,10 @@ class Phase(enum.IntEnum):
     """Inspection has ended it; owed replies may still pass to the client."""
 
 
+SYN_SENT, SYN_RECEIVED, ESTABLISHED, CLOSED = Phase
+"""For what every packet asks: CPython 3.11 takes four times as long for a member as for a name."""
+
+
 class Held:
     """A packet that waits for its verdict, at its absolute sequence number."""
 
