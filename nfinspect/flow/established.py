@@ -89,7 +89,7 @@ def established(
         actions.append(Drop(arrival.token, DropReason.ALREADY_TOLD))
     else:
         pass_on(half, arrival, segment, actions)
-    if gap is not None and news and connection.phase is Phase.ESTABLISHED:
+    if gap is not None and news and connection.phase is ESTABLISHED:
         gaps.acknowledged(peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
