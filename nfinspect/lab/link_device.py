@@ -32,7 +32,7 @@ BATCH = 64
 """Packets that are read from one end before the other one's turn."""
 
 _TCP = 6
-_FIN, _SYN = 1, 2
+_SYN = 2
 _PORTS, _NUMBERS = struct.Struct("!HH"), struct.Struct("!LL")
 
 _TUNSETIFF = 0x400454CA
@@ -54,8 +54,10 @@ class Fate:
     def __init__(self, seed: int, share: float, salt: str) -> None:
         self._share = share * 2**64
         self._key = f"{seed} {salt}".encode()
-        self._starts: dict[bytes, tuple[int, int]] = {}
-        """By addresses and ports: the initial sequence number and the peer's."""
+        self._starts: dict[bytes, int] = {}
+        """The initial sequence number, by addresses and ports."""
+        self._peer_starts: dict[bytes, int] = {}
+        """What was acknowledged first."""
         self._seen: dict[tuple[bytes, str, int], int] = {}
 
     def strikes(self, packet: bytes) -> bool:
@@ -72,13 +74,13 @@ class Fate:
         sequence, acknowledgment = _NUMBERS.unpack_from(packet, transport + 4)
         flags = packet[transport + 13]
         if flags & _SYN:
-            self._starts[ends] = sequence, acknowledgment
+            self._starts[ends] = sequence
             return False
-        start, peer_start = self._starts.get(ends, (0, 0))
+        peer_start = self._peer_starts.setdefault(ends, acknowledgment)
         payload = len(packet) - transport - (packet[transport + 12] >> 4) * 4
         if not payload:
             return self._chance(ends, "ack", (acknowledgment - peer_start) & 0xFFFFFFFF)
-        first = (sequence - start - 1) & 0xFFFFFFFF
+        first = (sequence - self._starts.get(ends, 0) - 1) & 0xFFFFFFFF
         behind = first + payload
         struck = False
         for cell in range(first // CELL, (behind - 1) // CELL + 1):
