@@ -73,12 +73,12 @@ def established(
             if connection.phase is ESTABLISHED and (half.held or peer.held):
                 last = gaps.fills(half)
                 if half.held and not last:
-                    note_timestamp(half, segment)
+                    note_timestamp(half, segment.options)
                 _release(core, connection, actions)
                 if last:
                     gaps.put_last(actions, before, arrival.token)
                     if half.held:
-                        note_timestamp(half, segment)
+                        note_timestamp(half, segment.options)
                 elif half.gap is not None:
                     gaps.part_filled(half, half.gap, actions)
     elif (

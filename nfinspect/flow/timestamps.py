@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from nfinspect.actions import DropReason
 from nfinspect.packet.edit import rewrite, with_options
-from nfinspect.packet.options import timestamps, with_younger_timestamp
+from nfinspect.packet.options import timestamps_in, with_younger_timestamp
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.connection import Half
 from nfinspect.tcp.sequence import unwrap
 
 
-def note_timestamp(half: Half, segment: Segment) -> None:
-    """A segment has passed while others of its direction are held."""
-    stamps = timestamps(segment)
+def note_timestamp(half: Half, options: bytes) -> None:
+    """A segment with these options has passed while others of its direction are held."""
+    stamps = timestamps_in(options)
     if stamps is None:
         return
     value = stamps[0]
@@ -38,5 +38,5 @@ def rejuvenated(half: Half, segment: Segment, *, verified: bool) -> Segment:
                 return with_options(segment, options)
             younger = parse(rewrite(segment, options=options))
             return segment if isinstance(younger, DropReason) else younger
-    note_timestamp(half, segment)
+    note_timestamp(half, segment.options)
     return segment

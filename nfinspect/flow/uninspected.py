@@ -13,6 +13,7 @@ from nfinspect.esmtp.observer import Observer
 from nfinspect.events import Direction, Uninspected, UninspectedCause
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import finish
+from nfinspect.flow.timestamps import note_timestamp, rejuvenated
 from nfinspect.flow.verdict import pass_on
 from nfinspect.packet.segment import FIN, Segment
 from nfinspect.tcp.connection import Half, StreamObserver, TcpConnection
@@ -34,8 +35,11 @@ def leave(
         connection.observer = Observer(connection.name)
     for half in (connection.client, connection.server):
         half.observed = half.next
+        if half.held:
+            note_timestamp(half, half.options)
         for held in core.holding.take_all(half):
-            through(core, half, held.arrival, held.segment, actions)
+            segment = rejuvenated(half, held.segment, verified=False)
+            through(core, half, held.arrival, segment, actions)
 
 
 def through(

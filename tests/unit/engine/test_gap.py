@@ -9,6 +9,7 @@ import pytest
 
 from nfinspect.actions import DropReason
 from nfinspect.engine import EngineOptions
+from nfinspect.events import UninspectedCause
 from nfinspect.flow import opening
 from nfinspect.tcp.limits import Limits
 from tests.model.inspector import SwapCase
@@ -370,6 +371,22 @@ def test_held_behind_two_gaps_passes_with_the_timestamp_of_the_first_filling() -
     talk.client(b"-----", at=10, options=stamps(10))
     assert [packet.payload for packet in talk.passed[-2:]] == [b"AGAIN", b"-----"]
     assert [packet.options for packet in talk.passed[-2:]] == [stamps(9), stamps(10)]
+
+
+def test_held_passes_with_a_younger_timestamp_too_where_inspection_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Leaving(SwapCase):
+        def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
+            self.uninspected = UninspectedCause.TLS
+            return data
+
+    monkeypatch.setattr(opening, "Inspector", Leaving)
+    talk = Gap().sack_open(options=stamps(1))
+    talk.client(b"later", at=5, options=stamps(2))
+    assert talk.client(b"hello", at=0, options=stamps(9)) == b"hello"
+    assert list(talk.late.values()) == [b"later"]
+    assert talk.last.options == stamps(9)
 
 
 def test_without_sack_all_pass_in_their_order() -> None:
