@@ -7,8 +7,9 @@ import time
 
 import click
 
+from tests.fuzz.drawing import Kind
 from tests.fuzz.guard import DifferenceError
-from tests.fuzz.session import Kind, Session, Tally
+from tests.fuzz.session import Session, Tally
 
 EVERY = 60.0
 """Seconds between words of progress."""

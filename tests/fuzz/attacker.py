@@ -116,6 +116,10 @@ def _syn_inside(scene: Scene) -> Packet:
     return scene.saying(offset, scene.junk(random.choice((0, 5))), flags)
 
 
+def _syn_again(scene: Scene) -> Packet:
+    return scene.saying(-1, flags=SYN)._replace(acknowledgment=0)
+
+
 def _far_acknowledgement(scene: Scene) -> Packet:
     away = scene.random.randrange(1 << 24, 1 << 30)
     acknowledgment = scene.packet.acknowledgment + away & MASK
@@ -189,6 +193,7 @@ HARMLESS: tuple[Forger, ...] = (
     _data_far_away,
     _reset_elsewhere,
     _syn_inside,
+    _syn_again,
     _far_acknowledgement,
     _strange_flags,
 )

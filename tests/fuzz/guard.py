@@ -7,15 +7,15 @@ anything, where inspection has ended).
 
 More laws, each checked where it can be broken first. While a connection is inspected, a FIN stands
 behind all that was approved, always at the same number. Nothing of the client's but
-acknowledgements leaves a closed connection. Each packet gets one verdict; checksums and lengths are
-right. Acknowledgements of the filter's own say nothing that the receiver has not said, and their
+acknowledgements leaves a closed connection, and no SYN an open one. What was approved leaves at
+once. Each packet gets one verdict; checksums and lengths are right. Acknowledgements of the filter's own say nothing that the receiver has not said, and their
 SACK blocks stand behind the number that they acknowledge.
 """
 
 from __future__ import annotations
 
 from tests.fuzz.packets import ACK, FIN, MASK, RST, SYN, URG, Packet, Path
-from tests.model.stack import Stack, near, read_options
+from tests.model.stack import OPEN, Stack, near, read_options
 from tests.model.wire import read as read_word_by_word
 
 SAMPLE = 50
@@ -29,7 +29,7 @@ class DifferenceError(AssertionError):
 class Stream:
     """One direction: what its inspection has approved, and who sends and receives it."""
 
-    __slots__ = ("approved", "conceded", "fin", "free", "path", "receiver", "sender")
+    __slots__ = ("approved", "conceded", "fin", "free", "left", "path", "receiver", "sender")
 
     def __init__(self, sender: Stack, receiver: Stack, path: Path) -> None:
         self.sender, self.receiver, self.path = sender, receiver, path
@@ -38,6 +38,8 @@ class Stream:
         self.free: int | None = None
         """Where inspection has ended and bytes pass as they are."""
         self.fin: int | None = None
+        self.left = 0
+        """How many bytes have left for the receiver."""
         self.conceded = 0
         """Up to where somebody has acknowledged in the receiver's place."""
 
@@ -74,6 +76,9 @@ class Guard:
             if again is None or again.payload != packet.payload:
                 raise DifferenceError("a packet leaves that a receiver would throw away")
         flags, payload = packet.flags, packet.payload
+        if flags & SYN and stream.sender.state == stream.receiver.state == OPEN:
+            if not flags & ACK or packet.sequence != stream.sender.habits.initial:
+                raise DifferenceError("a SYN leaves inside of a connection")
         if flags & URG:
             raise DifferenceError("an urgent pointer leaves")
         if payload:
@@ -93,6 +98,7 @@ class Guard:
         start = stream.offset(packet.sequence)
         end = start + len(payload)
         approved = stream.approved
+        stream.left = max(stream.left, end)
         if stream.free is not None and end > stream.free:
             payload = payload[: max(0, stream.free - start)]
             end = start + len(payload)
@@ -114,6 +120,13 @@ class Guard:
                     f"{payload!r} leaves at {start}, approved was "
                     f"{bytes(approved[max(start, 0) : end])!r}; the receiver has had {had} bytes"
                 )
+
+    def settle(self) -> None:
+        """After all that one packet has brought about: what was approved has left."""
+        for stream in self.streams:
+            if stream.left < len(stream.approved):
+                missing = len(stream.approved) - stream.left
+                raise DifferenceError(f"{missing} bytes were approved and have not left")
 
     def _fin(self, stream: Stream, packet: Packet) -> None:
         at = stream.offset(packet.sequence) + len(packet.payload)

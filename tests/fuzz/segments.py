@@ -159,6 +159,7 @@ class Course:
                 other.conceded = max(other.conceded, acknowledged)
         arrival = Arrival(self.tokens, datagram, self.now, gso=gso)
         self._act(self.engine.arrive(arrival))
+        self.guard.settle()
         if len(self.waiting) != self.engine.held:
             raise DifferenceError(f"{len(self.waiting)} wait, {self.engine.held} are held")
 
