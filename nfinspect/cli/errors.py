@@ -5,11 +5,10 @@ configuration is too. A command returns its status or raises `Failure` or `Usage
 own errors are printed in the same form.
 """
 
-import contextlib
 import errno
 import os
 import sys
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, TextIO
 
 import click
 
@@ -41,8 +40,10 @@ class UsageFailure(Failure):
 
 def end_with(failure: Failure) -> NoReturn:
     """Print *failure* and exit with its status."""
-    with contextlib.suppress(OSError):  # the status tells, too
+    try:
         failure.show()
+    except OSError:  # the status tells, too
+        _discard(sys.stderr)
     sys.exit(failure.exit_code)
 
 
@@ -58,8 +59,13 @@ def flush_stdout(more: bytes = b"") -> None:
         if more:
             os.write(sys.stdout.fileno(), more)
     except OSError as error:
-        # Python tries once more as it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         if error.errno == errno.EPIPE:
             sys.exit(FINDINGS)
         end_with(Failure(f"stdout: {error.strerror}"))
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what *stream* still holds go nowhere: Python tries once more as it ends, and would
+    complain and change the status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
