@@ -38,6 +38,7 @@ PATIENCE = 10.0
 GREETING = b"220 *******************\r\n"
 BODY = b"".join(b"%06d %s\r\n" % (number, b"x" * 62) for number in range(4000))
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +116,11 @@ def packets(file: Path) -> list[Packet]:
 class Ends:
     """A connection with both its ends in one hand."""
 
-    def __init__(self, lab: Lab, *, server_buffer: int = 0) -> None:
+    def __init__(self, lab: Lab, *, server_buffer: int = 2_000_000) -> None:
         self.listener = lab.socket(SERVER)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if server_buffer:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, server_buffer)
+        # A size that is set: else it grows as fast as the machine lets the server read.
+        self.listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, server_buffer)
         self.listener.bind((SCRIPT_ADDRESS, 25))
         self.listener.listen()
         self.client = lab.socket(CLIENT)
