@@ -20,8 +20,8 @@ class Limits:
     full, new SYNs are refused; nothing is evicted."""
     held_packets: int = 2048
     held_bytes: int = 4 * MEBIBYTE
-    """Waiting for their verdict, per connection. Beyond that a segment behind a gap is dropped and
-    TCP sends it again."""
+    """Waiting for their verdict, per connection: a few windows of a fast sender far away. Beyond
+    that a segment behind a gap is dropped and TCP sends it again."""
     held_packets_total: int = 4096
     """At most a quarter of the queue's maximum length, or held packets would fill everybody's
     queue. At the total bounds the connection that holds most gives up its farthest segment."""

@@ -74,3 +74,18 @@ def test_acknowledgment_with_timestamps_and_sack_blocks(version: str) -> None:
     ]
     expected = network_layer(version) / tcp(flags="A", seq=5, ack=7, window=0xFFFF, options=options)
     assert crafted == bytes(expected)
+
+
+@versions
+def test_acknowledgment_with_a_byte_of_payload(version: str) -> None:
+    crafted = craft_acknowledgment(
+        KEYS[version] + PORTS,
+        sequence=5,
+        acknowledgment=7,
+        window=1,
+        options=timestamps_option(1, 2),
+        payload=b"x",
+    )
+    options = [("NOP", None), ("NOP", None), ("Timestamp", (1, 2))]
+    expected = network_layer(version) / tcp(flags="A", seq=5, ack=7, window=1, options=options)
+    assert crafted == bytes(expected / b"x")

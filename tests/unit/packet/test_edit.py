@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Packet, Raw
 
 from nfinspect.packet.checksum import ip_header_valid, tcp_checksum_valid
-from nfinspect.packet.edit import readdress, rewrite
+from nfinspect.packet.edit import readdress, rewrite, with_options
 from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
 
 TIMESTAMPS = [("NOP", None), ("NOP", None), ("Timestamp", (1000, 2000))]
@@ -132,3 +132,15 @@ def test_datagram_between_other_ends_is_the_same_but_for_them(below: Packet) -> 
     assert ip_header_valid(found)
     wanted[transport + 16 : transport + 18] = found[transport + 16 : transport + 18]
     assert found == bytes(wanted)
+
+
+@below
+@pytest.mark.parametrize("payload", [b"", b"x", COMMAND * 200])
+@pytest.mark.parametrize("stamp", [0, 1, 0xFFFF, 0xFFFFFFFF])
+def test_other_options_and_the_checksum_follows(below: Packet, payload: bytes, stamp: int) -> None:
+    younger = [("NOP", None), ("NOP", None), ("Timestamp", (stamp, 2000))]
+    expected = segment_of(build(below, payload, options=younger))
+    changed = with_options(segment_of(build(below, payload) + b"padding"), expected.options)
+    assert changed.datagram == expected.datagram
+    for member in Segment.__slots__:
+        assert getattr(changed, member) == getattr(expected, member), member

@@ -6,10 +6,12 @@ from scapy.layers.inet import IP, TCP
 from nfinspect.packet.options import (
     SynOptions,
     clean_options,
+    first_sack_block,
     sack_option,
     syn_options,
     timestamps,
     timestamps_option,
+    without_sack_block,
 )
 from nfinspect.packet.segment import Segment, parse
 
@@ -136,3 +138,45 @@ def test_built_options_are_read_by_scapy() -> None:
 
 def test_sack_option_without_blocks_is_empty() -> None:
     assert sack_option([]) == b""
+
+
+ONE, TWO, THREE = "0000000100000002", "fffffff000000003", "0000000500000006"
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (f"0101 {STAMPS} 0101 050a {ONE}", f"0101 {STAMPS} 0101 01010101010101010101"),
+        (f"0101 {STAMPS} 0101 0512 {ONE} {TWO}", f"0101 {STAMPS} 0101 0101010101010101 050a {TWO}"),
+        (f"0101 0512 {TWO} {ONE}", f"0101 0101010101010101 050a {TWO}"),
+        (f"0101 051a {TWO} {ONE} {THREE}", f"0101 0101010101010101 0512 {TWO} {THREE}"),
+        (f"050a {ONE} 0101 {STAMPS} 0101", f"01010101010101010101 0101 {STAMPS} 0101"),
+    ],
+)
+def test_block_is_taken_out_and_the_length_stays(options: str, left: str) -> None:
+    assert without_sack_block(segment_with(options), 1, 2) == bytes.fromhex(left)
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", f"0101 {STAMPS}", f"0101 050a {TWO}", f"0101 080a {ONE}", f"0512 {THREE} 00 {ONE} 00"],
+)
+def test_no_block_like_it_is_no_change(options: str) -> None:
+    assert without_sack_block(segment_with(options), 1, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", None),
+        (f"0101 {STAMPS}", None),
+        (f"0101 050a {TWO}", (0xFFFFFFF0, 3)),
+        (f"0101 {STAMPS} 0101 0512 {ONE} {TWO}", (1, 2)),
+        (f"0101 {STAMPS} 0101 0101010101010101 050a {TWO}", (0xFFFFFFF0, 3)),
+        ("01010502", None),
+    ],
+)
+def test_first_sack_block_is_read_where_stacks_put_it(
+    options: str, expected: tuple[int, int] | None
+) -> None:
+    assert first_sack_block(segment_with(options)) == expected
