@@ -412,6 +412,7 @@ class Session:
                 packet = self.guard.made(direction, action.datagram, piece=cut)
                 if not cut:
                     self._check_blocks(1 - direction, packet)
+                    self._check_window(self.ends[1 - direction], packet)
                 self._pass(direction, packet, "says itself")
                 continue
             if action.token not in self.waiting:
@@ -477,6 +478,13 @@ class Session:
                 raise DifferenceError(
                     f"a SACK block {low}..{high}, of which {end - at} are not held"
                 )
+
+    def _check_window(self, speaker: Stack, packet: Packet) -> None:
+        """The filter opens no window wider than the end has in whose name it speaks."""
+        number = near(packet.acknowledgment, speaker.rcv)
+        wider = number + (packet.window << speaker.window_scale) - speaker.edge
+        if wider > 0 and not self.kind.hostile:
+            raise DifferenceError(f"a window announced is {wider} bytes too wide")
 
     def _pass(self, direction: int, packet: Packet, how: str) -> None:
         if self.say:
