@@ -94,6 +94,8 @@ def _judge_rule(session: Session) -> None:
         approved, got = stream.approved, stream.receiver.received
         if stream.free is not None:
             got = got[: stream.free]
+        if approved.startswith(got):
+            got = bytearray()
         for at, byte in enumerate(got):
             if at >= len(approved) or (
                 byte != approved[at] and (byte != 0x58 or at >= stream.conceded)

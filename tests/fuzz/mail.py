@@ -324,7 +324,7 @@ def make(random: Random, *, violation: bool) -> Script:
     hello = b"HELO" if random.random() < 0.2 else b"EHLO"
     groups.append((hello + b" client.example.net\r\n", 1, b""))
     pipelined = hello == b"EHLO" and b"PIPELINING" in script.keywords and random.random() < 0.7
-    most = random.choice((0, 100, 400, 1500))
+    most = random.choice((0, 100, 300, 900))
     for _ in range(random.choice((1, 1, 2))):
         if random.random() < 0.2:
             groups += [(b"AUTH LOGIN\r\n", 1, b""), (b"YW5uYQ==\r\n", 1, b"3")]
@@ -345,35 +345,37 @@ def make(random: Random, *, violation: bool) -> Script:
     return script
 
 
+_SENDER, _RECIPIENT = b"MAIL FROM:<a@example.org>\r\n", b"RCPT TO:<a@example.net>\r\n"
+_RECIPIENTS = [b"RCPT TO:<%d@example.net>\r\n" % number for number in range(6)]
+_VIOLATING_COMMANDS: tuple[tuple[list[bytes], bytes], ...] = (
+    ([_SENDER, *_RECIPIENTS], _RECIPIENTS[-1]),
+    ([_SENDER, b"RCPT TO:<a|b@example.net>\r\n"], b"RCPT TO:<a|"),
+    ([b"NOOP " + b"n" * 90 + b"\r\n"], b"NOOP " + b"n" * 90),
+    ([b"RSET\r\n", b"MAIL FROM:<%b@example.org>\r\n" % (b"m" * 41)], b"MAIL FROM:<" + b"m" * 41),
+)
+"""Lines, and up to where one of them may have come before it is seen to violate."""
+_LONG = b"Subject: " + b"h" * 70 + b"\r\n"
+_NAMED = b"Content-Disposition: attachment; filename=" + b"f" * 21 + b"\r\n"
+_WIDE = b"b" * 79 + b"\r\n"
+_VIOLATING_MESSAGES: tuple[tuple[bytes, bytes, Policy | None], ...] = (
+    (b"From: a\r\n" + _LONG + b"\r\nbody\r\n.\r\n", _LONG, None),
+    # A field is judged where the next line does not go on with it.
+    (b"From: a\r\n" + _NAMED + b"\r\nbody\r\n.\r\n", _NAMED + b"\r", None),
+    (b"From: a\r\n\r\nbody\r\n" + _WIDE + b".\r\n", _WIDE, STRICT_BODY),
+)
+"""Messages, the same, and the only policy that minds."""
+
+
 def _violate(random: Random, script: Script, pipelined: bool) -> None:
-    mail = b"MAIL FROM:<a@example.org>\r\n"
-    kind = random.randrange(6)
-    if kind == 0:
-        lines = [b"RCPT TO:<%d@example.net>\r\n" % number for number in range(6)]
-        script.fatal = lines[-1]
-    elif kind == 1:
-        script.fatal = b"RCPT TO:<a|b@example.net>"
-        lines = [script.fatal + b"\r\n"]
-        script.fatal = script.fatal[: script.fatal.index(b"|") + 1]
-    elif kind == 2:
-        script.fatal = b"NOOP " + b"n" * 90
-        lines = [script.fatal + b"\r\n"]
-    elif kind == 3:
-        script.fatal = b"MAIL FROM:<" + b"m" * 41
-        lines = [script.fatal + b"@example.org>\r\n"]
-        mail = b"RSET\r\n"
-    else:
-        header = b"Subject: " + b"h" * 70
-        script.fatal = header + b"\r\n"
-        if kind == 5:
-            header = b"Content-Disposition: attachment; filename=" + b"f" * 21
-            script.fatal = header + b"\r\n\r"  # which tells that the field does not go on
-        before = [mail, b"RCPT TO:<a@example.net>\r\n", b"DATA\r\n"]
-        script.groups += [(line, 1, b"") for line in before]
-        script.groups.append((b"From: a\r\n" + header + b"\r\n\r\nbody\r\n.\r\n", 1, b"3"))
+    if random.random() < 0.5:
+        lines, script.fatal = random.choice(_VIOLATING_COMMANDS)
+        if pipelined:
+            script.groups.append((b"".join(lines), len(lines), b""))
+        else:
+            script.groups += [(line, 1, b"") for line in lines]
         return
-    lines.insert(0, mail)
-    if pipelined:
-        script.groups.append((b"".join(lines), len(lines), b""))
-    else:
-        script.groups += [(line, 1, b"") for line in lines]
+    message, script.fatal, policy = random.choice(_VIOLATING_MESSAGES)
+    if policy is not None:
+        script.policy, script.verbs_whole = policy, False
+    script.groups += [(line, 1, b"") for line in (_SENDER, _RECIPIENT, b"DATA\r\n")]
+    script.groups.append((message, 1, b"3"))

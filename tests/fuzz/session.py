@@ -44,7 +44,7 @@ from tests.fuzz.drawing import Kind
 from tests.fuzz.guard import DifferenceError, Guard, Stream
 from tests.fuzz.judge import judge
 from tests.fuzz.network import TO_END, TO_FILTER, Marks, Network
-from tests.fuzz.packets import ACK, MASK, PSH, RST, Packet, Path
+from tests.fuzz.packets import ACK, MASK, PSH, RST, SYN, Packet, Path
 from tests.model.inspector import SwapCase
 from tests.model.stack import OPEN, Stack, near, read_options
 
@@ -113,8 +113,8 @@ class Session:
         self.tokens = self.injected = self.forged = self.held = 0
         self.now = 0.0
         self.over = False
-        """A second connection has begun, which is not watched: an attacker has ended the first, or the
-        filter has waited for its handshake for too long."""
+        """What is watched is over: an attacker has answered the SYN, or a second connection has begun,
+        since he has ended the first, or the filter has waited for its handshake for too long."""
         self.inspector: Recorder | SwapCase | None = None
         self.arrived: tuple[list[tuple[int, bytes]], ...] = ([], [])
         self.conflict: object = None
@@ -176,7 +176,7 @@ class Session:
         client, server = self.client, self.server
         if self.script is None:
             letters = bytearray(
-                random.choices(b"abcdefgHIJKLM\r\n.?", k=random.choice((3, 60, 300, 900)))
+                random.choices(b"abcdefgHIJKLM\r\n.?", k=random.choice((3, 60, 200, 600)))
             )
             for _ in range(random.choice((0, 0, 1, 3))):
                 letters.insert(random.randint(0, len(letters)), 33)
@@ -489,6 +489,8 @@ class Session:
     def _pass(self, direction: int, packet: Packet, how: str) -> None:
         if self.say:
             self.say(f"                {how}: {self._shown(direction, packet)}")
+        if packet.flags & SYN and packet.sequence != self.ends[1 - direction].habits.initial:
+            self.over = True
         if packet.flags & RST and not self.kind.hostile:
             # At once: on a slow way the receiver might come to expect just this number.
             self.network.push(self.now, TO_END + direction, packet)

@@ -54,7 +54,7 @@ class Habits:
     """How long data waits for the application."""
     probe_with_data: bool = False
     keep_alives: int = 0
-    attempts: int = 12
+    attempts: int = 9
     """Timeouts in a row after which it gives up."""
 
 
@@ -160,12 +160,12 @@ class Stack:
 
     @property
     def timer(self) -> float | None:
-        timers = [
-            at
-            for at in (self.resend_at, self.acknowledge_at, self.read_at, self.keep_at)
-            if at is not None
-        ]
-        return min(timers) if timers else None
+        """When it wants to be woken next."""
+        first = self.resend_at
+        for at in (self.acknowledge_at, self.read_at, self.keep_at):
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
     def wake(self, now: float) -> None:
         """Do what is due."""
