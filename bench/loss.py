@@ -243,7 +243,8 @@ def _judgement(transfers: Sequence[Transfer]) -> Iterator[str]:
 
 def _figures(transfers: Sequence[Transfer]) -> list[str]:
     rows = []
-    for condition in dict.fromkeys(each.condition for each in transfers):
+    measured = {each.condition for each in transfers}
+    for condition in (each for each in CONDITIONS if each in measured):
         by_path = {
             path: [e for e in transfers if e.condition == condition and e.path == path]
             for path in PATHS
