@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from nfinspect.audit.counters import InspectionCounts
 
+NOTHING_INSPECTED = "The policy inspects nothing: all mail passes as it is\n"
+
 
 def service_policy(inspections: Iterable[InspectionCounts]) -> str:
-    """Return ``show service-policy inspect esmtp``: lines, or nothing if nothing is inspected."""
+    """Return ``show service-policy inspect esmtp``, as lines."""
     lines: list[str] = []
     heading: list[str] = []
     for counts in inspections:
@@ -28,7 +30,7 @@ def service_policy(inspections: Iterable[InspectionCounts]) -> str:
         for clause, packets in counts.clauses:
             lines.append(f"        match {clause.words}")
             lines.append(f"          {clause.action_words}, packet {packets}")
-    return "".join(line + "\n" for line in lines)
+    return "".join(line + "\n" for line in lines) or NOTHING_INSPECTED
 
 
 @dataclass(slots=True)

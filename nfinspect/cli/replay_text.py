@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nfinspect.audit.text import escaped
+from nfinspect.cli.console import console
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason
 from nfinspect.replay.result import Result
 
@@ -25,9 +26,6 @@ FEW_CONNECTIONS = 5
 """So many are all told of; of more only those to which something out of the ordinary happened."""
 
 ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
-
-WIDTH = 160
-"""Where the output is no terminal, and so has no width."""
 
 SENTENCES = {
     "character-replaced": "{character} was replaced by a blank: {line}",
@@ -56,37 +54,35 @@ _LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
 
 def print_result(result: Result, *, stderr: bool = False) -> None:
     """Print everything, on stdout unless something else goes there."""
-    console = Console(markup=False, highlight=False, emoji=False, stderr=stderr)
-    if not console.is_terminal:
-        console.width = WIDTH
-    _print_summary(console, result.summary)
+    out = console(stderr=stderr)
+    _print_summary(out, result.summary)
     connections = list(islice(result.connections(), MOST_CONNECTIONS))
     if connections:
-        console.print()
-        console.print(_table(connections))
+        out.print()
+        out.print(_table(connections))
     left_out = result.summary["connections"] - len(connections)
     if left_out > 0:
-        console.print(f"and {left_out:,} connections more; --json has them all", style="italic")
-    _print_deeds(console, result, connections)
-    _heading(console, "syslog")
+        out.print(f"and {left_out:,} connections more; --json has them all", style="italic")
+    _print_deeds(out, result, connections)
+    _heading(out, "syslog")
     for line in result.syslog_lines():
-        console.print(line, soft_wrap=True)
-    _heading(console, "show service-policy inspect esmtp")
-    console.print(result.show, end="", soft_wrap=True)
+        out.print(line, soft_wrap=True)
+    _heading(out, "show service-policy inspect esmtp")
+    out.print(result.show, end="", soft_wrap=True)
 
 
-def _heading(console: Console, text: str) -> None:
-    console.print()
-    console.print(text, style="bold")
+def _heading(out: Console, text: str) -> None:
+    out.print()
+    out.print(text, style="bold")
 
 
-def _print_summary(console: Console, summary: dict[str, Any]) -> None:
+def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     for capture in summary["captures"]:
-        console.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
+        out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
     packets = summary["packets"]
     if summary["began"]:
-        console.print(f"from {summary['began']}, {_duration(summary['duration'])} long")
-    console.print(
+        out.print(f"from {summary['began']}, {_duration(summary['duration'])} long")
+    out.print(
         f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
         f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
         f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
@@ -96,17 +92,17 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     if packets["read"] and packets["read"] == packets["copied"]:
         ports = ", ".join(map(str, summary["ports"]))
         what = f"no TCP on port {ports}, which is what" if ports else "nothing that"
-        console.print(f"  {what} the policy inspects", style="yellow")
+        out.print(f"  {what} the policy inspects", style="yellow")
     for reason, count in summary["dropped"].items():
-        console.print(f"  dropped {reason}: {count:,}")
+        out.print(f"  dropped {reason}: {count:,}")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
-        console.print(
+        out.print(
             f"  {_count(fragments['joined'], 'fragment')} joined into"
             f" {_count(fragments['datagrams'], 'datagram')}, {fragments['discarded']:,} discarded"
         )
     for note in summary["notes"]:
-        console.print(
+        out.print(
             f"note: {_count(note['packets'], 'packet')}: {note['note']}"
             f" (first packet {note['first']})",
             style="yellow",
@@ -140,7 +136,7 @@ def _table(connections: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _print_deeds(console: Console, result: Result, connections: list[dict[str, Any]]) -> None:
+def _print_deeds(out: Console, result: Result, connections: list[dict[str, Any]]) -> None:
     """What the filter did to each connection to which it did something, and what it noticed."""
     headed = False
     ordinary = 0
@@ -152,19 +148,19 @@ def _print_deeds(console: Console, result: Result, connections: list[dict[str, A
         if not deeds:
             continue
         if not headed:
-            _heading(console, "what happened")
+            _heading(out, "what happened")
             headed = True
         ends = f"{connection['client']} to {connection['server']}"
-        console.print(f"  connection {connection['number']}, {ends}")
+        out.print(f"  connection {connection['number']}, {ends}")
         for packet, what, why in deeds[:MOST_DEEDS]:
             text = Text(f"    packet {packet}  " if packet else "    ")
             text.append(what, style=_LOUD.get(what, "cyan"))
             text.append(f"  {why}" if why else "")
-            console.print(text, soft_wrap=True)
+            out.print(text, soft_wrap=True)
         if len(deeds) > MOST_DEEDS:
-            console.print("    and more; --json has them all", style="italic")
+            out.print("    and more; --json has them all", style="italic")
     if ordinary:
-        console.print(f"\n{_count(ordinary, 'connection')} with nothing but masks in greetings")
+        out.print(f"\n{_count(ordinary, 'connection')} with nothing but masks in greetings")
 
 
 def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:

@@ -15,8 +15,6 @@ from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
 from nfinspect.live.worker import Packets
 from nfinspect.policy.model import Inspection, Policy
 
-NOTHING_INSPECTED = "The policy inspects nothing: all mail passes as it is\n"
-
 
 class Inspecting(Protocol):
     """What is asked of the engine."""
@@ -65,7 +63,7 @@ class Status:
         """``show service-policy inspect esmtp``."""
         totals = self._engine.totals
         text = show.service_policy(self._counters.inspections(self._policy, totals))
-        return Answer(text or NOTHING_INSPECTED, self._counters.to_json(self._policy, totals))
+        return Answer(text, self._counters.to_json(self._policy, totals))
 
     def queue(self) -> Answer:
         """``show queue``."""

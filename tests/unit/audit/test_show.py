@@ -62,7 +62,7 @@ Global policy:
 
 
 def test_policy_that_inspects_nothing_shows_nothing() -> None:
-    assert show.service_policy([]) == ""
+    assert show.service_policy([]) == show.NOTHING_INSPECTED
 
 
 def test_clauses_as_show_prints_them_are_read_back() -> None:
