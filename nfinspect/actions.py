@@ -43,7 +43,7 @@ class DropReason(enum.Enum):
     """Data before the handshake is complete."""
     REPEATED_HELD = "repeated-held"
     """A repetition of a segment that is held already."""
-    ALREADY_TOLD = "already-told"
+    ALREADY_REPORTED = "already-reported"
     """An acknowledgement that says of a gap what its sender has been told in the receiver's place."""
     HOLD_BOUND = "hold-bound"
     """A segment beyond a gap that the bounds of holding do not admit."""

@@ -1,16 +1,15 @@
-"""The way of one packet: parse, find its connection, order its stream, inspect, act.
+"""The path of one packet: parse, find its connection, order its stream, inspect, act.
 
-A datagram goes in with what the kernel knows of it, an ordered list of actions comes out. The
-engine is driven: it does no I/O and knows no time but what it is told. Live queue, replay, tests
-and benchmarks drive the same engine. ``actions.py`` says what each action means, ``flow/`` has the
-steps.
+A datagram and its metadata go in; an ordered list of actions comes out. The engine does no I/O and
+reads no clock: its driver (the live queue, replay, a test, a benchmark) passes in the time.
+``actions.py`` defines the actions, ``flow/`` holds the steps.
 
-Laws
-- A packet gets exactly one verdict. One without a verdict is held and gets it later, at the latest
-  at ``flush``.
-- What leaves is a prefix of what inspection approved, each byte in its place: lengths never change,
-  a packet is at most cut at its end.
-- Bytes that were decided are decided for good: what repeats them is answered from memory.
+Invariants
+- A packet gets exactly one verdict. A packet without a verdict is held; it gets one later, at
+  ``flush`` at the latest.
+- What leaves is a prefix of what inspection approved, each byte at its sequence number: lengths
+  never change, but a packet may be cut short.
+- A decision about a byte is final: retransmissions are answered from memory.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ __all__ = ["Engine", "EngineOptions", "InspectionTotals"]
 
 
 class Engine:
-    """``started`` and every ``now`` are seconds on one clock of the driver's."""
+    """``started`` and every ``now`` are seconds on the driver's clock."""
 
     def __init__(
         self, policy: Policy, options: EngineOptions | None = None, *, started: float
@@ -40,7 +39,7 @@ class Engine:
         self._core = Core(policy, options or EngineOptions(), started)
 
     def arrive(self, arrival: Arrival) -> list[Action]:
-        """Decide one datagram, and whatever else its coming decides."""
+        """Decide one datagram, and any held packets that its arrival releases."""
         core = self._core
         actions: list[Action] = []
         segment = parse(arrival.datagram, arrival.captured_length)
@@ -66,7 +65,7 @@ class Engine:
         return actions
 
     def tick(self, now: float) -> list[Action]:
-        """End what has timed out."""
+        """End the connections that have timed out."""
         core = self._core
         actions: list[Action] = []
         while (connection := core.table.expired(now)) is not None:
@@ -76,11 +75,11 @@ class Engine:
         return actions
 
     def deadline(self) -> float | None:
-        """When the engine wants its next tick; None: not before another packet."""
+        """When ``tick`` is next due; None if not before another packet arrives."""
         return self._core.table.deadline()
 
     def flush(self, now: float, reason: DropReason = DropReason.FLUSHED) -> list[Action]:
-        """Give every held packet its verdict: the filter stops, or the capture has ended."""
+        """Drop every held packet: the filter is stopping, or the capture has ended."""
         holding = self._core.holding
         return [
             Drop(held.arrival.token, reason)
@@ -90,17 +89,17 @@ class Engine:
 
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
-        """Show's top line, for each ``inspect`` of the policy."""
+        """The figures in the top line of show service-policy, per ``inspect`` of the policy."""
         return self._core.totals
 
     @property
     def ledger(self) -> Ledger:
-        """What all connections keep together."""
+        """What all connections together hold and remember."""
         return self._core.ledger
 
     @property
     def held(self) -> int:
-        """Packets that wait for their verdict."""
+        """Packets waiting for their verdict."""
         return self._core.ledger.held_packets
 
     @property
@@ -109,8 +108,8 @@ class Engine:
         return len(self._core.table)
 
     def payload_bytes(self, key: bytes) -> int:
-        """Payload passed so far, both ways and each byte once, by the open connection that packets
-        with this key belong to; 0 if there is none."""
+        """Payload bytes passed so far in both directions, each byte once, on the open connection
+        that packets with this key belong to; 0 if there is none."""
         half = self._core.table.halves.get(key)
         return half.connection.payload_bytes if half else 0
 
@@ -119,7 +118,7 @@ class Engine:
 
 
 def _timeout_of(connection: TcpConnection) -> TeardownReason | None:
-    """Which timeout has ended it; None where its line has been written at the close."""
+    """Which timeout has expired; None if inspection closed the connection, which logged it then."""
     if connection.phase is CLOSED:
         return None
     if connection.phase < Phase.ESTABLISHED:

@@ -1,9 +1,11 @@
-"""The steps of one packet's way through the engine, each in the module of its name.
+"""The steps of one packet's path through the engine, a module each.
 
-``core``         what all steps share: policy, options, table, ledgers
-``opening``      a segment of no open connection; SYN, handshake, RST
+``core``         the state that all steps share: policy, options, table, ledger
+``opening``      segments of no open connection; SYN, handshake, RST
 ``established``  acknowledgement, order, inspection, holding
-``uninspected``  bytes that pass as they are
+``gap``          ACKs to the sender while segments beyond a gap are held
+``timestamps``   timestamps of packets that were held
+``uninspected``  connections passed without inspection
 ``ending``       closing by inspection, what still passes afterwards, teardown
 ``verdict``      normalising and passing one packet
 """

@@ -1,4 +1,4 @@
-"""What all steps share."""
+"""The state that all steps share."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from nfinspect.tcp.limits import Ledger, Limits
 from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
-"""The servers' side and the clients', until interfaces are configured."""
-SERVERS = 256
-"""Whose names are made once."""
+"""The servers' side and the clients' side, until interfaces are configured."""
+CACHED_SERVERS = 256
+"""Server endpoints kept in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     recorded: bool = False
-    """The packets were captured where no filter was in their way: they cannot react to it."""
+    """The packets come from a capture, whose endpoints cannot react to the filter."""
     transcript: bool = False
-    """Tell every command and reply line (``CommandSeen``, ``ReplySeen``)."""
+    """Emit every command and reply line (``CommandSeen``, ``ReplySeen``)."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -55,7 +55,7 @@ class Core:
         self.connection_number = 0
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
-        """Source and destination: servers are inside, everybody else is outside."""
+        """Source and destination: servers are inside, all other hosts outside."""
         to_server = self.policy.plan(segment.destination_port) is not None
         near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
         source = near, segment.source, segment.source_port
@@ -65,7 +65,7 @@ class Core:
         return _server(*source), Endpoint(*destination)
 
 
-@lru_cache(SERVERS)
+@lru_cache(CACHED_SERVERS)
 def _server(interface: str, address: bytes, port: int) -> Endpoint:
-    """One for all its connections."""
+    """One object shared by all connections of this server."""
     return Endpoint(interface, address, port)

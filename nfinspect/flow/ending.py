@@ -1,8 +1,8 @@
-"""The end of a connection, and what still passes of one that is over.
+"""The end of a connection, and what still passes afterwards.
 
-Laws: what inspection closed stays closed. The server has got a prefix of the approved stream and
-gets no more; the client still gets the replies to commands that had passed, or it would send a mail
-again that the server has taken (docs/appliance.md, section 4).
+What inspection closed stays closed. The server has received a prefix of the approved stream and
+receives no more; the client still receives the replies to commands that had passed, or it would
+resend a mail that the server has already accepted (docs/appliance.md, section 4).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def close_by_inspection(
     cause: CloseCause,
     actions: list[Action],
     *,
-    news: bool = False,
+    new_ack: bool = False,
 ) -> None:
-    """Inspection ends the connection at this packet, which is dropped whole: its lawful beginning
-    could hold a final dot whose reply would get lost. ``news``: it is the first to acknowledge
-    something."""
+    """Close the connection at this packet and drop all of it: the permitted part before the
+    violation could end a mail, and the server's reply to that would be lost. ``new_ack``: the
+    packet acknowledges bytes for the first time."""
     connection = half.connection
     token = arrival.token
     actions.append(Emit(InspectionClosed(connection.name, half.direction, cause), token))
@@ -50,16 +50,16 @@ def close_by_inspection(
     _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
     core.ledger.memory_bytes -= connection.client.memory.clear()
     if half.direction is Direction.REPLY:
-        connection.inspector = None  # the reply itself was the violation: nothing more passes
+        connection.inspector = None  # a reply was the violation: no further replies pass
     else:
-        connection.unheard = news
+        connection.ack_owed = new_ack
     _forget_if_drained(core, connection)
 
 
 def closed_segment(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> None:
-    """A segment of a connection that inspection has closed and that still owes replies."""
+    """A segment of a connection that inspection has closed while replies were outstanding."""
     connection = half.connection
     if segment.flags & (SYN | RST | ACK) != ACK:
         if not segment.flags & SYN:
@@ -80,7 +80,7 @@ def closed_segment(
             peer.acknowledged = acknowledgment
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
         if acknowledgment == peer.next:
-            connection.unheard = False
+            connection.ack_owed = False
         pass_on(half, arrival, segment, actions)
     else:
         _drain(core, half, arrival, segment, actions)
@@ -90,7 +90,7 @@ def closed_segment(
 def _drain(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> None:
-    """Replies to commands that had passed, and repetitions of what has passed."""
+    """Pass replies to commands that had passed, and retransmissions of what has passed."""
     inspector = half.connection.inspector
     sequence = unwrap(segment.sequence + half.offset, half.next)
     payload = segment.payload_bytes
@@ -119,10 +119,10 @@ def _drain(
 
 
 def _forget_if_drained(core: Core, connection: TcpConnection) -> None:
-    """Once nothing is owed, a key and a time are all that is kept."""
+    """Once nothing is outstanding, keep only the connection's key and time."""
     inspector = connection.inspector
     owed = inspector is not None and inspector.replies_owed > 0
-    waits = owed or connection.unheard or connection.server.memory.size
+    waits = owed or connection.ack_owed or connection.server.memory.size
     if waits or not core.table.holds(connection):
         return
     core.table.remove(connection)
@@ -137,7 +137,7 @@ def end(
     actions: list[Action],
     token: object = None,
 ) -> None:
-    """The connection leaves the table; None writes no line, since one has been written."""
+    """Remove the connection from the table. ``reason`` is None if its end was logged already."""
     if reason is not None:
         actions.append(Emit(_torn_down(connection, now, reason), token))
     _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
@@ -147,34 +147,34 @@ def end(
     if now < core.pickup_until and not core.table.remember(
         connection.key, now, closed_by_inspection=False
     ):
-        core.pickup_until = now  # no room to tell old connections from ended ones any more
+        core.pickup_until = now  # no room left to tell ended connections from older ones
 
 
 def finish(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
-    """Both FINs are acknowledged."""
+    """End the connection: both FINs are acknowledged."""
     core.table.finish(half.connection, now)
     end(core, half.connection, now, TeardownReason.TCP_FINS, actions, token)
 
 
 def reset(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
-    """An RST of this direction has ended the connection."""
+    """End the connection: an RST in this direction was valid."""
     from_inside = half.connection.name.sender(half.direction).interface == INSIDE
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
     if half.acknowledged != half.next:
-        # What is still on its way may get lost, and the receiver then challenge the RST.
+        # Data in flight may be lost; the receiver would then answer the RST with a challenge ACK.
         core.table.finish(half.connection, now, reset=True)
     end(core, half.connection, now, reason, actions, token)
 
 
-def begins_anew(finished: Finished, from_client: bool, segment: Segment) -> bool:
-    """Whether a SYN may take the place of a finished connection: its number has to be higher,
-    unless an RST was its end."""
+def may_reopen(finished: Finished, from_client: bool, segment: Segment) -> bool:
+    """Whether this SYN may open a new connection in place of a finished one: its sequence number
+    must be higher, unless the old connection ended with an RST."""
     if segment.flags & (SYN | ACK) != SYN:
         return False
     if finished.reset:
         return True
-    behind = finished.next_numbers[0 if from_client else 1]
-    return unwrap(segment.sequence, behind) > behind
+    last = finished.next_numbers[0 if from_client else 1]
+    return unwrap(segment.sequence, last) > last
 
 
 def repeats_finished(
@@ -184,8 +184,11 @@ def repeats_finished(
     segment: Segment,
     actions: list[Action],
 ) -> bool:
-    """A segment of a finished connection: repeated FINs and ACKs pass, without their payload. False
-    if it is none of the connection's, and that was ended by an RST: whose then is another matter."""
+    """Pass repeated FINs and ACKs of a finished connection, without payload, and drop the rest.
+
+    False if the segment is no repetition and the connection ended with an RST: then the caller
+    decides.
+    """
     own, other = finished.next_numbers if from_client else finished.next_numbers[::-1]
     had_fin = finished.fins[0 if from_client else 1]
     end = unwrap(segment.sequence, own) + segment.length

@@ -1,8 +1,8 @@
 """A segment of an established, inspected connection: acknowledgement, order, inspection, holding.
 
-Bytes are decided once and in order. What repeats decided bytes is answered from memory, what lies
-behind a gap is held, what inspection does not look at yet (the request direction is shut) is held
-or cut off, so that TCP sends it again.
+Bytes are decided once and in order. Retransmissions are answered from memory. Segments beyond a gap
+are held. While the request direction is shut, new requests are held, or cut off so that TCP sends
+them again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from nfinspect.events import (
 from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import close_by_inspection, finish
-from nfinspect.flow.timestamps import note_timestamp, rejuvenated
-from nfinspect.flow.uninspected import leave, through
+from nfinspect.flow.timestamps import note_timestamp, with_newest_timestamp
+from nfinspect.flow.uninspected import pass_uninspected, stop_inspecting
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import FIN, Segment
 from nfinspect.policy.model import UnseenDataAction
@@ -31,10 +31,10 @@ from nfinspect.tcp.sequence import unwrap
 def established(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> None:
-    """Judge one segment, and whatever it releases."""
+    """Decide one segment, and the held segments that it releases."""
     connection, peer = half.connection, half.peer
     if connection.uninspected:
-        through(core, half, arrival, segment, actions)
+        pass_uninspected(core, half, arrival, segment, actions)
         return
     sequence = unwrap(segment.sequence + half.offset, half.next)
     if half.edge is not None and sequence > half.edge:
@@ -50,18 +50,18 @@ def established(
         half.options = segment.datagram[segment.transport + 20 : segment.payload]
     if arrival.link_source:
         half.port, half.link_source = arrival.ingress, arrival.link_source
-    news = acknowledgment > peer.acknowledged
-    if news:
+    new_ack = acknowledgment > peer.acknowledged
+    if new_ack:
         peer.acknowledged = acknowledgment
         if peer.memory.chunks:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
     edge = acknowledgment + (segment.window << half.scale)
-    wider = peer.edge is None or edge > peer.edge
-    if wider:
+    window_update = peer.edge is None or edge > peer.edge
+    if window_update:
         peer.edge = edge
     gap = peer.gap
     if gap is not None and gap.probes:
-        segment = gaps.without_report(gap, segment)
+        segment = gaps.without_probe_report(gap, segment)
 
     length = segment.end - segment.payload
     if length or segment.flags & FIN:
@@ -69,7 +69,7 @@ def established(
             _behind_gap(core, half, arrival, segment, actions, sequence)
         else:
             before = len(actions)
-            _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, news)
+            _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, new_ack)
             if connection.phase is ESTABLISHED and (half.held or peer.held):
                 last = gaps.fills(half)
                 if half.held and not last:
@@ -80,16 +80,18 @@ def established(
                     if half.held:
                         note_timestamp(half, segment.options)
                 elif half.gap is not None:
-                    gaps.part_filled(half, half.gap, actions)
+                    gaps.partly_filled(half, half.gap, actions)
     elif (
         gap is not None
-        and not (news or wider)
-        and gaps.already_told(peer, gap, segment, asked=segment.datagram is not arrival.datagram)
+        and not (new_ack or window_update)
+        and gaps.already_reported(
+            peer, gap, segment, answers_probe=segment.datagram is not arrival.datagram
+        )
     ):
-        actions.append(Drop(arrival.token, DropReason.ALREADY_TOLD))
+        actions.append(Drop(arrival.token, DropReason.ALREADY_REPORTED))
     else:
         pass_on(half, arrival, segment, actions)
-    if gap is not None and news and connection.phase is ESTABLISHED:
+    if gap is not None and new_ack and connection.phase is ESTABLISHED:
         gaps.acknowledged(peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
@@ -104,9 +106,11 @@ def _unseen(
     sequence: int,
     acknowledgment: int,
 ) -> None:
-    """It acknowledges what was never passed: a forgery, or bytes that went past the filter.
+    """A segment acknowledges what the filter never passed: it is forged, or bytes bypassed the
+    filter.
 
-    Only a segment that its receiver would believe, inside both windows, tells of unseen data.
+    Only a segment that its receiver would accept, inside both windows, counts as proof of the
+    latter.
     """
     peer, connection = half.peer, half.connection
     plausible = (peer.edge is None or acknowledgment <= peer.edge) and (
@@ -125,8 +129,8 @@ def _unseen(
         close_by_inspection(core, half, arrival, CloseCause.UNSEEN_DATA, actions)
         return
     cause = UninspectedCause.UNSEEN_DATA if peer.seen else UninspectedCause.ONE_SIDED
-    leave(core, connection, cause, arrival, actions)
-    through(core, half, arrival, segment, actions)
+    stop_inspecting(core, connection, cause, arrival, actions)
+    pass_uninspected(core, half, arrival, segment, actions)
 
 
 def _behind_gap(
@@ -154,7 +158,10 @@ def _hold(
     sequence: int,
     otherwise: DropReason,
 ) -> Held | None:
-    """Delay the verdict; where the bounds do not admit that, drop (None)."""
+    """Delay the verdict; if the bounds do not allow it, drop for the reason ``otherwise``.
+
+    Returns None if the packet is not held.
+    """
     held = Held(arrival, segment, sequence)
     if core.holding.repeats(half, sequence, held.end, segment.flags & FIN):
         actions.append(Drop(arrival.token, DropReason.REPEATED_HELD))
@@ -163,10 +170,10 @@ def _hold(
     admitted, evicted = core.holding.add(half, held)
     for other in evicted:
         actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
-        gaps.give_up(core.table.halves[other.segment.key], other)
+        gaps.evicted(core.table.halves[other.segment.key], other)
     if admitted:
         if len(half.held) == 1:
-            half.youngest = None
+            half.newest_timestamp = None
         return held
     actions.append(Drop(arrival.token, otherwise))
     return None
@@ -180,10 +187,10 @@ def _in_order(
     actions: list[Action],
     sequence: int,
     acknowledgment: int,
-    news: bool,
+    new_ack: bool,
 ) -> bool:
-    """Decide a segment that begins at or before the next number; ``news``: it is the first to
-    acknowledge something. False if it is held again."""
+    """Decide a segment that begins at or before ``half.next``. ``new_ack``: it acknowledges bytes
+    for the first time. False if it is held (again)."""
     connection, memory = half.connection, half.memory
     payload = segment.datagram[segment.payload : segment.end]
     length = len(payload)
@@ -215,7 +222,9 @@ def _in_order(
                 return True
             passed = b""
         else:
-            approved = _inspect(core, half, arrival, actions, fresh, length, acknowledgment, news)
+            approved = _inspect(
+                core, half, arrival, actions, fresh, length, acknowledgment, new_ack
+            )
             if approved is None:
                 return True
             passed = approved
@@ -226,7 +235,7 @@ def _in_order(
             half.passed += decided
             half.next = start + decided
         if len(passed) < size:
-            return _cut(core, half, arrival, segment, actions, sequence, old, passed, news)
+            return _cut(core, half, arrival, segment, actions, sequence, old, passed, new_ack)
 
     if fin and half.fin is None:
         half.fin = end
@@ -238,12 +247,13 @@ def _in_order(
     else:
         pass_on(half, arrival, segment, actions, None if passed is fresh else passed)
     if connection.inspector is not None and connection.inspector.uninspected is not None:
-        leave(core, connection, connection.inspector.uninspected, arrival, actions)
+        stop_inspecting(core, connection, connection.inspector.uninspected, arrival, actions)
     return True
 
 
 def _contradicts_fin(half: Half, end: int, fin: int) -> bool:
-    """Data behind the FIN, or a FIN somewhere else than it was or can be."""
+    """Data beyond the FIN, or a FIN at another sequence number than before, or below passed
+    data."""
     if half.fin is not None:
         return end > half.fin or bool(fin and end != half.fin)
     return bool(fin) and end < half.next
@@ -257,16 +267,16 @@ def _inspect(
     fresh: bytes,
     length: int,
     acknowledgment: int,
-    news: bool,
+    new_ack: bool,
 ) -> bytes | None:
-    """What of ``fresh`` may pass; None if inspection has closed the connection here."""
+    """The part of ``fresh`` that may pass; None if inspection has closed the connection."""
     connection = half.connection
     inspector = connection.inspector
     if inspector is None:
         return fresh
     if half.direction is REQUEST:
-        heard = acknowledgment - (half.peer.initial or 0) - 1
-        passed = inspector.request(fresh, length, heard)
+        acknowledged = acknowledgment - (half.peer.initial or 0) - 1
+        passed = inspector.request(fresh, length, acknowledged)
     else:
         passed = inspector.reply(fresh)
     if inspector.events:
@@ -276,7 +286,7 @@ def _inspect(
     if (passed or closes) and connection.totals is not None:
         connection.totals.packet += 1
     if inspector.closing is not None:
-        close_by_inspection(core, half, arrival, inspector.closing, actions, news=news)
+        close_by_inspection(core, half, arrival, inspector.closing, actions, new_ack=new_ack)
         return None
     return passed
 
@@ -290,12 +300,13 @@ def _cut(
     sequence: int,
     old: int,
     passed: bytes,
-    news: bool,
+    new_ack: bool,
 ) -> bool:
-    """Pass what may pass, and leave the rest to be sent again; hold it if nothing may.
+    """Pass the approved part; TCP will send the rest again. If nothing is approved, hold the
+    packet.
 
-    The first packet to acknowledge something is passed as its bare ACK rather than held: the
-    server may be waiting for just that.
+    A packet that acknowledges bytes for the first time is not held but cut to a bare ACK: the
+    server may be waiting for it.
     """
     if old:
         passed = half.memory.recall(sequence, sequence + old) + passed
@@ -303,7 +314,7 @@ def _cut(
     if not passed and inspector is not None and inspector.refusing:
         actions.append(Drop(arrival.token, DropReason.REFUSED))
         return True
-    if not passed and not news:
+    if not passed and not new_ack:
         _hold(core, half, arrival, segment, actions, sequence, DropReason.SHUT)
         return False
     pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
@@ -311,7 +322,7 @@ def _cut(
 
 
 def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> None:
-    """Decide the held packets whose turn has come, either way, until none is left to move."""
+    """Decide the held packets that are now in order, in both directions, while any can move."""
     moved = True
     while moved:
         moved = False
@@ -319,10 +330,10 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
             while (held := core.holding.next_in_order(half)) is not None:
                 before = half.next
                 verified = held.arrival.checksum_ready and not core.options.recorded
-                segment = rejuvenated(half, held.segment, verified=verified)
-                heard = unwrap(segment.acknowledgment, half.peer.next)
+                segment = with_newest_timestamp(half, held.segment, verified=verified)
+                acknowledgment = unwrap(segment.acknowledgment, half.peer.next)
                 done = _in_order(
-                    core, half, held.arrival, segment, actions, held.sequence, heard, False
+                    core, half, held.arrival, segment, actions, held.sequence, acknowledgment, False
                 )
                 if connection.phase is not ESTABLISHED or connection.uninspected:
                     return

@@ -1,24 +1,26 @@
-"""While segments behind a gap are held, the filter speaks for the receiver, which does not see them.
+"""While segments beyond a gap are held, the filter sends ACKs in place of the receiver.
 
-The sender has to hear of the gap as if they had arrived, or its fast retransmit waits for a timeout.
-So it gets an acknowledgement for each (RFC 5681 section 3.2), with the receiver's own last number,
-its window and its timestamps, and SACK blocks where both sides permit them (RFC 2018).
+The receiver does not see the held segments, so it sends no duplicate ACKs, and the sender would
+have to wait for its retransmission timeout. So the filter reports each held segment to the sender
+with a duplicate ACK (RFC 5681 section 3.2): the receiver's own last acknowledgment number, window
+and timestamps, and SACK blocks if both sides permit them (RFC 2018).
 
-What makes that as good as the receiver's own words
+The sender sees what it would see without the filter:
 
-- **In its time.** A segment is told once the receiver has acknowledged what had passed before it
-  came. Earlier, the number would accuse bytes that are still on their way, and the sender would
-  repeat them; later, even if the gap has filled meanwhile, the sender would stand still.
-- **The receiver is asked.** It knows of no gap, so it may delay the acknowledgement that is waited
-  for (RFC 5681 section 4.2), for longer than a round trip. The last byte that passed is repeated
-  to it, as passed: a duplicate is acknowledged at once. Its report of the duplicate (RFC 2883) is
-  kept from the sender, who repeated nothing.
-- **The gap last.** When it fills, what was held passes first and what fills the gap last, so that
-  the receiver acknowledges all of it in one step, as it would have. Step by step, the sender would
-  take each for a receiver that has thrown away what it had told of (RFC 2018 section 8), and begin
-  anew after a timeout.
-- **Once.** What the receiver then says of the held segments, before the gap reaches it, the sender
-  has heard.
+- **Timing.** A held segment is reported once the receiver has acknowledged everything that passed
+  before the segment arrived. Earlier, the duplicate ACK would make the sender retransmit bytes that
+  are still in flight. It is reported even if the gap has been filled meanwhile, or the sender would
+  stall.
+- **Probe.** The receiver sees no gap, so it may delay that acknowledgement (RFC 5681 section 4.2)
+  for longer than a round trip. To get it at once, the filter repeats the last byte that passed, as
+  passed: a receiver acknowledges a duplicate immediately. The D-SACK (RFC 2883) in its answer is
+  removed, as the sender repeated nothing.
+- **Gap last.** When the gap is filled, the held segments pass first and the segment that fills it
+  passes last, so that the receiver acknowledges everything at once, as it would without the filter.
+  From step-by-step acknowledgements the sender would conclude that the receiver has reneged
+  (RFC 2018 section 8), and would start over after a timeout.
+- **No repetition.** Once the held segments pass, the receiver's own ACKs report them a second time
+  until the gap is filled; these ACKs are dropped.
 """
 
 from __future__ import annotations
@@ -40,65 +42,65 @@ from nfinspect.packet.options import (
 )
 from nfinspect.packet.segment import Segment, parse, reverse_key
 from nfinspect.tcp.connection import Half, Held
-from nfinspect.tcp.gap import Gap, Untold
+from nfinspect.tcp.gap import Gap, Unreported
 from nfinspect.tcp.sequence import unwrap
 
 Block = tuple[int, int]
 
 BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
 """RFC 2018 section 3."""
-MOST_AT_ONCE = 16
-"""Acknowledgements without SACK that are sent together when the receiver has caught up. Three are
-enough for fast retransmit; more only let the sender send more."""
+MAX_DUPLICATE_ACKS = 16
+"""Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
+retransmit; more only let the sender send more."""
 LARGEST_WINDOW = 0xFFFF
-MOST_PROBES = 8
-"""Repetitions whose report is expected at a time. Of older ones the sender may hear."""
+MAX_PROBES = 8
+"""Probes remembered per gap. The D-SACK of an older one may reach the sender."""
 PROBE_LIFE = 1 << 18
-"""Bytes after which a report is expected no longer: it got lost."""
+"""Once the receiver has acknowledged this many bytes beyond a probe, its D-SACK counts as lost."""
 
 
 def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
-    """A segment of ``half`` is held: tell its sender, now or when the receiver has caught up."""
+    """Report a held segment to its sender, now or when the receiver has caught up."""
     if core.options.recorded or half.held[0].sequence <= half.next:
-        return  # nothing reacts to us; or what is held waits for a reply, which is no gap
+        return  # a capture cannot react; or the packet waits for a reply, and there is no gap
     gap = half.gap
     if gap is None:
         gap = half.gap = Gap()
-    gap.untold.append(Untold(half.next, held.sequence, held.end, _segments(half, held)))
+    gap.unreported.append(Unreported(half.next, held.sequence, held.end, _segments(half, held)))
     if half.acknowledged >= half.next:
-        _tell(half, gap, actions)
+        _report(half, gap, actions)
     else:
-        _ask(half, gap, actions)
+        _probe(half, gap, actions)
 
 
 def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
-    """A held segment has come again: if the sender was told, that got lost, or came too late."""
+    """A held segment has been retransmitted: if it was reported, the ACK was lost or late."""
     gap = half.gap
-    if gap is not None and start > half.next and gap.told.around(start) is not None:
+    if gap is not None and start > half.next and gap.reported.containing(start) is not None:
         _acknowledge(half, gap, [(start, end)] if start < end else (), actions)
 
 
-def give_up(half: Half, held: Held) -> None:
-    """The farthest of what is held is dropped, so the sender is told of it no more."""
+def evicted(half: Half, held: Held) -> None:
+    """The farthest held segment is dropped: stop reporting it."""
     gap, cut = half.gap, held.sequence
     if gap is not None:
-        gap.told.cut(cut)
+        gap.reported.cut(cut)
         gap.latest = [min(number, cut - 1) for number in gap.latest]
-        gap.untold = deque(each for each in gap.untold if each.start < cut)
+        gap.unreported = deque(each for each in gap.unreported if each.start < cut)
 
 
 def cut_short(half: Half, held: Held) -> None:
-    """A held segment has passed in part, or not at all: the sender is told of the rest no more."""
+    """A held segment has passed only in part, or not at all: stop reporting the rest."""
     gap = half.gap
     decided = half.next if half.fin is None else half.fin
     if gap is not None and decided < held.end:
-        gap.told.cut(decided)
-        gap.untold = deque(each for each in gap.untold if each.start != held.sequence)
+        gap.reported.cut(decided)
+        gap.unreported = deque(each for each in gap.unreported if each.start != held.sequence)
 
 
 def fills(half: Half) -> bool:
-    """Whether the segment that was just decided fills a gap, and is to pass last. Without SACK the
-    sender expects the acknowledgements of what follows one after the other."""
+    """Whether the segment just decided fills a gap and must pass last. Without SACK the sender
+    expects separate acknowledgements of the segments that follow."""
     held = half.held
     return bool(
         half.gap is not None
@@ -109,8 +111,7 @@ def fills(half: Half) -> bool:
 
 
 def put_last(actions: list[Action], start: int, token: object) -> None:
-    """Move the verdict by which this packet passes, among the actions from ``start`` on, to the
-    end."""
+    """Move this packet's Accept or Replace, among the actions from ``start`` on, to the end."""
     for at in range(start, len(actions)):
         action = actions[at]
         if isinstance(action, Accept | Replace) and action.token is token:
@@ -118,78 +119,77 @@ def put_last(actions: list[Action], start: int, token: object) -> None:
             return
 
 
-def part_filled(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """A part of what was missing has passed: have it acknowledged. (That of the last part need not
-    be asked for: the receiver had got what lies behind.)"""
+def partly_filled(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Part of the gap has been filled: have the receiver acknowledge it. (The last part needs no
+    probe: the receiver already has the bytes beyond it.)"""
     if half.held and half.acknowledged < half.next:
-        _ask(half, gap, actions)
+        _probe(half, gap, actions)
 
 
 def acknowledged(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """The receiver has acknowledged more, and its own words have gone to the sender: add what they
-    lack."""
+    """The receiver's own ACK of new data has gone to the sender: report what it leaves out."""
     reached = half.acknowledged
-    told, untold = gap.told, gap.untold
-    told.forget_below(reached)
-    lacking = told.around(reached)
-    if lacking is not None:
-        # That has passed, and the receiver has not got it: it speaks for itself now.
-        told.forget_below(lacking[1])
-    while untold and untold[0].end <= reached:
-        untold.popleft()
-    if untold and untold[0].due <= reached:
-        _tell(half, gap, actions)
-    elif told and half.held:
+    reported, unreported = gap.reported, gap.unreported
+    reported.forget_below(reached)
+    lost = reported.containing(reached)
+    if lost is not None:
+        # This has passed but did not reach the receiver, whose own ACKs report it from now on.
+        reported.forget_below(lost[1])
+    while unreported and unreported[0].end <= reached:
+        unreported.popleft()
+    if unreported and unreported[0].due <= reached:
+        _report(half, gap, actions)
+    elif reported and half.held:
         _acknowledge(half, gap, (), actions)
-    elif not (told or untold) and (not gap.probes or reached > gap.probes[-1] + PROBE_LIFE):
+    elif not (reported or unreported) and (not gap.probes or reached > gap.probes[-1] + PROBE_LIFE):
         half.gap = None
 
 
-def without_report(gap: Gap, segment: Segment) -> Segment:
-    """The receiver's segment as the sender may see it: without the report of a repetition of ours."""
+def without_probe_report(gap: Gap, segment: Segment) -> Segment:
+    """The receiver's segment without the D-SACK that reports one of our probes."""
     for probe in gap.probes:
         options = without_sack_block(segment, probe & 0xFFFF_FFFF, probe + 1 & 0xFFFF_FFFF)
         if options is not None:
             gap.probes.remove(probe)
-            silent = parse(rewrite(segment, options=options))
-            return silent if isinstance(silent, Segment) else segment
+            stripped = parse(rewrite(segment, options=options))
+            return stripped if isinstance(stripped, Segment) else segment
     return segment
 
 
-def already_told(half: Half, gap: Gap, segment: Segment, *, asked: bool) -> bool:
-    """Whether a bare acknowledgement that acknowledges nothing more says nothing else either: it
-    only answers our question (``asked``), or the first of its blocks, which is its news (RFC 2018
-    section 4), has been told."""
+def already_reported(half: Half, gap: Gap, segment: Segment, *, answers_probe: bool) -> bool:
+    """Whether a duplicate ACK tells the sender nothing new: it only answers a probe
+    (``answers_probe``), or the first SACK block, which holds the segment that triggered the ACK
+    (RFC 2018 section 4), has been reported."""
     block = first_sack_block(segment)
     if block is None:
-        return asked
+        return answers_probe
     left, right = (unwrap(edge, half.next) for edge in block)
-    told = gap.told.around(left)
-    return told is not None and right <= told[1]
+    reported = gap.reported.containing(left)
+    return reported is not None and right <= reported[1]
 
 
-def _tell(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """Tell of all that is due, as the receiver would have: one after the other. With SACK one
-    acknowledgement says what is to be said of neighbours."""
-    untold, told, reached = gap.untold, gap.told, half.acknowledged
+def _report(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Report all segments that are due, in the order in which they arrived, as the receiver would.
+    With SACK one ACK reports adjacent segments together."""
+    unreported, reported, reached = gap.unreported, gap.reported, half.acknowledged
     sack = half.connection.sack_permitted
     count = 0
-    while untold and untold[0].due <= reached:
-        _, start, end, segments = untold.popleft()
+    while unreported and unreported[0].due <= reached:
+        _, start, end, segments = unreported.popleft()
         if start <= reached:
-            continue  # it has passed; if the receiver lacks it, it is lost
+            continue  # it has passed meanwhile; if the receiver lacks it, it is lost
         count += segments
         if sack and end > start:
-            told.add(start, end)
-            first, behind = told.around(start) or (start, end)
-            others = [other for other in gap.latest if not first <= other < behind]
+            reported.add(start, end)
+            left, right = reported.containing(start) or (start, end)
+            others = [other for other in gap.latest if not left <= other < right]
             gap.latest = [start, *others[: BLOCKS_ALONE - 1]]
-            if not untold or untold[0].start != end or untold[0].due > reached:
+            if not unreported or unreported[0].start != end or unreported[0].due > reached:
                 _acknowledge(half, gap, (), actions)
     if count and not sack:
         before = len(actions)
         _acknowledge(half, gap, (), actions)
-        actions += actions[before:] * (min(count, MOST_AT_ONCE) - 1)
+        actions += actions[before:] * (min(count, MAX_DUPLICATE_ACKS) - 1)
 
 
 def _segments(half: Half, held: Held) -> int:
@@ -199,13 +199,13 @@ def _segments(half: Half, held: Held) -> int:
 
 
 def _acknowledge(half: Half, gap: Gap, first: Iterable[Block], actions: list[Action]) -> None:
-    """Say the receiver's last number again, with the blocks that were told last."""
+    """Send a duplicate of the receiver's last ACK, with ``first`` and the latest SACK blocks."""
     receiver = half.peer
     stamps = timestamps_in(receiver.options)
     options = b"" if stamps is None else timestamps_option(*stamps)
     if half.connection.sack_permitted:
         room = BLOCKS_ALONE if stamps is None else BLOCKS_BESIDE_TIMESTAMPS
-        ranges = dict.fromkeys(gap.told.around(number) for number in gap.latest)
+        ranges = dict.fromkeys(gap.reported.containing(number) for number in gap.latest)
         blocks = [*first, *(block for block in ranges if block is not None)]
         options += sack_option(
             (left & 0xFFFF_FFFF, right & 0xFFFF_FFFF) for left, right in blocks[:room]
@@ -223,17 +223,19 @@ def _acknowledge(half: Half, gap: Gap, first: Iterable[Block], actions: list[Act
     )
 
 
-def _ask(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """Have the receiver acknowledge what has passed, by a repetition of its last byte; once."""
+def _probe(half: Half, gap: Gap, actions: list[Action]) -> None:
+    """Make the receiver acknowledge what has passed by repeating the last byte; once per byte."""
     last = half.next - 1
     if last in gap.probes or half.memory.end != half.next:
-        return  # the second: a FIN has passed last, which is acknowledged at once
-    gap.probes = [*gap.probes[1 - MOST_PROBES :], last]
+        return  # already probed, or the last to pass was a FIN, which is acknowledged at once
+    gap.probes = [*gap.probes[1 - MAX_PROBES :], last]
     stamps = timestamps_in(half.options)
     options = b""
     if stamps is not None:
         value, echo = stamps
-        options = timestamps_option(value if half.youngest is None else half.youngest, echo)
+        options = timestamps_option(
+            value if half.newest_timestamp is None else half.newest_timestamp, echo
+        )
     receiver = half.peer
     datagram = craft_acknowledgment(
         _key(half),
@@ -250,14 +252,14 @@ def _ask(half: Half, gap: Gap, actions: list[Action]) -> None:
 
 
 def _window(speaker: Half) -> int:
-    """What is left of the window that it has announced, as on the wire. The edge is what counts: the
-    window that it announced last may belong to an older acknowledgement than the one we repeat."""
+    """The window field of an ACK in the speaker's name: what remains up to the right edge it has
+    announced. (The last window field may belong to an older ACK than the one we repeat.)"""
     stream = speaker.peer
     edge = stream.acknowledged if stream.edge is None else stream.edge
     return min(max(0, edge - stream.acknowledged) >> speaker.scale, LARGEST_WINDOW)
 
 
 def _key(half: Half) -> bytes:
-    """Of the packets of this direction."""
+    """The key of packets in this direction."""
     key = half.connection.key
     return key if half.direction is Direction.REQUEST else reverse_key(key)

@@ -1,6 +1,6 @@
-"""Segments of no open connection, and SYN, handshake and RST of those that are.
+"""Segments of no open connection, and SYN, handshake and RST of open ones.
 
-Admission always admits at first: limits on connections and TCP intercept belong in ``admit``.
+``admit`` refuses only when the table is full; connection limits and TCP intercept belong there.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from nfinspect.events import (
     UninspectedCause,
 )
 from nfinspect.flow.core import Core
-from nfinspect.flow.ending import begins_anew, repeats_finished, reset
-from nfinspect.flow.uninspected import leave
+from nfinspect.flow.ending import may_reopen, repeats_finished, reset
+from nfinspect.flow.uninspected import stop_inspecting
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.policy.model import Plan
@@ -30,22 +30,22 @@ from nfinspect.tcp.connection import LARGEST_WINDOW_SCALE, Half, Phase, TcpConne
 
 
 class Admission(enum.Enum):
-    """What becomes of a SYN that would make a new connection."""
+    """What happens to a SYN that opens a new connection."""
 
     ADMIT = enum.auto()
     REFUSE = enum.auto()
 
 
 def admit(core: Core) -> Admission:
-    """Whether a new connection may come into the table; it evicts nothing to make room."""
+    """Whether a new connection may enter the table; nothing is evicted to make room."""
     return Admission.REFUSE if core.table.full else Admission.ADMIT
 
 
 def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action]) -> Half | None:
-    """A segment that belongs to no connection in the table: a new connection, one older than the
-    filter, a repetition of one that is over, or nobody's. None if it has got its verdict."""
+    """A segment that belongs to no connection in the table: it opens one, belongs to one older than
+    the filter, repeats a segment of one that is over, or is stray. None if it has been decided."""
     now, key = arrival.now, segment.key
-    if key == segment.reverse_key:  # of a socket to itself: the directions are not to be told apart
+    if key == segment.reverse_key:  # a socket connected to itself: its directions look the same
         actions.append(Drop(arrival.token, DropReason.MALFORMED))
         return None
     remembered = core.table.recall(key)
@@ -58,7 +58,7 @@ def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action])
     if found is not None:
         finished, client_key = found
         from_client = key == client_key
-        if not begins_anew(finished, from_client, segment) and repeats_finished(
+        if not may_reopen(finished, from_client, segment) and repeats_finished(
             finished, from_client, arrival, segment, actions
         ):
             return None
@@ -81,7 +81,7 @@ def opening_or_reset(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> bool:
     """A segment with SYN or RST, without ACK, or before the handshake is complete. True if it is
-    an ordinary one, which the rest of the way has still to judge."""
+    an ordinary segment, which ``established`` must still decide."""
     connection, flags = half.connection, segment.flags
     if flags & RST:
         _reset(core, half, arrival, segment, actions)
@@ -103,7 +103,7 @@ def opening_or_reset(
         if before is not Phase.ESTABLISHED:
             core.table.watch(connection)
         return True
-    # TCP Fast Open's data would be read before it could be inspected (RFC 7413).
+    # The server would read TCP Fast Open data (RFC 7413) before it could be inspected.
     if segment.length:
         pass_on(half, arrival, segment, actions, b"", ENDING_FLAGS)
     else:
@@ -134,7 +134,7 @@ def _new_connection(
         actions.append(Emit(TableFull(source, destination), arrival.token))
         actions.append(Drop(arrival.token, DropReason.TABLE_FULL))
         return None
-    # A connection that a server begins from its port is not inspected, but has its state.
+    # A connection that a server opens from its own port is tracked, but not inspected.
     plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
     for key in (segment.key, segment.reverse_key):
         core.table.finished.pop(key, None)
@@ -147,7 +147,7 @@ def _new_connection(
 
 
 def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Action]) -> Half | None:
-    """A connection older than the filter: it is known from now on, and not inspected."""
+    """Track a connection older than the filter, without inspecting it."""
     if segment.flags & RST or core.table.full:
         pass_on(None, arrival, segment, actions)
         return None
@@ -165,7 +165,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Actio
     half.seen = True
     one_sided = core.options.recorded and syn
     cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.MIDSTREAM
-    leave(core, connection, cause, arrival, actions)
+    stop_inspecting(core, connection, cause, arrival, actions)
     core.table.watch(connection)
     if syn:
         pass_on(half, arrival, segment, actions)

@@ -1,42 +1,45 @@
 """Timestamps of packets that were held.
 
-A retransmission that fills a gap is younger than what waits behind it, and reaches the receiver
-first. The receiver keeps its timestamp and would take the held ones for old duplicates (PAWS, RFC
-7323 section 5), which without the filter would have come before it. So a held packet passes with a
-timestamp that is not older than the youngest one which has passed meanwhile.
+A retransmission that fills a gap carries a newer timestamp than the held segments beyond the gap.
+If it passes first, the receiver remembers its timestamp and discards the held segments as old
+duplicates (PAWS, RFC 7323 section 5). So a held packet passes with the newest timestamp that has
+passed in the meantime, if that is newer than its own.
 """
 
 from __future__ import annotations
 
 from nfinspect.actions import DropReason
 from nfinspect.packet.edit import rewrite, with_options
-from nfinspect.packet.options import timestamps_in, with_younger_timestamp
+from nfinspect.packet.options import timestamps_in, with_newer_timestamp
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.connection import Half
 from nfinspect.tcp.sequence import unwrap
 
 
 def note_timestamp(half: Half, options: bytes) -> None:
-    """A segment with these options has passed while others of its direction are held."""
+    """Note the timestamp of a segment that passes while others of its direction are held."""
     stamps = timestamps_in(options)
     if stamps is None:
         return
     value = stamps[0]
-    if half.youngest is None or unwrap(value, half.youngest) > half.youngest:
-        half.youngest = value
+    if (
+        half.newest_timestamp is None
+        or unwrap(value, half.newest_timestamp) > half.newest_timestamp
+    ):
+        half.newest_timestamp = value
 
 
-def rejuvenated(half: Half, segment: Segment, *, verified: bool) -> Segment:
-    """The segment, whose turn has come, as it may pass: itself, or with a younger timestamp.
+def with_newest_timestamp(half: Half, segment: Segment, *, verified: bool) -> Segment:
+    """The held segment, now in order, as it may pass: unchanged, or with a newer timestamp.
 
-    ``verified``: its checksum is right, so that it is enough to keep it so.
+    ``verified``: its checksum is known to be right, so it can be updated incrementally.
     """
-    if half.youngest is not None:
-        options = with_younger_timestamp(segment, half.youngest)
+    if half.newest_timestamp is not None:
+        options = with_newer_timestamp(segment, half.newest_timestamp)
         if options is not None:
             if verified:
                 return with_options(segment, options)
-            younger = parse(rewrite(segment, options=options))
-            return segment if isinstance(younger, DropReason) else younger
+            newer = parse(rewrite(segment, options=options))
+            return segment if isinstance(newer, DropReason) else newer
     note_timestamp(half, segment.options)
     return segment

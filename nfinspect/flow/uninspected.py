@@ -1,8 +1,8 @@
-"""Connections that pass as they are: TLS has begun, they are older than the filter, or bytes went
-past it.
+"""Connections passed without inspection: TLS has started, they are older than the filter, or bytes
+bypassed it.
 
-What was passed while the connection was inspected keeps being answered from memory until it is
-acknowledged: a masked greeting must not be unmasked by its repetition.
+Retransmissions of what passed under inspection are still answered from memory until it is
+acknowledged: a retransmission must not unmask a masked greeting.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from nfinspect.esmtp.observer import Observer
 from nfinspect.events import Direction, Uninspected, UninspectedCause
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import finish
-from nfinspect.flow.timestamps import note_timestamp, rejuvenated
+from nfinspect.flow.timestamps import note_timestamp, with_newest_timestamp
 from nfinspect.flow.verdict import pass_on
 from nfinspect.packet.segment import FIN, Segment
 from nfinspect.tcp.connection import Half, StreamObserver, TcpConnection
 from nfinspect.tcp.sequence import unwrap
 
 
-def leave(
+def stop_inspecting(
     core: Core,
     connection: TcpConnection,
     cause: UninspectedCause,
     arrival: Arrival,
     actions: list[Action],
 ) -> None:
-    """From here on the connection is not inspected; whatever it holds passes."""
+    """Stop inspecting the connection, and pass all its held packets."""
     connection.uninspected = True
     connection.inspector = None
     actions.append(Emit(Uninspected(connection.name, cause), arrival.token))
@@ -38,15 +38,15 @@ def leave(
         if half.held:
             note_timestamp(half, half.options)
         for held in core.holding.take_all(half):
-            segment = rejuvenated(half, held.segment, verified=False)
-            through(core, half, held.arrival, segment, actions)
+            segment = with_newest_timestamp(half, held.segment, verified=False)
+            pass_uninspected(core, half, held.arrival, segment, actions)
 
 
-def through(
+def pass_uninspected(
     core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
 ) -> None:
-    """Pass a segment of an uninspected connection, and follow its numbers, unless its receiver
-    would not believe them either: nobody ends a connection here who does not know its windows."""
+    """Pass a segment of an uninspected connection, and track its sequence numbers if they lie
+    inside the windows: an attacker who does not know these cannot end the connection."""
     connection, peer = half.connection, half.peer
     connection.last_seen = arrival.now
     half.seen = True
@@ -102,7 +102,7 @@ def _observe(
     segment: Segment,
     actions: list[Action],
 ) -> None:
-    """Show the observer what is new, as it comes; a hole is a hole."""
+    """Show the observer the bytes not seen before, in order of arrival; gaps are not waited for."""
     fresh = segment.payload_bytes[max(0, half.observed - sequence) :]
     half.observed = sequence + segment.length
     if half.direction is Direction.REQUEST:

@@ -1,4 +1,4 @@
-"""Passing one packet: what the normalizer takes off it, and what takes the place of its payload.
+"""Passing one packet: what the normalizer removes, and what replaces its payload.
 
 Docs/appliance.md, section 5: TCP options 6, 7 and 9 to 255 become NOP, the urgent flag and pointer
 are cleared, a TTL is lowered to the smallest seen in its direction.
@@ -16,12 +16,12 @@ from nfinspect.tcp.connection import Half
 from nfinspect.tcp.sequence import unwrap
 
 ENDING_FLAGS = FIN | PSH
-"""What goes with the end of a packet that is cut."""
+"""Flags removed from a packet whose end is cut off."""
 
 FITS_ANY_PATH = {4: 536, 6: 1220}
-"""The largest segment of each IP version that needs no knowledge of the path (RFC 9293 section
-3.7.1). Its sender may know of a path narrower than the receiver's MSS; the kernel does not tell
-by which size a GSO packet would have been cut."""
+"""The largest segment, per IP version, that needs no knowledge of the path MTU (RFC 9293 section
+3.7.1). The sender may know of a path MTU smaller than the receiver's MSS suggests, but the kernel
+does not reveal a GSO packet's segment size."""
 
 
 def pass_on(
@@ -32,10 +32,10 @@ def pass_on(
     payload: bytes | None = None,
     clear_flags: int = 0,
 ) -> None:
-    """The verdict of a packet that passes, with ``payload`` (None: its own) in place of its own.
+    """Pass a packet, normalised, with ``payload`` in place of its own (None: unchanged).
 
-    A GSO packet cannot be shortened by a verdict: it is dropped, and what was approved of it is
-    sent in pieces that the receiver accepts.
+    A verdict cannot shorten a GSO packet: it is dropped, and the approved part is injected in
+    segments that the receiver accepts.
     """
     if segment.flags & URG:
         clear_flags |= URG
@@ -44,7 +44,7 @@ def pass_on(
     if half is not None:
         current = segment.datagram[8 if segment.version == 4 else 7]
         if current < half.hop_limit:
-            if _may_be_taken(half, segment):
+            if _acceptable(half, segment):
                 half.hop_limit = current
         elif current > half.hop_limit:
             hop_limit = half.hop_limit
@@ -62,9 +62,9 @@ def pass_on(
         actions.append(Replace(arrival.token, datagram))
 
 
-def _may_be_taken(half: Half, segment: Segment) -> bool:
-    """Whether its receiver may take anything of it. Anybody hits the half of all numbers that lie
-    behind, but what is ignored there can deceive nobody about what is taken."""
+def _acceptable(half: Half, segment: Segment) -> bool:
+    """Whether the receiver may accept any of it. A forger easily guesses an old sequence number;
+    the receiver ignores such a segment, so its TTL must not count."""
     sequence = unwrap(segment.sequence + half.offset, half.next)
     return sequence + max(1, segment.length) > half.acknowledged
 
@@ -72,7 +72,7 @@ def _may_be_taken(half: Half, segment: Segment) -> bool:
 def _replace_by_pieces(
     half: Half | None, arrival: Arrival, datagram: bytes, actions: list[Action]
 ) -> None:
-    """Drop the packet and inject ``datagram``, what may pass of it, as small segments."""
+    """Drop the packet, and inject ``datagram``, its approved part, as small segments."""
     actions.append(Drop(arrival.token, DropReason.GSO_CUT))
     short = parse(datagram)
     if half is None or isinstance(short, DropReason):

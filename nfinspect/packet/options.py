@@ -112,7 +112,7 @@ def timestamps_in(options: bytes) -> tuple[int, int] | None:
     return value, echo
 
 
-def with_younger_timestamp(segment: Segment, value: int) -> bytes | None:
+def with_newer_timestamp(segment: Segment, value: int) -> bytes | None:
     """The options, cleaned, with the timestamp value *value* in place of an older one; None if
     theirs is not older, or they have none."""
     options = _clean(segment.options)

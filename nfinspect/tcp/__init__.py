@@ -1,1 +1,1 @@
-"""Connections, their two streams, and the table that holds them."""
+"""Connections, their two streams, and the connection table."""

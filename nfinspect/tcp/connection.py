@@ -1,7 +1,7 @@
 """One TCP connection: its two streams, its phase, and what is known of each side.
 
-Plain data and the arithmetic on it. Who may pass is decided in ``handshake.py`` (opening, RST,
-SYN inside a connection), ``acknowledge`` here (the acknowledgement), and the engine (data).
+Plain data, no decisions: ``handshake.py`` decides about SYN, handshake and RST, ``flow/`` about
+everything else.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from nfinspect.tcp.gap import Gap
 from nfinspect.tcp.memory import Memory
 
 LARGEST_WINDOW_SCALE = 14
-"""RFC 7323 section 2.3; assumed where the handshake was not seen."""
+"""RFC 7323 section 2.3; assumed if the handshake was not seen."""
 LARGEST_HOP_LIMIT = 255
 DEFAULT_SEGMENT_SIZE = 536
-"""RFC 9293 section 3.7.1, without an MSS option over IPv4; IPv6's 1220 is larger."""
+"""The default over IPv4 without an MSS option (RFC 9293 section 3.7.1); IPv6's 1220 is larger."""
 SMALLEST_SEGMENT_SIZE = 48
-"""A smaller MSS counts as this one, as for Linux: it could be asked for to be sent many packets."""
+"""A smaller MSS counts as this one, as in Linux; else a peer could demand very many packets."""
 
 
 class StreamObserver(Protocol):
@@ -37,7 +37,7 @@ class StreamObserver(Protocol):
 
 
 class StreamInspector(StreamObserver, Protocol):
-    """Decides the two streams of a connection; ``esmtp.inspector`` says what each member means."""
+    """Decides the two streams of a connection; see ``esmtp.inspector`` for its members."""
 
     closing: CloseCause | None
     uninspected: UninspectedCause | None
@@ -52,29 +52,29 @@ class InspectionTotals:
     """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
 
     packet: int = 0
-    """Given to inspection: with payload seen for the first time."""
+    """Packets given to inspection: those with new payload."""
     drop: int = 0
-    """In which a rule closed the connection."""
+    """Packets at which a rule closed the connection."""
     reset_drop: int = 0
 
 
 class Phase(enum.IntEnum):
-    """How far a connection has come (RFC 9293 section 3.3.2, as an observer can tell)."""
+    """A connection's state (RFC 9293 section 3.3.2), as far as an observer can tell."""
 
     SYN_SENT = 0
     SYN_RECEIVED = 1
     ESTABLISHED = 2
-    """Data flows; also while one side or both have sent their FIN."""
+    """The handshake is complete; one side or both may have sent a FIN."""
     CLOSED = 3
-    """Inspection has ended it; owed replies may still pass to the client."""
+    """Inspection has closed it; outstanding replies may still pass to the client."""
 
 
 SYN_SENT, SYN_RECEIVED, ESTABLISHED, CLOSED = Phase
-"""For what every packet asks: CPython 3.11 takes four times as long for a member as for a name."""
+"""For the hot path: in CPython 3.11 ``Phase.X`` takes four times as long as a plain name."""
 
 
 class Held:
-    """A packet that waits for its verdict, at its absolute sequence number."""
+    """A packet waiting for its verdict, at its absolute sequence number."""
 
     __slots__ = ("arrival", "end", "segment", "sequence")
 
@@ -90,7 +90,7 @@ class Held:
 
 
 class Half:
-    """The stream of one direction. "Sender" and "receiver" are those of this stream."""
+    """The stream in one direction. "Sender" and "receiver" are those of this stream."""
 
     __slots__ = (
         "acknowledged",
@@ -106,6 +106,7 @@ class Half:
         "largest_segment",
         "link_source",
         "memory",
+        "newest_timestamp",
         "next",
         "observed",
         "offered_scale",
@@ -116,7 +117,6 @@ class Half:
         "port",
         "scale",
         "seen",
-        "youngest",
     )
 
     peer: Half
@@ -127,55 +127,57 @@ class Half:
         self.initial: int | None = None
         """The sender's initial sequence number."""
         self.next = 0
-        """Every sequence number below has been decided; the next one that inspection expects."""
+        """The next sequence number that inspection expects; everything below has been decided."""
         self.acknowledged = 0
         """The receiver's highest cumulative acknowledgement."""
         self.edge: int | None = None
-        """The highest right edge of its window that the receiver has announced."""
+        """The highest right window edge that the receiver has announced."""
         self.fin: int | None = None
         """The sequence number of the FIN, once it has passed."""
         self.scale = 0
-        """By how much the *sender* shifts the windows it announces."""
+        """The window scale of the windows that the *sender* announces."""
         self.offered_scale = 0
-        """The same as its SYNs offer it; it holds if the other side's SYN-ACK scales too."""
+        """The window scale offered in its SYNs; in force if the SYN-ACK offers one too."""
         self.barred_port = ""
-        """Where its packets cannot come in: the port where those of the other direction do, on a
-        filter between two sides. Nobody answers himself in the server's name."""
+        """The port at which its packets are refused: the port where the other direction comes in,
+        if that differs from where it leaves. So no client can forge the server's packets."""
         self.hop_limit = LARGEST_HOP_LIMIT
         """The smallest TTL seen: TTL evasion protection (docs/appliance.md, section 5)."""
         self.offset = 0
-        """Added to the sender's sequence numbers, where something in front translates them."""
+        """Added to the sender's sequence numbers, if a device in front translates them."""
         self.passed = 0
-        """Payload bytes passed, each once."""
+        """Payload bytes passed, each counted once."""
         self.options = b""
-        """The options of its last segment that lay behind no gap: the timestamps among them are the
-        youngest that the receiver can know."""
+        """The TCP options of its latest segment not beyond a gap: their timestamps are the newest
+        that the receiver can have seen."""
         self.largest_segment = DEFAULT_SEGMENT_SIZE
-        """What the receiver accepts at most, options included."""
+        """The receiver's MSS: the largest segment it accepts, options included."""
         self.port = ""
-        """Where its packets come in, and its link address, if the driver tells them."""
+        """The port where its packets come in, if the driver knows it."""
         self.link_source = b""
-        self.youngest: int | None = None
-        """The youngest timestamp passed since segments are held; the receiver may have kept it, and
-        would then drop older ones (PAWS, RFC 7323 section 5)."""
+        """The sender's link-layer address, if the driver knows it."""
+        self.newest_timestamp: int | None = None
+        """The newest timestamp that has passed while segments were held: the receiver may discard
+        segments with an older one (PAWS, RFC 7323 section 5)."""
         self.gap: Gap | None = None
-        """While segments wait behind a gap, and until what was told of them is acknowledged."""
+        """Set while segments are held beyond a gap, and until what was reported is acknowledged."""
         self.observed = 0
-        """On an uninspected connection: up to where the observer has read."""
+        """On an uninspected connection: the next sequence number that the observer has not seen."""
         self.seen = False
-        """Any packet of this direction has been seen."""
+        """Whether any packet of this direction has been seen."""
         self.memory = Memory()
         self.held: list[Held] = []
         """In sequence order."""
 
     @property
     def finished(self) -> bool:
-        """Its FIN has been acknowledged."""
+        """Whether its FIN has been acknowledged."""
         return self.fin is not None and self.acknowledged > self.fin
 
 
 class TcpConnection:
     __slots__ = (
+        "ack_owed",
         "challenge",
         "client",
         "closed_quiet",
@@ -191,14 +193,13 @@ class TcpConnection:
         "server",
         "timer",
         "totals",
-        "unheard",
         "uninspected",
     )
 
     def __init__(self, name: Connection, key: bytes, plan: Plan, now: float) -> None:
         self.name = name
         self.key = key
-        """Of the packets that the client sends."""
+        """The key of packets from the client."""
         self.plan = plan
         self.created = now
         self.last_seen = now
@@ -211,19 +212,19 @@ class TcpConnection:
         self.totals: InspectionTotals | None = None
         """Where its packets are counted, if it is inspected."""
         self.uninspected = plan.inspection is None
-        """Bytes pass as they are, except repetitions of what was passed while it was inspected."""
+        """Bytes pass unchanged, except retransmissions of what passed under inspection."""
         self.timer = 0
-        """The number of its timer in the table."""
-        self.unheard = False
-        """Inspection closed it at a packet that was the first to acknowledge a reply: the server
-        has to be told again, or it would repeat that reply for long."""
+        """The number of its latest timer in the table."""
+        self.ack_owed = False
+        """Inspection closed it at a packet that was the first to acknowledge a reply. The client's
+        next ACK must pass, or the server would retransmit that reply for a long time."""
         self.sack_permitted = False
-        """Both ends permit it (RFC 2018 section 2)."""
+        """Both ends permit SACK (RFC 2018 section 2)."""
         self.closed_quiet = 0.0
         """Seconds without a packet after which a closed connection is forgotten."""
         self.challenge: int | None = None
-        """What the server acknowledged in answer to the SYN instead of the SYN (RFC 9293 section
-        3.5.1: it still knows an older connection); the client resets that number."""
+        """The number that the server acknowledged in answer to the SYN because it still knows an
+        older connection (RFC 9293 section 3.5.1); the client's RST carries it."""
 
     @property
     def half_closed(self) -> bool:
@@ -235,7 +236,8 @@ class TcpConnection:
 
     @property
     def expires(self) -> float:
-        """When the connection times out, as things stand (docs/appliance.md, sections 5 and 9)."""
+        """When the connection times out without further packets (docs/appliance.md, sections 5 and
+        9)."""
         timeouts = self.plan.timeouts
         if self.phase < Phase.ESTABLISHED:
             return self.created + timeouts.embryonic

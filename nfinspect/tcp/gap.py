@@ -1,4 +1,5 @@
-"""What the filter owes the sender of a stream while segments wait behind a gap."""
+"""What the filter has reported, and has yet to report, to the sender about segments beyond a
+gap."""
 
 from __future__ import annotations
 
@@ -8,29 +9,30 @@ from typing import NamedTuple
 from nfinspect.tcp.ranges import Ranges
 
 
-class Untold(NamedTuple):
-    """A segment that was held, and of which the sender has not been told."""
+class Unreported(NamedTuple):
+    """A held segment not yet reported to the sender."""
 
     due: int
-    """It is told once the receiver has acknowledged up to here: what had passed before it came."""
+    """Report it once the receiver has acknowledged up to here: all that passed before it
+    arrived."""
     start: int
     end: int
     segments: int
-    """As how many it would have reached the receiver, which acknowledges each."""
+    """How many segments the receiver would have seen and acknowledged (more than one with GSO)."""
 
 
 class Gap:
-    """Begins with the first segment that is held behind a gap, and ends when the receiver has
-    acknowledged everything that the sender was told of."""
+    """Exists from the first segment held beyond a gap until the receiver has acknowledged
+    everything that was reported to the sender."""
 
-    __slots__ = ("latest", "probes", "told", "untold")
+    __slots__ = ("latest", "probes", "reported", "unreported")
 
     def __init__(self) -> None:
-        self.told = Ranges()
-        """What the sender was told has arrived (SACK), and the receiver has not acknowledged: it is
-        held, or has passed meanwhile."""
+        self.reported = Ranges()
+        """Reported to the sender (SACK) and not yet acknowledged by the receiver; still held, or
+        passed meanwhile."""
         self.latest: list[int] = []
-        """A number in each of the ranges that grew last, the last one first."""
-        self.untold: deque[Untold] = deque()
+        """A sequence number in each of the ranges that grew last, the most recent first."""
+        self.unreported: deque[Unreported] = deque()
         self.probes: list[int] = []
-        """The bytes that were repeated to the receiver, and whose repetition it may yet report."""
+        """Sequence numbers of bytes repeated to the receiver, whose D-SACK may still arrive."""

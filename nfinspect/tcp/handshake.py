@@ -1,8 +1,9 @@
-"""The opening of a connection, and SYNs wherever they come (RFC 9293 section 3.5).
+"""The handshake, and SYN and RST at any time (RFC 9293 section 3.5).
 
-``receive`` judges every segment with SYN, and every segment before the handshake is complete. It
-moves the phase on and answers None, or says why the segment is dropped. It judges no payload: the
-engine cuts payload off a segment that passes before the connection is established.
+``receive`` checks every segment with SYN, and every segment before the handshake is complete. It
+advances the phase and returns None, or returns the reason for dropping the segment. It does not
+look at payload: the engine cuts it off any segment that passes before the connection is
+established.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from nfinspect.tcp.sequence import unwrap
 
 
 def begin(client: Half, segment: Segment) -> None:
-    """The first SYN."""
+    """Take the connection's parameters from its first SYN."""
     client.initial = client.acknowledged = segment.sequence + client.offset
     client.next = client.initial + 1
     offered = syn_options(segment)
@@ -37,10 +38,10 @@ def _largest_segment(offered: SynOptions) -> int:
 
 
 def receive(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
-    """Judge a SYN, or a segment of a connection that is not established yet.
+    """Check a SYN, or a segment of a connection not yet established.
 
-    ``recorded``: a capture may lack the SYN-ACK; the client's acknowledgement then tells its
-    number.
+    ``recorded``: a capture may lack the SYN-ACK; its sequence number is then taken from the
+    client's acknowledgement.
     """
     flags = segment.flags
     if flags & SYN:
@@ -61,8 +62,8 @@ def _client_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
         return DropReason.DUPLICATE_SYN
     if half.connection.phase is Phase.ESTABLISHED:
         return DropReason.BAD_SYN
-    # The same SYN again: until the server has been heard it may have been lost. Which one it hears
-    # cannot be told; a window that is taken for too large does no harm, one too small would.
+    # A retransmitted SYN may offer other options, and which one reaches the server is unknown. To
+    # assume too large a window does no harm, too small a one would.
     offered = syn_options(segment)
     half.offered_scale = max(half.offered_scale, offered.window_scale or 0)
     half.peer.largest_segment = min(half.peer.largest_segment, _largest_segment(offered))
@@ -73,16 +74,16 @@ def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
     connection = half.connection
     client = half.peer
     if not flags & ACK or client.initial is None:
-        # A simultaneous open or a split handshake: no client of ours opens like this.
+        # A simultaneous open or a split handshake: mail clients do neither.
         return DropReason.BAD_SYN
     if segment.length or unwrap(segment.acknowledgment, client.next) != client.initial + 1:
         return DropReason.BAD_SYN_ACK
     number = segment.sequence + half.offset
     if connection.phase is Phase.ESTABLISHED:
-        # The client's ACK was lost behind the filter: it must hear the SYN-ACK again.
+        # The client's ACK was lost beyond the filter: the repeated SYN-ACK must reach the client.
         same = half.initial is not None and unwrap(number, half.initial) == half.initial
         return None if same else DropReason.BAD_SYN_ACK
-    # Before the client has answered, a server with SYN cookies may choose another number.
+    # Until the client answers, a server with SYN cookies may choose another sequence number.
     half.initial = half.acknowledged = number
     half.next = number + 1
     half.scale = 0
@@ -124,27 +125,27 @@ def _server_early(half: Half, segment: Segment, *, recorded: bool) -> DropReason
         if recorded:  # the client's ACK is missing from the capture
             connection.phase = Phase.ESTABLISHED
             return None
-        # A repeated SYN-ACK may be followed by keep-alives, never by data.
+        # The server may send no data before the client's ACK.
         return DropReason.NOT_ESTABLISHED
     if segment.length or segment.flags & FIN:
         return DropReason.NOT_ESTABLISHED
-    # The server still knows an older connection and says where that one stands; the client's
-    # answer is an RST of that number, after which its SYN is heard.
+    # The server still knows an older connection and acknowledges that one's number; the client
+    # answers with an RST at this number, and its next SYN is then accepted.
     connection.challenge = segment.acknowledgment
     return None
 
 
 def resets(half: Half, segment: Segment) -> bool | None:
-    """Judge an RST: True if it ends the connection, False if it passes without ending it, None if
-    it is to be dropped.
+    """Check an RST: True if it ends the connection, False if it passes without ending it, None if
+    it must be dropped.
 
-    It ends the connection only at exactly the next sequence number (RFC 5961 section 3.2), so one
-    that the receiver would ignore cannot make the filter forget the connection. Elsewhere in the
-    window it passes: the receiver challenges it, and a sender that has really gone (with data on
-    its way that never passed) answers the challenge with the exact number.
+    It ends the connection only at exactly the next sequence number (RFC 5961 section 3.2), so an
+    RST that the receiver would ignore cannot make the filter forget the connection. Elsewhere in
+    the window it passes: the receiver answers with a challenge ACK, and a sender that has really
+    closed (with data in flight that never passed) answers that with an RST at the exact number.
 
-    Behind its sender's FIN that FIN's own number will do as well: it is what a closed socket answers
-    with to data that crossed its FIN, and what Linux heeds there (tcp_reset_check).
+    After the sender's FIN, the FIN's own sequence number is valid too: a closed socket uses it in
+    its RST to data that crossed the FIN, and Linux accepts it (tcp_reset_check).
     """
     connection = half.connection
     if connection.phase is Phase.SYN_SENT:

@@ -1,4 +1,4 @@
-"""Packets that wait for their verdict: behind a gap, or before a shut request direction."""
+"""Packets waiting for their verdict: beyond a gap, or while the request direction is shut."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from nfinspect.tcp.connection import Half, Held
 from nfinspect.tcp.limits import Ledger, Limits
 
 STEP = 4096
-"""Bytes by which those who hold them are told apart."""
+"""Bytes. The ranking by bytes held is in units of this size."""
 
 NEIGHBOURS = 8
-"""Held packets among which a repetition is looked for. One that is missed takes a place of its own;
-its bytes are decided once all the same."""
+"""How many held packets are searched for a repetition. A repetition not found is held as well; its
+bytes are still decided only once."""
 
 
 class Holding:
-    """What all connections hold together, within the bounds of ``Limits``."""
+    """The held packets of all connections, within the bounds of ``Limits``."""
 
     __slots__ = ("_by_bytes", "_by_packets", "_bytes", "_ledger", "_limits")
 
@@ -25,12 +25,12 @@ class Holding:
         self._limits = limits
         self._ledger = ledger
         self._bytes: dict[Half, int] = {}
-        """How many each holds; those that hold nothing are not in it."""
+        """Bytes held per half; halves that hold nothing are absent."""
         self._by_packets = _Ranking()
         self._by_bytes = _Ranking()
 
     def repeats(self, half: Half, sequence: int, end: int, fin: int) -> bool:
-        """Whether a held packet brings these sequence numbers (and the FIN) already."""
+        """Whether one held packet already covers these sequence numbers (and the FIN)."""
         behind = bisect_right(half.held, sequence, key=_sequence)
         return any(
             end <= held.end and (not fin or held.segment.flags & FIN)
@@ -38,11 +38,11 @@ class Holding:
         )
 
     def add(self, half: Half, held: Held) -> tuple[bool, list[Held]]:
-        """Whether it is held now, and whom the bounds cost their place for it: those get their
-        verdict (drop) from the caller. A refused packet is not in the list.
+        """Hold the packet if the bounds allow it. Returns whether it is held, and the packets
+        evicted in its favour, which the caller must drop. A refused packet is not in the list.
 
-        At a bound of all, whoever holds most of what is short gives up the farthest, unless that is
-        hardly more than the newcomer holds.
+        At a total bound, the half that holds most gives up its farthest packet, unless it would
+        hold no more than ``half`` with the new one.
         """
         limits, ledger, size = self._limits, self._ledger, held.size
         peer = half.peer
@@ -67,13 +67,13 @@ class Holding:
         return True, evicted
 
     def next_in_order(self, half: Half) -> Held | None:
-        """The held packet that has come up, taken out."""
+        """Remove and return the held packet that is now in order, if there is one."""
         if half.held and half.held[0].sequence <= half.next:
             return self._take(half, 0)
         return None
 
     def take_all(self, half: Half) -> list[Held]:
-        """Everything that waits, in sequence order, taken out."""
+        """Remove and return all held packets, in sequence order."""
         return [self._take(half, 0) for _ in range(len(half.held))]
 
     def halves(self) -> list[Half]:
@@ -85,7 +85,7 @@ class Holding:
         return held
 
     def _rank(self, half: Half, packets_before: int, more_bytes: int) -> None:
-        """Keep the figures after a packet has come or gone."""
+        """Update totals and rankings after a packet was added or removed."""
         packets, before = len(half.held), self._bytes.get(half, 0)
         after = before + more_bytes
         self._ledger.held_packets += packets - packets_before
@@ -99,8 +99,8 @@ class Holding:
 
 
 class _Ranking:
-    """Halves by how much they hold: an attacker who fills all bounds must not make the search for
-    the one with most long."""
+    """Halves ranked by how much they hold, so that finding the largest stays fast even if an
+    attacker fills all bounds."""
 
     __slots__ = ("_ranks",)
 
@@ -108,7 +108,7 @@ class _Ranking:
         self._ranks: list[dict[Half, None]] = []
 
     def move(self, half: Half, before: int, after: int) -> None:
-        """From one rank to another; 0 is none."""
+        """Move a half from one rank to another; 0 means unranked."""
         if before == after:
             return
         ranks = self._ranks
@@ -122,7 +122,7 @@ class _Ranking:
             ranks.pop()
 
     def most(self) -> Half | None:
-        """One of the highest rank."""
+        """A half of the highest rank; None if nothing is held."""
         return next(iter(self._ranks[-1])) if self._ranks else None
 
 

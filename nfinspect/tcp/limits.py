@@ -1,6 +1,6 @@
-"""The bounds of everything that TCP reassembly keeps, and the ledger of what it keeps in all.
+"""The bounds of everything that TCP reassembly keeps, and the ledger of the totals.
 
-What happens at each bound is said beside it; docs/tcp.md repeats it for operators.
+Each bound says what happens when it is reached; docs/tcp.md says it for operators.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ class Limits:
     """Sizes in bytes, times in seconds."""
 
     connections: int = 100_000
-    """In the table, those included that inspection closed and that are remembered. When it is
-    full, new SYNs are refused; nothing is evicted."""
+    """Connections in the table, and those remembered as closed by inspection. When full, new SYNs
+    are refused; nothing is evicted."""
     held_packets: int = 2048
     held_bytes: int = 4 * MEBIBYTE
-    """Waiting for their verdict, per connection: a few windows of a fast sender far away. Beyond
-    that a segment behind a gap is dropped and TCP sends it again."""
+    """Held packets and bytes per connection: a few windows of a fast, distant sender. At either
+    bound a segment beyond a gap is dropped; TCP sends it again."""
     held_packets_total: int = 4096
-    """At most a quarter of the queue's maximum length, or held packets would fill everybody's
-    queue. At the total bounds the connection that holds most gives up its farthest segment."""
+    """At most a quarter of the queue's maximum length, or held packets would block the queue for
+    all. At a total bound the direction that holds most gives up its farthest segment."""
     held_bytes_total: int = 64 * MEBIBYTE
     memory_bytes: int = 16 * MEBIBYTE
-    """Passed and not acknowledged, per connection. At this bound and at the total, new data is
-    not passed (the sender slows down); nothing is forgotten in order to pass."""
+    """Bytes passed and not yet acknowledged, per direction. At this bound or the total, new data is
+    dropped (the sender slows down); nothing is forgotten to make room."""
     memory_bytes_total: int = 256 * MEBIBYTE
     closed_quiet: float = 600.0
-    """How long a connection that inspection closed must have been quiet to be forgotten."""
+    """A connection that inspection closed is forgotten after so long without a packet."""
     linger: float = 60.0
-    """How long repeated FINs and ACKs of a finished connection pass."""
+    """For how long repeated FINs and ACKs of a finished connection still pass."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What all connections keep together."""
+    """What all connections together hold and remember."""
 
     held_packets: int = 0
     held_bytes: int = 0

@@ -1,8 +1,8 @@
 """The memory of bytes that were passed and that the receiver has not acknowledged.
 
-A retransmission is answered from here, so a rewritten segment is rewritten again identically and
-other bytes on a repetition reach nobody. SACKed is not acknowledged: a receiver may renege
-(RFC 2018 section 8), so only the cumulative acknowledgement lets go.
+Retransmissions are answered from here: a rewritten segment is rewritten identically again, and
+different bytes in a retransmission reach nobody. Only the cumulative acknowledgement releases
+bytes; SACK does not, as a receiver may renege (RFC 2018 section 8).
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SMALL = 512
-"""Bytes. Smaller chunks are joined up to this size, so that what a chunk costs besides its bytes
-does not come to more than they do: else a sender of one-byte segments could multiply the bound."""
+"""Bytes. Smaller chunks are merged up to this size: otherwise the overhead per chunk would let a
+sender of one-byte segments use many times the memory bound."""
 
 FILL = 0x58
-"""``X``: stands for bytes that the receiver acknowledged long ago and will not read again."""
+"""``X``: replaces bytes no longer remembered, which the receiver has acknowledged and discards."""
 
 
 class Chunk(NamedTuple):
-    """Bytes that one packet brought: as they arrived and as they were passed (often one object)."""
+    """Bytes as they arrived and as they were passed (often the same object)."""
 
     start: int
     end: int
@@ -41,12 +41,12 @@ class Memory:
         if size < SMALL and self.chunks and self._join(size, arrived, passed):
             self.size += size
             return
-        # The quickest way to make one: once for each packet with payload.
+        # The fastest way to make a Chunk; runs once per packet with payload.
         self.chunks.append(tuple.__new__(Chunk, (start, start + size, arrived, passed)))
         self.size += size
 
     def _join(self, size: int, arrived: bytes, passed: bytes) -> bool:
-        """Put these bytes into the last chunk, if it stays small."""
+        """Merge these bytes into the last chunk if it stays small."""
         start, end, old_arrived, old_passed = self.chunks[-1]
         if end - start + size > SMALL:
             return False
@@ -58,7 +58,7 @@ class Memory:
         return True
 
     def release(self, acknowledged: int) -> int:
-        """Let go of chunks that end at or before ``acknowledged``; returns the bytes freed."""
+        """Release chunks that end at or before ``acknowledged``; returns the bytes freed."""
         freed = done = 0
         for chunk in self.chunks:
             if chunk.end > acknowledged:
@@ -72,7 +72,7 @@ class Memory:
 
     @property
     def end(self) -> int | None:
-        """The number behind the last remembered byte; None if nothing is remembered."""
+        """The sequence number after the last remembered byte; None if nothing is remembered."""
         return self.chunks[-1].end if self.chunks else None
 
     def clear(self) -> int:
@@ -82,7 +82,7 @@ class Memory:
         return freed
 
     def recall(self, start: int, end: int) -> bytes:
-        """What was passed from ``start`` up to ``end``. Bytes older than the memory are ``X``."""
+        """What was passed from ``start`` up to ``end``; bytes no longer remembered are ``X``."""
         pieces: list[bytes] = []
         position = start
         for chunk in self.chunks:
@@ -102,8 +102,8 @@ class Memory:
     def conflicts(self, start: int, repeated: bytes) -> bool:
         """Whether ``repeated``, at ``start``, differs from what arrived there before.
 
-        Compared with what the sender sent, not with what was passed: an honest repetition of a
-        rewritten segment is no conflict. Bytes that are remembered no more cannot be compared.
+        Compares with what the sender sent, not with what was passed: an honest retransmission of a
+        rewritten segment is no conflict. Bytes no longer remembered are not compared.
         """
         end = start + len(repeated)
         for chunk in self.chunks:

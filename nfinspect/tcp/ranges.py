@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 
 
 class Ranges:
-    """In ascending order; a range has its first number and the one behind its last."""
+    """Half-open ranges (start, end) in ascending order."""
 
     __slots__ = ("_ends", "_starts")
 
@@ -21,29 +21,29 @@ class Ranges:
         return zip(self._starts, self._ends, strict=True)
 
     def add(self, start: int, end: int) -> None:
-        """Put these in, joined with what they overlap or touch."""
+        """Add a range, merged with those that it overlaps or touches."""
         starts, ends = self._starts, self._ends
-        first, behind = bisect_left(ends, start), bisect_right(starts, end)
-        if first < behind:
-            start, end = min(start, starts[first]), max(end, ends[behind - 1])
-        starts[first:behind] = [start]
-        ends[first:behind] = [end]
+        first, stop = bisect_left(ends, start), bisect_right(starts, end)
+        if first < stop:
+            start, end = min(start, starts[first]), max(end, ends[stop - 1])
+        starts[first:stop] = [start]
+        ends[first:stop] = [end]
 
-    def around(self, number: int) -> tuple[int, int] | None:
-        """The range that *number* lies in."""
+    def containing(self, number: int) -> tuple[int, int] | None:
+        """The range that contains *number*; None if none does."""
         at = bisect_right(self._starts, number) - 1
         if at < 0 or number >= self._ends[at]:
             return None
         return self._starts[at], self._ends[at]
 
     def forget_below(self, number: int) -> None:
-        """Take out the ranges that end at or before *number*."""
-        behind = bisect_right(self._ends, number)
-        del self._starts[:behind], self._ends[:behind]
+        """Remove the ranges that end at or before *number*."""
+        stop = bisect_right(self._ends, number)
+        del self._starts[:stop], self._ends[:stop]
 
     def cut(self, number: int) -> None:
-        """Take out everything from *number* on."""
-        behind = bisect_left(self._starts, number)
-        del self._starts[behind:], self._ends[behind:]
-        if behind and self._ends[-1] > number:
+        """Remove everything from *number* on."""
+        kept = bisect_left(self._starts, number)
+        del self._starts[kept:], self._ends[kept:]
+        if kept and self._ends[-1] > number:
             self._ends[-1] = number

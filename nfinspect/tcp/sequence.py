@@ -1,7 +1,7 @@
-"""The only place that knows that sequence numbers wrap (RFC 9293 section 3.4).
+"""The only place that deals with sequence number wrap-around (RFC 9293 section 3.4).
 
-Everywhere behind it a sequence number is an *absolute* number: a plain integer that grows without
-end and equals the 32-bit number modulo 2**32. Absolute numbers compare, add and subtract plainly.
+Everywhere else a sequence number is *absolute*: a plain integer that never wraps and equals the
+32-bit number modulo 2**32, so that ordinary comparison, addition and subtraction are right.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Crowd:
             assert len(both) <= LIMITS.held_packets
             assert sum(held.size for held in both) <= LIMITS.held_bytes
             if half.gap is not None:
-                assert len(half.gap.untold) <= 2 * LIMITS.held_packets
+                assert len(half.gap.unreported) <= 2 * LIMITS.held_packets
         assert self.engine.connections + table.closed <= LIMITS.connections
 
 

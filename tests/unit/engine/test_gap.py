@@ -316,8 +316,8 @@ def test_what_the_sender_was_told_it_does_not_hear_again_from_the_receiver() -> 
     talk.client(b"later", at=5)
     talk.client(b"again", at=10)
     talk.client(b"hello", at=0)
-    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_TOLD
-    assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_REPORTED
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) is DropReason.ALREADY_REPORTED
     assert talk.server(ack=15, flags=ACK) == b""
 
 
@@ -326,7 +326,7 @@ def test_what_filled_the_gap_and_got_lost_is_told_by_what_comes_then() -> None:
     talk.client(b"later", at=5)
     talk.client(b"hello", at=0)
     talk.client(b"after", at=10)
-    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=0, flags=ACK, options=sack((5, 10))) is DropReason.ALREADY_REPORTED
     assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) == b""
 
 
@@ -338,7 +338,7 @@ def test_answer_to_our_question_alone_is_for_us() -> None:
     talk.server(ack=5, flags=ACK)  # it crosses the question
     talk.hears()
     answer = sack((4, 5))
-    assert talk.server(ack=5, flags=ACK, options=answer) is DropReason.ALREADY_TOLD
+    assert talk.server(ack=5, flags=ACK, options=answer) is DropReason.ALREADY_REPORTED
     assert talk.server(ack=5, flags=ACK) == b""
 
 

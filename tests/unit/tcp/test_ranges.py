@@ -18,9 +18,9 @@ def test_neighbours_and_overlaps_are_joined() -> None:
     for start, end in ((10, 20), (30, 40), (20, 22), (39, 50), (60, 70), (21, 30)):
         ranges.add(start, end)
     assert list(ranges) == [(10, 50), (60, 70)]
-    assert ranges.around(49) == (10, 50)
-    assert ranges.around(50) is None
-    assert ranges.around(9) is None
+    assert ranges.containing(49) == (10, 50)
+    assert ranges.containing(50) is None
+    assert ranges.containing(9) is None
 
 
 def test_forgetting_leaves_a_range_whole_and_cutting_does_not() -> None:
@@ -49,7 +49,7 @@ def test_ranges_are_the_set_of_what_was_put_in(seed: int) -> None:
             ranges.cut(start + 100)
             expected = {number for number in expected if number < start + 100}
         else:
-            whole = ranges.around(start - 200)
+            whole = ranges.containing(start - 200)
             ranges.forget_below(start - 200)
             first = start - 200 if whole is None else whole[0]
             expected = {number for number in expected if number >= first}
