@@ -1,4 +1,4 @@
-"""What comes out of the engine: an ordered list of these. A packet without a verdict is held."""
+"""What the engine returns: an ordered list of actions. A packet without a verdict is held."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from nfinspect.events import Direction, Event
 
 
 class DropReason(enum.Enum):
-    """Why a packet was dropped; the value is the word that counters print."""
+    """Why a packet was dropped; the value is the name that counters print."""
 
     TRUNCATED = "truncated"
     """Fewer bytes than the IP header says, or a total length of 0 (BIG TCP)."""
     MALFORMED = "malformed"
-    """A header that contradicts itself or the datagram's end."""
+    """A header that contradicts itself or the datagram's length."""
     FRAGMENT = "fragment"
-    """Connection tracking reassembles before the queue; what is still a fragment is not passed."""
+    """An IP fragment: connection tracking should have reassembled it before the queue."""
     NOT_TCP = "not-tcp"
     BAD_CHECKSUM = "bad-checksum"
     BAD_FLAGS = "bad-flags"
@@ -24,56 +24,57 @@ class DropReason(enum.Enum):
     NO_CONNECTION = "no-connection"
     TABLE_FULL = "table-full"
     CLOSED_CONNECTION = "closed-connection"
-    """Of a connection that inspection closed, or that has ended."""
+    """A packet of a connection that inspection closed, or that has ended."""
     INSPECTION = "inspection"
-    """The packet in which a rule closed the connection."""
+    """The packet at which a rule closed the connection."""
     BAD_SYN = "bad-syn"
-    """A SYN inside a connection, or one that no client would send."""
+    """A SYN on an established or finished connection, or one that no client would send."""
     DUPLICATE_SYN = "duplicate-syn"
-    """A SYN with another initial sequence number than the connection's."""
+    """A SYN whose initial sequence number is not the connection's."""
     BAD_SYN_ACK = "bad-syn-ack"
-    """A SYN-ACK that carries data or acknowledges something else than the SYN."""
+    """A SYN-ACK that carries data, does not acknowledge the SYN, or has a new sequence number."""
     BAD_RST = "bad-rst"
     """An RST outside the window, or one that acknowledges what was never sent."""
     INVALID_ACK = "invalid-ack"
-    """Acknowledges what was never sent."""
+    """An acknowledgement of bytes that were never sent."""
     OUT_OF_WINDOW = "out-of-window"
     PAST_FIN = "past-fin"
+    """Data beyond the FIN, or a contradictory FIN."""
     NOT_ESTABLISHED = "not-established"
     """Data before the handshake is complete."""
     REPEATED_HELD = "repeated-held"
-    """A repetition of a segment that is held already."""
+    """A retransmission of a segment that is already held."""
     ALREADY_REPORTED = "already-reported"
-    """An acknowledgement that says of a gap what its sender has been told in the receiver's place."""
+    """A duplicate ACK: the filter has already reported to the sender what it says of a gap."""
     HOLD_BOUND = "hold-bound"
-    """A segment beyond a gap that the bounds of holding do not admit."""
+    """A segment beyond a gap that cannot be held within the bounds."""
     MEMORY_BOUND = "memory-bound"
-    """New data while the memory of unacknowledged bytes is full: the sender slows down."""
+    """New data while the memory of unacknowledged bytes is full; the sender slows down."""
     REFUSED = "refused"
-    """Nothing of it may pass, and it is not to be held: a fragment of a verb, where the map says
-    ``incomplete-command drop``."""
+    """A fragment of a verb, where the map says ``incomplete-command drop``."""
     SHUT = "shut"
-    """Behind DATA, AUTH or STARTTLS whose reply is awaited, and not to be held."""
+    """A request sent before a reply that must come first (to DATA, AUTH or STARTTLS, for example),
+    and that cannot be held within the bounds."""
     WRONG_SIDE = "wrong-side"
-    """In the name of the server, from where the client's packets come."""
+    """A packet with the server's address that came from the client's side."""
     GSO_CUT = "gso-cut"
-    """A GSO packet that had to be shortened: what may pass of it is injected in small ones."""
+    """A GSO packet that had to be shortened; its approved part is injected as small segments."""
     FILTER_ERROR = "filter-error"
-    """The filter itself failed on it; a bug, told on stderr."""
+    """The filter itself failed on it: a bug, reported on stderr."""
     FLUSHED = "flushed"
     """Still held when the filter stopped or the capture ended."""
 
 
 @dataclass(slots=True)
 class Accept:
-    """The packet passes as it came."""
+    """Pass the packet unchanged."""
 
     token: object
 
 
 @dataclass(slots=True)
 class Replace:
-    """The packet passes with these bytes, checksums correct."""
+    """Pass the packet with these bytes, whose checksums are correct."""
 
     token: object
     datagram: bytes
@@ -87,21 +88,21 @@ class Drop:
 
 @dataclass(slots=True)
 class Inject:
-    """A packet of the filter's own making, for the receiver of ``direction``."""
+    """Send a packet that the filter made, to the receiver of ``direction``."""
 
     datagram: bytes
     direction: Direction
     port: str
-    """On a bridge: the physical port it leaves by, as arrivals name it."""
+    """On a bridge: the physical port it leaves by (see ``Arrival.ingress``)."""
     link_destination: bytes = b""
-    """On a bridge: the link-layer address of its receiver; empty where packets are routed."""
+    """On a bridge: the receiver's link-layer address; empty where packets are routed."""
     link_source: bytes = b""
-    """On a bridge: that of the peer in whose place it is sent."""
+    """On a bridge: the link-layer address of the peer in whose name it is sent."""
 
 
 @dataclass(slots=True)
 class Emit:
-    """Something happened, at this packet (None: at a tick or a flush)."""
+    """Report an event at this packet (None: at a tick or a flush)."""
 
     event: Event
     token: object = None

@@ -1,4 +1,4 @@
-"""What goes into the engine: one datagram, and what the kernel or the capture knows of it."""
+"""What goes into the engine: a datagram and its metadata from the kernel or the capture."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Arrival:
-    """One datagram that waits for its verdict.
+    """One datagram waiting for its verdict.
 
-    ``token`` is the driver's own handle (a queued packet, a packet number); the engine hands it
-    back in the actions and never looks at it.
+    ``token`` is the driver's own handle (a queued packet, a packet number); the engine returns it
+    in the actions without looking at it.
     """
 
     token: object
     datagram: bytes
-    """From the first byte of the IP header; link padding behind its end is tolerated."""
+    """From the first byte of the IP header; trailing link padding is tolerated."""
     now: float
     """Seconds on the driver's clock, never running backwards."""
     captured_length: int | None = None
-    """Bytes the datagram had when it was queued, where the kernel or the capture tells
-    (NFQA_CAP_LEN): larger than ``len(datagram)`` means that it arrived truncated."""
+    """The datagram's length when it was queued, if known (NFQA_CAP_LEN); if it exceeds
+    ``len(datagram)``, the datagram arrived truncated."""
     checksum_ready: bool = True
-    """False where the TCP checksum is still to be filled in by hardware (NFQA_SKB_CSUMNOTREADY)."""
+    """False if hardware is still to fill in the TCP checksum (NFQA_SKB_CSUMNOTREADY)."""
     gso: bool = False
-    """One queued packet that leaves as many segments (NFQA_SKB_GSO)."""
+    """Whether the packet will leave as several segments (NFQA_SKB_GSO)."""
     ingress: str = ""
     """The port it came in on; on a bridge the physical port."""
     egress: str = ""
+    """The port it leaves by, likewise."""
     link_source: bytes = b""
-    """On a bridge: the link-layer source address; empty where the packet is routed. All zeros where
-    it lies in a frame of a kind that the driver cannot make itself (a VLAN)."""
+    """On a bridge: the link-layer source address; empty if the packet is routed. All zeros if it
+    came in a kind of frame that the driver cannot send itself (a VLAN)."""

@@ -1,7 +1,7 @@
-"""What the engine tells: typed events. Syslog lines, JSON, counters and show text render these.
+"""Typed events, which the engine emits; syslog lines, JSON, counters and show text render them.
 
-Events carry facts, never text that belongs to one rendering. Numbers in brackets are the appliance
-syslog message that renders the event (docs/appliance.md, section 7).
+Events carry facts, never the text of one rendering. A number in brackets is the appliance's syslog
+message for the event (docs/appliance.md, section 7).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class Direction(enum.Enum):
-    """Which way a packet goes: requests go to the server, replies to the client."""
+    """Where a packet goes: requests to the server, replies to the client."""
 
     REQUEST = "Request"
     REPLY = "Response"
@@ -26,7 +26,8 @@ REQUEST, REPLY = Direction
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One end of a connection: the interface it lies behind, its address (4 or 16 bytes), port."""
+    """One end of a connection: the interface that leads to it, its address (4 or 16 bytes), its
+    port."""
 
     interface: str
     address: bytes
@@ -35,7 +36,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The name of a connection in events: its number (from 1) and its two ends."""
+    """A connection as events identify it: its number (from 1) and its two ends."""
 
     number: int
     client: Endpoint
@@ -73,7 +74,7 @@ class CloseCause(enum.Enum):
     PIPE = "pipe"
     """A pipe character in the parameter of MAIL or RCPT."""
     UNCLOSED_BRACKET = "unclosed-bracket"
-    """A line over several packets whose ``<`` was never closed: it could not be blanked any more."""
+    """A ``<`` was never closed, and had already passed in an earlier packet of the line."""
     STARTTLS_INJECTION = "starttls-injection"
     UNASKED_354 = "unasked-354"
     SERVER_ANOMALY = "server-anomaly"
@@ -101,7 +102,7 @@ class AnomalyKind(enum.Enum):
 
 
 class UninspectedCause(enum.Enum):
-    """Why a connection is passed on without inspection from here."""
+    """Why a connection passes without inspection from here on."""
 
     TLS = "TLS started"
     MIDSTREAM = "older than the filter"
@@ -112,7 +113,8 @@ class UninspectedCause(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionBuilt:
-    """The SYN of a new connection was passed, or one older than the filter was taken up [302013]."""
+    """A new connection's SYN was accepted, or a connection older than the filter picked up
+    [302013]."""
 
     connection: Connection
 
@@ -126,7 +128,7 @@ class ConnectionTornDown:
     duration: float
     """Seconds since its SYN."""
     bytes_passed: int
-    """Payload passed both ways, each byte once."""
+    """Payload passed in both directions, each byte counted once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class DeniedNoConnection:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSyn:
-    """A SYN with another initial sequence number on a connection that is being built [419002]."""
+    """A SYN with a different initial sequence number on an existing connection [419002]."""
 
     connection: Connection
 
@@ -156,7 +158,7 @@ class TableFull:
 
 @dataclass(frozen=True, slots=True)
 class BannerMasked:
-    """A greeting was overwritten with asterisks; one event a greeting, at its first packet."""
+    """A greeting was overwritten with asterisks; one event per greeting, at its first packet."""
 
     connection: Connection
     map_name: str
@@ -164,24 +166,24 @@ class BannerMasked:
 
 @dataclass(frozen=True, slots=True)
 class ClauseMatched:
-    """A packet met the criterion of a match clause; at most one event a clause and packet
+    """A packet met the criterion of a match clause; at most one event per clause and packet
     [108004 for an action with log, 108005 for the bare log action]."""
 
     connection: Connection
     direction: Direction
     map_name: str
     position: int
-    """Of the clause in its map, from 1."""
+    """The clause's position in its map, from 1."""
     criterion: str
     """As show prints it, without ``match``: ``header line length gt 998``."""
     action: ClauseAction
     log: bool
-    """A line is to be written. A bare log clause writes once a message, but counts each packet."""
+    """Whether to log it. A bare log clause logs once per message, but counts every packet."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandMasked:
-    """A command line (or what arrived of it) was overwritten with X; one event a line."""
+    """A command line (or the part that has arrived) was overwritten with X; one event per line."""
 
     connection: Connection
     reason: CommandMaskReason
@@ -189,7 +191,7 @@ class CommandMasked:
 
 @dataclass(frozen=True, slots=True)
 class CharacterReplaced:
-    """A stray angle bracket, or a pipe, was replaced by a blank in a mail address [108002]."""
+    """A stray angle bracket or a pipe in a mail address was replaced by a blank [108002]."""
 
     connection: Connection
     character: str
@@ -225,7 +227,7 @@ class InspectionClosed:
 
 @dataclass(frozen=True, slots=True)
 class Uninspected:
-    """From here on the connection is passed on without inspection."""
+    """From here on the connection passes without inspection."""
 
     connection: Connection
     cause: UninspectedCause
@@ -233,17 +235,18 @@ class Uninspected:
 
 @dataclass(frozen=True, slots=True)
 class UnseenData:
-    """The receiver acknowledged bytes that were never passed by the filter."""
+    """The receiver acknowledged bytes that the filter never passed."""
 
     connection: Connection
     direction: Direction
-    """Of the data."""
+    """The direction of the data."""
     count: int
+    """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictingBytes:
-    """A retransmission carried other bytes than the original; it was answered from memory."""
+    """A retransmission differed from the original; it was answered from memory."""
 
     connection: Connection
     direction: Direction
@@ -254,19 +257,20 @@ class ServerAnomaly:
     connection: Connection
     kind: AnomalyKind
     line: bytes
-    """What is known of the reply line, without CR LF."""
+    """The reply line as far as it has arrived, without CR LF."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartTlsInjection:
-    """Bytes behind STARTTLS that did not wait for its reply (CVE-2011-0411)."""
+    """Bytes followed STARTTLS without waiting for its reply (CVE-2011-0411)."""
 
     connection: Connection
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkMasked:
-    """The chunk of a masked BDAT that followed at once is masked with it."""
+    """The client sent a masked BDAT's chunk without waiting for the reply; the chunk is masked
+    too."""
 
     connection: Connection
     announced: int
@@ -275,7 +279,7 @@ class ChunkMasked:
 
 @dataclass(frozen=True, slots=True)
 class CommandSeen:
-    """A command line as it arrived, without CR LF; only where a transcript is wanted."""
+    """A command line as it arrived, without CR LF; only if a transcript is requested."""
 
     connection: Connection
     line: bytes
@@ -283,7 +287,7 @@ class CommandSeen:
 
 @dataclass(frozen=True, slots=True)
 class ReplySeen:
-    """A reply line as it arrived, without CR LF; only where a transcript is wanted."""
+    """A reply line as it arrived, without CR LF; only if a transcript is requested."""
 
     connection: Connection
     line: bytes

@@ -11,12 +11,12 @@ from __future__ import annotations
 from nfinspect.packet.segment import TCP_PROTOCOL, Segment
 
 _PIECE = 2048
-"""Bytes that are divided at once: of a large datagram the pieces are added up first, which is
-twice as fast as dividing it whole. Even, so that every piece begins with a word."""
+"""Bytes. Larger data is summed in pieces of this size before the division, which is twice as fast.
+Even, so that every piece begins at a word boundary."""
 
 
 def ones_complement_sum(data: bytes | bytearray | memoryview) -> int:
-    """The one's complement sum of *data* as 16-bit words; a last odd byte is padded with zero."""
+    """The one's complement sum of *data* as 16-bit words; an odd last byte is padded with zero."""
     size = len(data)
     if size & 1:
         data = bytes(data) + b"\0"
@@ -31,7 +31,7 @@ def ones_complement_sum(data: bytes | bytearray | memoryview) -> int:
 def tcp_checksum(addresses: bytes, header: bytes | bytearray, payload: bytes = b"") -> int:
     """The checksum of a segment whose *header* has 0 in its checksum field.
 
-    *addresses* are source and destination in one. RFC 9293 section 3.1, RFC 8200 section 8.1.
+    *addresses* is source and destination, concatenated. RFC 9293 section 3.1, RFC 8200 section 8.1.
     """
     total = (
         _pseudo_header_sum(addresses, len(header) + len(payload))
@@ -42,33 +42,33 @@ def tcp_checksum(addresses: bytes, header: bytes | bytearray, payload: bytes = b
 
 
 def tcp_checksum_valid(segment: Segment) -> bool:
-    """Whether the TCP checksum is right, in full."""
+    """Whether the TCP checksum is correct, computed over the whole segment."""
     datagram, transport, end = segment.datagram, segment.transport, segment.end
     total = _pseudo_header_sum(segment.addresses, end - transport)
     return (total + ones_complement_sum(datagram[transport:end])) % 0xFFFF == 0
 
 
 def offloaded(segment: Segment) -> bool:
-    """Whether the TCP checksum is still to be filled in by the network card.
+    """Whether the TCP checksum was left to the network card (checksum offload).
 
-    The kernel then leaves the sum of the pseudo-header alone in the field, not complemented: the
-    card adds the segment to what it finds there. Captures made on the sending machine show this.
+    The field then holds only the sum of the pseudo-header, not complemented, to which the card adds
+    the segment. Seen in captures made on the sending machine.
     """
     expected = _pseudo_header_sum(segment.addresses, segment.end - segment.transport)
     return (segment.checksum - expected) % 0xFFFF == 0
 
 
 def ipv4_header_checksum(header: bytes | bytearray) -> int:
-    """The checksum of an IPv4 header with its options, whatever its checksum field holds."""
+    """The checksum of an IPv4 header with its options; its checksum field is ignored."""
     field = int.from_bytes(header[10:12], "big")
     return (field - ones_complement_sum(header)) % 0xFFFF
 
 
 def ip_header_valid(datagram: bytes) -> bool:
-    """Whether the checksum of an IPv4 header is right or 0, which a network card was to fill in.
+    """Whether an IPv4 header checksum is correct, or 0 (left to the network card).
 
-    IPv6 headers have none; faults of any other kind are ``parse``'s to see. Only captures need this
-    look: live, the kernel dropped wrong ones long before the queue.
+    IPv6 headers have none, and ``parse`` finds all other faults. Only captures need this check:
+    live, the kernel has dropped bad headers before the queue.
     """
     if datagram[0] >> 4 == 6:
         return True
@@ -85,5 +85,5 @@ def update(checksum: int, old: int, new: int) -> int:
 
 
 def _pseudo_header_sum(addresses: bytes, length: int) -> int:
-    """The pseudo-header of TCP: the same sum for IPv4 and IPv6. Not folded."""
+    """The sum of the TCP pseudo-header, the same for IPv4 and IPv6; not reduced to 16 bits."""
     return ones_complement_sum(addresses) + TCP_PROTOCOL + length

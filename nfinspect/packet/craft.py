@@ -1,7 +1,7 @@
-"""Segments of the filter's own making: RST and bare ACK, over IPv4 or IPv6, checksums right.
+"""Segments that the filter itself originates: RST and ACK, over IPv4 or IPv6, with checksums.
 
-Each begins with the key of the direction that it travels in, see ``Segment.key``; its length tells
-the IP version.
+Each is made from the key of its direction (see ``Segment.key``), whose length implies the IP
+version.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
 from nfinspect.packet.segment import ACK, RST, TCP_PROTOCOL
 
 HOP_LIMIT = 64
-"""What the kernel gives packets of its own."""
+"""Linux's default."""
 
 _DONT_FRAGMENT = 0x4000
 # Version and header length, type of service, total length, identification (0 is right for a packet
@@ -20,14 +20,14 @@ _DONT_FRAGMENT = 0x4000
 _IPV4 = Struct("!BBHHHBBH")
 # Version, traffic class and flow label, payload length, next header, hop limit; addresses follow.
 _IPV6 = Struct("!LHBB")
-# Ports stand in front: sequence, acknowledgment, data offset, flags, window, checksum, urgent.
+# After the ports: sequence, acknowledgment, data offset, flags, window, checksum, urgent pointer.
 _TCP = Struct("!LLBBHHH")
 
 
 def craft_reset(
     key: bytes, *, sequence: int, acknowledgment: int | None = None, hop_limit: int = HOP_LIMIT
 ) -> bytes:
-    """An RST; with *acknowledgment* an RST-ACK, as RFC 9293 section 3.10.7.1 answers a SYN."""
+    """An RST; with *acknowledgment* an RST-ACK, the answer to a SYN (RFC 9293 section 3.10.7.1)."""
     flags = RST if acknowledgment is None else RST | ACK
     return _craft(key, flags, sequence, acknowledgment or 0, 0, b"", hop_limit)
 
@@ -42,7 +42,8 @@ def craft_acknowledgment(
     payload: bytes = b"",
     hop_limit: int = HOP_LIMIT,
 ) -> bytes:
-    """An ACK. *window* is as on the wire; *options* (options.py builds them) fill 4-byte words."""
+    """An ACK. *window* is the field's value, unscaled; *options* (see options.py) are padded to a
+    multiple of 4 bytes."""
     return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit, payload)
 
 
@@ -60,7 +61,7 @@ def _craft(
     size = 20 + len(options)
 
     def header(checksum: int) -> bytes:
-        offset = size // 4 << 4  # in words, in the upper half of its byte
+        offset = size // 4 << 4  # in 4-byte words, in the upper half of the byte
         fields = _TCP.pack(sequence, acknowledgment, offset, flags, window, checksum, 0)
         return ports + fields + options + payload
 

@@ -1,6 +1,6 @@
-"""Changing a segment: a new datagram with another payload, flags, options or hop limit.
+"""Changing a segment: a new datagram with a different payload, flags, options or hop limit.
 
-Sequence numbers never move, so a payload keeps its length or loses its end.
+Sequence numbers never shift, so a payload keeps its length or is cut short.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ def rewrite(
     options: bytes | None = None,
     hop_limit: int | None = None,
 ) -> bytes:
-    """The datagram of *segment* with what is given changed, lengths and checksums right.
+    """The datagram of *segment* with the given changes (None: unchanged), lengths and checksums
+    updated.
 
-    *payload* may be shorter than before; *options* are as long as before; clearing URG clears the
-    urgent pointer too. What is None stays. Link padding is gone.
+    *payload* may be shorter than the old one; *options* must be of the same length; clearing URG
+    clears the urgent pointer too. Link padding is removed.
     """
     transport = segment.transport
     head = bytearray(segment.datagram[: segment.payload])
@@ -40,9 +41,9 @@ def rewrite(
 
 
 def with_options(segment: Segment, options: bytes) -> Segment:
-    """The segment, whose checksum is right, with *options* as long as its own.
+    """The segment with other *options* of the same length. Its checksum must be correct.
 
-    Cheaper than `rewrite`: the checksum only follows the change (RFC 1624).
+    Cheaper than `rewrite`, as the checksum is updated incrementally (RFC 1624).
     """
     datagram, transport = segment.datagram, segment.transport
     change = ones_complement_sum(options) - ones_complement_sum(segment.options)
@@ -69,7 +70,7 @@ def with_options(segment: Segment, options: bytes) -> Segment:
 
 
 def readdress(segment: Segment, key: bytes) -> bytes:
-    """The datagram of *segment* between the ends that *key* names, see ``Segment.key``."""
+    """The datagram of *segment* with the addresses and ports of *key* (see ``Segment.key``)."""
     transport = segment.transport
     head = bytearray(segment.datagram[: segment.payload])
     start = 12 if segment.version == 4 else 8
@@ -79,8 +80,8 @@ def readdress(segment: Segment, key: bytes) -> bytes:
 
 
 def complete(segment: Segment, head: bytearray, payload: bytes) -> bytes:
-    """A datagram of *head*, changed headers of *segment*, and *payload*: its lengths and checksums
-    are set, and *head* is used up."""
+    """A datagram of *head*, the changed headers of *segment*, and *payload*, with lengths and
+    checksums set. Modifies *head*."""
     transport = segment.transport
     length = len(head) + len(payload)
     if segment.version == 4:

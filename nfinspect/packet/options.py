@@ -1,6 +1,6 @@
-"""TCP options: what a SYN negotiates, timestamps, and the cleaning of every segment's options.
+"""TCP options: what a SYN offers, timestamps, SACK, and the cleaning of every segment's options.
 
-The appliance's normalizer passes the options that it knows and overwrites all others with NOP
+The appliance's normalizer passes the options it knows and overwrites all others with NOP
 (docs/appliance.md, section 5).
 """
 
@@ -17,7 +17,7 @@ from nfinspect.packet.segment import Segment
 END_OF_OPTION_LIST, NO_OPERATION = 0, 1
 MAXIMUM_SEGMENT_SIZE, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 2, 3, 4, 5, 8
 
-# The kinds that pass, each with the lengths that it may have.
+# The kinds that pass, each with its valid lengths.
 _LENGTHS = {
     MAXIMUM_SEGMENT_SIZE: (4,),
     WINDOW_SCALE: (3,),
@@ -27,18 +27,18 @@ _LENGTHS = {
 }
 
 MAXIMUM_WINDOW_SCALE = 14
-"""A larger shift counts as this one (RFC 7323 section 2.3)."""
+"""A larger shift count is read as this one (RFC 7323 section 2.3)."""
 
 _USUAL_TIMESTAMPS = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
 _USUAL_SACK = bytes((NO_OPERATION, NO_OPERATION, SACK))
-_ASKED_AGAIN = 8
-"""So many answers are kept: the options of one segment are asked about in several steps."""
+_CACHED = 8
+"""Cached results: the options of one segment are examined in several steps."""
 _LONG, _TWO_LONGS = Struct("!L"), Struct("!LL")
 
 
 @dataclass(frozen=True, slots=True)
 class SynOptions:
-    """What the options of a SYN offer. Only what cleaning leaves in place counts."""
+    """What the options of a SYN offer. Options that cleaning removes do not count."""
 
     mss: int | None = None
     window_scale: int | None = None
@@ -47,7 +47,7 @@ class SynOptions:
 
 
 def plain_options(segment: Segment) -> bool:
-    """Whether the segment has no options, or timestamps alone in their usual place: most have."""
+    """Whether the segment has no options, or only timestamps in the usual layout, as most have."""
     size = segment.payload - segment.transport
     return size == 20 or (
         size == 32 and segment.datagram.startswith(_USUAL_TIMESTAMPS, segment.transport + 20)
@@ -55,12 +55,11 @@ def plain_options(segment: Segment) -> bool:
 
 
 def clean_options(segment: Segment) -> bytes | None:
-    """The options as they may pass, in the same length, or None if they may pass as they are.
+    """The options as they may pass, in the same length; None if they may pass unchanged.
 
-    NOP overwrites kinds 6, 7 and 9 to 255, a known kind with a length that it cannot have, and the
-    repetition of one. From an option with an impossible length on (0, 1, or beyond the end),
-    where receivers may differ about what follows, everything is NOP. What lies behind an End
-    of Option List is zero.
+    NOP overwrites kinds 6, 7 and 9 to 255, a known kind with an invalid length, and a repeated
+    kind. From an option with an impossible length on (0, 1, or beyond the end), everything is NOP,
+    as receivers may disagree about what follows. Whatever follows an End of Option List is zeroed.
     """
     options = segment.options
     if not options or (options.startswith(_USUAL_TIMESTAMPS) and _ends_as_usual(options)):
@@ -70,7 +69,7 @@ def clean_options(segment: Segment) -> bytes | None:
 
 
 def _ends_as_usual(options: bytes) -> bool:
-    """Whether behind the timestamps nothing follows, or SACK alone."""
+    """Whether nothing follows the timestamps, or only SACK."""
     size = len(options)
     return size == 12 or (
         size in (24, 32, 40) and options.startswith(_USUAL_SACK, 12) and options[15] == size - 14
@@ -82,7 +81,7 @@ def syn_options(segment: Segment) -> SynOptions:
     return _syn_options(segment.options)
 
 
-@lru_cache(_ASKED_AGAIN)
+@lru_cache(_CACHED)
 def _syn_options(options: bytes) -> SynOptions:
     values = _values(options)
     mss = values.get(MAXIMUM_SEGMENT_SIZE)
@@ -101,7 +100,7 @@ def timestamps(segment: Segment) -> tuple[int, int] | None:
 
 
 def timestamps_in(options: bytes) -> tuple[int, int] | None:
-    """Timestamp value and echo reply, if there are any among these options."""
+    """Timestamp value and echo reply, if these options include them."""
     if options.startswith(_USUAL_TIMESTAMPS) and len(options) >= 12:
         value, echo = _TWO_LONGS.unpack_from(options, 4)
         return value, echo
@@ -113,8 +112,8 @@ def timestamps_in(options: bytes) -> tuple[int, int] | None:
 
 
 def with_newer_timestamp(segment: Segment, value: int) -> bytes | None:
-    """The options, cleaned, with the timestamp value *value* in place of an older one; None if
-    theirs is not older, or they have none."""
+    """The options, cleaned, with the older timestamp value replaced by *value*; None if theirs is
+    not older, or they have none."""
     options = _clean(segment.options)
     at = 0
     while at < len(options) and options[at] != END_OF_OPTION_LIST:
@@ -128,21 +127,22 @@ def with_newer_timestamp(segment: Segment, value: int) -> bytes | None:
 
 
 def timestamps_option(value: int, echo: int) -> bytes:
-    """A timestamps option, padded in front to 12 bytes (RFC 7323, appendix A)."""
+    """A timestamps option, padded to 12 bytes with NOPs in front (RFC 7323, appendix A)."""
     return _USUAL_TIMESTAMPS + _TWO_LONGS.pack(value, echo)
 
 
 def sack_option(blocks: Iterable[tuple[int, int]]) -> bytes:
-    """A SACK option of (left edge, right edge) blocks, padded in front to a multiple of 4 bytes.
+    """A SACK option of (left edge, right edge) blocks, padded to a multiple of 4 bytes with NOPs in
+    front.
 
-    Beside timestamps there is room for three blocks, else for four (RFC 2018 section 3).
+    There is room for four blocks, or for three together with timestamps (RFC 2018 section 3).
     """
     edges = b"".join(_TWO_LONGS.pack(left, right) for left, right in blocks)
     return _USUAL_SACK + bytes((2 + len(edges),)) + edges if edges else b""
 
 
 def first_sack_block(segment: Segment) -> tuple[int, int] | None:
-    """The first block of a SACK option that follows timestamps, or stands alone."""
+    """The first block of a SACK option that is alone or follows timestamps."""
     options = segment.options
     at = 12 if options.startswith(_USUAL_TIMESTAMPS) else 0
     sack = options[at:].lstrip(bytes((NO_OPERATION,)))
@@ -154,7 +154,7 @@ def first_sack_block(segment: Segment) -> tuple[int, int] | None:
 
 def without_sack_block(segment: Segment, left: int, right: int) -> bytes | None:
     """The options, cleaned and in the same length, without this block of their SACK option; None if
-    there is none like it."""
+    they have no such block."""
     block = _TWO_LONGS.pack(left, right)
     if block not in segment.options:
         return None
@@ -178,9 +178,9 @@ def without_sack_block(segment: Segment, left: int, right: int) -> bytes | None:
     return None
 
 
-@lru_cache(_ASKED_AGAIN)
+@lru_cache(_CACHED)
 def _clean(options: bytes) -> bytes:
-    """What ``clean_options`` promises, made whether or not it changes anything."""
+    """The result of ``clean_options``, also if nothing changes."""
     cleaned = bytearray((NO_OPERATION,)) * len(options)
     seen = set()
     at = 0
@@ -203,7 +203,7 @@ def _clean(options: bytes) -> bytes:
 
 
 def _values(options: bytes) -> dict[int, bytes]:
-    """The values of the options that pass, by kind."""
+    """The values of the cleaned options, by kind."""
     options = _clean(options)
     values = {}
     at = 0

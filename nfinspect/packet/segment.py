@@ -1,7 +1,7 @@
-"""A TCP segment inside its datagram: offsets and the fields that every packet needs, nothing copied.
+"""A TCP segment inside its datagram: offsets, and the fields that every packet needs.
 
-``parse`` runs once per packet on the hot path. It gives a ``Segment`` or the reason why the datagram
-cannot be judged and is therefore dropped; it never raises. docs/packets.md lists the verdicts.
+``parse`` runs once per packet on the hot path. It returns a ``Segment``, or the reason for dropping
+a datagram that cannot be inspected; it never raises. docs/packets.md lists the verdicts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _IPV6 = Struct("!4xHB")  # payload length, next header
 _TCP = Struct("!4xLLHH2xH")  # sequence, acknowledgment, offset and flags, window, urgent pointer
 _PORTS = Struct("!HH")
 
-# IPv6 extension headers that TCP may follow, RFC 8200 section 4 and RFC 4302: those behind which
-# the kernel's ``-p tcp`` looks, too.
+# IPv6 extension headers that may precede TCP, RFC 8200 section 4 and RFC 4302: the ones that
+# iptables' ``-p tcp`` looks past, too.
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
 _EXTENSION_HEADERS = frozenset(
     {_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS}
 )
 
-# IPv4 options, RFC 791 section 3.1. A segment on a source route, or on an IPv6 routing header with
-# segments left, is meant for another host than its destination address names: it cannot be
-# assigned to a connection, nor its checksum be verified.
+# IPv4 options, RFC 791 section 3.1. A segment with a source route, or with an IPv6 routing header
+# that has segments left, is bound for another host than its destination address: it cannot be
+# assigned to a connection, nor can its checksum be verified.
 _END_OF_OPTIONS, _NO_OPERATION = 0, 1
 _SOURCE_ROUTES = frozenset({131, 137})  # loose, strict
 
@@ -75,21 +75,21 @@ class Segment:
         self.payload = payload
         """Where the payload begins."""
         self.end = end
-        """Behind the payload, by the IP length; link padding may follow."""
+        """Where the payload ends, according to the IP length; link padding may follow."""
         self.key = key
-        """Source address, destination address, source port, destination port as they stand in the
-        headers: 12 bytes for IPv4, 36 for IPv6."""
+        """Source address, destination address, source port, destination port, as in the headers: 12
+        bytes for IPv4, 36 for IPv6."""
         self.sequence = sequence
         self.acknowledgment = acknowledgment
         self.flags = flags
         self.window = window
-        """As on the wire, not scaled."""
+        """The window field, not scaled."""
         self.urgent = urgent
         """The urgent pointer, whether or not URG is set."""
 
     @property
     def length(self) -> int:
-        """Bytes of payload."""
+        """Payload bytes."""
         return self.end - self.payload
 
     @property
@@ -107,7 +107,7 @@ class Segment:
 
     @property
     def addresses(self) -> bytes:
-        """Source and destination address in one."""
+        """Source and destination address, concatenated."""
         return self.key[:-4]
 
     @property
@@ -128,7 +128,7 @@ class Segment:
 
     @property
     def reverse_key(self) -> bytes:
-        """The key of the other direction's segments."""
+        """The key of segments in the other direction."""
         return reverse_key(self.key)
 
     @property
@@ -144,10 +144,10 @@ def reverse_key(key: bytes) -> bytes:
 
 
 def parse(datagram: bytes, captured_length: int | None = None) -> Segment | DropReason:
-    """The TCP segment in *datagram*, or why the datagram has to be dropped.
+    """The TCP segment in *datagram*, or the reason for dropping it.
 
-    *captured_length* is the number of bytes that the datagram had when it was queued, if known.
-    Checksums are not looked at: see checksum.py.
+    *captured_length* is the datagram's length when it was queued, if known. Checksums are not
+    verified here (see checksum.py).
     """
     size = len(datagram)
     if size < 20 or (captured_length is not None and captured_length > size):
@@ -163,7 +163,7 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
             return DropReason.TRUNCATED
         if protocol != TCP_PROTOCOL:
             return DropReason.NOT_TCP
-        if fragment & 0x3FFF:  # more fragments follow, or the offset is not 0
+        if fragment & 0x3FFF:  # more fragments, or a non-zero offset
             return DropReason.FRAGMENT
         if transport == 20:
             key = datagram[12:24]
@@ -183,10 +183,10 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
             transport = 40
             key = datagram[8:44]
         else:
-            behind = _behind_extension_headers(datagram, protocol, end)
-            if isinstance(behind, DropReason):
-                return behind
-            transport = behind
+            found = _after_extension_headers(datagram, protocol, end)
+            if isinstance(found, DropReason):
+                return found
+            transport = found
             key = datagram[8:40] + datagram[transport : transport + 4]
         version = 6
     else:
@@ -214,10 +214,10 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
 
 
 def ports(datagram: bytes) -> tuple[int, int] | None:
-    """Source and destination port of a TCP segment or of the first fragment of one.
+    """Source and destination port of a TCP segment or of its first fragment; else None.
 
-    Tells a capture's reader whose business a packet is, so it is tolerant: lengths may lie and the
-    end may be missing, so long as the ports are there. None for anything else.
+    Replay uses it to tell which captured packets concern the filter. So it is tolerant: lengths may
+    be wrong and the end missing, as long as the ports are present.
     """
     size = len(datagram)
     if size < 20:
@@ -232,7 +232,7 @@ def ports(datagram: bytes) -> tuple[int, int] | None:
     elif version == 6 and size >= 40:
         transport = 40
         if datagram[6] != TCP_PROTOCOL:
-            transport = _behind_extension_headers(datagram, datagram[6], size, tolerant=True)
+            transport = _after_extension_headers(datagram, datagram[6], size, tolerant=True)
     else:
         return None
     if isinstance(transport, DropReason) or transport + 4 > size:
@@ -241,12 +241,12 @@ def ports(datagram: bytes) -> tuple[int, int] | None:
     return source, destination
 
 
-def _behind_extension_headers(
+def _after_extension_headers(
     datagram: bytes, header: int, end: int, *, tolerant: bool = False
 ) -> int | DropReason:
-    """Where the TCP header begins behind the extension headers, the first of which is *header*.
+    """Where the TCP header begins after the extension headers, the first of which is *header*.
 
-    *tolerant* passes over what else is a reason to drop: a first fragment's header, a source route.
+    *tolerant* accepts a first fragment and a source route, which otherwise are reasons to drop.
     """
     at = 40
     for position in range(MAXIMUM_EXTENSION_HEADERS + 1):
@@ -275,7 +275,7 @@ def _behind_extension_headers(
 
 
 def _may_pass(options: bytes) -> bool:
-    """Whether IPv4 *options* are well formed and hold no source route."""
+    """Whether IPv4 *options* are well-formed and contain no source route."""
     at = 0
     while at < len(options):
         kind = options[at]

@@ -1,6 +1,6 @@
-"""One large segment as several small ones: what a network card does with a GSO packet.
+"""Splitting a large segment into small ones, as a network card does with a GSO packet.
 
-A verdict cannot shorten a GSO packet, so what may pass of it is sent in pieces of the filter's own.
+A verdict cannot shorten a GSO packet, so the filter injects its approved part as small segments.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _LONG = Struct("!L")
 
 
 def split(segment: Segment, largest: int) -> list[bytes]:
-    """Datagrams that together carry the segment's payload, at most ``largest`` bytes in each.
+    """Datagrams that together carry the segment's payload, at most ``largest`` bytes each.
 
-    FIN and PSH stand on the last alone, CWR on the first (RFC 3168 section 6.1.2); IPv4
-    identifications count on, as segmentation offload has it.
+    FIN and PSH are set on the last one only, CWR on the first only (RFC 3168 section 6.1.2); the
+    IPv4 identification counts up, as with segmentation offload.
     """
     last = max(0, segment.length - 1) // largest
     return [_piece(segment, number, largest, number == last) for number in range(last + 1)]
