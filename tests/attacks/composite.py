@@ -93,8 +93,9 @@ COMPOSITE = (
     Attack(
         "composite",
         ("Themis: composite 1 to 8",),
-        "each part as above, whatever came before it; in 6 to 8 the server has really something to"
-        " SACK, and the RST at its edge ends the connection for the server, which gets no more",
+        "each part as above, whatever came before it; in 6 to 8 the server does have something to"
+        " SACK, and the RST at its edge ends the connection for the server, which gets nothing"
+        " more",
         tuple(composite(number) for number in range(1, 9)),
     ),
 )

@@ -93,19 +93,20 @@ DATA_ATTACKS = (
             "SymTCP: bad data",
             "Geneva: PA, load, chksum",
         ),
-        "dropped, `bad-checksum`; changes nothing",
+        "dropped, `bad-checksum`; changes no state",
         (dropped("", Why.BAD_CHECKSUM, bad_checksum=True),),
     ),
     Attack(
         "old-timestamp",
         ("Ptacek and Newsham 1998", "Themis: bad_timestamp_data", "SymTCP: bad data"),
-        "passes; the server throws it away (PAWS), and what repeats its numbers passes as it did",
+        "passes; the server discards it (PAWS), and whatever repeats its sequence numbers passes"
+        " with the same bytes",
         (remembered("", stamp=OLD),),
     ),
     Attack(
         "timestamp-half-way-round",
         ("SymTCP: time gap", "Themis: time_gap"),
-        "passes, inspected: the filter judges no timestamp",
+        "inspected, and passes: the filter does not judge timestamps",
         (
             Script(
                 (
@@ -122,7 +123,7 @@ DATA_ATTACKS = (
     Attack(
         "timestamp-missing",
         ("RFC 7323 section 3.2",),
-        "passes, inspected",
+        "inspected, and passes",
         (
             Script(
                 (Send(EVIL, MASKED, stamp=None), Hear(b"500")),
@@ -135,15 +136,15 @@ DATA_ATTACKS = (
     Attack(
         "old-acknowledgement",
         ("SymTCP: data bad ACK", "Themis: bad_acknum_data", "Geneva: PA, load, ack"),
-        "passes; the server throws it away (RFC 5961 section 5), and what repeats its numbers"
-        " passes as it did",
+        "passes; the server discards it (RFC 5961 section 5), and whatever repeats its sequence"
+        " numbers passes with the same bytes",
         (remembered("", ack=-12_345_678, options=b"\1\1\1\1"),),
     ),
     Attack(
         "acknowledgement-of-the-future",
         ("SymTCP: data bad ACK", "Savage et al. 1999: optimistic ACK"),
-        "outside the server's window dropped, `invalid-ack`; inside it bytes would have gone past"
-        " the filter: closed, `unseen-data`",
+        "outside the server's window: dropped, `invalid-ack`; inside it, where it would mean that"
+        " bytes bypassed the filter: closes the connection, `unseen-data`",
         (
             dropped("outside the window", Why.INVALID_ACK, ack=10_000_000),
             Script(
@@ -171,7 +172,7 @@ DATA_ATTACKS = (
     Attack(
         "all-flags-at-once",
         ("Themis: bad_flags_data", "Geneva: A, flags FRAPUEN"),
-        "an RST like any other: its data is cut off, and the connection has ended",
+        "treated as any RST: its data is cut off, and the connection has ended",
         (
             Script(
                 (
@@ -197,7 +198,7 @@ DATA_ATTACKS = (
     Attack(
         "number-before-the-first",
         ("SymTCP: underflow SEQ", "Themis: seq_before_isn"),
-        "what lies before the first byte passes as `X`, the rest is inspected",
+        "what lies before the first byte passes as `X`; the rest is inspected",
         tuple(
             Script(
                 (
@@ -233,8 +234,8 @@ DATA_ATTACKS = (
     Attack(
         "gap",
         ("Ptacek and Newsham 1998", "Handley, Paxson and Kreibich 2001"),
-        "held until it fills, then inspected in order; what was held passes with a timestamp that is"
-        " not older than what has filled the gap",
+        "held until the gap fills, then inspected in order; held segments pass with a timestamp no"
+        " older than that of the segment that filled the gap",
         (
             Script(
                 (
@@ -269,7 +270,7 @@ DATA_ATTACKS = (
             "Themis: small_segments, multi_segmentation",
             "Geneva: PA, fragment tcp",
         ),
-        "a verb that comes in pieces is masked; in any order",
+        "a verb that arrives in pieces is masked, whatever the order of the pieces",
         (
             in_pieces(*(1,) * 10),
             in_pieces(4, 6),
@@ -282,8 +283,8 @@ DATA_ATTACKS = (
     Attack(
         "data-offset-lies",
         ("Themis: dataofs_large_data, dataofs_small_data", "Geneva: PA, dataofs"),
-        "under 5 words or beyond the segment: dropped, `malformed`; else what it makes options of is"
-        " cleaned like options, and nobody reads it as data",
+        "under 5 words or beyond the segment: dropped, `malformed`; otherwise the bytes that it"
+        " turns into options are cleaned as options, and nobody reads them as data",
         (
             dropped("small", Why.MALFORMED, data_offset=4),
             dropped("large", Why.MALFORMED, data_offset=15),
@@ -309,7 +310,7 @@ DATA_ATTACKS = (
     Attack(
         "md5-option",
         ("SymTCP: bad data", "Themis: md5_data", "Geneva: options-md5header"),
-        "becomes NOP: the server takes what the filter takes",
+        "the option becomes NOP, so the server accepts what the filter accepts",
         (
             Script(
                 (
@@ -326,7 +327,7 @@ DATA_ATTACKS = (
     Attack(
         "other-options",
         ("Handley, Paxson and Kreibich 2001", "Geneva: options-uto, options-wscale"),
-        "unknown kinds, impossible lengths and repetitions become NOP",
+        "unknown kinds, impossible lengths and duplicates become NOP",
         (
             with_options("user timeout", option(28, b"\x7f\xff"), b"\1" * 4),
             with_options("alternate checksum", option(14, b"\2"), b"\1" * 4),
@@ -345,7 +346,7 @@ DATA_ATTACKS = (
     Attack(
         "urgent",
         ("Ptacek and Newsham 1998", "SymTCP: urgent data", "Themis: urgent_data"),
-        "flag and pointer are cleared: every byte is in line for the server, too",
+        "flag and pointer are cleared, so the server too reads every byte in line",
         (
             Script(
                 (
@@ -367,7 +368,7 @@ DATA_ATTACKS = (
     Attack(
         "ecn-and-reserved-bits",
         ("Handley, Paxson and Kreibich 2001", "RFC 3168"),
-        "pass as they are; inspected",
+        "inspected, and pass unchanged",
         (
             Script(
                 (
@@ -388,8 +389,8 @@ DATA_ATTACKS = (
     Attack(
         "low-ttl",
         ("Ptacek and Newsham 1998", "Geneva: PA, load, ttl", "lib·erate 2017: low TTL"),
-        "passes and dies on its way; what repeats its numbers passes as it did, and with its TTL:"
-        " the sender has cut itself off",
+        "passes and expires on the way; whatever repeats its sequence numbers passes with the same"
+        " bytes and the same low TTL, so the sender has cut itself off",
         (
             Script(
                 (
@@ -408,7 +409,8 @@ DATA_ATTACKS = (
     Attack(
         "conflicting-repetition",
         ("Ptacek and Newsham 1998", "Handley, Paxson and Kreibich 2001"),
-        "passes as the first did, or as `X` once that is acknowledged; counted",
+        "passes with the bytes of the first version, or as `X` once that is acknowledged; the"
+        " conflict is counted",
         (
             Script(
                 (
@@ -429,8 +431,8 @@ DATA_ATTACKS = (
     Attack(
         "two-versions-behind-a-gap",
         ("Novak and Sturges 2007", "SymTCP: data overlapping", "Themis: data_overlapping"),
-        "a held segment that brings nothing new is dropped, `repeated-held`; what fills the gap"
-        " decides, and the held ones pass as it did",
+        "a segment that adds nothing to the held ones is dropped, `repeated-held`; the segment"
+        " that fills the gap decides, and held ones pass with its bytes",
         (
             Script(
                 (
@@ -457,7 +459,7 @@ DATA_ATTACKS = (
     Attack(
         "closed-and-shrunk-windows",
         ("RFC 9293 section 3.8.6",),
-        "pass as announced; the server waits, and nothing is forgotten",
+        "pass as announced; the server waits, and the filter forgets nothing",
         (
             Script(
                 (
@@ -477,7 +479,7 @@ DATA_ATTACKS = (
     Attack(
         "keep-alive-with-a-byte",
         ("RFC 9293 section 3.8.4",),
-        "its byte, which the server has, passes as `X`",
+        "its byte, which the server already has, passes as `X`",
         (
             Script(
                 (

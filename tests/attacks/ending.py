@@ -56,7 +56,7 @@ ENDING = (
     Attack(
         "data-after-fin",
         ("Ptacek and Newsham 1998", "Themis: data_in_closing_states"),
-        "dropped, `past-fin`; a SYN while the server has not ended, `duplicate-syn`",
+        "dropped, `past-fin`; a SYN before both FINs are acknowledged: dropped, `duplicate-syn`",
         (
             Script(
                 (
@@ -83,8 +83,8 @@ ENDING = (
     Attack(
         "fin-with-a-wrong-number",
         ("SymTCP: bad RST/FIN, in-window FIN", "Themis: bad_seqnum_fin, in_window_fin"),
-        "where the FIN cannot be, dropped, `past-fin`; ahead, held until it proves wrong; beyond the"
-        " window, dropped",
+        "before the next byte, where the FIN cannot be: dropped, `past-fin`; ahead of it: held"
+        " until it proves wrong; beyond the window: dropped",
         (
             between("in the past", Send(b"", Why.PAST_FIN, flags=FIN | ACK, at=-12_345)),
             between("in the past, no ACK", Send(b"", Why.BAD_FLAGS, flags=FIN, at=-12_345)),
@@ -114,8 +114,8 @@ ENDING = (
     Attack(
         "fin-that-the-server-ignores",
         ("SymTCP: bad FIN/ACK data",),
-        "with a wrong checksum dropped; with an old timestamp it passes, and the client has ended"
-        " for the filter: what follows is dropped, `past-fin`",
+        "with a wrong checksum: dropped; with an old timestamp: passes, and for the filter the"
+        " client has finished, so whatever follows is dropped, `past-fin`",
         (
             between(
                 "checksum",
@@ -139,7 +139,7 @@ ENDING = (
     Attack(
         "fin-with-md5-option",
         ("SymTCP: FIN/ACK MD5",),
-        "the option becomes NOP: the client has ended for both",
+        "the option becomes NOP, so the client has finished for filter and server alike",
         (
             Script(
                 (
@@ -155,7 +155,7 @@ ENDING = (
     Attack(
         "simultaneous-close",
         ("RFC 9293 section 3.6",),
-        "passes; ended when both FINs are acknowledged",
+        "passes; the connection has ended when both FINs are acknowledged",
         (
             Script(
                 (
@@ -193,13 +193,13 @@ ENDING = (
     Attack(
         "rst-inside-the-window",
         ("Handley, Paxson and Kreibich 2001", "SymTCP: in-window RST", "Themis: in_window_rst"),
-        "passes and ends nothing; the server challenges it (RFC 5961)",
+        "passes and ends nothing; the server answers with a challenge ACK (RFC 5961)",
         (between("", Send(flags=RST, at=6), Wait(0.05)),),
     ),
     Attack(
         "rst-partly-inside-the-window",
         ("SymTCP: partial in-window RST", "Themis: partial_in_window_rst"),
-        "dropped, `bad-rst`, when its number is acknowledged",
+        "dropped, `bad-rst`, if its sequence number is already acknowledged",
         (
             between(
                 "",
@@ -212,7 +212,7 @@ ENDING = (
     Attack(
         "rst-with-md5-option",
         ("SymTCP: RST MD5", "Themis: md5_rst", "Geneva: A, flags R, options-md5header"),
-        "the option becomes NOP: the connection has ended for both",
+        "the option becomes NOP, so the connection has ended for filter and server alike",
         (
             ends(
                 "",
@@ -224,7 +224,7 @@ ENDING = (
     Attack(
         "rst-with-old-timestamp",
         ("SymTCP: RST bad timestamp", "Themis: bad_timestamp_rst"),
-        "passes and ends the connection here; where the server ignores it, it gets no more",
+        "passes and ends the connection for the filter; a server that ignores it gets nothing more",
         (
             ends("established", Send(flags=RST, at=5, stamp=OLD), timestamps=True),
             Script(
@@ -246,7 +246,7 @@ ENDING = (
     Attack(
         "rst-with-a-wrong-acknowledgement",
         ("SymTCP: RST/ACK bad ACK", "Themis: bad_acknum_rstack"),
-        "of the past: passes and ends the connection; of the future: dropped, `bad-rst`",
+        "too low: passes and ends the connection; too high: dropped, `bad-rst`",
         (
             ends("past", Send(flags=RST | ACK, at=5, ack=-12_345_678)),
             between("future", Send(b"", Why.BAD_RST, flags=RST | ACK, at=5, ack=100), bites=False),
@@ -255,7 +255,8 @@ ENDING = (
     Attack(
         "rst-with-low-ttl",
         ("Geneva: A, flags R or RA, ttl", "lib·erate 2017: low TTL RST"),
-        "passes, dies on its way, and has ended the connection here: the server gets no more",
+        "passes and expires on the way, but has ended the connection for the filter: the server"
+        " gets nothing more",
         (
             ends("RST", Send(flags=RST, at=5, ttl=2), bites=True),
             ends("RST ACK", Send(flags=RST | ACK, at=5, ttl=2), bites=True),
@@ -264,7 +265,8 @@ ENDING = (
     Attack(
         "rst-at-the-right-most-sack-edge",
         ("Themis: rst_rightmost_sack",),
-        "what the server could SACK is held, so it knows of no such edge: passes and ends nothing",
+        "the filter holds what the server could SACK, so the server has no such edge; the RST"
+        " passes and ends nothing",
         (
             Script(
                 (
@@ -286,8 +288,8 @@ ENDING = (
     Attack(
         "rst-after-fin",
         ("Themis: rst_after_fin",),
-        "at the FIN's own number, which is what a closed socket sends: passes and ends the"
-        " connection; the next one is inspected",
+        "at the FIN's own number, as a closed socket sends it: passes and ends the connection; the"
+        " next connection is inspected",
         (
             Script(
                 (

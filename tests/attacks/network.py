@@ -28,7 +28,7 @@ NETWORK = (
     Attack(
         "fragments",
         ("Ptacek and Newsham 1998", "RFC 1858"),
-        "the kernel puts them together in front of the filter; then inspected",
+        "the kernel reassembles them before the filter; then inspected",
         (
             inspected("in order", pieces=((0, 24), (24, 99))),
             inspected("backwards", pieces=((24, 99), (0, 24))),
@@ -38,7 +38,7 @@ NETWORK = (
     Attack(
         "overlapping-fragments",
         ("Ptacek and Newsham 1998", "Shankar and Paxson 2003", "RFC 5722"),
-        "the kernel in front of the filter throws away the whole datagram",
+        "the kernel discards the whole datagram before it reaches the filter",
         (
             lost("behind", Left.UNSEEN, pieces=((0, 24), (16, 32), (24, 99)), noise=EVIL),
             lost("in front", Left.UNSEEN, pieces=((24, 99), (16, 32), (0, 24)), noise=EVIL),
@@ -47,7 +47,7 @@ NETWORK = (
     Attack(
         "length-lies",
         ("Geneva: PA, IP len", "lib·erate 2017: longer and shorter length"),
-        "too long: dropped by the kernel, or `truncated`; too short: the rest is no data, and the"
+        "too long: dropped by the kernel, or `truncated`; too short: the rest is not data, and the"
         " checksum is wrong",
         (
             lost("longer", Why.TRUNCATED, length=24),
@@ -57,8 +57,8 @@ NETWORK = (
     Attack(
         "ip-options",
         ("Ptacek and Newsham 1998", "lib·erate 2017: invalid IP option"),
-        "source routes and impossible lengths are dropped, by the kernel or as `malformed`; others"
-        " pass",
+        "source routes and impossible lengths are dropped, by the kernel or as `malformed`; other"
+        " options pass",
         (
             lost("source route", Why.MALFORMED, family=4, ip_options=LOOSE_SOURCE_ROUTE),
             lost("impossible length", Why.MALFORMED, family=4, ip_options=b"\x07\x01\x01\x01"),
@@ -68,8 +68,8 @@ NETWORK = (
     Attack(
         "extension-headers",
         ("RFC 8200 section 4", "RFC 7112"),
-        "hop-by-hop, routing at its end and destination options are passed over, up to 16 of them;"
-        " a hop-by-hop header that is not the first: `malformed`",
+        "hop-by-hop, routing (with no segments left) and destination options headers are skipped,"
+        " up to 16 of them; a hop-by-hop header that is not the first: dropped, `malformed`",
         (
             inspected("hop-by-hop and two of options", family=6, chain=(0, 60, 60)),
             inspected("routing at its end", family=6, chain=(60, 43)),

@@ -37,7 +37,7 @@ OPENING = (
     Attack(
         "data-on-syn",
         ("Ptacek and Newsham 1998", "SymTCP: SYN with data", "Themis: syn_data", "Geneva: S, load"),
-        "cut off; the client has to send it again, and then it is inspected",
+        "cut off; the client has to send it again, and it is then inspected",
         (
             from_the_syn(
                 Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}), Hear(), *ANSWERED
@@ -86,8 +86,8 @@ OPENING = (
     Attack(
         "syn-ack-first",
         ("Themis: tcb_turnaround", "Geneva: S, flags SA"),
-        "dropped, 106015; in the first 300 s, when it may be taken for an older connection, what"
-        " follows on it is dropped until the server's RST has ended it",
+        "dropped, 106015. In the first 300 s, when it may be taken for an older connection,"
+        " whatever follows on that connection is dropped until the server's RST has ended it",
         (
             from_the_syn(
                 Send(b"", Why.NO_CONNECTION, flags=SYN | ACK, at=-1),
@@ -100,7 +100,8 @@ OPENING = (
     Attack(
         "syn-inside-a-connection",
         ("SymTCP: multiple SYN", "Themis: multiple_syn, in_window_syn"),
-        "dropped, `duplicate-syn` and 419002 with another number, `bad-syn` with the same one",
+        "dropped: `duplicate-syn` and 419002 if its sequence number differs, `bad-syn` if it is"
+        " the same",
         tuple(
             Script((Send(b"", why, flags=SYN, at=at), *evil()), (MASKED,), name, bites=True)
             for name, at, why in (
@@ -127,7 +128,7 @@ OPENING = (
     Attack(
         "data-of-half-a-handshake",
         ("Ptacek and Newsham 1998",),
-        "dropped: `bad-flags` without ACK, `invalid-ack` with a wrong one",
+        "dropped: `bad-flags` without ACK, `invalid-ack` with a wrong acknowledgement number",
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
@@ -142,7 +143,7 @@ OPENING = (
     Attack(
         "data-on-the-last-ack",
         ("Ptacek and Newsham 1998",),
-        "cut to its bare ACK: nobody may speak before the greeting",
+        "cut to its bare ACK: the client may send nothing before the greeting",
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
@@ -156,7 +157,7 @@ OPENING = (
     Attack(
         "fast-open",
         ("RFC 7413",),
-        "the option becomes NOP, the data is cut off",
+        "the option becomes NOP and the data is cut off",
         (
             from_the_syn(
                 Send(
@@ -194,7 +195,8 @@ OPENING = (
     Attack(
         "window-scale-lies",
         ("RFC 7323 section 2",),
-        "a shift above 14 counts as 14, one in an established connection for nothing; passes",
+        "passes; a shift above 14 counts as 14, and the option has no effect on an established"
+        " connection",
         (
             from_the_syn(
                 Send(flags=SYN, at=-1, options=option(3, b"\xff")),
@@ -219,7 +221,7 @@ OPENING = (
     Attack(
         "split-handshake",
         ("Beardsley and Qian 2010", "RFC 9293 section 3.5"),
-        "the server's SYN is dropped, `bad-syn`, and so is the client's SYN-ACK; data,"
+        "the server's SYN and the client's SYN-ACK are dropped, `bad-syn`; data is dropped,"
         " `not-established`",
         (
             Script(
@@ -241,7 +243,7 @@ OPENING = (
     Attack(
         "simultaneous-open",
         ("RFC 9293 section 3.5",),
-        "the server's SYN is dropped, `bad-syn`: no mail server opens like this",
+        "the server's SYN is dropped, `bad-syn`: no mail server opens a connection this way",
         (
             Script(
                 (
@@ -260,7 +262,7 @@ OPENING = (
     Attack(
         "data-on-syn-ack",
         ("RFC 7413",),
-        "dropped, `bad-syn-ack`, and so is one that acknowledges more than the SYN",
+        "dropped, `bad-syn-ack`, as is a SYN-ACK that acknowledges more than the SYN",
         (
             Script(
                 (
@@ -278,8 +280,8 @@ OPENING = (
     Attack(
         "port-reuse",
         ("RFC 9293 section 3.6.1", "RFC 6191"),
-        "in the minute after both FINs a SYN with a higher number begins a new connection, which is"
-        " inspected; one with a lower number is dropped, `bad-syn`",
+        "in the minute after both FINs, a SYN with a higher number starts a new connection, which"
+        " is inspected; one with a lower number is dropped, `bad-syn`",
         (
             Script(
                 (
@@ -303,7 +305,7 @@ OPENING = (
     Attack(
         "port-reuse-after-reset",
         ("Themis: rst_after_fin",),
-        "a SYN with any number begins a new connection, which is inspected",
+        "a SYN with any number starts a new connection, which is inspected",
         (
             Script(
                 (
@@ -321,7 +323,7 @@ OPENING = (
     Attack(
         "roles-turned-round",
         ("RFC 9293 section 3.5",),
-        "a client that speaks from port 25 is a client: it is inspected",
+        "a client that connects from port 25 is still a client, and is inspected",
         (
             Script(
                 (*HANDSHAKE, Hear(b"220"), *evil()),
@@ -335,9 +337,9 @@ OPENING = (
     Attack(
         "in-the-servers-name",
         ("nfinspect",),
-        "whatever comes in the server's name from the interface that the client's SYN came in by is"
-        " dropped, `wrong-side`; else a client could answer its own DATA, which the server has"
-        " thrown away for its timestamp, and say commands as a message's text",
+        "anything in the server's name on the interface on which the client's SYN arrived is"
+        " dropped, `wrong-side`. Otherwise a client could send a DATA that the server discards for"
+        " its old timestamp, forge the reply to it, and pass off commands as the text of a message",
         (
             Script(
                 (

@@ -120,18 +120,18 @@ OVERLAPS = tuple(
         (
             "of-what-was-acknowledged",
             "acknowledged",
-            "in all thirteen relations: what was decided passes as `X`, what is new is inspected",
+            "in all thirteen relations: decided bytes pass as `X`, new ones are inspected",
         ),
         (
             "of-what-got-lost",
             "lost",
-            "in all thirteen relations: what was decided passes as it did, what is new is inspected",
+            "in all thirteen relations: decided bytes pass as before, new ones are inspected",
         ),
         (
             "behind-a-gap",
             "behind a gap",
-            "in all thirteen relations: held; the lower number is decided first, and every copy"
-            " passes as was decided",
+            "in all thirteen relations: held; the segment with the lower sequence number is"
+            " decided first, and every copy passes with the bytes decided",
         ),
     )
 )
