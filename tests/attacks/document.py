@@ -11,7 +11,8 @@ An attacker has won when the filter and the server see different bytes. The know
 collected from the literature, are in `tests/attacks` as data: packets, the verdict on each, and what
 the server finally reads. This document is generated from them (`python -m tests.attacks.document`).
 
-Each of {ways} variants is played over IPv4 and IPv6, with sequence numbers that wrap around,
+Each of {ways} variants is played over IPv4 and IPv6 (a few concern only one of them), with sequence
+numbers that wrap around,
 
 - through the engine, to model servers that resolve overlaps by the policies first, last, BSD, Windows,
   Linux and Solaris. The verdict on every packet is checked, and what the server has read. All policies
