@@ -1,9 +1,9 @@
-"""Measures the sender's address while it arrives (docs/appliance.md, section 10).
+"""Measures the sender's address as it arrives (docs/appliance.md, section 10).
 
-The length is what stands between ``<`` and ``>``. A client that leaves the brackets out is
-understood by many servers, so then it is the first word behind the colon (a quoted string may hold
-blanks, RFC 5321 section 4.1.2); and where a word is followed by a bracket, as in
-``MAIL FROM:name <address>``, both are measured. A colon that is missing is not missed.
+The address is what stands between ``<`` and ``>``. Many servers accept an address without brackets,
+so without them it is the first word after the colon (a quoted string may contain blanks, RFC 5321
+section 4.1.2). If a bracket follows a word, as in ``MAIL FROM:name <address>``, both are measured.
+The colon may be missing.
 """
 
 from __future__ import annotations
@@ -14,32 +14,34 @@ from typing import NamedTuple
 
 
 class Place(enum.IntEnum):
-    """Where in the argument of MAIL the next byte stands."""
+    """Where in the argument of MAIL the next byte is."""
 
     VERB = 0
     """Before the colon."""
     COLON = 1
-    """Behind it; blanks may follow."""
+    """After the colon, or blanks that follow it."""
     BRACKET = 2
+    """Between ``<`` and ``>``."""
     WORD = 3
     QUOTED = 4
     """In a quoted string of a word."""
     ESCAPED = 5
-    """Behind a backslash there."""
-    BEHIND = 6
-    """Behind a word."""
+    """After a backslash in a quoted string."""
+    AFTER_WORD = 6
+    """After a word."""
     OVER = 7
+    """Nothing more to measure."""
 
 
 class Measured(NamedTuple):
-    """A piece of an address in the bytes at hand."""
+    """An address, or a part of one, in the given data."""
 
     start: int
-    """Position of its first byte at hand."""
+    """Position of its first byte in the data."""
     before: int
-    """Bytes of it that had come before."""
+    """How many of its bytes had arrived before."""
     length: int
-    """Bytes of it until now."""
+    """How many of its bytes have arrived so far."""
 
 
 _COLON_OR_BRACKET = re.compile(rb"[:<]")
@@ -51,8 +53,9 @@ _QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
 def measure(
     place: Place, length: int, data: bytes, position: int, end: int
 ) -> tuple[Place, int, list[Measured]]:
-    """Go on with ``data[position:end]``: the new place, the length of the piece that is open, and
-    the pieces found here. ``length`` is that of the piece which was open before."""
+    """Measure ``data[position:end]``, beginning at ``place`` with ``length`` bytes of an unfinished
+    address. Returns the new place, the length of the address then unfinished, and the addresses
+    found."""
     found: list[Measured] = []
     start, before = position, length
     while position < end and place != Place.OVER:
@@ -63,7 +66,7 @@ def measure(
             position = start = match.end()
             before = length = 0
             place = Place.COLON if match[0] == b":" else Place.BRACKET
-        elif place == Place.COLON or place == Place.BEHIND:
+        elif place == Place.COLON or place == Place.AFTER_WORD:
             match = _NOT_BLANK.search(data, position, end)
             if match is None:
                 break
@@ -97,7 +100,7 @@ def measure(
             else:
                 position = match.start()
                 found.append(Measured(start, before, before + position - start))
-                place = Place.BEHIND
+                place = Place.AFTER_WORD
     if place in _OPEN:
         length = before + end - start
         found.append(Measured(start, before, length))
@@ -105,4 +108,4 @@ def measure(
 
 
 _OPEN = frozenset({Place.BRACKET, Place.WORD, Place.QUOTED, Place.ESCAPED})
-"""The places within a piece."""
+"""The places within an address."""

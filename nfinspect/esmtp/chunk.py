@@ -1,37 +1,37 @@
-"""The chunk behind a masked BDAT (docs/appliance.md, section 9; RFC 3030).
+"""The chunk of a masked BDAT (docs/appliance.md, section 9; RFC 3030).
 
-The server has read X instead of BDAT and takes what follows for commands. A client that waited for
-the reply knows better and sends commands indeed: the segment that brings the first byte behind the
-BDAT line acknowledges the reply. One that did not wait sends its chunk, which is masked over the
-whole announced length. That is decided once, when the first byte is seen, although it may not pass
-yet: the repetition of a segment acknowledges more than the original did.
+The server has received X instead of BDAT and takes what follows for commands. A client that waited
+for the reply has seen it refused, and does send commands: the segment with the first byte after the
+BDAT line acknowledges the reply. A client that did not wait sends its chunk, which is masked over
+its whole announced length. This is decided once, at the first byte, even if that may not pass yet:
+a retransmitted segment may acknowledge more than the original did.
 
-CR LF pairs stay, so that no line grows without end, and each ends a line that the server refuses;
-anything else is X, a bare LF too. A CR at the end of a packet passes before its successor is seen.
-Where the chunk ends within a line, the client's next command is the rest of that line to the server:
-it is masked with it, or the X of the chunk would make an XCLIENT of a CLIENT.
+CR LF pairs stay, so that lines do not grow without limit; each ends a line that the server rejects.
+Everything else is X, a bare LF too. A CR at the end of a packet passes, as the next byte is not yet
+known. If the chunk ends within a line, the client's next command continues that line for the
+server: it is masked too, or the chunk's X would turn a CLIENT into XCLIENT.
 """
 
 from __future__ import annotations
 
 from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND
 from nfinspect.esmtp.session import Session
-from nfinspect.esmtp.verbs import Asked
+from nfinspect.esmtp.verbs import Request
 from nfinspect.events import ChunkMasked
 
 
 class ChunkScanner:
-    """The state of the chunk that is arriving."""
+    """The state of the current chunk."""
 
     __slots__ = ("ended_in_cr", "within_line")
 
     def __init__(self) -> None:
         self.ended_in_cr = False
         self.within_line = False
-        """The chunk's last line has begun and not ended, as the server reads it."""
+        """The chunk's last line, as the server sees it, is unfinished."""
 
     def follows(self, session: Session, acknowledged: int) -> bool:
-        """The first byte behind a masked BDAT is here: whether it belongs to the chunk."""
+        """The first byte after a masked BDAT has arrived: whether it belongs to the chunk."""
         dialogue = session.dialogue
         answered_at = dialogue.chunk_answered_at
         if answered_at is not None and acknowledged >= answered_at:
@@ -43,8 +43,8 @@ class ChunkScanner:
         return True
 
     def scan(self, session: Session, data: bytes, start: int) -> int:
-        """Mask what ``data`` has of the chunk from ``start``; the position behind. The same
-        position if too many replies are outstanding."""
+        """Mask the chunk's part of ``data`` from ``start`` on. Returns the position after it;
+        ``start`` if too many replies are outstanding."""
         dialogue = session.dialogue
         if len(dialogue.outstanding) >= OUTSTANDING_BOUND:
             return start
@@ -54,7 +54,7 @@ class ChunkScanner:
         if self.ended_in_cr and data[start] == 10:
             position += 1
             self.within_line = False
-            dialogue.ask(Asked.MASKED)
+            dialogue.expect_reply(Request.MASKED)
         elif self.ended_in_cr:
             self.within_line = True
         end = stop
@@ -64,7 +64,7 @@ class ChunkScanner:
         lines = data[position:end].split(b"\r\n")
         for _ in lines[1:]:
             self.within_line = False
-            dialogue.ask(Asked.MASKED)
+            dialogue.expect_reply(Request.MASKED)
         self.within_line |= bool(lines[-1])
         session.overwrite(data, position, b"\r\n".join([b"X" * len(line) for line in lines]))
         if over:

@@ -1,9 +1,10 @@
-"""Where a measured value meets a clause (docs/appliance.md, sections 4 and 10).
+"""The clauses of a map, prepared for evaluation (docs/appliance.md, sections 4 and 10).
 
-Order of evaluation: as the protocol is parsed, byte by byte; for one measured thing (a line, an
-address, a field) the clauses of its kind in the map's order. The first that drops the connection
-ends the evaluation, so a log-only clause of the same kind writes ahead of it and never behind it.
-A length is met at the byte that exceeds it, once a line, however many packets the line takes.
+Criteria are evaluated as the protocol is parsed, byte by byte; for one line, address or field, the
+clauses of its kind in the map's order. The first clause that drops the connection ends the
+evaluation, so a log-only clause of the same kind logs if it comes before it, and never after it. A
+length clause matches at the byte that exceeds its limit, once per line, however many packets the
+line takes.
 """
 
 from __future__ import annotations
@@ -32,16 +33,17 @@ _SCOPE_MAIL = frozenset(
         Criterion.MIME_FILENAME_LENGTH,
     }
 )
-"""Kinds whose bare ``log`` writes once a mail; the others' once a command or reply."""
+"""Criteria whose bare ``log`` action logs once per mail; the others log once per command or
+reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A clause, ready to be met."""
+    """A clause, prepared for evaluation."""
 
     clause: Clause
     bit: int
-    """One bit of its own in the sets of clauses that a session keeps."""
+    """The clause's bit in the bit sets of a session."""
     direction: Direction
     words: str
     once_a_mail: bool
@@ -56,22 +58,22 @@ class Rules:
     verbs: dict[bytes, Verb]
     prefixes: frozenset[bytes]
     by_criterion: dict[Criterion, tuple[Rule, ...]]
-    """The clauses of a kind, in the map's order."""
+    """The clauses of each criterion, in the map's order."""
     header_lines: tuple[Rule, ...]
     body_lines: tuple[Rule, ...]
-    # What no value exceeds without meeting a clause of its kind:
+    # The lowest limit of each kind; only a value above it can match a clause.
     command_line: int
     sender: int
     recipients: int
     filename: int
     by_parameter: dict[str, tuple[Rule, ...]]
-    """The clauses of an EHLO keyword, by the configuration's word for it."""
+    """The clauses of each EHLO keyword, by its configuration word."""
     masked_parameters: frozenset[str]
     once_a_mail: int
-    """The bits of the clauses whose ``log`` writes once a mail."""
+    """The bits of the clauses that log once per mail."""
 
     def masks_prefix(self, beginning: bytes) -> bool:
-        """Whether every keyword that begins so is masked."""
+        """Whether every keyword with this prefix is masked."""
         if OTHERS not in self.masked_parameters:
             return False
         known = (word for keyword, word in KEYWORDS.items() if keyword.startswith(beginning))
@@ -81,7 +83,7 @@ class Rules:
 
 
 def prepare(inspection_map: InspectionMap) -> Rules:
-    """The rules of a map; the same object for the same map while it is in use."""
+    """The rules of a map, cached."""
     found = _prepared.get(id(inspection_map))
     if found is None or found.map is not inspection_map:
         if len(_prepared) >= _PREPARED_BOUND:
@@ -92,8 +94,8 @@ def prepare(inspection_map: InspectionMap) -> Rules:
 
 _PREPARED_BOUND: Final = 64
 _prepared: dict[int, Rules] = {}
-"""By identity, because hashing a map costs more than a small session; the entry keeps its map, so
-an identity is not given to another one."""
+"""By ``id``, because hashing a map costs more than a small session. The entry keeps its map alive,
+so its ``id`` is not reused."""
 
 
 def _prepare(inspection_map: InspectionMap) -> Rules:

@@ -1,18 +1,19 @@
-"""The dialogue of client and server, as far as it decides what the next bytes are.
+"""The state of the SMTP dialogue, as far as it determines what the next bytes are.
 
-Laws
-- Everything that a reply changes is a row of ``ANSWERS``; everything that a line of the client
-  changes is a method of ``Dialogue``. Nothing else in this room writes these fields.
-- This file knows no bytes but the three of a reply code.
-- Replies answer what was asked, in order; the last line of a reply answers.
+Invariants
+- Everything that a reply changes is a row of ``ANSWERS``; everything that a client line changes is
+  a method of ``Dialogue``. No other module writes these fields.
+- The only bytes that this module looks at are those of a reply code.
+- Replies answer what was sent in order; a reply counts at its last line.
 
-Theory of operation. ``phase`` says what the client's next byte is: a command, an answer in an AUTH
-exchange, the message, a chunk, TLS. It can change only where the client has to wait, so behind each
-line whose reply decides it the request direction is *shut* until that reply is complete: DATA,
-AUTH and each line of its exchange, STARTTLS. EHLO and HELO shut it too, since their reply decides
-whether commands may be sent in groups (RFC 2920 lets EHLO end a group as well); MAIL inside of a
-transaction does, since only its reply tells whether recipients are counted anew. Without
-pipelining every line shuts it, and so does the connection itself until the greeting.
+Theory of operation. ``phase`` says what the client's next byte belongs to: a command, an AUTH
+exchange, the message, a chunk, TLS. It can change only where the client has to wait for a reply. So
+after each line whose reply determines the phase (DATA, AUTH and each line of its exchange,
+STARTTLS), the request direction is *shut* until that reply is complete. It is shut after EHLO and
+HELO too, as their reply determines whether commands may be pipelined (in RFC 2920, too, EHLO must
+be the last command in a group); and after MAIL within a transaction, as only its reply tells
+whether the recipient count restarts. Without pipelining it is shut after every line. At the
+beginning of a connection it is shut until the greeting.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from nfinspect.esmtp.verbs import Asked
+from nfinspect.esmtp.verbs import Request
 from nfinspect.events import AnomalyKind
 
 
@@ -31,7 +32,7 @@ class Phase(enum.IntEnum):
     AUTH_RESPONSE = 1
     MESSAGE = 2
     CHUNK_ANNOUNCED = 3
-    """Behind a masked BDAT: the next byte tells whether the client waited."""
+    """After a masked BDAT: the next byte will show whether the client waited."""
     CHUNK = 4
     TLS = 5
     """The server has accepted STARTTLS."""
@@ -58,7 +59,8 @@ NOTHING = Effect.NOTHING
 
 Outcome = Effect | AnomalyKind
 
-# A whole code goes before its first digit; what is in neither row nor ANYWHERE has no effect.
+# A full code takes precedence over its first digit. A code with no entry in its row or in ANYWHERE
+# has no effect.
 _MASKED: dict[bytes, Outcome] = {
     b"220": AnomalyKind.MASKED_ACCEPTED,
     b"334": AnomalyKind.MASKED_ACCEPTED,
@@ -69,62 +71,62 @@ ANYWHERE: dict[bytes, Outcome] = {
     b"334": AnomalyKind.UNASKED_REPLY,
     b"354": AnomalyKind.UNASKED_354,
 }
-ANSWERS: dict[Asked, dict[bytes, Outcome]] = {
-    Asked.GREETING: {b"220": Effect.NOTHING},
-    Asked.COMMAND: {},
-    Asked.HELO: {b"2": Effect.HELO_ACCEPTED},
-    Asked.EHLO: {b"2": Effect.EHLO_ACCEPTED},
-    Asked.MAIL: {
+ANSWERS: dict[Request, dict[bytes, Outcome]] = {
+    Request.GREETING: {b"220": Effect.NOTHING},
+    Request.COMMAND: {},
+    Request.HELO: {b"2": Effect.HELO_ACCEPTED},
+    Request.EHLO: {b"2": Effect.EHLO_ACCEPTED},
+    Request.MAIL: {
         b"2": Effect.TRANSACTION_OPENS,
         b"4": Effect.TRANSACTION_OVER,
         b"5": Effect.TRANSACTION_OVER,
     },
-    Asked.NESTED_MAIL: {
+    Request.NESTED_MAIL: {
         b"2": Effect.TRANSACTION_OPENS,
         b"4": Effect.STILL_THE_OLD_TRANSACTION,
         b"5": Effect.STILL_THE_OLD_TRANSACTION,
     },
-    Asked.RSET: {b"2": Effect.TRANSACTION_OVER},
-    Asked.DATA: {b"354": Effect.MESSAGE_OPENS},
-    Asked.MESSAGE: {},
-    Asked.AUTH: {b"334": Effect.CHALLENGED},
-    Asked.STARTTLS: {b"220": Effect.TLS_STARTS},
-    Asked.MASKED: _MASKED,
-    Asked.BDAT: _MASKED,
-    Asked.EMPTY: {},
+    Request.RSET: {b"2": Effect.TRANSACTION_OVER},
+    Request.DATA: {b"354": Effect.MESSAGE_OPENS},
+    Request.MESSAGE: {},
+    Request.AUTH: {b"334": Effect.CHALLENGED},
+    Request.STARTTLS: {b"220": Effect.TLS_STARTS},
+    Request.MASKED: _MASKED,
+    Request.BDAT: _MASKED,
+    Request.EMPTY: {},
 }
 UNASKED: dict[bytes, AnomalyKind | None] = {
     b"220": AnomalyKind.UNASKED_220,
     b"354": AnomalyKind.UNASKED_354,
     b"421": None,  # may come at any time (RFC 5321 section 3.8)
 }
-"""What a code is when nothing was asked; what is not here is UNASKED_REPLY."""
+"""What a reply code means if no reply is outstanding; any other code is UNASKED_REPLY."""
 
 SHUTTING: Final = frozenset(
     {
-        Asked.GREETING,
-        Asked.HELO,
-        Asked.EHLO,
-        Asked.NESTED_MAIL,
-        Asked.DATA,
-        Asked.AUTH,
-        Asked.STARTTLS,
+        Request.GREETING,
+        Request.HELO,
+        Request.EHLO,
+        Request.NESTED_MAIL,
+        Request.DATA,
+        Request.AUTH,
+        Request.STARTTLS,
     }
 )
-"""What shuts the request direction until its reply, with pipelining too."""
+"""These shut the request direction until their reply, even with pipelining."""
 
 OUTSTANDING_BOUND: Final = 1000
-"""So many replies may be outstanding; then the request direction is shut until the next one."""
+"""With so many replies outstanding, the request direction is shut until the next reply."""
 
 
-def outcome(asked: Asked, code: bytes) -> Outcome:
-    """What a reply with this code means to what was asked."""
-    row = ANSWERS[asked]
+def outcome(request: Request, code: bytes) -> Outcome:
+    """What a reply with this code means."""
+    row = ANSWERS[request]
     return row.get(code) or ANYWHERE.get(code) or row.get(code[:1]) or NOTHING
 
 
 class Dialogue:
-    """State only: what was asked, and what comes next."""
+    """The state: outstanding replies, and what comes next."""
 
     __slots__ = (
         "announced",
@@ -141,115 +143,117 @@ class Dialogue:
     )
 
     def __init__(self) -> None:
-        self.outstanding = [Asked.GREETING]
-        """What has been asked and not been answered, oldest first. A list: it is short, and an empty
-        deque is larger than all the rest of a dialogue."""
+        self.outstanding = [Request.GREETING]
+        """What the outstanding replies will answer, oldest first. A list, since it is short, and an
+        empty deque is larger than the rest of a dialogue."""
         self.phase = Phase.COMMANDS
         self.shut = True
-        """Nothing of the client passes before the next reply."""
+        """Nothing from the client passes before the next reply."""
         self.pipelining = False
-        """The client may send commands in groups: it said EHLO, and saw PIPELINING."""
+        """The client may pipeline commands: it said EHLO, and saw PIPELINING."""
         self.offered = False
-        """As ``offer`` says."""
+        """See ``offer``."""
         self.transaction = False
         """A mail transaction may be open on the server (RFC 5321 section 4.1.4)."""
         self.recipients = 0
         """RCPT commands since MAIL."""
         self.recipients_before = 0
-        """The same before a MAIL inside of a transaction."""
+        """``recipients`` before the latest MAIL."""
         self.announced = 0
-        """Bytes of a masked BDAT's chunk that are still to come."""
+        """Bytes of a masked BDAT's chunk still to come."""
         self.chunk_answered_at: int | None = None
-        """Where in the reply stream the reply to the last masked BDAT ends."""
+        """Offset in the reply stream at which the reply to the last masked BDAT ends."""
         self.tls_from = 0
-        """Where in the reply stream the 220 to STARTTLS ends."""
+        """Offset in the reply stream at which the 220 to STARTTLS ends."""
 
-    def ask(self, asked: Asked) -> None:
-        """A line of the client (or its message) is complete and has passed: a reply is due."""
+    def expect_reply(self, request: Request) -> None:
+        """A client line, or the message, has passed completely: a reply is now outstanding."""
         outstanding = self.outstanding
-        outstanding.append(asked)
-        if asked == Asked.EMPTY:  # not every server answers it
+        outstanding.append(request)
+        if request == Request.EMPTY:  # not every server replies to one
             self.shut = self.shut or len(outstanding) >= OUTSTANDING_BOUND
             return
         self.shut = (
-            not self.pipelining or asked in SHUTTING or len(outstanding) >= OUTSTANDING_BOUND
+            not self.pipelining or request in SHUTTING or len(outstanding) >= OUTSTANDING_BOUND
         )
 
-    def ask_after_exchange(self) -> None:
-        """A line of the client in an AUTH exchange: its reply tells whether another follows."""
+    def expect_auth_reply(self) -> None:
+        """A client line of an AUTH exchange has passed; its reply tells whether another follows."""
         self.phase = Phase.COMMANDS
-        self.ask(Asked.AUTH)
+        self.expect_reply(Request.AUTH)
 
-    def ask_after_message(self) -> None:
-        """The end of the message has passed. Whatever the reply, the transaction is over."""
+    def expect_message_reply(self) -> None:
+        """The end of the message has passed: whatever the reply, the transaction is over."""
         self.phase = Phase.COMMANDS
         self.transaction = False
-        self.ask(Asked.MESSAGE)
+        self.expect_reply(Request.MESSAGE)
 
-    def begin_transaction(self) -> Asked:
-        """MAIL or its like: what it asks."""
+    def begin_transaction(self) -> Request:
+        """MAIL, SAML, SEND or SOML has passed: returns what its reply will answer."""
         nested = self.transaction
         self.transaction = True
         self.recipients_before = self.recipients
         self.recipients = 0
-        return Asked.NESTED_MAIL if nested else Asked.MAIL
+        return Request.NESTED_MAIL if nested else Request.MAIL
 
     def end_transaction(self) -> None:
-        """RSET without an argument, which no server refuses."""
+        """RSET without an argument has passed; no server refuses that."""
         self.transaction = False
 
     def add_recipient(self) -> int:
-        """RCPT: how many there are since MAIL."""
+        """RCPT has passed: returns how many since MAIL."""
         self.recipients += 1
         return self.recipients
 
     def offer(self, pipelining: bool) -> None:
-        """Whether the EHLO reply that is being read has shown PIPELINING to the client."""
+        """Note whether the current EHLO reply has shown PIPELINING to the client."""
         self.offered = pipelining
 
     def begin_chunk(self, announced: int) -> None:
-        """A masked BDAT has announced so many bytes."""
+        """A masked BDAT has announced a chunk of so many bytes."""
         self.announced = announced
         self.chunk_answered_at = None
         self.phase = Phase.CHUNK_ANNOUNCED
 
     def decide_chunk(self) -> None:
-        """The client did not wait for the reply: the chunk follows."""
+        """The client did not wait for the reply to its BDAT: its chunk follows."""
         self.phase = Phase.CHUNK
 
     def count_chunk(self, count: int) -> bool:
-        """So many bytes of the chunk have passed; whether that were all."""
+        """So many bytes of the chunk have passed; returns whether that completes it."""
         self.announced -= count
         return self.announced == 0
 
     def end_chunk(self) -> None:
-        """Commands follow."""
+        """Commands follow again."""
         self.phase = Phase.COMMANDS
 
-    def forget_questions(self, count: int) -> None:
-        """The packet that asked has been dropped: only the first ``count`` are still owed."""
+    def withdraw_after(self, count: int) -> None:
+        """The packet with the latest commands was dropped: keep the first ``count`` outstanding
+        replies."""
         while len(self.outstanding) > count:
             self.outstanding.pop()
 
     def judge(self, code: bytes) -> AnomalyKind | None:
-        """What is wrong with a reply that begins with this code, if anything.
+        """The anomaly of a reply with this code, if there is one.
 
-        An empty line is answered 4xx or 5xx, if at all: any other reply answers what follows it.
+        A server answers an empty line with 4xx or 5xx, or not at all: any other reply answers what
+        was sent after it.
         """
         outstanding = self.outstanding
-        while outstanding and outstanding[0] == Asked.EMPTY and code[:1] not in b"45":
-            self.answered_plainly()
+        while outstanding and outstanding[0] == Request.EMPTY and code[:1] not in b"45":
+            self.remove_oldest()
         if not outstanding:
             return UNASKED.get(code, AnomalyKind.UNASKED_REPLY)
         found = outcome(outstanding[0], code)
         return found if isinstance(found, AnomalyKind) else None
 
     def answered(self, code: bytes, position: int) -> Effect:
-        """The last line of the reply to the oldest question has passed; it ends at ``position`` of
-        the reply stream."""
-        asked = self.answered_plainly()
-        found = outcome(asked, code)
-        if asked == Asked.BDAT and Asked.BDAT not in self.outstanding:
+        """The oldest outstanding reply is complete; it ends at offset ``position`` of the reply
+        stream. Returns its effect."""
+        request = self.remove_oldest()
+        found = outcome(request, code)
+        if request == Request.BDAT and Request.BDAT not in self.outstanding:
             self.chunk_answered_at = position
         if found is Effect.NOTHING or isinstance(found, AnomalyKind):
             return Effect.NOTHING
@@ -261,8 +265,8 @@ class Dialogue:
         elif found is Effect.TRANSACTION_OPENS:
             self.transaction = True
         elif found is Effect.TRANSACTION_OVER:
-            # Unless another has been asked for meanwhile.
-            self.transaction = Asked.MAIL in self.outstanding
+            # Unless the client has begun another one meanwhile.
+            self.transaction = Request.MAIL in self.outstanding
         elif found is Effect.STILL_THE_OLD_TRANSACTION:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:
@@ -277,14 +281,14 @@ class Dialogue:
         )
         return found
 
-    def answered_plainly(self) -> Asked:
-        """The same where the reply has no effect but to have come: what it answers."""
+    def remove_oldest(self) -> Request:
+        """Remove the oldest outstanding reply; returns what it answers."""
         outstanding = self.outstanding
-        asked = outstanding.pop(0)
+        request = outstanding.pop(0)
         if self.shut:
             self.shut = bool(outstanding) and (
                 not self.pipelining
                 or outstanding[-1] in SHUTTING
                 or len(outstanding) >= OUTSTANDING_BOUND
             )
-        return asked
+        return request

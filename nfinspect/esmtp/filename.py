@@ -1,10 +1,10 @@
 """Measures filenames in MIME header fields (docs/appliance.md, section 10).
 
-Lenient on purpose: what some reader of mail would take for a filename is measured, whatever is
-wrong with the field: blanks, missing quotes and semicolons, quotes that never end, comments
+Lenient on purpose: whatever some mail reader would take for a filename is measured, however
+malformed the field: stray blanks, missing quotes and semicolons, unterminated quotes, comments
 anywhere. Of several readings the longest counts. Sources: RFC 2183 and RFC 2045 for the parameters,
 RFC 2231 for continuations and percent-encoding, RFC 2047 for encoded words, which are not allowed
-there and are used there by everybody.
+in filenames but are common there.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _FIELD = re.compile(rb"\.?" + FIELD_NAME + rb"(?::|\Z)", re.IGNORECASE)
 _LINE_BREAK = re.compile(rb"\r?\n\.?")
 _MESSAGE_TYPE = re.compile(rb'[\s"]*message[\s"]*/', re.IGNORECASE)
 
-# Possessive where two runs of blanks meet, or a field of blanks would take quadratic time.
+# Possessive where two runs of blanks meet; otherwise a field of blanks would take quadratic time.
 _PARAMETER = re.compile(
     rb"""
       (?<![A-Za-z0-9_-]) (?:file)?name [ \t]*+
       (?: \* [ \t]*+ (?P<section>[0-9]++) [ \t]*+ )? (?P<extended>\*)? [ \t]*+ = [ \t]*+
-      (?: (?P<quote>") (?P<quoted>(?:[^"\\]|\\.)*+) "? (?P<behind>[^;]*+) | (?P<plain>[^;]*+) )
+      (?: (?P<quote>") (?P<quoted>(?:[^"\\]|\\.)*+) "? (?P<after>[^;]*+) | (?P<plain>[^;]*+) )
     | " (?:[^"\\]|\\.)*+ "?     # a quoted string of something else
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
@@ -37,12 +37,12 @@ _QUOTED_PRINTABLE = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 def is_interesting(beginning: bytes | bytearray) -> bool:
-    """Whether a line that begins so may hold a filename: its field name is whole."""
+    """Whether a line that begins like this is a field that may contain a filename."""
     return _FIELD.match(beginning) is not None
 
 
 def content_type(field: bytes) -> bytes | None:
-    """The value of a Content-Type field, unfolded and without comments; None of any other field."""
+    """The value of a Content-Type field, unfolded and without comments; None for other fields."""
     found = _FIELD.match(field)
     if found is None or found[1].lower() != b"type":
         return None
@@ -50,15 +50,15 @@ def content_type(field: bytes) -> bytes | None:
 
 
 def is_message(value: bytes) -> bool:
-    """Whether a content type is ``message/…``, in which a header follows the header."""
+    """Whether a content type is ``message/…``, whose body begins with another header."""
     return _MESSAGE_TYPE.match(value) is not None
 
 
 def filename_length(field: bytes) -> int:
-    """Bytes of the longest filename that a Content-Disposition or Content-Type field gives, after
+    """Bytes of the longest filename in a Content-Disposition or Content-Type field, after
     unfolding, joining and decoding; 0 if there is none.
 
-    ``field`` is the field as it stands in the stream: with its line breaks, and dots stuffed.
+    ``field`` is the field as it is in the stream, with line breaks and stuffed dots.
     """
     lower = field.lower()
     encoded = b"=?" in lower
@@ -74,12 +74,12 @@ def filename_length(field: bytes) -> int:
 
 
 def without_comments(value: bytes) -> bytes:
-    """Comments (RFC 5322 section 3.2.2: nested, with escapes) become a blank; one that never ends
-    stays."""
+    """The value with each comment (RFC 5322 section 3.2.2: nested, with escapes) replaced by a
+    blank; an unterminated one stays."""
     if b"(" not in value:
         return value
     kept = []
-    depth = behind = begun = 0
+    depth = resumed = begun = 0
     quoted = False
     for found in _COMMENT_OR_QUOTE.finditer(value):
         special = found[0]
@@ -94,20 +94,21 @@ def without_comments(value: bytes) -> bytes:
         elif special == b")" and depth:
             depth -= 1
             if not depth:
-                kept += [value[behind:begun], b" "]
-                behind = found.end()
-    kept.append(value[behind:])
+                kept += [value[resumed:begun], b" "]
+                resumed = found.end()
+    kept.append(value[resumed:])
     return b"".join(kept)
 
 
 def _longest(value: bytes, strict: bool) -> int:
-    """The longest filename of a field; ``strict``: a quoted one ends with its quotes."""
+    """Length of the longest filename in a field; ``strict``: a quoted one ends at its closing
+    quote."""
     longest = joined = 0
     for found in _PARAMETER.finditer(value):
         if found["quote"] is not None:
             text = _ESCAPED.sub(rb"\1", found["quoted"])
             if not strict:
-                text += found["behind"].strip()
+                text += found["after"].strip()
         elif found["plain"] is not None:
             text = found["plain"].strip()
         else:
@@ -124,14 +125,15 @@ def _longest(value: bytes, strict: bool) -> int:
 
 
 def _percent_decoded_length(text: bytes, first: bool) -> int:
-    """Length of an RFC 2231 value; the first section begins with a charset and a language."""
+    """Decoded length of an RFC 2231 value; the first section begins with charset and language."""
     if first and text.count(b"'") >= 2:
         text = text.split(b"'", 2)[2]
     return len(text) - 2 * len(_PERCENT.findall(text))
 
 
 def _decoded_words(text: bytes) -> bytes:
-    """RFC 2047's encoded words become their bytes, and blanks between two of them nothing."""
+    """The text with its encoded words (RFC 2047) decoded, and blanks between two of them
+    removed."""
     if b"=?" not in text:
         return text
     return _ENCODED_WORD.sub(_decoded_word, _BETWEEN_WORDS.sub(b"?==?", text))

@@ -1,8 +1,8 @@
-"""Inspects the two byte streams of one ESMTP connection: the room's one door.
+"""Inspects the two byte streams of one ESMTP connection: the package's entry point.
 
-This file leads each packet's bytes to the scanner that is due (``request.py``, ``message.py``,
-``chunk.py``, ``reply.py``) and takes back what may pass. Who is due is the dialogue's business
-(``dialogue.py``), what was found the session's (``session.py``).
+It hands each packet's bytes to the right scanner (``request.py``, ``message.py``, ``chunk.py``,
+``reply.py``) and returns what may pass. ``dialogue.py`` says which scanner is next; ``session.py``
+collects what the scanners find.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nfinspect.esmtp.message import MessageScanner
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import Asked
+from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
     CloseCause,
     CommandSeen,
@@ -28,23 +28,22 @@ class Inspector(Session):
     """Inspects the two byte streams of one ESMTP connection, in order, each byte once.
 
     The engine calls ``request`` and ``reply`` with the next in-order bytes of a direction, one call
-    for what one packet brings. What is returned may pass, in place of the same number of first
-    bytes of ``data`` (the very same object if nothing changed). A shorter answer is a cut: the rest
-    has not been looked at, and is offered again when it arrives again or when the other direction
-    has moved on (the request direction is shut until the reply to DATA, AUTH, STARTTLS; without
-    pipelining after each command; before the greeting).
+    per packet. The returned bytes may pass in place of as many first bytes of ``data`` (the same
+    object if nothing changed). If fewer are returned, the rest has not been inspected: it is
+    offered again when it is retransmitted, or when the other direction has advanced (the request
+    direction is shut until the reply to DATA, AUTH or STARTTLS, without pipelining after each
+    command, and before the greeting).
 
-    ``events``: what happened during the last call, in order; the engine takes and clears it.
+    ``events``: the events of the last call, in order; the engine takes and clears them.
 
-    ``closing``: set after a call, inspection has ended the connection: the whole packet is dropped,
-    whatever was returned. Commands of that packet are not owed a reply.
+    ``closing``: if set after a call, inspection closes the connection: the whole packet is dropped,
+    whatever was returned, and its commands get no reply.
 
-    ``uninspected``: set after a call, inspection has ended and both directions pass from here on.
-    Bytes returned by the same call have been decided; the rest of ``data`` is returned unchanged
-    with them.
+    ``uninspected``: if set after a call, inspection has ended and both directions pass from here
+    on. The call has returned what it inspected, followed by the rest of ``data`` unchanged.
 
-    ``refusing``: the last call to ``request`` passed nothing of a packet that is to be dropped, not
-    held: a fragment of a verb under ``incomplete-command drop``.
+    ``refusing``: the last call to ``request`` passed nothing, and the packet must be dropped rather
+    than held: it holds a fragment of a verb, under ``incomplete-command drop``.
     """
 
     __slots__ = ("chunk", "commands", "message", "replies")
@@ -57,9 +56,9 @@ class Inspector(Session):
         transcript: bool = False,
         recorded: bool = False,
     ) -> None:
-        """``transcript``: emit CommandSeen and ReplySeen. ``recorded``: the traffic was captured
-        without the filter, so a positive reply to a masked line is no anomaly but the end of the
-        inspection (docs/appliance.md, section 9)."""
+        """``transcript``: emit CommandSeen and ReplySeen. ``recorded``: the traffic comes from a
+        capture, so a positive reply to a masked line is no anomaly, but ends inspection
+        (docs/appliance.md, section 9)."""
         super().__init__(connection, inspection_map, transcript=transcript, recorded=recorded)
         self.commands = CommandScanner()
         self.message = MessageScanner()
@@ -67,9 +66,11 @@ class Inspector(Session):
         self.replies = ReplyScanner()
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
-        """``packet_length``: payload bytes of the whole packet that brought ``data`` (section 9's
-        500 byte rule). ``acknowledged``: bytes of the reply stream (counted from its beginning,
-        as returned by ``reply``) that this packet's sender says it has received."""
+        """Inspect the client's next bytes; returns what may pass.
+
+        ``packet_length``: payload bytes of the whole packet that brought ``data`` (for the rule of
+        500 bytes, docs/appliance.md, section 9). ``acknowledged``: how many bytes of the reply
+        stream, from its beginning, this packet acknowledges."""
         closed = self.closing
         if closed is not None:
             return b""
@@ -98,9 +99,9 @@ class Inspector(Session):
                 if position == before:
                     break
                 if dialogue.phase != CHUNK and self.chunk.within_line:
-                    self.commands.begin_behind_chunk()
+                    self.commands.begin_after_chunk()
             elif dialogue.shut:
-                if dialogue.outstanding[-1] != Asked.STARTTLS:
+                if dialogue.outstanding[-1] != Request.STARTTLS:
                     break
                 self._injected()
             elif phase == COMMANDS:
@@ -112,7 +113,7 @@ class Inspector(Session):
             if self.closing is not None:
                 if self.transcript:
                     self._list_rest(data, position)
-                dialogue.forget_questions(owed)
+                dialogue.withdraw_after(owed)
                 self.edited = None
                 return b""
         if self.edited is not None:
@@ -120,14 +121,15 @@ class Inspector(Session):
         return data if position == size or self.uninspected is not None else data[:position]
 
     def reply(self, data: bytes) -> bytes:
-        """What of the server's next bytes may pass. After a close: the replies that are owed."""
+        """Inspect the server's next bytes; returns what may pass. After a close, that is the
+        outstanding replies."""
         if self.uninspected is not None:
             return data
         self.matched = 0
         draining = self.closing is not None
         position = self.replies.scan(self, data)
         if self.closing is not None and not draining:
-            self.dialogue.forget_questions(0)
+            self.dialogue.withdraw_after(0)
             self.edited = None
             return b""
         self.replied += position
@@ -137,28 +139,28 @@ class Inspector(Session):
 
     @property
     def replies_owed(self) -> int:
-        """Replies to commands that have passed and whose last line has not. After a close the
-        engine goes on calling ``reply``, which then returns the bytes up to the end of the last
-        owed reply and nothing behind it."""
+        """Outstanding replies: those to commands that have passed. After a close the engine keeps
+        calling ``reply``, which then returns the bytes up to the end of the last outstanding reply
+        and nothing after it."""
         outstanding = self.dialogue.outstanding
-        return len(outstanding) - (bool(outstanding) and outstanding[0] == Asked.GREETING)
+        return len(outstanding) - (bool(outstanding) and outstanding[0] == Request.GREETING)
 
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))
         self.close(CloseCause.STARTTLS_INJECTION)
 
     def _list_rest(self, data: bytes, position: int) -> None:
-        """For the transcript: the commands of the packet behind the one that closed."""
+        """List, for the transcript, the packet's commands after the one that closed."""
         for line in data[position:].split(b"\r\n")[:-1]:
             self.events.append(CommandSeen(self.connection, as_listed(None, line[:REMEMBERED])))
             verb = self.rules.verbs.get(line[:4].upper())
-            if verb is not None and verb.asked in SHUTTING:
+            if verb is not None and verb.request in SHUTTING:
                 break
 
     def _rewritten(self, data: bytes, end: int) -> bytes:
         edited = self.edited
         assert edited is not None
         self.edited = None
-        if edited == data:  # X over X: it has passed a filter before
+        if edited == data:  # X over X: the traffic has passed a filter before
             return data if end == len(data) else data[:end]
         return bytes(edited) if end == len(edited) else bytes(edited[:end])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 OTHERS = "others"
-"""The configuration's word for every keyword that is not in the table."""
+"""The configuration word for every keyword not in the table."""
 
 KEYWORDS: dict[bytes, str] = {
     b"8BITMIME": "8bitmime",
@@ -17,9 +17,9 @@ KEYWORDS: dict[bytes, str] = {
     b"SIZE": "size",
     b"VRFY": "vrfy",
 }
-"""The keyword on the wire, and the configuration's word for it."""
+"""The keyword in the reply, and the configuration word for it."""
 
 PIPELINING = b"PIPELINING"
 STARTTLS = b"STARTTLS"
 LONGEST = max(map(len, KEYWORDS))
-"""What is longer than this is ``others``, wherever it ends."""
+"""Any longer keyword is ``others``."""

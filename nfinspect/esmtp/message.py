@@ -1,21 +1,19 @@
 """Scans the message between the 354 and the final dot (docs/appliance.md, sections 1 and 10).
 
-Two things are looked for, in passes of their own: lines that are too long, and MIME filenames.
-Both go over most bytes at C speed: ``first_long_line`` hops from line end to line end over windows
-as wide as the limit, and of a body only the lines that begin with ``--`` are looked at.
+It looks for overlong lines and for MIME filenames, in separate passes. Both skip most bytes at C
+speed: ``first_long_line`` jumps from line end to line end over windows as wide as the limit, and of
+a body only the lines that begin with ``--`` are examined.
 
-Lines. The end of data is CR LF . CR LF and nothing else. For lengths, and for the empty line that
-ends the header, a bare LF ends a line too: that is how servers and readers of mail take it. The dot
-that is stuffed at the beginning of a line belongs to the transport and is not counted; what stands
-behind it is the line.
+Lines. Only CR LF . CR LF ends the data. For line lengths, and for the empty line that ends the
+header, a bare LF ends a line too, as it does for servers and mail readers. A stuffed dot at the
+beginning of a line belongs to the transport and does not count.
 
-MIME. Any line that begins with ``--`` is taken for a boundary, so no trick with boundaries hides a
-part. Behind it stands a part's header, up to an empty line. What follows a header of type
-``message/…`` is a header again, and so is what follows a part's header without a type, which in a
-multipart/digest is a message (RFC 2046 section 5.1.5). Content-Disposition and Content-Type fields
-in a header are judged at their end, and remembered until then where they cross packets, up to
-``FIELD_BOUND`` bytes; a longer field counts as a filename of that length, since nobody can tell what
-stands in the rest.
+MIME. Any line that begins with ``--`` is taken for a boundary, so that no trick with boundaries can
+hide a part. A part's header follows it, up to an empty line. After a header of type ``message/…``
+another header follows, and also after a part's header without a type, since in a multipart/digest
+that part is a message (RFC 2046 section 5.1.5). Content-Disposition and Content-Type fields are
+examined at their end; a field that spans packets is kept until then, up to ``FIELD_BOUND`` bytes. A
+longer field counts as a filename of that length, since its rest is unknown.
 """
 
 from __future__ import annotations
@@ -40,17 +38,18 @@ LF: Final = 10
 DOT: Final = 46
 
 FIELD_BOUND: Final = 65536
-"""So many bytes of a field that crosses packets are remembered."""
+"""Bytes kept of a field that spans packets."""
 HEAD: Final = 40
-"""So many bytes of a line that crosses packets are remembered: more than a field name has."""
+"""Bytes kept of a line that spans packets: more than a field name has."""
 
 _LARGE: Final = 4096
 _SPARSE: Final = 24
-"""In so many bytes, a rare byte is looked for on its own so many times, before several bytes are."""
+"""In data of more than _LARGE bytes, search for a single rare byte up to _SPARSE times, before
+searching for the whole pattern."""
 
 _BOUNDARIES: Final = (b"--", b".--")
 _FIELD_END = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
-"""The line end behind which the next line is seen not to continue the field."""
+"""A line end after which the next line is known not to continue the field."""
 _LINE_OF_INTEREST: Final = (
     rb"\.?(?:(?P<field>" + FIELD_NAME + rb"(?::|\Z))|(?P<boundary>--)|(?P<empty>\r?\n))"
 )
@@ -59,40 +58,40 @@ _NEXT = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
 
 
 class Section(enum.IntEnum):
-    """What the lines of a message belong to."""
+    """The section of a message to which a line belongs."""
 
     HEADER = 0
     BODY = 1
     PART = 2
-    """The header of a part, its boundary line included."""
+    """A part's header, including its boundary line."""
     EMBEDDED = 3
-    """The header of a message within the message."""
+    """The header of an embedded message."""
 
 
 HEADER, BODY, PART, EMBEDDED = Section
 
 
 class Finding(NamedTuple):
-    """Something that meets a clause."""
+    """A value that matches a clause."""
 
     position: int
-    """The beginning of the line, or the end of the field: findings are evaluated in this order."""
+    """The start of the line, or the end of the field; findings are evaluated in this order."""
     order: int
-    """Within the position: a field ends before the line that begins there; then as in the map."""
+    """Order at the same position: the field that ends there, then lines in the map's order."""
     rule: Rule | None
-    """None: all that the filename's length exceeds."""
+    """None for a filename, which is compared with all clauses of its kind."""
     length: int
 
 
 def first_long_line(data: bytes, start: int, end: int, limit: int) -> int:
-    """The beginning of the first line in ``data[start:end]`` that is longer than ``limit``, -1 if
-    there is none. ``start`` is the beginning of a line; the last line may be unfinished."""
+    """Where the first line in ``data[start:end]`` that is longer than ``limit`` begins; -1 if there
+    is none. ``start`` must be the start of a line; the last line may be unfinished."""
     newest = data.rfind
     window = limit + 1
     while end - start > limit:
         newline = newest(b"\n", start, start + window)
         if newline >= 0:
-            # Every line in the window is shorter than the window.
+            # All lines up to here lie within the window, and none is longer than the limit.
             start = newline + 1
             continue
         newline = data.find(b"\n", start, end)
@@ -106,15 +105,15 @@ def first_long_line(data: bytes, start: int, end: int, limit: int) -> int:
 
 
 def line_length(data: bytes, start: int, stop: int) -> int:
-    """Bytes of the line ``data[start:stop]``, which ends before its LF: without the CR of a line
-    end, which may be still to come, and without a stuffed dot."""
+    """Length of the line ``data[start:stop]`` (without LF), not counting a stuffed dot or a final
+    CR, whose LF may be still to come."""
     if start == stop:
         return 0
     return stop - start - (data[stop - 1] == CR) - (data[start] == DOT)
 
 
 def end_of_data(data: bytes, start: int) -> int:
-    """The position behind the first CR LF . CR LF in ``data[start:]``, -1 if there is none."""
+    """The position after the first CR LF . CR LF in ``data[start:]``; -1 if there is none."""
     dot = start + 1
     if len(data) - start > _LARGE:
         for _ in range(_SPARSE):
@@ -123,15 +122,15 @@ def end_of_data(data: bytes, start: int) -> int:
                 return -1
             if data[dot - 2 : dot + 3] == b"\r\n.\r\n":
                 return dot + 3
-    # CPython looks for a few bytes two to four times as fast from the right.
+    # CPython's rfind is two to four times as fast as find for a few bytes.
     if data.rfind(b"\r\n.\r\n", dot - 1) < 0:
         return -1
     return data.find(b"\r\n.\r\n", dot - 1) + 5
 
 
 def next_boundary(data: bytes, start: int, end: int) -> int:
-    """Where the first line begins in ``data[start:end]`` that looks like a MIME boundary, -1 if
-    there is none. ``start`` is the beginning of a line."""
+    """Where the first line in ``data[start:end]`` that looks like a MIME boundary begins; -1 if
+    there is none. ``start`` must be the start of a line."""
     if data.startswith(_BOUNDARIES, start):
         return start
     hyphen = start
@@ -145,17 +144,17 @@ def next_boundary(data: bytes, start: int, end: int) -> int:
                     return hyphen
             elif data[hyphen - 2 : hyphen + 2] == b"\n.--":
                 return hyphen - 1
-    behind = max(start, hyphen - 1)
+    begin = max(start, hyphen - 1)
     found = [
-        data.find(lead, behind, end) + 1
+        data.find(lead, begin, end) + 1
         for lead in (b"\n--", b"\n.--")
-        if data.rfind(lead, behind, end) >= 0
+        if data.rfind(lead, begin, end) >= 0
     ]
     return min(found, default=-1)
 
 
 class MessageScanner:
-    """The state of the message that is arriving."""
+    """The state of the current message."""
 
     __slots__ = (
         "after_crlf",
@@ -174,23 +173,24 @@ class MessageScanner:
     def _begin(self) -> None:
         self.section = HEADER
         self.length = 0
-        """Bytes that have come of the line that is open, its stuffed dot and its CR included."""
+        """Bytes of the unfinished line that have arrived, including stuffed dot and CR."""
         self.head = b""
-        """The first of them."""
+        """Its first bytes."""
         self.ended_in_cr = False
+        """The last packet ended with its CR."""
         self.after_crlf = True
         """The line before it ended in CR LF, so a lone dot in it ends the data."""
         self.field: bytearray | None = None
-        """A field of interest, as far as it has come."""
+        """An unfinished Content-Disposition or Content-Type field, as far as it has arrived."""
         self.message_type = False
-        """The header that is open has a content type ``message/…``."""
+        """The current header has a content type ``message/…``."""
         self.typed = False
-        """It has another content type."""
+        """The current header has another content type."""
 
     def scan(self, session: Session, data: bytes, start: int) -> int:
-        """Judge the message's next bytes, from ``start`` to its end or that of ``data``; the
-        position behind."""
-        # Where the open line ends, and where the message does.
+        """Inspect the message's next bytes, from ``start`` to its end or that of ``data``. Returns
+        the position after them."""
+        # Find where the unfinished line ends, and where the message ends.
         size = end = first = len(data)
         over = False
         after_crlf = self.after_crlf
@@ -245,7 +245,7 @@ class MessageScanner:
         if over:
             self._begin()
             session.begin_mail()
-            session.dialogue.ask_after_message()
+            session.dialogue.expect_message_reply()
         else:
             self._keep_open_line(data, start)
         return end
@@ -259,8 +259,8 @@ class MessageScanner:
         end: int,
         findings: list[Finding],
     ) -> int:
-        """Follow the headers and bodies, and judge the fields. Where in ``data`` the message's
-        header ends: ``start`` if it had ended, ``end`` if it goes on."""
+        """Track headers and bodies, and examine the fields. Returns where in ``data`` the message's
+        header ends: ``start`` if it had already ended, ``end`` if it continues."""
         limit = session.rules.filename
         names_matter = limit != UNLIMITED
         header_end = end if self.section == HEADER else start
@@ -329,7 +329,8 @@ class MessageScanner:
     def _continue_field(
         self, data: bytes, start: int, end: int, limit: int, findings: list[Finding]
     ) -> int:
-        """More of the open field: the beginning of the line behind it, -1 if it goes on."""
+        """Add to the unfinished field. Returns the start of the line after it; -1 if the field
+        continues."""
         field = self.field
         assert field is not None
         known = len(field)
@@ -360,7 +361,7 @@ class MessageScanner:
                 self.message_type = True
             else:
                 self.typed = True
-        # Nothing is longer than the field that it stands in, decoded or joined or not.
+        # No filename is longer than its field, even decoded and joined.
         length = max(filename_length(field), at_least) if len(field) > limit else at_least
         if length > limit:
             findings.append(Finding(position, -1, None, length))
@@ -379,7 +380,7 @@ class MessageScanner:
     def _scan_open_line(
         self, rules: tuple[Rule, ...], data: bytes, start: int, stop: int, findings: list[Finding]
     ) -> None:
-        """The line that had begun goes on to ``stop``, the position of its LF if that is here."""
+        """Measure the unfinished line, which continues to ``stop``: its LF, or the end of data."""
         dot = self.head[0] == DOT
         before = self.length - self.ended_in_cr - dot
         ends_in_cr = data[stop - 1] == CR if stop > start else self.ended_in_cr

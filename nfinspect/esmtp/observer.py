@@ -1,9 +1,9 @@
-"""Lists the commands and replies of a connection that is not inspected, as far as they are visible.
+"""Lists the visible commands and replies of a connection that is not inspected.
 
-Changes nothing and decides nothing. It may have only one of the two directions, and may have come
-in the middle: a message begins at a 354, or, where no reply is to be seen, behind DATA; it ends at a
-lone dot. The list ends where TLS begins: at a 220 to STARTTLS, or at what looks like the record of
-a ClientHello (RFC 8446 section 5.1) or ServerHello.
+It changes and decides nothing. It may see only one direction, or start in mid-session: a message
+begins at a 354, or after DATA if no replies are visible, and ends at a lone dot. The list ends
+where TLS begins: at a 220 to STARTTLS, or at what looks like a TLS record with a ClientHello or
+ServerHello (RFC 8446 section 5.1).
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ _BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
 
 
 class Observer:
-    """Lists the visible commands and replies of a connection that is not inspected."""
+    """A ``StreamObserver`` (``tcp/connection.py``) that emits CommandSeen and ReplySeen."""
 
     __slots__ = (
         "authenticating",
         "chunk",
         "command",
         "connection",
-        "data_asked",
+        "data_sent",
         "events",
         "in_message",
         "over",
         "replies_seen",
         "reply_line",
-        "starttls_asked",
+        "starttls_sent",
     )
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.events: list[Event] = []
         self.command = bytearray()
-        """The client's open line, its first bytes."""
+        """The first bytes of the client's unfinished line."""
         self.reply_line = bytearray()
         self.replies_seen = False
-        self.data_asked = False
-        self.starttls_asked = False
+        self.data_sent = False
+        self.starttls_sent = False
         self.authenticating = False
-        """The client's next line answers a 334."""
+        """The client's next line is the response to a 334."""
         self.in_message = False
         self.chunk = 0
-        """Bytes of a BDAT chunk that are still to come."""
+        """Bytes of a BDAT chunk still to come."""
         self.over = False
-        """Nothing is to be listed any more."""
+        """TLS has begun: nothing more to list."""
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
         if not self.over and not self.command and data.startswith(_TLS_HANDSHAKE):
@@ -101,9 +101,9 @@ class Observer:
         self.events.append(CommandSeen(self.connection, as_listed(None, line)))
         found = _VERB.match(line)
         verb = found[0].upper() if found else b""
-        self.data_asked = verb == b"DATA"
-        self.starttls_asked = verb == b"STARTTLS"
-        if self.data_asked and not self.replies_seen:
+        self.data_sent = verb == b"DATA"
+        self.starttls_sent = verb == b"STARTTLS"
+        if self.data_sent and not self.replies_seen:
             self.in_message = True
         elif verb == b"BDAT" and (announced := _BDAT.match(line)):
             self.chunk = int(announced[1])
@@ -113,12 +113,12 @@ class Observer:
         if line[3:4] == b"-":
             return
         code = line[:3]
-        if code == b"354" and self.data_asked:
+        if code == b"354" and self.data_sent:
             self.in_message = True
-        elif self.in_message and self.data_asked and code[:1] in (b"4", b"5"):
+        elif self.in_message and self.data_sent and code[:1] in (b"4", b"5"):
             self.in_message = False
         elif code == b"334":
             self.authenticating = True
-        elif code == b"220" and self.starttls_asked:
+        elif code == b"220" and self.starttls_sent:
             self.over = True
-        self.data_asked = self.starttls_asked = False
+        self.data_sent = self.starttls_sent = False

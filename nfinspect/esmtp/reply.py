@@ -1,12 +1,12 @@
 """Scans the server's replies (docs/appliance.md, sections 1, 2 and 9).
 
-A reply is one or more lines; a hyphen behind the code says that another line follows, anything else
-ends the reply. A line ends at LF, with a CR or without, since there are servers that send none and
-clients that do not mind. Lines are judged as they arrive: the code when its third digit is here,
-the text character by character, with a few numbers of state.
+A reply has one or more lines; a hyphen after the code means that another line follows, anything
+else ends the reply. A line ends at LF, with or without CR, since some servers send bare LF and
+clients accept it. Lines are inspected as they arrive: the code once its third digit is there, the
+text character by character, with little state.
 
-The code of the last line is the reply's. A reply that shows 354 on some lines only leaves open
-what the client will send, and is taken for a 354 that nobody asked for.
+The code of the last line is the code of the reply. If only some lines say 354, nobody can tell what
+the client will send; such a reply counts as an unsolicited 354.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from nfinspect.esmtp.dialogue import Effect, outcome
 from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
-from nfinspect.esmtp.verbs import Asked
+from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
     AnomalyKind,
     BannerMasked,
@@ -33,15 +33,15 @@ LF: Final = 10
 HYPHEN: Final = 45
 
 _BANNER = bytes(character if character in b"20\r\n" else ord("*") for character in range(256))
-"""What becomes of each character of a greeting (docs/appliance.md, section 2)."""
-_SEEN_CLOSELY: Final = frozenset({Asked.GREETING, Asked.EHLO, Asked.EMPTY, Asked.BDAT})
-"""What has asked for a reply that is not plain."""
+"""The translation of a greeting's characters (docs/appliance.md, section 2)."""
+_SPECIAL: Final = frozenset({Request.GREETING, Request.EHLO, Request.EMPTY, Request.BDAT})
+"""Requests whose reply cannot take the short path in ``ReplyScanner.scan``."""
 _KEYWORD_END = re.compile(rb"[ =\r]")
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Mask(enum.IntEnum):
-    """What is done to the text of the reply that is arriving."""
+    """How the text of the current reply is masked."""
 
     NOTHING = 0
     BANNER = 1
@@ -49,16 +49,16 @@ class Mask(enum.IntEnum):
 
 
 class Shown(enum.IntEnum):
-    """What is done to the EHLO line that is arriving."""
+    """Whether the current EHLO line is shown to the client."""
 
     UNDECIDED = 0
-    """What has come may become a keyword that is shown."""
+    """What has arrived may become a keyword that is shown."""
     VISIBLE = 1
     MASKED = 2
 
 
 class ReplyScanner:
-    """The state of the reply that is arriving."""
+    """The state of the current reply."""
 
     __slots__ = (
         "code",
@@ -77,29 +77,29 @@ class ReplyScanner:
 
     def __init__(self) -> None:
         self.first_code = b""
-        """Of the reply that is open; empty between replies."""
+        """The code of the reply's first line; empty between replies."""
         self.solicited = False
-        """Something has asked for it."""
+        """The reply was outstanding."""
         self.lines = 0
-        """Its lines that are complete."""
+        """Complete lines of the reply."""
         self.mask = Mask.NOTHING
         self.letters = 0
-        """Its lines that were masked."""
+        """Masked lines of the reply."""
         self.line = bytearray()
-        """The first bytes of the open line, as they came."""
+        """The first bytes of the current line, as they arrived."""
         self.length = 0
-        """All bytes that have come of it."""
+        """Bytes of the current line that have arrived."""
         self.code = b""
-        """Its code, once it is whole."""
+        """The current line's code, once complete."""
         self.numeric = True
         self.shown = Shown.UNDECIDED
         self.keyword = b""
-        """What has come of the line's EHLO keyword, in capitals."""
+        """The current line's EHLO keyword as far as it has arrived, in capitals."""
         self.word = OTHERS
-        """The configuration's word for the keyword of a masked line."""
+        """The configuration word for the keyword of a masked line."""
 
     def scan(self, session: Session, data: bytes) -> int:
-        """Judge the next bytes; the position behind the last that may pass."""
+        """Inspect the next bytes; returns the position after the last one that may pass."""
         dialogue = session.dialogue
         outstanding = dialogue.outstanding
         draining = session.closing is not None
@@ -113,10 +113,10 @@ class ReplyScanner:
                 and not self.length
                 and not self.first_code
                 and outstanding
-                and outstanding[0] not in _SEEN_CLOSELY
+                and outstanding[0] not in _SPECIAL
                 and data[position + 3] != HYPHEN
             ):
-                # Most replies: one line, whole in one packet, to something that has no mask.
+                # Most replies: a single line, whole in one packet, with nothing to mask.
                 code = data[position : position + 3]
                 if code.isdigit() and not isinstance(outcome(outstanding[0], code), AnomalyKind):
                     if session.transcript:
@@ -136,7 +136,7 @@ class ReplyScanner:
     def _scan_piece(
         self, session: Session, data: bytes, start: int, stop: int, finished: bool
     ) -> None:
-        """Judge what one packet holds of a line."""
+        """Inspect the part of a line that one packet contains."""
         before = self.length
         self.length += stop - start
         if finished and not before:
@@ -172,7 +172,7 @@ class ReplyScanner:
             self._finish_line(session, stop, line)
 
     def _judge_code(self, session: Session, line: bytes) -> None:
-        """A line's code is known."""
+        """A line's code is complete."""
         code, dialogue = self.code, session.dialogue
         if self.first_code:
             if code != self.first_code:
@@ -184,21 +184,21 @@ class ReplyScanner:
                 )
             return
         anomaly = dialogue.judge(code)
-        asked = dialogue.outstanding[0] if dialogue.outstanding else None
+        request = dialogue.outstanding[0] if dialogue.outstanding else None
         self.first_code = code
-        self.solicited = asked is not None
+        self.solicited = request is not None
         self.lines = self.letters = 0
         self.mask = Mask.NOTHING
         if anomaly is not None:
-            if session.recorded and asked in (Asked.MASKED, Asked.BDAT):
+            if session.recorded and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
             else:
                 session.anomaly(anomaly, without_ending(line)[:REMEMBERED])
-        if asked == Asked.GREETING:
+        if request == Request.GREETING:
             if code == b"220" and session.rules.parameters.mask_banner:
                 self.mask = Mask.BANNER
                 session.events.append(BannerMasked(session.connection, session.rules.map.name))
-        elif asked == Asked.EHLO and code[:1] == b"2":
+        elif request == Request.EHLO and code[:1] == b"2":
             self.mask = Mask.EHLO
             dialogue.offer(pipelining=False)
             session.begin_ehlo_reply()
@@ -206,8 +206,8 @@ class ReplyScanner:
     def _judge_parameter(
         self, session: Session, data: bytes, start: int, end: int, ended: bool, whole: bool
     ) -> None:
-        """The text of an EHLO line, as far as this packet holds it; ``ended``: its end is here,
-        ``whole``: its beginning is."""
+        """Inspect the part of an EHLO line's text that this packet contains. ``ended``: its end is
+        included; ``whole``: its beginning is."""
         rules = session.rules
         masked_from = end
         if self.shown == Shown.MASKED:
@@ -278,7 +278,7 @@ class ReplyScanner:
         self.keyword = b""
 
     def _complete(self, session: Session, code: bytes, stop: int) -> None:
-        """The last line of a reply that was asked for ends at ``stop``."""
+        """The last line of an outstanding reply ends at ``stop``."""
         effect = session.dialogue.answered(code, session.replied + stop)
         if effect is Effect.TLS_STARTS and session.closing is None:
             session.events.append(
@@ -286,8 +286,8 @@ class ReplyScanner:
             )
 
     def _list_rest(self, session: Session, data: bytes, start: int, stop: int) -> None:
-        """For the transcript: what is not listed yet of the packet in which inspection ended, whose
-        last line that was looked at is ``data[start:stop]``."""
+        """List, for the transcript, the rest of the packet at which inspection ended; the last line
+        inspected was ``data[start:stop]``."""
         if self.length:
             rest = (bytes(self.line) if self.length > stop - start else data[start:stop]) + data[
                 stop:
@@ -301,7 +301,7 @@ class ReplyScanner:
 
 
 def _mask_banner(session: Session, data: bytes, start: int, stop: int, before: int) -> None:
-    """All but the code and its separator; a CR and an LF stay as they are."""
+    """Mask everything but the code and its separator, CR and LF."""
     begin = start + 3 - before
     if begin < start:
         begin = start
@@ -314,12 +314,12 @@ def _mask_banner(session: Session, data: bytes, start: int, stop: int, before: i
 
 
 def _word(session: Session, keyword: bytes) -> str:
-    """The configuration's word for a keyword; none for a STARTTLS that is permitted."""
+    """The configuration word for a keyword; empty for a permitted STARTTLS."""
     if keyword == STARTTLS and session.rules.parameters.allow_tls:
         return ""
     return KEYWORDS.get(keyword, OTHERS)
 
 
 def _likely_word(beginning: bytes) -> str:
-    """The word by which a line counts whose keyword is masked before it is whole."""
+    """The configuration word for a line whose keyword is masked before it is complete."""
     return next((KEYWORDS[known] for known in KEYWORDS if known.startswith(beginning)), OTHERS)

@@ -1,13 +1,13 @@
 """Scans the client's command lines (docs/appliance.md, sections 1, 9 and 10).
 
-A line is judged as it arrives, packet by packet. Most lines are plain: whole in one packet, a
-permitted verb, nothing to look at twice; ``scan`` passes those at once, and ``_piece`` judges all
-others, of which it may see a piece only. What a piece cannot tell is kept as a few numbers, never
-as the line itself (its first bytes are remembered for the events that show it).
+A line is inspected as it arrives, packet by packet. Most lines are plain: whole in one packet, with
+a permitted verb and nothing else to check; ``scan`` passes those directly. ``_piece`` inspects all
+others, one packet's piece at a time; between pieces the scanner keeps a few numbers and the line's
+first bytes, which it needs for events.
 
-The end of a line is CR LF and nothing else. From a bare LF on the line is X; a bare CR passes,
-since it may have passed before its successor was seen, and what follows it is X. In a masked line
-a CR that ends a packet passes for the same reason.
+Only CR LF ends a line. From a bare LF on the line is X. A bare CR passes, since it may have passed
+before the next byte arrived, and what follows it is X. For the same reason a CR that ends a packet
+passes in a masked line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Asked, Verb
+from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
 from nfinspect.events import (
     CharacterReplaced,
     CloseCause,
@@ -34,7 +34,7 @@ LF: Final = 10
 VERB_TERMINATORS: Final = b" \t\r"
 SHORTEST_VERB: Final = 4
 BURST: Final = 500
-"""A verb cut at the end of a packet of so many bytes was cut by TCP, not by a user."""
+"""Bytes. In a packet of at least this size, it was TCP, not a user, that cut the last verb."""
 
 _PLAIN_ADDRESS = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
 _VERB_END = re.compile(rb"[ \t\r\n]")
@@ -44,75 +44,77 @@ _INITIAL_RESPONSE = re.compile(rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNOREC
 
 
 class Stage(enum.IntEnum):
-    """How far the line that is arriving has been judged."""
+    """How far inspection of the current line has come."""
 
     START = 0
-    """Nothing of its verb has been seen."""
+    """No byte of its verb has arrived."""
     VERB = 1
-    """What can become a permitted verb has passed (``stream``)."""
+    """A prefix of a permitted verb has passed (``stream``)."""
     VERB_WHOLE = 2
-    """A permitted verb has passed; what ends it has not been seen."""
+    """A permitted verb has passed; the byte after it has not arrived."""
     ARGUMENT = 3
     MASKED = 4
-    """X up to its CR LF."""
+    """The line is X up to its CR LF."""
 
 
 START = Stage.START
 
 
 class Piece(NamedTuple):
-    """The bytes of a line that one packet holds."""
+    """The bytes of a line that one packet contains."""
 
     start: int
     content_end: int
-    """Behind it the CR LF, a CR whose LF may follow in the next packet, or nothing."""
+    """Followed by CR LF, by a CR whose LF may come in the next packet, or by nothing."""
     stop: int
     finished: bool
-    """It ends with the line's CR LF, or the LF of it."""
+    """It ends with the line's CR LF, or with its LF if the CR came before."""
 
 
 class CommandScanner:
-    """The state of the command line that is arriving."""
+    """The state of the current command line."""
 
     __slots__ = (
         "arrived",
         "bracket",
         "ended_in_cr",
         "length",
+        "mask_reported",
         "place",
         "place_length",
         "replaced",
         "stage",
-        "told",
         "verb",
     )
 
     def __init__(self) -> None:
         self.arrived = bytearray()
-        """Its first bytes as they came, without what ends it."""
+        """Its first bytes as they arrived, without the line ending."""
         self._begin()
 
     def _begin(self) -> None:
         self.stage = Stage.START
         self.verb: Verb | None = None
-        """Known, permitted, and passed."""
+        """Its verb, once a permitted one has passed."""
         self.length = 0
-        """Bytes of it that have passed."""
+        """Bytes of it that have arrived."""
         self.ended_in_cr = False
+        """The last packet ended with a CR of this line."""
         self.bracket = False
-        """A ``<`` has passed whose ``>`` has not."""
+        """A ``<`` is open."""
         self.place = Place.VERB
-        """Of the next byte, as ``address.py`` sees it."""
+        """Of the next byte, see ``address.py``."""
         self.place_length = 0
+        """Length of the unfinished address, see ``address.py``."""
         self.replaced = b""
-        """The kinds of character that were replaced in it."""
-        self.told = False
-        """That it is masked has been told."""
+        """Characters replaced in it, each once."""
+        self.mask_reported = False
+        """An event has reported that the line is masked."""
         self.arrived.clear()
 
     def scan(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
-        """Judge the command line that begins or goes on at ``start``, to its end or that of
-        ``data``. The position behind it; ``start`` itself if ``session.refusing`` was set."""
+        """Inspect the command line that begins or continues at ``start``, up to its end or that of
+        ``data``. Returns the position after it; ``start`` if ``session.refusing`` was set."""
         if self.stage == START:
             end = data.find(b"\r\n", start)
             if end > start + 3:
@@ -129,26 +131,26 @@ class CommandScanner:
                         if plain is not None and (
                             not verb.sender or plain.end(1) - plain.start(1) <= rules.sender
                         ):
-                            self._ask(session, verb, data[start:end])
+                            self._finish_command(session, verb, data[start:end])
                             return end + 2
                     elif data.find(b"\r", start, end) < 0 and data.find(b"\n", start, end) < 0:
-                        self._ask(session, verb, data[start:end])
+                        self._finish_command(session, verb, data[start:end])
                         return end + 2
         return self._piece(session, data, start, packet_length)
 
     def scan_response(self, session: Session, data: bytes, start: int) -> int:
-        """The same for a line of the client in an AUTH exchange: no command, and no clause counts
-        it."""
+        """The same for a client line in an AUTH exchange: it is no command, and its length is not
+        limited."""
         if self.stage == Stage.START:
             self.stage = Stage.ARGUMENT
             self.verb = AUTH_RESPONSE
         return self._piece(session, data, start, 0)
 
-    def begin_behind_chunk(self) -> None:
-        """A chunk has ended within a line: what follows is the rest of it, and masked with it. The
-        chunk's X could be the beginning of a verb of the server's own: ``X`` and ``CLIENT``."""
+    def begin_after_chunk(self) -> None:
+        """A masked chunk has ended within a line: mask the rest of that line too. Otherwise the
+        chunk's X and what follows could form a verb: ``X`` and ``CLIENT``."""
         self.stage = Stage.MASKED
-        self.told = True  # by ChunkMasked
+        self.mask_reported = True  # by ChunkMasked
 
     def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         piece = self._delimit(data, start)
@@ -181,8 +183,8 @@ class CommandScanner:
         if masked_from < content_end:
             session.overwrite(data, masked_from, b"X" * (content_end - masked_from))
             self.stage = Stage.MASKED
-            if not self.told:
-                self.told = True
+            if not self.mask_reported:
+                self.mask_reported = True
                 session.events.append(CommandMasked(session.connection, reason))
         if piece.finished:
             self._finish(session, line)
@@ -203,8 +205,8 @@ class CommandScanner:
     def _judge_verb(
         self, session: Session, data: bytes, piece: Piece, packet_length: int
     ) -> tuple[int, int, CommandMaskReason] | None:
-        """The end of the verb, from where on the piece is masked, and why; None if the packet is
-        to be dropped."""
+        """Where the verb ends, from where on the piece is masked, and why; None if the packet must
+        be dropped."""
         start, content_end = piece.start, piece.content_end
         rules = session.rules
         found = _VERB_END.search(data, start, content_end)
@@ -221,7 +223,7 @@ class CommandScanner:
 
         known = bytes(self.arrived).upper() if self.stage == Stage.VERB else b""
         if not known and not word:
-            # An empty line, so far; what begins with a blank is unknown.
+            # An empty line, so far. A leading blank makes the command unknown.
             if content_end > start and data[start] in b" \t":
                 self.stage = Stage.MASKED
                 return start, start, CommandMaskReason.UNKNOWN_VERB
@@ -257,8 +259,8 @@ class CommandScanner:
         return start, start + length - len(known), CommandMaskReason.UNKNOWN_VERB
 
     def _streams(self, session: Session, data: bytes, start: int, packet_length: int) -> bool:
-        """Whether a verb that the packet cuts may go on in the next one: the map says so, or the
-        packet holds the end of a line before it, or so much that TCP has cut it."""
+        """Whether a verb cut by the end of the packet may continue in the next one: the map says
+        so, or TCP has cut it, since other data precedes it or the packet is large."""
         return (
             session.rules.parameters.incomplete_command is IncompleteCommand.STREAM
             or start > 0
@@ -276,7 +278,8 @@ class CommandScanner:
         piece: Piece,
         line: bytes,
     ) -> None:
-        """What closes the connection, in the order of the bytes, and stray characters."""
+        """Find what closes the connection, in the order of the bytes, and blank stray
+        characters."""
         verb = self.verb
         violations: list[tuple[int, Criterion | None, int, int]] = []
         limit = session.rules.command_line
@@ -354,49 +357,51 @@ class CommandScanner:
         self.arrived += data[piece.start : min(piece.content_end, piece.start + room)]
 
     def _finish(self, session: Session, line: bytes) -> None:
-        """The CR LF of a line that was not plain passes."""
+        """A line that was not plain is complete."""
         dialogue = session.dialogue
         if self.verb is not None:
-            self._ask(session, self.verb, line, listed=True)
+            self._finish_command(session, self.verb, line, listed=True)
         elif self.length == 2 and self.stage == Stage.START:
-            dialogue.ask(Asked.EMPTY)
+            dialogue.expect_reply(Request.EMPTY)
         else:
             chunk = _BDAT.match(line)
             announced = int(chunk[1][:_DIGITS]) if chunk else 0
-            dialogue.ask(Asked.BDAT if announced else Asked.MASKED)
+            dialogue.expect_reply(Request.BDAT if announced else Request.MASKED)
             if announced:
                 dialogue.begin_chunk(announced)
 
-    def _ask(self, session: Session, verb: Verb, line: bytes, listed: bool = False) -> None:
-        """A permitted command has arrived whole."""
+    def _finish_command(
+        self, session: Session, verb: Verb, line: bytes, listed: bool = False
+    ) -> None:
+        """A permitted command, or an AUTH response, is complete."""
         if session.transcript and not listed:
             session.events.append(CommandSeen(session.connection, as_listed(verb, line)))
         dialogue = session.dialogue
-        asked = verb.asked
+        request = verb.request
         if verb.sender:
-            asked = dialogue.begin_transaction()
-            if asked == MAIL:
+            request = dialogue.begin_transaction()
+            if request == MAIL:
                 session.begin_mail()
         elif verb.recipient:
             count = dialogue.add_recipient()
             if count > session.rules.recipients:
                 session.measured(Criterion.RECIPIENT_COUNT, count)
-        elif asked == RSET:
+        elif request == RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
                 dialogue.end_transaction()
         elif verb.response:
-            dialogue.ask_after_exchange()
+            dialogue.expect_auth_reply()
             return
-        dialogue.ask(asked)
+        dialogue.expect_reply(request)
 
 
 _DIGITS: Final = 18
-"""Of a chunk's announced length; one that has more is never at its end anyway."""
+"""Digits read of a chunk's announced length; a chunk with more will never end anyway."""
 
 
 def _bare_ending(data: bytes, start: int, end: int) -> int:
-    """From where on a bare LF or CR makes the line X; ``end`` if there is none. Any CR or LF before
-    the end of the line's content is bare."""
+    """From where on a bare LF or CR makes the line X; ``end`` if there is none. Any CR or LF within
+    the line's content is bare."""
     line_feed = data.find(b"\n", start, end)
     carriage_return = data.find(b"\r", start, end if line_feed < 0 else line_feed)
     if carriage_return >= 0:
@@ -405,13 +410,13 @@ def _bare_ending(data: bytes, start: int, end: int) -> int:
 
 
 def _argument(line: bytes) -> bytes:
-    """A command's argument: what follows its verb and the blanks behind."""
+    """A command's argument: what follows its verb and any blanks."""
     found = _VERB_END.search(line)
     return line[found.end() :].lstrip(b" \t") if found else b""
 
 
 def as_listed(verb: Verb | None, line: bytes) -> bytes:
-    """A command line as a transcript shows it: without what a client proves itself with."""
+    """A command line as a transcript shows it: with ``***`` in place of AUTH credentials."""
     if verb is not None and verb.response:
         return b"***"
     initial = _INITIAL_RESPONSE.match(line)

@@ -1,6 +1,6 @@
-"""What the scanners of one connection share: the dialogue, the rules, and what has happened.
+"""What the scanners of one connection share: the dialogue, the rules, and what they have found.
 
-Law: scanners report here and nowhere else, so that every event and every close is made in one place.
+Scanners report only here, so that there is one place that evaluates clauses and closes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from nfinspect.events import (
 from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
 
 REMEMBERED: Final = 1024
-"""So many bytes of an unfinished line are kept, for events and transcripts; scanning needs fewer."""
+"""Bytes of an unfinished line kept for events and transcripts; scanning needs fewer."""
 
 
 class Session:
-    """Plain data, and the few words in which it is told what was found."""
+    """The shared state, and the methods by which scanners report what they find."""
 
     __slots__ = (
         "closing",
@@ -63,28 +63,28 @@ class Session:
         self.uninspected: UninspectedCause | None = None
         self.refusing = False
         self.edited: bytearray | None = None
-        """The packet's data as far as it has been rewritten; None: not at all."""
+        """A copy of the packet's data with the changes made so far; None if there are none."""
         self.matched = 0
-        """Bits of the clauses that this packet has met."""
+        """Bits of the clauses that this packet has matched."""
         self.logged = 0
-        """Bits of the bare log clauses that have written for this mail or EHLO reply."""
+        """Bits of the bare log clauses that have logged for this mail or EHLO reply."""
         self.replied = 0
-        """Bytes of the reply stream that earlier packets have brought."""
+        """Bytes of the reply stream before this packet."""
 
     def overwrite(self, data: bytes, start: int, replacement: bytes) -> None:
-        """Let ``replacement`` pass in place of as many bytes of ``data``, the packet's data."""
+        """Replace bytes of ``data``, the packet's data, from ``start`` on."""
         edited = self.edited
         if edited is None:
             edited = self.edited = bytearray(data)
         edited[start : start + len(replacement)] = replacement
 
     def close(self, cause: CloseCause) -> None:
-        """End the connection at this packet; the first cause stands."""
+        """Close the connection at this packet; the first cause wins."""
         if self.closing is None:
             self.closing = cause
 
     def match(self, rule: Rule) -> None:
-        """A clause is met: count it once a packet, write as its action says, act."""
+        """A clause matches: emit one event per packet, log and act as its action says."""
         if self.closing is not None:
             return
         clause = rule.clause
@@ -110,23 +110,23 @@ class Session:
             self.close(CloseCause.CLAUSE)
 
     def measured(self, criterion: Criterion, value: int, before: int = -1) -> None:
-        """A value has been measured: meet every clause of its kind that it exceeds and that it did
-        not exceed ``before``."""
+        """A value has been measured: match every clause of its criterion whose limit it exceeds and
+        did not exceed ``before``."""
         for rule in self.rules.by_criterion[criterion]:
             if before <= rule.clause.limit < value:
                 self.match(rule)
 
     def begin_mail(self) -> None:
-        """Bare log clauses may write again."""
+        """A new mail: its bare log clauses may log again."""
         self.logged &= ~self.rules.once_a_mail
 
     def begin_ehlo_reply(self) -> None:
-        """The same for the clauses of EHLO replies."""
+        """A new EHLO reply: its bare log clauses may log again."""
         for rule in self.rules.by_criterion[Criterion.EHLO_REPLY_PARAMETER]:
             self.logged &= ~rule.bit
 
     def anomaly(self, kind: AnomalyKind, line: bytes) -> None:
-        """The server has done what no server should."""
+        """The server has violated the protocol."""
         if self.closing is not None:
             return
         self.events.append(ServerAnomaly(self.connection, kind, line))
@@ -137,7 +137,7 @@ class Session:
 
 
 def without_ending(line: bytes) -> bytes:
-    """A line without its LF, and without the CR that stands or would stand before it."""
+    """A line without its CR LF, bare LF or final CR."""
     if line.endswith(b"\r\n"):
         return line[:-2]
     return line[:-1] if line.endswith((b"\n", b"\r")) else line
