@@ -1,7 +1,7 @@
 """Records the captures beside it, and their table, README.md: script/pcaps [CASE...].
 
 Every case of nfinspect/lab/cases.py is performed in the lab, with the filter in the path and without
-offloads. A case that goes otherwise than it says stops the recording.
+offloads. A case that does not go as expected stops the recording.
 """
 
 import sys
@@ -18,16 +18,16 @@ HERE = Path(__file__).parent
 HEAD = """\
 # Captures
 
-Each case was recorded by the lab with the filter in the path, on both sides of it:
-`CASE.outside.pcap` between client and filter, `CASE.inside.pcap` between filter and server.
-Offloads were off, so every packet is a frame within the MTU with its checksum filled in.
+The lab recorded each case with the filter in the path, on both sides of it: `CASE.outside.pcap`
+between client and filter, `CASE.inside.pcap` between filter and server. Offloads were off, so every
+packet is a frame within the MTU, with its checksum filled in.
 
-    nfinspect replay pcaps/unknown-verb.outside.pcap    # what the filter did to it, done again
+    nfinspect replay pcaps/unknown-verb.outside.pcap    # repeat what the filter did to it
 
-`script/pcaps` makes them all again, `script/pcaps CASE…` some; this table is made by it too. What is
-done in a case, and what is expected of it, stands in
-[nfinspect/lab/cases.py](../nfinspect/lab/cases.py). The policy is the default map, unless a
-configuration is named.
+`script/pcaps` records them all again, `script/pcaps CASE…` some; it also writes this table. What is
+done in a case, and what is expected of it, is in
+[nfinspect/lab/cases.py](../nfinspect/lab/cases.py). The policy is the default map, unless the table
+names a configuration.
 
 | case | client, server | shows |
 | --- | --- | --- |

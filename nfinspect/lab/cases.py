@@ -149,7 +149,7 @@ ARRIVED = Expectation("the mail arrives, byte for byte", delivered)
 NOTHING_ARRIVED = Expectation("no mail arrives", lambda outcome: not outcome.mails)
 BANNER = Expectation("the greeting is asterisks but for 2 and 0", greeting_masked)
 UNCHANGED = Expectation("the server receives exactly what the client sent", unchanged)
-REPEATED = Expectation("the client sends it again, and again in vain", repeated_in_vain)
+REPEATED = Expectation("the client retransmits it, in vain", repeated_in_vain)
 
 LONG_HEADER = "X-Long: " + "a" * 1192 + "\n"
 LONG_BODY = MESSAGE + "b" * 1200 + "\n"
@@ -168,14 +168,14 @@ UNASKED_354 = {b"NOOP": b"354 send me anything\r\n"}
 CASES = (
     Case(
         "ordinary",
-        "An ordinary mail by swaks: the greeting and the extensions that the appliance does not"
-        " know are masked, the mail passes unchanged.",
+        "An ordinary mail from swaks: the greeting and the extensions that the appliance does not"
+        " know are masked; the mail passes unchanged.",
         swaks(),
         expected_lines.ORDINARY,
         (
             BANNER,
             Expectation(
-                "STARTTLS and CHUNKING are X-ed in the reply to EHLO",
+                "STARTTLS and CHUNKING are masked in the reply to EHLO",
                 lambda o: (
                     b"-STARTTLS\r\n" in o.server_sent
                     and b"250-XXXXXXXA\r\n" in o.client_received
@@ -183,7 +183,7 @@ CASES = (
                 ),
             ),
             Expectation(
-                "greeting and reply are counted, once each",
+                "greeting and EHLO reply are counted, once each",
                 lambda o: o.counters.get("mask-banner") == o.counters.get(EHLO_MASK) == 1,
             ),
             UNCHANGED,
@@ -192,7 +192,7 @@ CASES = (
     ),
     Case(
         "starttls-wanted",
-        "A client that insists on TLS: it is not offered any, so the client gives up.",
+        "A client that insists on TLS is not offered it, and gives up.",
         swaks("--tls"),
         expected_lines.ORDINARY,
         (
@@ -206,8 +206,8 @@ CASES = (
     ),
     Case(
         "unknown-verb",
-        "Verbs that are not among the 15: X for every character, blanks too; the refusal is the"
-        " server's own, and the session goes on.",
+        "Verbs that are not among the 15: every character becomes X, blanks too; the refusal is"
+        " the server's own, and the session continues.",
         typed("EHLO client.example", "ATRN inside.example", "STARTTLS", "NOOP", "QUIT"),
         expected_lines.ORDINARY,
         (
@@ -235,7 +235,7 @@ CASES = (
     ),
     Case(
         "recipients-101",
-        "A list of 101 recipients: the 101st closes the connection; nothing tells the client.",
+        "A list of 101 recipients: the 101st closes the connection, and nothing tells the client.",
         swaks("--to", MANY),
         expected_lines.dropped("2: cmd RCPT count gt 100"),
         (
@@ -252,12 +252,12 @@ CASES = (
     ),
     Case(
         "header-line-1200",
-        "A header line of 1,200 characters: the packet is dropped, the connection closed; nothing"
-        " of the mail reaches the server.",
+        "A header line of 1,200 characters: the packet is dropped and the connection closed;"
+        " nothing of the mail reaches the server.",
         swaks(header=LONG_HEADER),
         expected_lines.dropped("4: header line length gt 998"),
         (
-            Expectation("the mail is begun", client_received(b"354 ")),
+            Expectation("the server accepts DATA", client_received(b"354 ")),
             Expectation("the header line does not reach the server", kept_from_server(b"X-Long")),
             REPEATED,
             NOTHING_ARRIVED,
@@ -266,8 +266,8 @@ CASES = (
     ),
     Case(
         "postfix",
-        "Postfix as it comes: it takes the filter for the appliance, enables its workarounds, and"
-        " says HELO.",
+        "Postfix with its default settings: it takes the filter for the appliance, enables its"
+        " workarounds, and says HELO.",
         postfix(),
         expected_lines.BY_POSTFIX,
         (
@@ -304,8 +304,8 @@ CASES = (
     ),
     Case(
         "starttls-allowed",
-        "With allow-tls: STARTTLS stays in the reply to EHLO and passes; behind the server's 220"
-        " nothing is inspected.",
+        "With allow-tls: STARTTLS stays in the reply to EHLO, and the command passes; after the"
+        " server's 220 nothing is inspected.",
         over_tls,
         (expected_lines.BUILT, expected_lines.TLS_STARTED, expected_lines.FINISHED),
         (
@@ -319,7 +319,8 @@ CASES = (
     ),
     Case(
         "auth",
-        "AUTH LOGIN with Exim: the challenges and the answers to them are no commands and pass.",
+        "AUTH LOGIN with Exim: the challenges and the responses to them are not commands, and"
+        " pass.",
         swaks("--auth", "login", "--auth-user", "user", "--auth-password", "secret"),
         expected_lines.ORDINARY,
         (
@@ -345,7 +346,7 @@ CASES = (
         expected_lines.ORDINARY,
         (
             Expectation("VRFY passes", server_received(f"VRFY {RECIPIENT}\r\n".encode())),
-            Expectation("EXPN is X-ed", server_received(b"\r\n" + b"X" * 23 + b"\r\nETRN")),
+            Expectation("EXPN is masked", server_received(b"\r\n" + b"X" * 23 + b"\r\nETRN")),
             Expectation("HELP passes", server_received(b"\r\nHELP\r\n")),
         ),
         server="exim",
@@ -353,7 +354,7 @@ CASES = (
     ),
     Case(
         "two-mails",
-        "Two mails in one session, and one taken back with RSET between them.",
+        "Two mails in one session, with one aborted by RSET between them.",
         typed(
             *ENVELOPE,
             "DATA",
@@ -374,8 +375,8 @@ CASES = (
     ),
     Case(
         "end-of-data-cut",
-        "The dot that ends a mail, cut over packets at each of its characters: it passes, and the"
-        " server answers once.",
+        "The CR LF . CR LF that ends a mail, one packet per character: it passes, and the server"
+        " answers once.",
         in_segments(
             (*ENVELOPE, "DATA"), b"Subject: cut\r\n\r\nhello", b"\r", b"\n", b".", b"\r", b"\n"
         ),
@@ -385,7 +386,7 @@ CASES = (
     ),
     Case(
         "greeting-of-three-lines",
-        "A multi-line greeting: all of its lines are masked; codes and separators stay.",
+        "A multi-line greeting: all its lines are masked; codes and separators stay.",
         typed("EHLO client.example", "QUIT", greeting="220-", script=Script(greeting=MULTI_LINE)),
         expected_lines.ORDINARY,
         (
@@ -399,8 +400,8 @@ CASES = (
     ),
     Case(
         "lost-packets",
-        "A longer mail with packets lost before and behind the filter, both ways: what was passed"
-        " is sent again as it was passed, and the mail arrives.",
+        "A longer mail, with packets lost on both sides of the filter and in both directions:"
+        " retransmissions pass with the same bytes as before, and the mail arrives.",
         postfix(message=BULK, lossy=6, smtp_pix_workarounds=""),
         expected_lines.BY_POSTFIX,
         (
@@ -453,8 +454,7 @@ CASES = (
     ),
     Case(
         "mime-filename-256",
-        "The name of an attachment, 256 characters long, in a folded header: the connection is"
-        " closed.",
+        "An attachment name of 256 characters, in a folded header: the connection is closed.",
         swaks(message=LONG_NAME),
         expected_lines.dropped("6: MIME filename length gt 255"),
         (
@@ -501,7 +501,7 @@ CASES = (
         expected_lines.ORDINARY,
         (
             Expectation(
-                "BDAT and its chunk are X-ed",
+                "BDAT and its chunk are masked",
                 server_received(b"X" * 12 + b"\r\nXXXX\r\nXX\r\nQUIT"),
             ),
             NOTHING_ARRIVED,
