@@ -368,7 +368,7 @@ DATA_ATTACKS = (
     Attack(
         "ecn-and-reserved-bits",
         ("Handley, Paxson and Kreibich 2001", "RFC 3168"),
-        "inspected, and pass unchanged",
+        "the bits pass unchanged; the data is inspected",
         (
             Script(
                 (
