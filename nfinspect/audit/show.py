@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nfinspect.audit.counters import InspectionCounts
 
-NOTHING_INSPECTED = "The policy inspects nothing: all mail passes as it is\n"
+NOTHING_INSPECTED = "The policy inspects nothing: all mail passes uninspected\n"
 
 
 def service_policy(inspections: Iterable[InspectionCounts]) -> str:

@@ -1,9 +1,9 @@
-"""Configuration text, and the model that it becomes.
+"""Configuration text, and the policy model made from it.
 
-`parse_policy` is the way in: `lexer` makes words, `parser` holds them against the tables of
-`grammar` (written in the notation of `syntax`; `unread` has words of the appliance that are not among
-them), `draft` gathers what they say, `resolve` makes the `model` of it. Whatever is wrong is a
-`ConfigurationError` (`errors`).
+`parse_policy` is the entry point: `lexer` splits lines into words, `parser` matches them with the
+tables of `grammar` (in the notation of `syntax`; `unsupported` lists other appliance commands),
+`draft` collects what they say, and `resolve` turns that into the `model`. Every fault in a text
+raises `ConfigurationError` (`errors`).
 """
 
 from nfinspect.policy.configuration import (

@@ -1,4 +1,4 @@
-"""The two ways to a policy: the text that ships with nfinspect, and a person's own."""
+"""Policies from text: the default configuration that ships with nfinspect, and a user's own."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from nfinspect.policy.parser import read
 from nfinspect.policy.resolve import Configuration, resolve
 
 DEFAULT_FILE = "default.cfg"
-"""A part of the package, as its modules are: reading it is no I/O of the filter's."""
+"""Part of the package, like its modules: reading it does not count as I/O of the core."""
 
 
 def parse_policy(text: str, file: str) -> Configuration:
-    """Return the configuration in *text*, which messages call *file*.
+    """Return the configuration in *text*; messages call it *file*.
 
-    Raises ConfigurationError with every fault that was found.
+    Raises ConfigurationError with all errors found.
     """
     draft = read(text, file)
     if draft == Draft():
-        message = "the file says nothing: the default configuration holds"
+        message = "no configuration in the file: the default applies"
         draft.notices.append(Finding(file, 1, 1, message))
     return resolve(draft, _default_draft())
 
 
 def default_text() -> str:
-    """Return the configuration that holds where no other is given."""
+    """Return the text of the default configuration."""
     return resources.files("nfinspect.policy").joinpath(DEFAULT_FILE).read_text("utf-8")
 
 
 def default_policy() -> Policy:
-    """Return the policy that holds where no other is given: the default map on port 25."""
+    """Return the default policy: the default map on port 25."""
     return default_configuration().policy
 
 
 @cache
 def default_configuration() -> Configuration:
-    """Return the configuration in the text of `default_text`."""
+    """Return the default configuration."""
     return resolve(_default_draft(), Draft())
 
 

@@ -1,7 +1,7 @@
-"""What a configuration text says, as gathered line by line: the meanings of the grammar's rows.
+"""What a configuration text says, collected line by line: the actions of the grammar's rows.
 
-A draft knows names, not things: that what it names exists is found out when it is resolved
-(`resolve`). Faults that show at once, as a second definition, are gathered in ``findings``.
+A draft only records names; `resolve` checks that what they name exists. Errors that show at once,
+such as a second definition, are collected in ``findings``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nfinspect.policy.syntax import Statement
 
 @dataclass(slots=True)
 class ClauseDraft:
-    """A ``match`` line that waits for its action."""
+    """A ``match`` line and, once read, its action."""
 
     word: Word
     criterion: Criterion
@@ -29,14 +29,14 @@ class ClauseDraft:
     log: bool = False
 
     def clause(self, position: int) -> Clause | None:
-        """Return the finished clause, or None while it has no action."""
+        """Return the clause, or None if it has no action."""
         if self.action is None:
             return None
         return Clause(position, self.criterion, self.action, self.log, self.limit, self.parameters)
 
 
 ClauseKey = tuple[Criterion, int, tuple[str, ...]]
-"""What makes two ``match`` lines the same."""
+"""Two ``match`` lines with the same key are the same match."""
 
 
 @dataclass(slots=True)
@@ -46,8 +46,9 @@ class MapDraft:
     name: Word
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What is said about fields of `model.Parameters`, and in `parameter_words` where."""
+    """Values set for fields of `model.Parameters`."""
     parameter_words: dict[str, Word] = field(default_factory=dict)
+    """The word that set each of them last."""
     clauses: dict[ClauseKey, ClauseDraft] = field(default_factory=dict)
     """In the order of the lines."""
 
@@ -64,9 +65,9 @@ class ClassDraft:
 
     name: Word
     said: Word | None = None
-    """The word ``esmtp`` of the last line about it, ``no inspect`` too."""
+    """The word ``esmtp`` in the last ``inspect`` or ``no inspect`` line of the class."""
     inspect: Word | None = None
-    """The word ``esmtp``, where the class inspects."""
+    """The same word, if the class inspects."""
     map_name: Word | None = None
     """None: the default map."""
 
@@ -79,17 +80,17 @@ class PolicyMapDraft:
 
 @dataclass(slots=True)
 class Draft:
-    """All that one text says; filled by the functions below, in the order of the lines."""
+    """The content of one text; filled by the functions below, line by line."""
 
     maps: dict[str, MapDraft] = field(default_factory=dict)
     class_maps: dict[str, ClassMapDraft] = field(default_factory=dict)
     policy_maps: dict[str, PolicyMapDraft] = field(default_factory=dict)
     service_policy: Word | None = None
-    """The name of the policy-map that is applied globally."""
+    """The name of the policy-map applied globally."""
     findings: list[Finding] = field(default_factory=list)
     notices: list[Finding] = field(default_factory=list)
 
-    # What the lines of a sub-mode are about.
+    # What the lines of the current mode refer to.
     map: MapDraft | None = None
     clause: ClauseDraft | None = None
     class_map: ClassMapDraft | None = None
@@ -98,11 +99,11 @@ class Draft:
 
 
 Meaning = Callable[[Draft, Statement[Any]], None]
-"""What a row of the grammar does; it is called in its row's mode only."""
+"""What a row of the grammar does; called only in its row's mode."""
 
 
 def nothing(draft: Draft, statement: Statement[Any]) -> None:
-    """Do nothing: a line without a meaning of its own."""
+    """Do nothing: the line is accepted but has no effect."""
 
 
 def begin_map(draft: Draft, statement: Statement[Any]) -> None:
@@ -120,7 +121,7 @@ def describe_map(draft: Draft, statement: Statement[Any]) -> None:
 
 
 def set_parameters(**values: object) -> Meaning:
-    """Return the meaning of a ``parameters`` line that sets these fields of `model.Parameters`."""
+    """Return the action of a ``parameters`` line that sets these fields of `model.Parameters`."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
         _set_parameters(draft, statement.words[-1], values)
@@ -129,7 +130,7 @@ def set_parameters(**values: object) -> Meaning:
 
 
 def choose_parameter(name: str, kind: Callable[[str], object]) -> Meaning:
-    """Return the meaning of a ``parameters`` line whose last word is the value of a field."""
+    """Return the action of a ``parameters`` line whose last word is the value of a field."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
         word = statement.words[-1]
@@ -139,7 +140,7 @@ def choose_parameter(name: str, kind: Callable[[str], object]) -> Meaning:
 
 
 def begin_clause(criterion: Criterion) -> Meaning:
-    """Return the meaning of a ``match`` line of an inspection map."""
+    """Return the action of a ``match`` line in an inspection map."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
         assert draft.map is not None
@@ -149,28 +150,28 @@ def begin_clause(criterion: Criterion) -> Meaning:
         key = criterion, clause.limit, parameters
         if key in draft.map.clauses:
             line = draft.map.clauses[key].word.line.number
-            draft.findings.append(clause.word.finding(f"line {line} has the same match already"))
+            draft.findings.append(clause.word.finding(f"line {line} already has the same match"))
         draft.map.clauses[key] = draft.clause = clause
 
     return meaning
 
 
 def act(action: ClauseAction) -> Meaning:
-    """Return the meaning of the action line below a ``match``."""
+    """Return the action of an action line below a ``match``."""
 
     def meaning(draft: Draft, statement: Statement[Any]) -> None:
         assert draft.clause is not None
         clause, word = draft.clause, statement.words[0]
         if clause.action is not None:
-            message = f"the match of line {clause.word.line.number} has an action already"
+            message = f"the match in line {clause.word.line.number} already has an action"
             draft.findings.append(word.finding(message))
         if action is ClauseAction.MASK and clause.criterion is not Criterion.EHLO_REPLY_PARAMETER:
-            message = f"mask is no action for {clause.criterion.value}"
+            message = f"mask is not allowed for {clause.criterion.value}"
             draft.findings.append(word.finding(message, ("drop-connection", "log")))
         clause.action = action
         clause.log = "log" in statement.keywords
         if statement.keywords[0] == "drop" or "send-protocol-error" in statement.keywords:
-            message = "a spelling of 7.x, read as drop-connection; no protocol error is sent"
+            message = "7.x syntax, read as drop-connection; no protocol error is sent"
             draft.notices.append(word.finding(message))
 
     return meaning
@@ -188,13 +189,14 @@ def classify(draft: Draft, statement: Statement[Any]) -> None:
     """``match default-inspection-traffic``."""
     assert draft.class_map is not None
     if draft.class_map.criterion is not None:
-        message = f"line {draft.class_map.criterion.line.number} has the match of this class-map"
+        line = draft.class_map.criterion.line.number
+        message = f"this class-map already has a match, in line {line}"
         draft.findings.append(statement.words[0].finding(message))
     draft.class_map.criterion = statement.words[1]
 
 
 def begin_policy_map(draft: Draft, statement: Statement[Any]) -> None:
-    """``policy-map NAME``: begins one, or goes on with it."""
+    """``policy-map NAME``: opens a new or an existing one."""
     name = statement.arguments["NAME"]
     draft.policy_map = draft.policy_maps.get(name.text, PolicyMapDraft(name))
     if not _taken(draft, name, draft.maps):
@@ -202,7 +204,7 @@ def begin_policy_map(draft: Draft, statement: Statement[Any]) -> None:
 
 
 def begin_class(draft: Draft, statement: Statement[Any]) -> None:
-    """``class NAME``: begins one, or goes on with it."""
+    """``class NAME``: opens a new or an existing one."""
     assert draft.policy_map is not None
     name = statement.arguments["NAME"]
     draft.policy_class = draft.policy_map.classes.setdefault(name.text, ClassDraft(name))
@@ -213,7 +215,8 @@ def inspect(draft: Draft, statement: Statement[Any]) -> None:
     assert draft.policy_class is not None
     word = statement.words[1]
     if draft.policy_class.inspect is not None:
-        message = f"line {draft.policy_class.inspect.line.number} has this class inspected already"
+        line = draft.policy_class.inspect.line.number
+        message = f"this class already has an inspect esmtp, in line {line}"
         draft.findings.append(word.finding(message))
     draft.policy_class.said = draft.policy_class.inspect = word
     draft.policy_class.map_name = statement.arguments.get("NAME")
@@ -230,29 +233,30 @@ def apply_globally(draft: Draft, statement: Statement[Any]) -> None:
     """``service-policy NAME global``."""
     name = statement.arguments["NAME"]
     if draft.service_policy is not None:
-        message = f"line {draft.service_policy.line.number} has the one global service-policy"
+        line = draft.service_policy.line.number
+        message = f"there is already a global service-policy, in line {line}"
         draft.findings.append(name.finding(message))
     draft.service_policy = name
 
 
 def _set_parameters(draft: Draft, word: Word, values: dict[str, object]) -> None:
-    """Set fields of the map's parameters; as on the appliance the last line holds."""
+    """Set fields of the map's parameters; as on the appliance, the last line wins."""
     assert draft.map is not None
     said = draft.map.parameter_words
     replaced = {
         said[n].line.number for n, v in values.items() if draft.map.parameters.get(n, v) != v
     }
     for line in replaced:
-        draft.notices.append(word.finding(f"this replaces line {line}"))
+        draft.notices.append(word.finding(f"this overrides line {line}"))
     draft.map.parameters |= values
     said |= dict.fromkeys(values, word)
 
 
 def _taken(draft: Draft, name: Word, *spaces: dict[str, Any]) -> bool:
-    """Whether *name* is in one of these name spaces already, which is a finding."""
+    """Whether *name* is already in one of these namespaces; if so, adds an error."""
     for space in spaces:
         if name.text in space:
             line = space[name.text].name.line.number
-            draft.findings.append(name.finding(f"{name.quoted} is defined in line {line} already"))
+            draft.findings.append(name.finding(f"{name.quoted} is already defined in line {line}"))
             return True
     return False

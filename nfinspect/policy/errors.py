@@ -1,23 +1,23 @@
-"""What is wrong in a configuration, and where: the form of every message about its text."""
+"""Errors and notices about a configuration text, with their position."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_ERRORS = 20
-"""So many errors of one text are told; whoever has more has the wrong file."""
+MAX_ERRORS = 20
+"""Errors shown per text; with more, it is probably the wrong file."""
 
 WIDEST_EXCERPT = 100
-"""Characters of an offending line that are shown."""
+"""Characters shown of an offending line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One error or notice, at its place.
+    """One error or notice, with its position.
 
-    ``str()`` gives ``FILE:LINE:COLUMN: MESSAGE; expected …; did you mean …?``, then the line itself and a caret
-    below the column.
+    ``str()`` gives ``FILE:LINE:COLUMN: MESSAGE; expected …; did you mean …?``, then the line itself
+    and a caret below the column.
     """
 
     file: str
@@ -27,15 +27,15 @@ class Finding:
     """From 1, in characters; a tab is one."""
     message: str
     expected: tuple[str, ...] = ()
-    """What could have stood there: words, or descriptions of arguments."""
+    """What would be valid there: words, or descriptions of arguments."""
     suggestion: str = ""
-    """The word that was probably meant."""
+    """The word that was probably intended."""
     text: str = ""
     """The offending line."""
 
     @property
     def sentence(self) -> str:
-        """Everything but the place and the excerpt."""
+        """Everything but position and excerpt."""
         parts = [self.message]
         if self.expected:
             parts.append("expected " + _alternatives(self.expected))
@@ -45,7 +45,8 @@ class Finding:
 
     @property
     def excerpt(self) -> str:
-        """The offending line and the caret, cropped to `WIDEST_EXCERPT`, without control bytes."""
+        """The offending line and the caret, cropped to `WIDEST_EXCERPT`, without control
+        characters."""
         column = self.column - 1
         start = max(0, min(column - WIDEST_EXCERPT // 2, len(self.text) - WIDEST_EXCERPT))
         shown = self.text[start : start + WIDEST_EXCERPT].rstrip()
@@ -58,16 +59,16 @@ class Finding:
 
 
 class ConfigurationError(Exception):
-    """A configuration text that cannot be used, with all that is wrong in it, in its order."""
+    """A configuration text that cannot be used, with all its errors in order."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(findings)
         self.findings = tuple(findings)
 
     def __str__(self) -> str:
-        lines = [str(finding) for finding in self.findings[:MOST_ERRORS]]
-        if len(self.findings) > MOST_ERRORS:
-            lines.append(f"{self.findings[0].file}: and more than {MOST_ERRORS} errors in all")
+        lines = [str(finding) for finding in self.findings[:MAX_ERRORS]]
+        if len(self.findings) > MAX_ERRORS:
+            lines.append(f"{self.findings[0].file}: the first {MAX_ERRORS} errors are shown")
         return "\n".join(lines)
 
 

@@ -1,8 +1,7 @@
-"""The words of a configuration: for each mode, the lines it may hold and what each means.
+"""The grammar of a configuration: for each mode, the lines it may contain and what they do.
 
-A new word of the appliance is a new row here; a new argument a row in `ARGUMENTS`. How patterns
-are written is told in `syntax`. docs/configuration.md explains the words to people; a test holds
-the two together.
+To support another command, add a row here, and its new arguments to `ARGUMENTS`. `syntax` describes
+the notation. docs/configuration.md explains the commands to users; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from nfinspect.policy.syntax import Syntax, name, number, text
 
 
 class Mode(enum.Enum):
-    """Where a line stands; the value is how messages call it."""
+    """The mode of a line; the value is its name in messages."""
 
     GLOBAL = "the configuration"
     CLASS_MAP = "class-map"
@@ -40,11 +39,11 @@ class Row(NamedTuple):
     pattern: str
     meaning: draft.Meaning
     enters: Mode | None = None
-    """The mode of the lines below it."""
+    """The mode of the lines below it, if it opens one."""
 
 
 ARGUMENTS = {
-    # Ranges the appliance's guides do not tell are ours (docs/configuration.md).
+    # Ranges not stated in the appliance's guides are our choice (docs/configuration.md).
     "NAME": name(40),
     "TEXT": text(200),
     "LENGTH": number(1, 2**31 - 1),

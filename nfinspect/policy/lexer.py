@@ -1,9 +1,9 @@
 """Configuration text to lines and words.
 
 A line ends at LF or CR LF. Words are separated by blanks and tabs; indentation means nothing. A
-line whose first character behind them is ``!`` or ``:`` is a comment. A byte order mark at the
-beginning is skipped. A statement holds printable characters only, so neither a NUL nor a
-no-break space from a web page goes unseen.
+line whose first other character is ``!`` or ``:`` is a comment. A leading byte order mark is
+skipped. A statement may contain printable characters only, so a NUL, or a no-break space from a web
+page, does not go unnoticed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nfinspect.policy.errors import ConfigurationError, Finding
 COMMENT = ("!", ":")
 
 LONGEST_LINE = 1000
-"""Characters of a statement."""
+"""Characters in a statement."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -26,46 +26,46 @@ _WORD = re.compile(r"[^ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the text, for its own sake and for the message about it."""
+    """A line of the text, with what messages about it need."""
 
     file: str
     number: int
     """From 1."""
     text: str
-    """Without its end."""
+    """Without the line ending."""
 
     def finding(
         self, column: int, message: str, expected: tuple[str, ...] = (), suggestion: str = ""
     ) -> Finding:
-        """Something to say about the character at *column* (from 1) of this line."""
+        """An error or notice about the character at *column* (from 1) of this line."""
         return Finding(self.file, self.number, column, message, expected, suggestion, self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word and its place."""
+    """A word and its position."""
 
     text: str
     line: Line
     column: int
-    """Of its first character, from 1."""
+    """Column of its first character, from 1."""
 
     @property
     def quoted(self) -> str:
-        """The word as messages name it; a very long one is cropped."""
+        """The word in quotes, for messages; a very long one is cropped."""
         return f"'{self.text}'" if len(self.text) <= 60 else f"'{self.text[:57]}...'"
 
     def finding(
         self, message: str, expected: tuple[str, ...] = (), suggestion: str = ""
     ) -> Finding:
-        """Something to say about this word."""
+        """An error or notice about this word."""
         return self.line.finding(self.column, message, expected, suggestion)
 
 
 def decode(data: bytes, file: str) -> str:
-    """Return the text of a configuration file's bytes: UTF-8, with or without a byte order mark.
+    """Decode a configuration file: UTF-8, with or without a byte order mark.
 
-    Raises ConfigurationError, located, for anything else.
+    Raises ConfigurationError, with the position, for anything else.
     """
     if data.startswith(_UTF_16):
         message = "the file is UTF-16; save it as UTF-8"
@@ -78,12 +78,12 @@ def decode(data: bytes, file: str) -> str:
         text = data[start:].partition(b"\n")[0].rstrip(b"\r").decode(errors="replace")
         line = Line(file, data.count(b"\n", 0, start) + 1, text)
         column = len(data[start : error.start].decode()) + 1
-        message = f"byte 0x{data[error.start]:02x} is not UTF-8"
+        message = f"byte 0x{data[error.start]:02x} is not valid UTF-8"
         raise ConfigurationError([line.finding(column, message)]) from error
 
 
 def lines(text: str, file: str) -> Iterator[Line]:
-    """Yield the lines of *text* that are neither empty nor a comment."""
+    """Yield the lines of *text* that are neither blank nor a comment."""
     for number, raw in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         line = raw.removesuffix("\r")
         statement = line.strip(" \t")
@@ -97,12 +97,12 @@ def words(line: Line) -> list[Word]:
 
 
 def fault(line: Line) -> Finding | None:
-    """Return what is wrong with *line* before it is understood: its length or a character."""
+    """Return what is wrong with *line* as text: its length, or a character."""
     text = line.text.replace("\t", " ")
     if len(text) > LONGEST_LINE:
-        message = f"the line has more than {LONGEST_LINE} characters"
+        message = f"the line is longer than {LONGEST_LINE} characters"
         return line.finding(LONGEST_LINE + 1, message)
     if text.isprintable():
         return None
     column, character = next((n, c) for n, c in enumerate(text, 1) if not c.isprintable())
-    return line.finding(column, f"the character U+{ord(character):04X} does not belong here")
+    return line.finding(column, f"unexpected character U+{ord(character):04X}")

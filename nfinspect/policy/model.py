@@ -1,7 +1,7 @@
-"""The policy as data: what the configuration text means once it is read.
+"""The policy as data: the meaning of a configuration text.
 
-The parser (``parser.py``) makes it, the engine and the inspector read it, nobody changes it: a
-changed configuration is another ``Policy``, and a connection keeps the plan it was built with.
+``resolve.py`` makes it, the engine and the inspector read it, and nothing changes it: a changed
+configuration is a new ``Policy``, and a connection keeps the plan it began with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nfinspect.events import ClauseAction
 
 
 class Criterion(enum.Enum):
-    """The kinds of match clause; the value is the configuration's words in show's spelling."""
+    """The kinds of match clause; the value is the configuration's words as show spells them."""
 
     COMMAND_LINE_LENGTH = "cmd line length"
     RECIPIENT_COUNT = "cmd RCPT count"
@@ -29,14 +29,14 @@ class Clause:
     """One ``match`` of an inspection map with its action."""
 
     position: int
-    """In the map, from 1: ``Class N`` in syslog."""
+    """Position in the map, from 1: ``Class N`` in syslog."""
     criterion: Criterion
     action: ClauseAction
     log: bool
     limit: int = 0
-    """The N of ``gt N``: more than N matches."""
+    """The N of ``gt N``: anything above it matches."""
     parameters: tuple[str, ...] = ()
-    """Of ``ehlo-reply-parameter``, as written."""
+    """The arguments of ``ehlo-reply-parameter``, as written."""
 
     @property
     def words(self) -> str:
@@ -53,7 +53,7 @@ class Clause:
 
 
 class IncompleteCommand(enum.Enum):
-    """What becomes of a verb that does not arrive whole (docs/appliance.md, section 9)."""
+    """What happens to a verb that does not arrive whole (docs/appliance.md, section 9)."""
 
     MASK = "mask"
     STREAM = "stream"
@@ -86,9 +86,9 @@ class Parameters:
     incomplete_command: IncompleteCommand = IncompleteCommand.MASK
     pipe_character: PipeCharacter = PipeCharacter.CLOSE
     unseen_data: UnseenDataAction | None = None
-    """None: as the driver's mode has it (live closes, replay goes on uninspected)."""
+    """None: live closes the connection, replay continues uninspected."""
     midstream_pickup: int = 300
-    """Seconds after the start in which segments of unknown connections are taken up."""
+    """For so many seconds after the start, connections older than the filter are picked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class InspectionMap:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds; the appliance's defaults (docs/appliance.md, section 5)."""
+    """In seconds; the appliance's defaults (docs/appliance.md, section 5)."""
 
     embryonic: float = 30.0
     half_closed: float = 600.0
@@ -112,7 +112,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """``inspect esmtp MAP`` in a class of a policy-map: where show prints its counters."""
+    """``inspect esmtp MAP`` in a class of a policy-map, under which show prints its counters."""
 
     service_policy: str
     class_map: str
@@ -120,13 +120,13 @@ class Inspection:
     is_global: bool = True
 
     def __hash__(self) -> int:
-        # Counters are kept by it, for every packet: the whole map is too much to hash each time.
+        # It is looked up for every packet's counters; hashing the whole map would take too long.
         return hash((self.service_policy, self.class_map, self.map.name))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What applies to one connection, from its SYN to its end."""
+    """What applies to a connection, from its SYN to its end."""
 
     inspection: Inspection | None
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -134,17 +134,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything one configuration says."""
+    """The meaning of one configuration."""
 
     plans: dict[int, Plan]
-    """By the server's TCP port: the classification that default-inspection-traffic gives. A port
-    whose inspection is taken away keeps its plan, without one."""
+    """By the server's TCP port, as default-inspection-traffic classifies. A port that the
+    configuration exempts from inspection has a plan without inspection."""
     inspections: tuple[Inspection, ...]
     """In the order of the configuration, for show."""
     midstream_pickup: int = 300
+    """Seconds; the longest of all applied maps."""
 
     def concerns(self, source_port: int, destination_port: int) -> bool:
-        """Whether a packet between these ports is the filter's business at all."""
+        """Whether the filter handles packets between these ports."""
         return destination_port in self.plans or source_port in self.plans
 
     def plan(self, server_port: int) -> Plan | None:

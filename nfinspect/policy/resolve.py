@@ -1,4 +1,4 @@
-"""From a draft to the policy: every name finds its thing, or is an error at its place."""
+"""From a draft to the policy: looks up every name, and reports those that are not defined."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from nfinspect.policy.model import Inspection, InspectionMap, Parameters, Plan, 
 from nfinspect.policy.syntax import closest
 
 DEFAULT_MAP = "_default_esmtp_map"
-"""The map of an ``inspect esmtp`` that names none."""
+"""The map of an ``inspect esmtp`` without a name."""
 
 DEFAULT_INSPECTION_PORT = 25
-"""Where default-inspection-traffic finds ESMTP."""
+"""The ESMTP port of default-inspection-traffic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A configuration that was understood."""
+    """A valid configuration."""
 
     policy: Policy
     maps: tuple[InspectionMap, ...]
     """Every inspection map that the text defines, applied or not."""
     notices: tuple[Finding, ...] = ()
-    """What a person should know about it though it is no error."""
+    """What is worth knowing about it, but no error."""
 
 
 def resolve(draft: Draft, default: Draft) -> Configuration:
-    """Return the configuration that *draft* means to a machine that ships with *default*.
+    """Return the configuration that *draft* makes, on top of *default*.
 
-    The default inspection map and class-map are always there, unless the text defines its own by
-    that name. A text with a ``service-policy`` line is a whole configuration. One without is read
-    as if typed into a machine with the default configuration: what it says about a class of the
-    default's policy-map replaces what the default says about that class.
+    The default inspection map and class-map always exist, unless the text defines its own of that
+    name. A text with a ``service-policy`` line is a complete configuration. One without is read as
+    if typed into an appliance with the default configuration: what it says about a class replaces
+    what the default says about that class.
 
     Raises ConfigurationError.
     """
@@ -50,9 +50,9 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
     assert applied is not None, "the default configuration applies a policy-map"
     if applied.text not in classes:
         errors.append(_undefined("policy-map", applied, classes))
-    idle = _idle(draft, classes, applied.text)
+    without_effect = _without_effect(draft, classes, applied.text)
     if draft.service_policy is None and not errors:
-        errors = idle
+        errors = without_effect
     if errors:
         raise ConfigurationError(_sorted(errors))
 
@@ -65,8 +65,8 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
         (i.map.parameters.midstream_pickup for i in inspections),
         default=Parameters().midstream_pickup,
     )
-    # Every class stands for the same traffic so far: the first that inspects has it all. If none
-    # does, mail is still known for what it is: rules that stand already bring it to the filter.
+    # All classes match the same traffic so far, so the first one that inspects gets all of it. If
+    # none inspects, the port keeps a plan: rules already in place may divert it to the filter.
     plans = {DEFAULT_INSPECTION_PORT: Plan(next(iter(inspections), None))}
     return Configuration(
         Policy(plans, inspections, pickup),
@@ -74,9 +74,9 @@ def resolve(draft: Draft, default: Draft) -> Configuration:
         _sorted(
             [
                 *draft.notices,
-                *idle,
+                *without_effect,
                 *_unused_class_maps(draft, classes),
-                *_surprises(applied, classes[applied.text]),
+                *_dubious(applied, classes[applied.text]),
             ]
         ),
     )
@@ -91,7 +91,7 @@ def _inspection_map(draft: MapDraft, errors: list[Finding]) -> InspectionMap:
     for position, clause_draft in enumerate(draft.clauses.values(), 1):
         clause = clause_draft.clause(position)
         if clause is None:
-            expected = ("its action in the next line",)
+            expected = ("its action on the next line",)
             errors.append(clause_draft.word.finding("the match has no action", expected))
         else:
             clauses.append(clause)
@@ -104,7 +104,7 @@ def _classes(draft: Draft, default: Draft) -> dict[str, dict[str, ClassDraft]]:
     classes = {name: dict(policy.classes) for name, policy in draft.policy_maps.items()}
     if draft.service_policy is None:
         for name, policy in default.policy_maps.items():
-            # A class that is only entered says nothing, and takes nothing away.
+            # A class without a line of its own leaves the default's class as it is.
             said = {k: c for k, c in classes.get(name, {}).items() if c.said is not None}
             classes[name] = policy.classes | said
     return classes
@@ -115,7 +115,7 @@ def _map_name(policy_class: ClassDraft) -> str:
 
 
 def _check_names(draft: Draft, default: Draft, errors: list[Finding]) -> None:
-    """Look for class-maps without a match, and for names of things that are nowhere defined."""
+    """Find class-maps without a match, and names that are not defined."""
     for class_map in draft.class_maps.values():
         if class_map.criterion is None:
             message = f"class-map {class_map.name.quoted} has no match"
@@ -132,16 +132,18 @@ def _check_names(draft: Draft, default: Draft, errors: list[Finding]) -> None:
 
 
 def _undefined(kind: str, name: Word, known: Iterable[str]) -> Finding:
-    return name.finding(f"no {kind} {name.quoted} is defined", suggestion=closest(name, known))
+    return name.finding(f"{kind} {name.quoted} is not defined", suggestion=closest(name, known))
 
 
-def _idle(draft: Draft, classes: dict[str, dict[str, ClassDraft]], applied: str) -> list[Finding]:
-    """Return what is to be said about definitions that have no effect: faults in a text that was
-    surely written to have one, notices in a whole configuration."""
+def _without_effect(
+    draft: Draft, classes: dict[str, dict[str, ClassDraft]], applied: str
+) -> list[Finding]:
+    """Return findings about definitions that have no effect. The caller makes them notices in a
+    complete configuration, and errors in a partial one, which can have no other purpose."""
     findings = []
     for name, policy in draft.policy_maps.items():
         if name != applied:
-            message = f"policy-map {policy.name.quoted} is applied nowhere"
+            message = f"policy-map {policy.name.quoted} is not applied"
             findings.append(policy.name.finding(message, (f"service-policy {name} global",)))
     used = {
         _map_name(c)
@@ -151,7 +153,7 @@ def _idle(draft: Draft, classes: dict[str, dict[str, ClassDraft]], applied: str)
     }
     for name, map_draft in draft.maps.items():
         if name not in used:
-            message = f"no class inspects with the map {map_draft.name.quoted}"
+            message = f"no class uses the map {map_draft.name.quoted}"
             how = f"policy-map {applied}, class inspection_default, inspect esmtp {name}"
             findings.append(map_draft.name.finding(message, (how,)))
     return findings
@@ -160,23 +162,23 @@ def _idle(draft: Draft, classes: dict[str, dict[str, ClassDraft]], applied: str)
 def _unused_class_maps(
     draft: Draft, classes: dict[str, dict[str, ClassDraft]]
 ) -> Iterable[Finding]:
-    """Yield the notices about class-maps that no policy-map has a class of: harmless, unless the
-    name was meant to be another."""
+    """Yield notices about class-maps that no policy-map uses: harmless, unless the name is a
+    typo."""
     used = {name for policy in classes.values() for name in policy}
     for name, class_map in draft.class_maps.items():
         if name not in used:
-            message = f"no policy-map has a class {class_map.name.quoted}"
+            message = f"no policy-map uses class-map {class_map.name.quoted}"
             yield class_map.name.finding(message, suggestion=closest(class_map.name, used))
 
 
-def _surprises(applied: Word, classes: dict[str, ClassDraft]) -> list[Finding]:
-    """Return the notices about a policy that is sound but may not be what was meant."""
+def _dubious(applied: Word, classes: dict[str, ClassDraft]) -> list[Finding]:
+    """Return notices about a policy that is valid but may not be what was intended."""
     inspecting = [c for c in classes.values() if c.inspect is not None]
     if not inspecting:
-        message = f"policy-map {applied.quoted} inspects nothing: all mail passes as it is"
+        message = f"policy-map {applied.quoted} inspects nothing: all mail passes uninspected"
         said = [c.said for c in classes.values() if c.said is not None]
         return [(said or [applied])[0].finding(message)]
     return [
-        later.name.finding(f"class {inspecting[0].name.quoted} has all the traffic of this class")
+        later.name.finding(f"no effect: class {inspecting[0].name.quoted} matches the same traffic")
         for later in inspecting[1:]
     ]

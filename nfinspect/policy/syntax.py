@@ -1,10 +1,9 @@
-"""How a row of the grammar is written, and how a line is held against the rows of a mode.
+"""The notation of the grammar's rows, and how a line is matched with the rows of a mode.
 
-A pattern is written as the appliance's manuals write it: ``words`` in lower case stand for
-themselves (the text may write them in either case), ``ARGUMENTS`` in upper case are looked up in
-a table, ``{a | b}`` is a choice, ``[a]`` may be missing. `Syntax` holds the patterns of one mode
-merged into a tree, so where a line leaves the tree is the column of its error, and the branches
-there are what was expected.
+Patterns are written as in the appliance's manuals: ``words`` in lower case are keywords (the text
+may write them in either case), ``ARGUMENTS`` in upper case are looked up in a table, ``{a | b}`` is
+a choice, ``[a]`` is optional. `Syntax` merges the patterns of a mode into a tree: where a line
+leaves the tree is the column of its error, and the branches there are what was expected.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ END_OF_LINE = "the end of the line"
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A kind of argument: what it is called in messages, and what is wrong with a word for it."""
+    """A kind of argument: its description for messages, and how it is checked."""
 
     description: str
     fault: Callable[[str], str]
@@ -34,16 +33,16 @@ class Argument:
 
 
 def name(most: int) -> Argument:
-    """Return the argument that is a name of at most *most* characters."""
+    """An argument that is a name of at most *most* characters."""
     description = f"a name of at most {most} characters"
     return Argument(description, lambda text: "the name is too long" if len(text) > most else "")
 
 
 def number(least: int, most: int) -> Argument:
-    """Return the argument that is a whole number in a range."""
+    """An argument that is an integer from *least* to *most*."""
 
     def fault(text: str) -> str:
-        # Only ASCII digits, and not so many that int() takes its time.
+        # ASCII digits only, and not so many that int() becomes slow.
         if not (text.isascii() and text.isdigit()):
             return "not a number"
         digits = text.lstrip("0") or "0"
@@ -54,7 +53,7 @@ def number(least: int, most: int) -> Argument:
 
 
 def text(most: int) -> Argument:
-    """Return the argument that is the rest of the line, of at most *most* characters."""
+    """An argument that is the rest of the line, at most *most* characters."""
     description = f"a text of at most {most} characters"
     return Argument(
         description, lambda text: "the text is too long" if len(text) > most else "", True
@@ -72,7 +71,7 @@ class Statement(Generic[Meaning]):
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """The words that stand for themselves, in lower case."""
+        """The words that are not arguments, in lower case."""
         of_arguments = {word.column for word in self.arguments.values()}
         return tuple(w.text.lower() for w in self.words if w.column not in of_arguments)
 
@@ -117,11 +116,11 @@ class Syntax(Generic[Meaning]):
 
     @property
     def first_words(self) -> tuple[str, ...]:
-        """The words that a line of this mode may begin with."""
+        """The words with which a line of this mode may begin."""
         return tuple(self._root.keywords)
 
     def match(self, words: list[Word]) -> Statement[Meaning] | Mismatch:
-        """Hold a line of at least one word against the patterns."""
+        """Match a line of at least one word with the patterns."""
         node = self._root
         arguments: dict[str, Word] = {}
         mistyped: Finding | None = None
@@ -133,7 +132,7 @@ class Syntax(Generic[Meaning]):
             if node.argument is None:
                 return Mismatch(depth, mistyped or self._unexpected(word, node))
             if mistyped is None and closest(word, node.keywords):
-                # It will pass for an argument; what follows may show that it was none.
+                # Accept it as the argument; if a later word does not fit, report this one.
                 mistyped = self._unexpected(word, node)
             argument_name, node = node.argument
             argument = self._arguments[argument_name]
@@ -148,7 +147,7 @@ class Syntax(Generic[Meaning]):
                 break
         if node.meaning is None:
             end = words[-1].column + len(words[-1].text)
-            finding = words[-1].line.finding(end, "the line ends too early", self._expected(node))
+            finding = words[-1].line.finding(end, "the line is incomplete", self._expected(node))
             return Mismatch(len(words), finding)
         return Statement(node.meaning, tuple(words), arguments)
 
@@ -167,14 +166,14 @@ class Syntax(Generic[Meaning]):
 
 
 def closest(word: Word, candidates: Iterable[str]) -> str:
-    """Return the candidate that *word* was probably meant to be, or an empty string."""
-    # difflib's time grows with the product of the lengths; no keyword is longer than this.
+    """Return the candidate that *word* is probably a misspelling of, or an empty string."""
+    # difflib's time grows with the product of the lengths; no keyword is longer than 40.
     wanted = word.text[:40].lower()
     return next(iter(difflib.get_close_matches(wanted, list(candidates), 1, 0.7)), "")
 
 
 def _paths(pattern: str) -> list[tuple[str, ...]]:
-    """Return every sequence of words and arguments that a pattern stands for."""
+    """Return every sequence of words and arguments that a pattern allows."""
     spaced = pattern
     for mark in "{}[]|":
         spaced = spaced.replace(mark, f" {mark} ")
@@ -185,7 +184,7 @@ def _paths(pattern: str) -> list[tuple[str, ...]]:
 
 
 def _alternatives(parts: list[str]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Read alternatives up to a closing mark; return them and what follows it."""
+    """Read alternatives up to a closing bracket; return them and what follows it."""
     done: list[tuple[str, ...]] = []
     paths: list[tuple[str, ...]] = [()]
     while parts:

@@ -1,4 +1,4 @@
-"""The model back in the configuration's words, everything told that holds."""
+"""The model as configuration text, with defaults written out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from nfinspect.policy.model import InspectionMap, Parameters
 
 
 def parameter_lines(parameters: Parameters) -> list[str]:
-    """Return the lines below ``parameters`` that say *parameters*, defaults too."""
+    """Return the lines below ``parameters`` for *parameters*, defaults included."""
     lines = ["mask-banner" if parameters.mask_banner else "no mask-banner"]
     if parameters.allow_tls:
         lines.append("allow-tls action log" if parameters.allow_tls_log else "allow-tls")
@@ -19,7 +19,7 @@ def parameter_lines(parameters: Parameters) -> list[str]:
     ]
     if parameters.unseen_data is not None:
         lines.append(f"unseen-data {parameters.unseen_data.value}")
-    else:  # no line says it, but a comment can
+    else:  # no line can say this, but a comment can
         lines.append("! unseen-data drop-connection when live, uninspected in a replay")
     lines.append(f"midstream-pickup {parameters.midstream_pickup}")
     return lines

@@ -357,7 +357,7 @@ def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
             assert nfinspect(lab, "rules", "--apply").returncode == 0  # they stand, fail-closed
             live = Running.real(lab, "--config", str(config), "--apply-rules")
             stack.callback(live.process.kill)
-            assert "inspects nothing: all mail passes as it is" in live.first_line
+            assert "inspects nothing: all mail passes uninspected" in live.first_line
             client.sendall(b"XYZZY | older\r\n")
             client.shutdown(socket.SHUT_WR)
             assert client.recv(1) == b""
@@ -365,7 +365,7 @@ def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
         with Transfer(lab, family, server) as newer:
             assert newer.send(b"XYZZY | newer\r\n") == b"XYZZY | newer\r\n"
         shown = nfinspect(lab, "show", "service-policy", "--control", str(control(lab)))
-        assert shown.stdout == "The policy inspects nothing: all mail passes as it is\n"
+        assert shown.stdout == "The policy inspects nothing: all mail passes uninspected\n"
         assert live.stop() == 0
     old, new = re.findall(r"Built inbound TCP connection \d+ for (\S+) .* to (\S+) ", live.output)
     assert (old[0].split(":")[0], new[0].split(":")[0]) == ("outside", "outside")

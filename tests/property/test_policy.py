@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nfinspect.events import ClauseAction
 from nfinspect.policy import ConfigurationError, decode, default_text, parse_policy
-from nfinspect.policy.errors import MOST_ERRORS
+from nfinspect.policy.errors import MAX_ERRORS
 from nfinspect.policy.grammar import GRAMMAR
 from nfinspect.policy.model import (
     Clause,
@@ -37,7 +37,7 @@ def read(text: str) -> None:
             assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
             assert finding.message
         told = str(error).splitlines()
-        assert len(told) <= 3 * MOST_ERRORS + 1
+        assert len(told) <= 3 * MAX_ERRORS + 1
         assert all(line.isprintable() for line in told)
 
 

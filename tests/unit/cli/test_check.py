@@ -47,13 +47,13 @@ def test_sound_file_is_explained_and_the_status_is_0() -> None:
     assert "TCP port 25, inspect esmtp m\n  [bold]Mail\n" in result.stdout
     assert "header line length gt 5 " in result.stdout
     assert "\n  no mask-banner\n" in result.stdout
-    assert "notice: mail.cfg:4:3: a spelling of 7.x" in result.stdout
+    assert "notice: mail.cfg:4:3: 7.x syntax" in result.stdout
 
 
 def test_configuration_on_stdin_is_checked() -> None:
     sound = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
     assert sound.exit_code == 0
-    assert "notice: stdin:4:3: a spelling of 7.x" in sound.stdout
+    assert "notice: stdin:4:3: 7.x syntax" in sound.stdout
     faulty = CliRunner().invoke(cli.main, ["check", "-"], input=BAD)
     assert (faulty.exit_code, faulty.stdout) == (1, ERRORS.replace("mail.cfg", "stdin"))
 

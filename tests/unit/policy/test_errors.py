@@ -2,14 +2,14 @@
 
 import pytest
 
-from nfinspect.policy import ConfigurationError, Finding, decode, lexer, parse_policy, unread
-from nfinspect.policy.errors import MOST_ERRORS
+from nfinspect.policy import ConfigurationError, Finding, decode, lexer, parse_policy, unsupported
+from nfinspect.policy.errors import MAX_ERRORS
 from nfinspect.policy.grammar import SYNTAX
 from nfinspect.policy.syntax import Statement
 
 GLOBAL = ("class-map", "policy-map", "service-policy")
-NOT_YET = " is a word of the appliance that nfinspect does not read yet: "
-EXEMPT = "leave the line out; docs/troubleshooting.md tells how to exempt a host"
+NOT_YET = " is appliance syntax that nfinspect does not support yet: "
+EXEMPT = "remove the line (to exempt a host, see docs/troubleshooting.md)"
 IN_MAP = ("description", "parameters", "match", *GLOBAL)
 
 
@@ -52,25 +52,25 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
     ("line", "column", "message", "expected"),
     [
         # (a line of a map, where it goes wrong, what is said, what was expected)
-        ("match", 6, "the line ends too early", None),
-        ("match cmd line length gt", 25, "the line ends too early", None),
+        ("match", 6, "the line is incomplete", None),
+        ("match cmd line length gt", 25, "the line is incomplete", None),
         ("match cmd line length 5", 23, "unexpected '5'", ("gt",)),
         (
             "match cmd verb EHLO",
             11,
-            "'verb'" + NOT_YET + "leave the match out, with its action",
+            "'verb'" + NOT_YET + "remove the match and its action",
             ("line", "rcpt"),
         ),
         (
             "match not cmd line length gt 5",
             7,
-            "'not'" + NOT_YET + "leave the match out, with its action",
+            "'not'" + NOT_YET + "remove the match and its action",
             None,
         ),
         (
             "match body length gt 5",
             12,
-            "'length'" + NOT_YET + "leave the match out, with its action",
+            "'length'" + NOT_YET + "remove the match and its action",
             ("line",),
         ),
         ("match cmd line length gt 5 log", 28, "unexpected 'log'", ("the end of the line",)),
@@ -102,7 +102,7 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
         (
             "match ehlo-reply-parameter size",
             28,
-            "'size'" + NOT_YET + "leave the match out, with its action",
+            "'size'" + NOT_YET + "remove the match and its action",
             ("others",),
         ),
         ("mask-banner", 1, "unexpected 'mask-banner', which belongs below parameters", IN_MAP),
@@ -113,7 +113,7 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
             IN_MAP,
         ),
         ("parameters now", 12, "unexpected 'now'", ("the end of the line",)),
-        ("description", 12, "the line ends too early", ("a text of at most 200 characters",)),
+        ("description", 12, "the line is incomplete", ("a text of at most 200 characters",)),
         ("exit now", 6, "unexpected 'now'", ("the end of the line",)),
         ("access-list a permit ip any any", 1, "'access-list'" + NOT_YET + EXEMPT, GLOBAL),
     ],
@@ -178,62 +178,62 @@ def test_word_that_is_close_to_a_known_one_is_asked_for(line: str, meant: str) -
         (
             "policy-map type inspect esmtp m\n match cmd line length gt 5\n  log\n  mask\n",
             [
-                (4, 3, "the match of line 2 has an action already"),
-                (4, 3, "mask is no action for cmd line length"),
+                (4, 3, "the match in line 2 already has an action"),
+                (4, 3, "mask is not allowed for cmd line length"),
             ],
         ),
         (
             "policy-map type inspect esmtp m\n match cmd line length gt 5\n  log\n"
             " match cmd line length gt 05\n  drop-connection\n",
-            [(4, 2, "line 2 has the same match already")],
+            [(4, 2, "line 2 already has the same match")],
         ),
         (
             "policy-map type inspect esmtp m\npolicy-map type inspect esmtp m\n",
-            [(2, 31, "'m' is defined in line 1 already")],
+            [(2, 31, "'m' is already defined in line 1")],
         ),
         (
             "policy-map type inspect esmtp m\npolicy-map m\n",
-            [(2, 12, "'m' is defined in line 1 already")],
+            [(2, 12, "'m' is already defined in line 1")],
         ),
         (
             "policy-map m\npolicy-map type inspect esmtp m\n",
-            [(2, 31, "'m' is defined in line 1 already")],
+            [(2, 31, "'m' is already defined in line 1")],
         ),
         (
             "class-map c\n match default-inspection-traffic\nclass-map c\n",
-            [(3, 11, "'c' is defined in line 1 already")],
+            [(3, 11, "'c' is already defined in line 1")],
         ),
         (
             "class-map c\n match default-inspection-traffic\n match default-inspection-traffic\n",
-            [(3, 2, "line 2 has the match of this class-map")],
+            [(3, 2, "this class-map already has a match, in line 2")],
         ),
         ("class-map c\n", [(1, 11, "class-map 'c' has no match")]),
         (
             "policy-map p\n class inspection_defualt\nservice-policy p global\n",
-            [(2, 8, "no class-map 'inspection_defualt' is defined")],
+            [(2, 8, "class-map 'inspection_defualt' is not defined")],
         ),
         (
             "policy-map global_policy\n class inspection_default\n  inspect esmtp mali\n",
-            [(3, 17, "no policy-map type inspect esmtp 'mali' is defined")],
+            [(3, 17, "policy-map type inspect esmtp 'mali' is not defined")],
         ),
         (
             "policy-map p\n class inspection_default\n  inspect esmtp\n  inspect esmtp\n",
-            [(4, 11, "line 3 has this class inspected already")],
+            [(4, 11, "this class already has an inspect esmtp, in line 3")],
         ),
-        ("service-policy p global\n", [(1, 16, "no policy-map 'p' is defined")]),
+        ("service-policy p global\n", [(1, 16, "policy-map 'p' is not defined")]),
         (
             "policy-map p\nservice-policy p global\nservice-policy p global\n",
-            [(3, 16, "line 2 has the one global service-policy")],
+            [(3, 16, "there is already a global service-policy, in line 2")],
         ),
         (
             "service-policy p interface outside\n",
-            [(1, 18, "'interface'" + NOT_YET + "leave the line out")],
+            [(1, 18, "'interface'" + NOT_YET + "remove the line")],
         ),
         (
             "policy-map type inspect esmtp m\n",
-            [(1, 31, "no class inspects with the map 'm'")],
+            [(1, 31, "no class uses the map 'm'")],
         ),
-        ("policy-map p\n", [(1, 12, "policy-map 'p' is applied nowhere")]),
+        ("policy-map p\n", [(1, 12, "policy-map 'p' is not applied")]),
         (
             f"policy-map type inspect esmtp {'n' * 41}\n",
             [(1, 31, f"'{'n' * 41}': the name is too long")],
@@ -325,20 +325,20 @@ Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e
 
 
 def test_words_of_the_appliance_are_told_from_typos_in_a_whole_listing() -> None:
-    block = "leave it out, with the lines below it"
+    block = "remove it and the lines below it"
     assert [(n, message) for n, _, message in places(APPLIANCE)] == [
-        (2, "'ASA'" + NOT_YET + "leave the line out"),
-        (4, "'hostname'" + NOT_YET + "leave the line out"),
-        (5, "'names'" + NOT_YET + "leave the line out"),
+        (2, "'ASA'" + NOT_YET + "remove the line"),
+        (4, "'hostname'" + NOT_YET + "remove the line"),
+        (5, "'names'" + NOT_YET + "remove the line"),
         (6, "'interface'" + NOT_YET + block),
         (12, "'access-list'" + NOT_YET + EXEMPT),
         (16, "'access-list'" + NOT_YET + EXEMPT),
         (17, "'dns'" + NOT_YET + block),
-        (22, "'dns'" + NOT_YET + "leave the line out"),
-        (23, "'smtp'" + NOT_YET + "write inspect esmtp"),
+        (22, "'dns'" + NOT_YET + "remove the line"),
+        (23, "'smtp'" + NOT_YET + "use inspect esmtp"),
         (
             26,
-            "'Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e'" + NOT_YET + "leave the line out",
+            "'Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e'" + NOT_YET + "remove the line",
         ),
     ]
     lines = APPLIANCE.splitlines()
@@ -347,20 +347,20 @@ def test_words_of_the_appliance_are_told_from_typos_in_a_whole_listing() -> None
     assert parse_policy("\n".join(lines), "a.cfg").notices == ()
 
 
-@pytest.mark.parametrize("first", [" ".join(words) for words in unread.LINES])
+@pytest.mark.parametrize("first", [" ".join(words) for words in unsupported.LINES])
 def test_line_that_is_said_not_to_be_read_is_not_read(first: str) -> None:
     line = lexer.Line("a.cfg", 1, first.replace("*", "name") + " x y z")
     words = lexer.words(line)
-    assert unread.find(words) is not None
+    assert unsupported.find(words) is not None
     assert not any(isinstance(mode.match(words), Statement) for mode in SYNTAX.values())
 
 
 def test_errors_beyond_the_bound_are_not_listed() -> None:
     lines = str(error_of("x\n" * 1000)).splitlines()
-    assert len(lines) == 3 * MOST_ERRORS + 1
-    assert lines[-1] == "a.cfg: and more than 20 errors in all"
-    lines = str(error_of("x\n" * MOST_ERRORS)).splitlines()
-    assert len(lines) == 3 * MOST_ERRORS
+    assert len(lines) == 3 * MAX_ERRORS + 1
+    assert lines[-1] == "a.cfg: the first 20 errors are shown"
+    lines = str(error_of("x\n" * MAX_ERRORS)).splitlines()
+    assert len(lines) == 3 * MAX_ERRORS
 
 
 @pytest.mark.parametrize(
@@ -380,14 +380,14 @@ def test_character_that_is_not_to_be_seen_is_an_error_and_not_printed(
     error = error_of(text)
     found = error.findings[0]
     assert (found.line, found.column) == (line, column)
-    assert found.message == f"the character {character} does not belong here"
+    assert found.message == f"unexpected character {character}"
     assert str(error).replace("\n", "").isprintable()
 
 
 def test_line_beyond_the_bound_is_an_error_that_shows_its_end() -> None:
     assert places(f"class-map {'x ' * 495}") == [(1, 13, "unexpected 'x'")]
     text = f"class-map {'x ' * 496}"
-    assert places(text) == [(1, 1001, "the line has more than 1000 characters")]
+    assert places(text) == [(1, 1001, "the line is longer than 1000 characters")]
     assert str(error_of(text)).splitlines()[2].endswith(" ^")
 
 
@@ -406,9 +406,9 @@ def test_long_line_is_cropped_around_its_error() -> None:
 @pytest.mark.parametrize(
     ("data", "place", "message"),
     [
-        (b"! ok\n! K\xf6ln\r\n", (2, 4), "byte 0xf6 is not UTF-8"),
-        ("! ü\n! ü".encode() + b"\xff", (2, 4), "byte 0xff is not UTF-8"),
-        (b"\xef\xbb\xbfclass\xc3", (1, 6), "byte 0xc3 is not UTF-8"),
+        (b"! ok\n! K\xf6ln\r\n", (2, 4), "byte 0xf6 is not valid UTF-8"),
+        ("! ü\n! ü".encode() + b"\xff", (2, 4), "byte 0xff is not valid UTF-8"),
+        (b"\xef\xbb\xbfclass\xc3", (1, 6), "byte 0xc3 is not valid UTF-8"),
         ("! x\n".encode("utf-16"), (1, 1), "the file is UTF-16; save it as UTF-8"),
     ],
 )

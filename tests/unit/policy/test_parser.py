@@ -126,9 +126,7 @@ def test_send_protocol_error_of_7_x_is_read_as_drop_connection_with_a_notice(
 {APPLIED}"""
     (clause,) = the_map(parse_policy(text, "test.cfg")).clauses
     assert clause.action_words == "drop-connection log"
-    assert notices(text) == [
-        (3, "a spelling of 7.x, read as drop-connection; no protocol error is sent")
-    ]
+    assert notices(text) == [(3, "7.x syntax, read as drop-connection; no protocol error is sent")]
 
 
 LISTING = """\
@@ -196,7 +194,7 @@ def test_map_of_the_default_maps_name_replaces_it() -> None:
 @pytest.mark.parametrize("text", ["", "\n\n", "! nothing\n", "\ufeff: end\r\n"])
 def test_text_that_says_nothing_is_the_default_with_a_notice(text: str) -> None:
     assert parse_policy(text, "test.cfg").policy == default_policy()
-    assert notices(text) == [(1, "the file says nothing: the default configuration holds")]
+    assert notices(text) == [(1, "no configuration in the file: the default applies")]
 
 
 def test_lines_without_a_service_policy_are_typed_into_the_default_configuration() -> None:
@@ -215,7 +213,7 @@ def test_no_inspect_in_the_default_class_leaves_mail_known_but_not_inspected() -
     policy = parse_policy(text, "test.cfg").policy
     assert policy == Policy({25: Plan(inspection=None)}, (), midstream_pickup=300)
     assert notices(text) == [
-        (3, "policy-map 'global_policy' inspects nothing: all mail passes as it is")
+        (3, "policy-map 'global_policy' inspects nothing: all mail passes uninspected")
     ]
 
 
@@ -228,7 +226,7 @@ def test_inspection_taken_away_and_given_again_is_the_last_one() -> None:
 def test_service_policy_whose_policy_map_inspects_nothing_is_noticed() -> None:
     text = "policy-map p\nservice-policy p global"
     assert parse_policy(text, "test.cfg").policy.plans == {25: Plan(inspection=None)}
-    assert notices(text) == [(2, "policy-map 'p' inspects nothing: all mail passes as it is")]
+    assert notices(text) == [(2, "policy-map 'p' inspects nothing: all mail passes uninspected")]
 
 
 def test_definitions_without_effect_in_a_whole_configuration_are_noticed() -> None:
@@ -240,8 +238,8 @@ policy-map p
   inspect esmtp
 service-policy p global"""
     assert notices(text) == [
-        (1, "no class inspects with the map 'spare'"),
-        (2, "policy-map 'other' is applied nowhere"),
+        (1, "no class uses the map 'spare'"),
+        (2, "policy-map 'other' is not applied"),
     ]
     assert [m.name for m in parse_policy(text, "test.cfg").maps] == ["spare"]
 
@@ -256,7 +254,7 @@ service-policy p global"""
     (notice,) = parse_policy(text, "test.cfg").notices
     assert (notice.line, notice.column) == (1, 11)
     assert notice.sentence == (
-        "no policy-map has a class 'inspection_defautl'; did you mean inspection_default?"
+        "no policy-map uses class-map 'inspection_defautl'; did you mean inspection_default?"
     )
 
 
@@ -280,7 +278,7 @@ service-policy p global"""
     assert [i.class_map for i in policy.inspections] == ["inspection_default", "again"]
     assert policy.plans[25].inspection is policy.inspections[0]
     assert policy.midstream_pickup == 900
-    assert notices(text) == [(9, "class 'inspection_default' has all the traffic of this class")]
+    assert notices(text) == [(9, "no effect: class 'inspection_default' matches the same traffic")]
 
 
 def test_parameter_that_contradicts_an_earlier_one_holds_and_is_noticed() -> None:
@@ -292,4 +290,4 @@ def test_parameter_that_contradicts_an_earlier_one_holds_and_is_noticed() -> Non
   no mask-banner
 {APPLIED}"""
     assert the_map(parse_policy(text, "test.cfg")).parameters == Parameters()
-    assert notices(text) == [(5, "this replaces line 3")]
+    assert notices(text) == [(5, "this overrides line 3")]

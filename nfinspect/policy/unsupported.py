@@ -1,7 +1,8 @@
-"""Words of the appliance that nfinspect does not read yet, so that they are not taken for typos.
+"""Appliance commands that nfinspect does not support yet, so that they are not reported as typos.
 
-They stay errors: a configuration never pretends to do what it does not. The tables need not be
-complete; what they lack is told as any unknown word. A row that the grammar learns is deleted here.
+They remain errors: a configuration must not pretend to do what it does not. The tables need not be
+complete; a command that they lack is reported as any unknown word. Remove a row here when the
+grammar gets it.
 """
 
 from __future__ import annotations
@@ -13,32 +14,32 @@ from nfinspect.policy.errors import Finding
 from nfinspect.policy.lexer import Word
 
 ANY = "*"
-"""Stands for any one word."""
+"""Matches any one word."""
 
-LINE = "leave the line out"
-BLOCK = "leave it out, with the lines below it"
-CLAUSE = "leave the match out, with its action"
-EXEMPT = f"{LINE}; docs/troubleshooting.md tells how to exempt a host"
+LINE = "remove the line"
+BLOCK = "remove it and the lines below it"
+CLAUSE = "remove the match and its action"
+EXEMPT = f"{LINE} (to exempt a host, see docs/troubleshooting.md)"
 
 
-class Unread(NamedTuple):
-    """A line of the appliance's."""
+class Unsupported(NamedTuple):
+    """What the tables say about a line."""
 
     length: int
-    """Words that show that it is one."""
+    """How many words identify it."""
     remedy: str
-    top: bool
-    """It stands outside of all modes."""
+    is_global: bool
+    """It is a global command, outside all modes."""
 
     @property
     def begins_a_mode(self) -> bool:
-        """Whether lines below it belong to it."""
+        """Whether the lines below it belong to it."""
         return self.remedy is BLOCK
 
 
 TOP = {
     EXEMPT: "access-list access-group",
-    "write inspect esmtp, in a class of a policy-map": "fixup",
+    "use inspect esmtp in a class of a policy-map": "fixup",
     BLOCK: "interface object object-group group-policy tunnel-group webvpn ldap time-range tcp-map"
     " aaa-server dynamic-access-policy-record",
     LINE: "asa pix fwsm hostname domain-name enable passwd names name ftp pager logging mtu icmp icmp6"
@@ -48,7 +49,7 @@ TOP = {
     " management-access privilege user-identity url-server url-block filter established tftp-server"
     " terminal monitor-interface alias conduit outbound virtual firewall license cryptochecksum",
 }
-"""First words of lines that stand outside of all modes, by what to do about them."""
+"""First words of global commands, by remedy."""
 
 BELOW = {
     LINE: (
@@ -86,8 +87,8 @@ BELOW = {
         "service-policy * interface",
     ),
     EXEMPT: ("match access-list", "match address"),
-    "write inspect esmtp": ("inspect smtp",),
-    "write drop-connection, which sends nothing": ("reset",),
+    "use inspect esmtp": ("inspect smtp",),
+    "use drop-connection, which sends no RST": ("reset",),
     CLAUSE: (
         "rate-limit",
         "match not",
@@ -116,15 +117,15 @@ BELOW = {
         ),
     ),
 }
-"""First words of lines that begin as one does that nfinspect reads, or stand in a mode."""
+"""First words of commands within a mode, or that begin like a supported one, by remedy."""
 
 LINES: dict[tuple[str, ...], tuple[str, bool]] = {
     tuple(first.split()): (remedy, False) for remedy, lines in BELOW.items() for first in lines
 } | {(first,): (remedy, True) for remedy, words in TOP.items() for first in words.split()}
 
 
-def find(words: Sequence[Word]) -> Unread | None:
-    """Return what is known of a line that the grammar does not know."""
+def find(words: Sequence[Word]) -> Unsupported | None:
+    """Return what the tables say about a line that the grammar does not know."""
     texts = [word.text.lower() for word in words[:5]]
     # `no shutdown`, and the appliance's last line, which is Cryptochecksum:d41d….
     skipped = 1 if texts[0] == "no" else 0
@@ -134,16 +135,15 @@ def find(words: Sequence[Word]) -> Unread | None:
     for length in range(len(texts), 0, -1):
         for first in (tuple(texts[:length]), _with_any(texts[:length])):
             if first in LINES:
-                return Unread(skipped + length, *LINES[first])
+                return Unsupported(skipped + length, *LINES[first])
     return None
 
 
-def finding(words: Sequence[Word], unread: Unread, expected: tuple[str, ...]) -> Finding:
-    """Return the error about such a line, where *expected* could have stood."""
-    word = words[unread.length - 1]
+def finding(words: Sequence[Word], command: Unsupported, expected: tuple[str, ...]) -> Finding:
+    """Return the error about such a line; *expected* is what would be valid there."""
+    word = words[command.length - 1]
     return word.finding(
-        f"{word.quoted} is a word of the appliance that nfinspect does not read yet:"
-        f" {unread.remedy}",
+        f"{word.quoted} is appliance syntax that nfinspect does not support yet: {command.remedy}",
         expected,
     )
 
