@@ -1,10 +1,13 @@
-"""Live filtering: NFQUEUE in, verdicts out, and the running filter's control socket.
+"""Live filtering: packets from NFQUEUE, verdicts back, and the running filter's control socket.
 
-The engine decides; here is the plumbing, one file a pipe:
+The engine decides; this package connects it to the system:
 
-- ``queue`` the one user of NetfilterQueue; ``nfnetlink`` the kernel's messages; ``queue_table`` the
-  kernel's own figures; ``obstacles`` why a queue cannot be had
-- ``worker`` the loop: arrivals to the engine, actions to the queue; ``injection`` the raw sockets
-- ``lines`` stdout that never blocks the loop; ``control`` the Unix socket; ``notify`` systemd
-- ``iptables`` applying what `nfinspect.rules` wrote; ``flowtables`` what would go past those rules
+- ``queue`` the only user of NetfilterQueue; ``netlink`` and ``nfnetlink`` the kernel's messages;
+  ``queue_table`` the kernel's own counters; ``obstacles`` why a queue is not available
+- ``worker`` the loop: arrivals to the engine, actions to the queue; ``injection`` sending packets;
+  ``conntrack`` how they must set out
+- ``lines`` stdout that never blocks the loop; ``control``, ``requests`` and ``status`` the Unix
+  socket and its answers; ``notify`` systemd
+- ``iptables`` and ``bridge`` apply what `nfinspect.rules` generates; ``flowtables`` finds what
+  would bypass those rules
 """

@@ -1,8 +1,8 @@
-"""Applying and removing what a bridge needs beside the iptables rules; see `nfinspect.rules.bridge`.
+"""Applying and removing what a bridge needs besides the iptables rules; see
+`nfinspect.rules.bridge`.
 
-The settings that were there are kept in a file until they are put back. It lies in /run, so that it
-goes when they go, with a restart of the machine, and is named by the network namespace whose
-settings they are.
+The previous settings are saved in a file until they are restored. The file is in /run, so a reboot
+removes it along with the settings, and its name contains the network namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nfinspect.live.iptables import RulesError, execute
 from nfinspect.rules import bridge
 
 SETTINGS = Path("/proc/sys/net/bridge")
-"""Those of the network namespace of this process; not there without br_netfilter."""
+"""The settings of this process's network namespace; exists only with br_netfilter."""
 
 RUN = Path("/run")
 
@@ -27,7 +27,7 @@ _COOKIE = Struct("=Q")
 
 
 def apply() -> bool:
-    """Put settings and guard in place; return whether the settings had been others until now.
+    """Apply settings and guard; returns whether the previous settings were saved just now.
 
     Raises RulesError; nothing is changed then.
     """
@@ -48,7 +48,7 @@ def apply() -> bool:
 
 
 def remove() -> bool:
-    """Remove the guard and put the settings back; tell if there was anything to do.
+    """Remove the guard and restore the settings; returns whether there was anything to do.
 
     Raises RulesError.
     """
@@ -68,13 +68,13 @@ def _require_nft() -> None:
 
 
 def _load() -> dict[str, int]:
-    """Have br_netfilter loaded; return the settings as they were before."""
+    """Load br_netfilter if necessary; returns the previous settings."""
     if SETTINGS.exists():
         return _read(bridge.SETTINGS)
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(["modprobe", "br_netfilter"], capture_output=True, timeout=30)
     if not SETTINGS.exists():
-        raise RulesError("this kernel has no br_netfilter (modprobe br_netfilter)")
+        raise RulesError("br_netfilter is not available ('modprobe br_netfilter' fails)")
     return _read(bridge.SETTINGS) | bridge.AS_WITHOUT_THE_MODULE
 
 
@@ -82,7 +82,7 @@ def _read(names: dict[str, int]) -> dict[str, int]:
     try:
         return {name: int((SETTINGS / name).read_text()) for name in names}
     except (OSError, ValueError) as error:
-        raise RulesError(f"the settings of br_netfilter cannot be read: {error}") from error
+        raise RulesError(f"cannot read the settings of br_netfilter: {error}") from error
 
 
 def _set(values: dict[str, int]) -> None:
@@ -90,7 +90,7 @@ def _set(values: dict[str, int]) -> None:
         try:
             (SETTINGS / name).write_text(str(value))
         except OSError as error:
-            raise RulesError(f"net.bridge.{name} cannot be set: {error.strerror}") from error
+            raise RulesError(f"cannot set net.bridge.{name}: {error.strerror}") from error
 
 
 def _is_guarded() -> bool:
@@ -103,7 +103,7 @@ def _nft(*arguments: str, text: str) -> None:
         raise RulesError(f"nft: {done.stderr.strip() or f'exit status {done.returncode}'}")
 
 
-# ---- what was there
+# ---- the previous settings
 
 
 def _kept() -> Path:
@@ -111,20 +111,20 @@ def _kept() -> Path:
         try:
             value = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, _COOKIE.size)
             (namespace,) = _COOKIE.unpack(value)
-        except OSError:  # an older kernel: the inode is as good while the namespace stands
+        except OSError:  # an older kernel: the inode is unique while the namespace exists
             namespace = Path("/proc/self/ns/net").stat().st_ino
     return RUN / f"nfinspect-bridge-{namespace}.conf"
 
 
 def _keep(file: Path, values: dict[str, int]) -> None:
-    lines = ["# The settings before 'nfinspect rules --bridge --apply'; --remove puts them back."]
+    lines = ["# The settings before 'nfinspect rules --bridge --apply'; --remove restores them."]
     lines += [f"net.bridge.{name} = {value}" for name, value in values.items()]
     unfinished = file.with_suffix(".new")
     try:
         unfinished.write_text("\n".join([*lines, ""]))
         unfinished.rename(file)
     except OSError as error:
-        raise RulesError(f"{file} cannot be written: {error.strerror}") from error
+        raise RulesError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _put_back(file: Path) -> None:

@@ -1,14 +1,14 @@
-"""As which packet a datagram came in, asked of connection tracking (ctnetlink).
+"""Finds, through connection tracking (ctnetlink), the addresses with which to send a packet.
 
-What the queue shows, and what the engine makes in the likeness of it, is a packet in FORWARD: its
-destination is translated already, its source not yet. Sent as it stands it would be translated
-wrongly, or be no packet of the connection at all. Sent as it would have *come in*, with the
-destination before translation, it takes the way of every packet of its connection through OUTPUT
-and POSTROUTING, whatever is translated there.
+The packets in the queue, and those that the engine makes, are as in FORWARD: the destination is
+already translated (DNAT), the source not yet (SNAT). Sent like that, a packet would be translated
+wrongly, or not belong to the connection at all. Sent as it would have *arrived*, with the
+destination before translation, it passes OUTPUT and POSTROUTING like every packet of its
+connection, whatever NAT does there.
 
-An entry of the table has both directions as they come in, and is found by either. Where only one
-end is translated, one of the two is what the queue shows. Where both are, the destination has to be
-guessed from what other connections to the same server had, or searched for in the whole table.
+A conntrack entry has both directions as they arrive, and can be looked up by either. If only one
+end is translated, one of the directions is what the queue shows. If both are, the destination is
+guessed from other connections to the same server, or searched for in the whole table.
 """
 
 from __future__ import annotations
@@ -46,49 +46,48 @@ CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
 CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
 
 PORTS, SOURCES = (Struct("=I").pack(1 << 3 | 1 << 4 | address) for address in (0, 1))
-"""What is compared: protocol and source port, and the source address where that is not broken (for
-IPv6 the kernel, up to 6.18 at least, finds all addresses but the wanted one)."""
+"""What a search compares: protocol and source port, and for IPv4 the source address too (for IPv6
+the kernel, at least up to 6.18, finds all addresses but the one given)."""
 
 TIMEOUT = 0.5
 """Seconds; the kernel answers at once."""
 
 SEARCH_PERIOD = 1.0
-"""Seconds between two searches: one costs some 15 ms, even if the table is empty."""
+"""Seconds between two searches: one takes about 15 ms, even if the table is empty."""
 
 UNTRACKED_PERIOD = 60.0
-"""Seconds for which the connections between two addresses count as untracked."""
+"""Seconds for which connections between two addresses are taken to be untracked."""
 
 
 class Origin(NamedTuple):
-    """How a packet of the filter's own has to set out."""
+    """The addresses with which a packet must be sent."""
 
     key: bytes
     """Its ends, as in ``Segment.key``."""
     tracked: bool
-    """False: connection tracking does not know the connection, and must not get to know it."""
+    """False: connection tracking does not know the connection, and must not learn of it."""
 
 
 class Conntrack:
-    """Asks for origins, and remembers the answers for a while."""
+    """Looks up origins, and caches them for a while."""
 
     LIMIT = 1024
-    """Of everything that is remembered; at the bound it is forgotten."""
+    """Entries in each cache; when full, it is cleared."""
 
     def __init__(self) -> None:
-        """Raises OSError if there is no netfilter netlink."""
+        """Raises OSError if netfilter netlink is not available."""
         self._socket = _opened()
         self._known: dict[bytes, Origin | None] = {}
         self._destinations: dict[_End, set[_End]] = {}
-        """For each server: as what its clients address it."""
+        """For each server, the addresses and ports by which clients address it."""
         self._untracked: dict[bytes, float] = {}
-        """Until when, by the addresses."""
+        """By addresses: until when they count as untracked."""
         self._search_after = 0.0
 
     def origin(self, key: bytes, *, from_client: bool) -> Origin | None:
-        """Return how a packet that the queue would show with *key* came in; None if nobody can tell.
+        """Return how to send a packet that the queue would show with *key*; None if unknown.
 
-        A packet that sets out as something else than its connection's is worse than none: its
-        receiver would answer with a reset.
+        Then it must not be sent: with wrong addresses, its receiver would answer with an RST.
         """
         if key not in self._known:
             if len(self._known) >= self.LIMIT:
@@ -101,7 +100,7 @@ class Conntrack:
         return self._known[key]
 
     def forget(self) -> None:
-        """Ask anew from now on: ports are used again."""
+        """Clear the cache, as ports are reused."""
         self._known.clear()
 
     def close(self) -> None:
@@ -109,7 +108,7 @@ class Conntrack:
         self._socket.close()
 
     def _find(self, key: bytes, request: bytes) -> Origin | None:
-        """*request* is the key of what the client sends."""
+        """*request* is the key of packets from the client."""
         entry = self._entry(key) or self._entry(reverse_key(key)) or self._guess(request)
         if entry is None:
             now = monotonic()
@@ -145,14 +144,14 @@ class Conntrack:
         self._destinations.setdefault(server, set()).add(addressed)
 
     def _entry(self, key: bytes) -> _Entry | None:
-        """The entry of which *key* is a direction as it comes in."""
+        """The entry in which *key* is one of the directions as they arrive."""
         for body in self._ask(key, 0, _tuple(CTA_TUPLE_ORIG, key)):
             return _Entry.read(body)
         return None
 
     def _search(self, request: bytes) -> _Entry | None:
-        """The entry of the connection that the source of *request* began and its destination
-        answers (Linux 5.8)."""
+        """Search for the entry of the connection that the source of *request* opened and that its
+        destination answers (needs Linux 5.8)."""
         flags = SOURCES if len(request) == 12 else PORTS
         found = None
         for body in self._ask(
@@ -168,13 +167,13 @@ class Conntrack:
         ):
             entry = _Entry.read(body)
             if entry.original[-4:-2] != request[-4:-2]:
-                raise ValueError("an older kernel, which does not search but tells everything")
+                raise ValueError("an older kernel, which ignores the search filter")
             if entry.joins(request):
                 found = entry
         return found
 
     def _ask(self, key: bytes, flags: int, *attributes: bytes) -> Iterator[bytes]:
-        """Yield the bodies of the entries in the answer. Raises OSError for an error in it."""
+        """Yield the bodies of the entries in the answer. Raises OSError if it is an error."""
         family = socket.AF_INET if len(key) == 12 else socket.AF_INET6
         words = b"".join(attributes)
         self._socket.send(
@@ -194,7 +193,7 @@ class Conntrack:
                 return
 
     def _renew(self) -> None:
-        """Have a socket without the rest of an answer."""
+        """Replace the socket, to discard the rest of an answer."""
         self._socket.close()
         self._socket = _opened()
 
@@ -210,7 +209,7 @@ _End = tuple[bytes, bytes]
 
 
 class _Entry(NamedTuple):
-    """An entry of the table: both directions, as they come in."""
+    """An entry of the table: both directions as they arrive."""
 
     original: bytes
     reply: bytes
@@ -226,20 +225,20 @@ class _Entry(NamedTuple):
         try:
             directions = [_key(values[kind]) for kind in (CTA_TUPLE_ORIG, CTA_TUPLE_REPLY)]
         except KeyError as error:
-            raise ValueError("an entry that lacks an end") from error
+            raise ValueError("conntrack entry without both directions") from error
         zones = CTA_ZONE in values or any(zone for _, zone in directions)
         return cls(directions[0][0], directions[1][0], not zones)
 
     def joins(self, key: bytes) -> bool:
-        """Whether the source of *key* began the connection, and its destination answers."""
+        """Whether the source of *key* opened the connection, and its destination answers."""
         return _source(self.original) == _source(key) and (
             _source(self.reply) == _source(reverse_key(key))
         )
 
     def towards(self, key: bytes) -> Origin | None:
-        """How the packet comes in that the queue shows with *key*."""
+        """How to send the packet that the queue shows with *key*."""
         if not self.default_zone:
-            return None  # what we send would be looked up in the default zone
+            return None  # a packet that we send is looked up in the default zone
         for came in (self.original, self.reply):
             if _source(came) == _source(key):
                 return Origin(came, True)

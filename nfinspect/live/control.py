@@ -1,8 +1,9 @@
-"""The control socket: a person asks the running filter.
+"""The control socket, for queries to the running filter.
 
 A client connects, writes one line of words (``show queue``), and reads one line of JSON: an object
-with ``text`` for people and ``data`` for machines, or one with ``error``. The server belongs to the
-worker's loop: it never waits for a client, and forgets one that is slow, talks much, or is not root.
+with ``text`` for people and ``data`` for machines, or one with ``error``. The server runs in the
+worker's loop: it never waits for a client, and disconnects one that is slow, sends too much, or is
+not root.
 """
 
 from __future__ import annotations
@@ -21,40 +22,40 @@ from typing import Any, NamedTuple
 DEFAULT_PATH = Path("/run/nfinspect.sock")
 
 CLIENTS = 8
-"""Connections that are served at a time; further ones wait."""
+"""Connections served at the same time; further ones wait."""
 
 REQUEST_LIMIT = 1024
 """Bytes."""
 
 CLIENT_TIMEOUT = 5.0
-"""Seconds for a whole exchange, on both sides."""
+"""Seconds for a whole exchange, for client and server."""
 
 UCRED = Struct("=iII")  # process id, user id, group id of SO_PEERCRED
 
 
 class ControlError(Exception):
-    """The socket cannot be had, or the filter cannot be asked; the message says why."""
+    """The socket cannot be created, or the filter cannot be queried; the message says why."""
 
 
 class Answer(NamedTuple):
-    """The same twice: for people, and for machines (what JSON can say)."""
+    """The same answer twice: for people, and for machines (JSON types)."""
 
     text: str
     data: Any
 
 
 class UnanswerableError(Exception):
-    """Raised by what answers requests: the request makes no sense; the message says why."""
+    """The request is not understood; the message says why."""
 
 
 class ControlServer:
     """Listens on a Unix socket that only root, or the user who runs the filter, may open."""
 
     def __init__(self, path: Path, answer: Callable[[list[str]], Answer]) -> None:
-        """Listen on *path*; requests are answered by *answer*, given their words.
+        """Listen on *path*; *answer* gets the words of a request.
 
-        A socket left behind by a filter that ended is replaced. Raises ControlError if another
-        filter listens there, or if the socket cannot be made.
+        The socket of a filter that has ended is replaced. Raises ControlError if another filter is
+        listening there, or if the socket cannot be created.
         """
         self._path = path
         self._answer = answer
@@ -68,7 +69,7 @@ class ControlServer:
         while len(self._clients) < CLIENTS:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # nobody there, or gone again
+            except OSError:  # no client, or it has gone again
                 break
             connection.setblocking(False)
             if _peer(connection).user in (0, os.geteuid()):
@@ -80,7 +81,7 @@ class ControlServer:
             self._clients = [each for each in self._clients if each.proceed(self._answer, now)]
 
     def close(self) -> None:
-        """Stop listening and remove the socket, unless it is another's by now."""
+        """Stop listening and remove the socket, unless another filter has replaced it."""
         for client in self._clients:
             client.connection.close()
         self._socket.close()
@@ -102,7 +103,7 @@ class _Client:
         self._deadline = monotonic() + CLIENT_TIMEOUT
 
     def proceed(self, answer: Callable[[list[str]], Answer], now: float) -> bool:
-        """Read and write as far as possible; return whether there is more to come."""
+        """Read and write as far as possible; returns whether there is more to do."""
         try:
             while self._response is None:
                 received = self.connection.recv(REQUEST_LIMIT)
@@ -132,10 +133,10 @@ def _respond(request: bytes, answer: Callable[[list[str]], Answer]) -> bytes:
 
 
 def ask(path: Path, words: list[str]) -> Answer:
-    """Ask the filter that listens on *path*.
+    """Query the filter that listens on *path*.
 
-    Raises UnanswerableError with the filter's own words if it cannot answer the request, and
-    ControlError if there is no filter, or none that answers.
+    Raises UnanswerableError with the filter's message if it does not understand the request, and
+    ControlError if no filter answers.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(CLIENT_TIMEOUT)
@@ -145,9 +146,9 @@ def ask(path: Path, words: list[str]) -> Answer:
             with connection.makefile("rb") as file:
                 response = json.loads(file.readline())
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise ControlError(f"no filter is running that listens on {path}") from error
+            raise ControlError(f"no filter is listening on {path}") from error
         except PermissionError as error:
-            raise ControlError(f"only root may ask the filter on {path}") from error
+            raise ControlError(f"only root may query the filter on {path}") from error
         except (OSError, ValueError) as error:
             raise ControlError(f"the filter on {path} does not answer ({error})") from error
     if "error" in response:
@@ -169,14 +170,14 @@ def _peer(connection: socket.socket) -> _Peer:
 def _listen(path: Path) -> socket.socket:
     _make_room(path)
     listener = socket.socket(socket.AF_UNIX)
-    # The mask, not a later chmod: nobody can connect in between.
+    # umask, not a later chmod, so that nobody can connect in between.
     mask = os.umask(0o177)
     try:
         listener.bind(os.fspath(path))
         listener.listen(CLIENTS)
     except OSError as error:
         listener.close()
-        raise ControlError(f"the control socket {path} cannot be made: {error.strerror}") from error
+        raise ControlError(f"cannot create the control socket {path}: {error.strerror}") from error
     finally:
         os.umask(mask)
     listener.setblocking(False)
@@ -184,15 +185,15 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _make_room(path: Path) -> None:
-    """Remove a socket on which nobody listens any more."""
+    """Remove a socket on which nobody is listening."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ControlError(f"the control socket {path} cannot be made: {error.strerror}") from error
+        raise ControlError(f"cannot create the control socket {path}: {error.strerror}") from error
     if not stat.S_ISSOCK(mode):
-        raise ControlError(f"{path} is there, and is no socket; choose another with --control")
+        raise ControlError(f"{path} exists but is not a socket; choose another with --control")
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(CLIENT_TIMEOUT)
         try:
@@ -201,8 +202,8 @@ def _make_room(path: Path) -> None:
             path.unlink(missing_ok=True)
             return
         except OSError as error:
-            raise ControlError(f"{path} is in use, and does not answer ({error})") from error
+            raise ControlError(f"{path} is in use, but nothing answers on it ({error})") from error
         raise ControlError(
-            f"another nfinspect is running (process {_peer(connection).process}) and listens on"
-            f" {path}; stop it, or choose another socket with --control"
+            f"another nfinspect (process {_peer(connection).process}) is listening on {path};"
+            f" stop it, or choose another socket with --control"
         )

@@ -1,4 +1,4 @@
-"""Flowtables of nftables: what they carry, in software or hardware, never comes to FORWARD."""
+"""nftables flowtables: the connections they forward, in software or hardware, bypass FORWARD."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NFTA_FLOWTABLE_TABLE, NFTA_FLOWTABLE_NAME = 1, 2
 
 
 def names() -> list[str]:
-    """Return ``TABLE NAME`` of every flowtable; none where the kernel has no nftables."""
+    """Return ``TABLE NAME`` of every flowtable; none if the kernel has no nftables."""
     found: list[str] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as connection:
@@ -37,7 +37,7 @@ def names() -> list[str]:
 
 
 def name(body: bytes) -> str:
-    """Return ``TABLE NAME`` of the flowtable that a NFT_MSG_NEWFLOWTABLE tells of."""
+    """Return ``TABLE NAME`` of the flowtable in an NFT_MSG_NEWFLOWTABLE."""
     values = {kind: value for _, kind, value in walk(body[NFGENMSG.size :])}
     words = (values.get(NFTA_FLOWTABLE_TABLE, b""), values.get(NFTA_FLOWTABLE_NAME, b""))
     return " ".join(word.rstrip(b"\0").decode(errors="replace") for word in words)

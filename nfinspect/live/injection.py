@@ -1,11 +1,11 @@
-"""Packets of the filter's own making: where they are routed, and on bridges.
+"""Sending packets that the filter originates, routed or on a bridge.
 
-- Routed, through a raw socket, as the packet would have come in (`conntrack` says why), so that the
-  kernel translates it like every other packet of its connection. One of a connection that is not
-  tracked is marked; a rule in raw OUTPUT keeps it untracked, too.
-- On a bridge, through a packet socket, out of the physical port of its receiver: a bridge without
-  address has no route. It is addressed from neighbour to neighbour, as if the bridge had forwarded
-  it, and none of the bridge's hooks sees it.
+- Routed: through a raw socket, as the packet would have arrived (see `conntrack`), so that the
+  kernel applies the same NAT as to every packet of its connection. A packet of an untracked
+  connection is marked; a rule in raw OUTPUT keeps it untracked.
+- On a bridge: through a packet socket, out of the physical port of its receiver, as a bridge
+  without an address has no route. The link-layer addresses are those of the two neighbours, as if
+  the bridge had forwarded it. No bridge hook sees it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from nfinspect.rules.mark import MARK
 
 SO_SNDBUFFORCE, SO_MARK = 32, 36  # asm-generic/socket.h
 SEND_BUFFER = 4 * 1024 * 1024
-"""Bytes: what may wait for a slow card, or for a neighbour's address."""
+"""Bytes that may wait for a slow network card, or for the resolution of a neighbour's address."""
 
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
 class InjectionError(Exception):
-    """No packet can be injected; the message says why."""
+    """Packets cannot be injected; the message says why."""
 
 
 class Injector:
-    """Sends whole datagrams."""
+    """Sends complete datagrams."""
 
     def __init__(self) -> None:
         """Open the sockets.
@@ -43,7 +43,7 @@ class Injector:
         """
         self._close = contextlib.ExitStack()
         self._raw: dict[tuple[int, bool], socket.socket] = {}
-        """By IP version, and whether connection tracking is to see what is sent."""
+        """By IP version, and whether connection tracking sees what is sent."""
         try:
             self._packet = self._open(socket.AF_PACKET, 0)
             self._open_raw(4, socket.AF_INET)
@@ -52,13 +52,13 @@ class Injector:
         except PermissionError as error:
             self.close()
             needed = obstacles.CAP_NET_RAW
-            raise InjectionError(obstacles.lacking(needed, "answering for a peer")) from error
+            raise InjectionError(obstacles.lacking(needed, "injecting packets")) from error
         self._conntrack = Conntrack()
         self._close.callback(self._conntrack.close)
 
     def _open_raw(self, version: int, family: int) -> None:
         for tracked in (True, False):
-            # IPPROTO_RAW: the datagram brings its own header, in both families.
+            # IPPROTO_RAW: the datagram includes its IP header, in both families.
             raw = self._open(family, socket.IPPROTO_RAW)
             if not tracked:
                 raw.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
@@ -67,12 +67,12 @@ class Injector:
     def _open(self, family: int, protocol: int) -> socket.socket:
         opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
         self._close.callback(opened.close)
-        with contextlib.suppress(PermissionError):  # it takes CAP_NET_ADMIN, and is no necessity
+        with contextlib.suppress(PermissionError):  # needs CAP_NET_ADMIN, and is not essential
             opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER)
         return opened
 
     def inject(self, action: Inject) -> bool:
-        """Send one datagram; return whether that was possible."""
+        """Send one datagram; returns whether that succeeded."""
         try:
             if action.link_destination or action.link_source:
                 return self._bridge(action)
@@ -89,7 +89,7 @@ class Injector:
             return False
         if origin.key != segment.key:
             datagram = readdress(segment, origin.key)
-        # The route is that to the true destination; the header may name one that is to be translated.
+        # Route by the translated destination, though the header may have the one before NAT.
         family = socket.AF_INET if segment.version == 4 else socket.AF_INET6
         destination = socket.inet_ntop(family, segment.destination)
         self._raw[segment.version, origin.tracked].sendto(datagram, (destination, 0))
@@ -105,7 +105,7 @@ class Injector:
         return True
 
     def forget(self) -> None:
-        """Ask connection tracking anew from now on."""
+        """Discard what is cached from connection tracking."""
         self._conntrack.forget()
 
     def close(self) -> None:

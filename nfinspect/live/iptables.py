@@ -9,7 +9,7 @@ from typing import NamedTuple
 from nfinspect.rules.diversion import RAW, TABLES, Diversion, application, removal, untracking
 
 TIMEOUT = 30.0
-"""Seconds for one command; the lock of another iptables is waited for 5 s."""
+"""Seconds for one command; of these, up to 5 s wait for the lock of another iptables."""
 
 IPV6_INTERFACES = Path("/proc/net/if_inet6")
 
@@ -19,7 +19,7 @@ class RulesError(Exception):
 
 
 class Family(NamedTuple):
-    """One of the two programs that keep rules."""
+    """An IP version and its iptables program."""
 
     name: str
     program: str
@@ -33,15 +33,15 @@ class _NoTableError(Exception):
 
 
 def families() -> list[Family]:
-    """Return the families that this kernel speaks."""
+    """Return the families that this kernel supports."""
     return [IPV4, IPV6] if IPV6_INTERFACES.exists() else [IPV4]
 
 
 def apply(diversion: Diversion) -> list[str]:
-    """Put the rules in place in both families, instead of those that may be there already.
+    """Apply the rules in both families, replacing any earlier ones.
 
-    Returns warnings. Raises RulesError; nothing is changed then, unless the kernel refuses in the
-    second family what it has said it would take.
+    Returns warnings. Raises RulesError; then nothing has been changed, unless the kernel rejects in
+    the second family what it accepted in a test.
     """
     warnings = []
     texts = []
@@ -49,16 +49,16 @@ def apply(diversion: Diversion) -> list[str]:
         table, present = _best_table(family)
         if table != TABLES[0]:
             warnings.append(
-                f"{family.name}: this kernel has no table {TABLES[0]}; the rules stand at the end"
-                f" of {table} FORWARD, before the firewall's own decisions"
+                f"{family.name}: this kernel has no table {TABLES[0]}; the rules are at the end of"
+                f" {table} FORWARD instead, ahead of the firewall's own rules"
             )
         text = application(diversion, table, present)
         try:
             text += untracking(_list(family, RAW))
         except _NoTableError:
             warnings.append(
-                f"{family.name}: this kernel has no table {RAW}; where connections are not tracked,"
-                f" what the filter itself sends may be translated"
+                f"{family.name}: this kernel has no table {RAW}; on untracked connections, NAT may"
+                f" change the packets that the filter sends"
             )
         texts.append((family, text))
     for family, text in texts:
@@ -69,7 +69,7 @@ def apply(diversion: Diversion) -> list[str]:
 
 
 def remove() -> bool:
-    """Take out, in both families and all tables, what `apply` put there; tell if there was any.
+    """Remove the rules from both families and all tables; returns whether there were any.
 
     Raises RulesError.
     """
@@ -109,7 +109,7 @@ def _restore(family: Family, text: str, *options: str) -> None:
 
 
 def execute(command: list[str], standard_input: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command, whatever it returns.
+    """Run a command; its exit status is not checked.
 
     Raises RulesError if it cannot be run.
     """
@@ -122,7 +122,7 @@ def execute(command: list[str], standard_input: str = "") -> subprocess.Complete
             f"{command[0]} is not installed (apt-get install iptables), or not in PATH"
         ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RulesError(f"{command[0]} cannot be run: {error}") from error
+        raise RulesError(f"cannot run {command[0]}: {error}") from error
 
 
 def _check(family: Family, done: subprocess.CompletedProcess[str]) -> None:

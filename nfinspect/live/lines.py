@@ -1,7 +1,7 @@
-"""Lines to stdout, through a thread: a reader that stops reading does not stop the filter.
+"""Lines to stdout through a thread, so that a reader that stops reading does not stop the filter.
 
-Stdout may be a terminal (Ctrl-S stops it), a pipe, a socket of systemd's or a file on a sick disk.
-There is no one way not to wait for all of them, so the waiting is done elsewhere.
+Stdout may be a terminal (Ctrl-S stops it), a pipe, a systemd socket or a file on a failing disk. No
+single kind of non-blocking write works for all of them, so a thread does the waiting.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from queue import SimpleQueue
 from threading import Thread
 
 LIMIT = 4 * 1024 * 1024
-"""Characters that may wait to be written; lines beyond are lost, and counted."""
+"""Characters that may wait to be written; further lines are lost, and counted."""
 
 
 class LineWriter:
     """Writes lines to a file descriptor."""
 
     def __init__(self, descriptor: int, report: Callable[[str], None]) -> None:
-        """Write to *descriptor*; *report* tells a person that it is closed."""
+        """Write to *descriptor*; *report* prints a message for the operator if that fails."""
         self.lost = 0
         """Lines that could not be written."""
         self._descriptor = descriptor
         self._report = report
         self._lines: list[str] = []
-        # Two counters of characters, each written by one thread only, so that no lock is needed.
+        # Characters; each counter is written by one thread only, so no lock is needed.
         self._taken = 0
         self._written = 0
         self._closed = False
@@ -34,7 +34,7 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: str) -> None:
-        """Take one line, without its newline."""
+        """Accept one line, without its newline."""
         length = len(line) + 1
         if self._closed or self._taken + length - self._written > LIMIT:
             self.lost += 1
@@ -43,14 +43,14 @@ class LineWriter:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Hand the lines taken so far to the thread."""
+        """Hand the accepted lines to the thread."""
         if self._lines:
             self._lines.append("")
             self._chunks.put("\n".join(self._lines))
             self._lines = []
 
     def finish(self, timeout: float) -> bool:
-        """Return, within *timeout* seconds, whether everything taken has been written."""
+        """Return, within *timeout* seconds, whether all accepted lines have been written."""
         self.flush()
         self._chunks.put(None)
         self._thread.join(timeout)
@@ -65,7 +65,7 @@ class LineWriter:
             except OSError as error:
                 self._closed = True
                 self._report(
-                    f"stdout is lost ({error.strerror}): no more lines; the filter goes on"
+                    f"stdout failed ({error.strerror}): no more lines; the filter continues"
                 )
                 return
             self._written += len(chunk)

@@ -1,7 +1,8 @@
-"""Messages of the kernel's netfilter netlink as bytes: headers, attributes, errors.
+"""Netfilter netlink messages as bytes: headers, attributes, errors.
 
-A message is a netlink header (16 bytes, host order), an nfgenmsg (4 bytes), then attributes: two
-16-bit words in host order, length and type, and a value in network order, padded to 4 bytes.
+A message is a netlink header (16 bytes, host byte order), an nfgenmsg (4 bytes), then attributes:
+length and type, 16 bits each in host byte order, and a value in network byte order, padded to 4
+bytes.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Iterator
 from struct import Struct
 
 NETLINK_NETFILTER = 12
-"""The protocol of the sockets."""
+"""The netlink protocol number."""
 
 NETLINK_HEADER = Struct("=IHHII")  # length, type, flags, sequence number, port
-NFGENMSG = Struct("!BBH")  # family, version, resource: the number of a queue, or 0
-ATTRIBUTE = Struct("=HH")  # length with this header, type
+NFGENMSG = Struct("!BBH")  # family, version, resource: a queue number, or 0
+ATTRIBUTE = Struct("=HH")  # length including this header, type
 ERROR = Struct("=i")  # a negative errno, 0 for an acknowledgement
 
 NLA_F_NESTED = 0x8000
@@ -26,19 +27,19 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 
 def request(subsystem: int, kind: int, flags: int, attributes: bytes = b"", *,
             family: int = 0, resource: int = 0) -> bytes:  # fmt: skip
-    """Return a message to the kernel; *flags* are besides NLM_F_REQUEST."""
+    """Return a message to the kernel; *flags* are added to NLM_F_REQUEST."""
     length = NETLINK_HEADER.size + NFGENMSG.size + len(attributes)
     header = NETLINK_HEADER.pack(length, subsystem << 8 | kind, NLM_F_REQUEST | flags, 0, 0)
     return header + NFGENMSG.pack(family, 0, resource) + attributes
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """Return one attribute, padded."""
+    """Return an attribute, padded."""
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
-    """Return an attribute of attributes."""
+    """Return an attribute that contains *attributes*."""
     return attribute(kind | NLA_F_NESTED, b"".join(attributes))
 
 
@@ -57,7 +58,7 @@ def error_number(body: bytes) -> int:
     Raises ValueError if there is none.
     """
     if len(body) < ERROR.size:
-        raise ValueError("a netlink error that is too short")
+        raise ValueError("truncated netlink error")
     error: int = ERROR.unpack_from(body)[0]
     return -error
 
@@ -65,14 +66,14 @@ def error_number(body: bytes) -> int:
 def walk(attributes: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield offset, type and value of each attribute.
 
-    Raises ValueError at one that contradicts the length of the whole.
+    Raises ValueError at one that is longer than what is left.
     """
     at, end = 0, len(attributes)
     while at < end:
         if end - at < ATTRIBUTE.size:
-            raise ValueError("an attribute that is cut off")
+            raise ValueError("truncated attribute")
         length, kind = ATTRIBUTE.unpack_from(attributes, at)
         if not ATTRIBUTE.size <= length <= end - at:
-            raise ValueError(f"an attribute of {length} bytes where {end - at} are left")
+            raise ValueError(f"attribute length {length} with {end - at} bytes left")
         yield at, kind & NLA_TYPE_MASK, attributes[at + ATTRIBUTE.size : at + length]
         at += length + -length % 4

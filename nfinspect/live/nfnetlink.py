@@ -27,7 +27,7 @@ NFNL_SUBSYS_QUEUE = 3
 NFQNL_MSG_CONFIG = 2
 
 SUBSYSTEM_BYTE = 5 if sys.byteorder == "little" else 4
-"""Where a message names its subsystem: NFNL_SUBSYS_QUEUE in a queued packet, 0 in an error."""
+"""Offset of a message's subsystem: NFNL_SUBSYS_QUEUE in a queued packet, 0 in an error."""
 
 NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 3, 4, 5
 NFQNL_COPY_PACKET = 2
@@ -40,14 +40,14 @@ NFQA_HWADDR, NFQA_CAP_LEN, NFQA_SKB_INFO = 9, 13, 14
 NFQA_SKB_CSUMNOTREADY, NFQA_SKB_GSO = 1, 2
 
 COPY_RANGE = 0xFFFF
-"""Asked for; the kernel grants 65,531, what one attribute can carry."""
+"""Bytes requested; the kernel grants 65,531, the most one attribute can carry."""
 
 
 def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> bytes:
-    """Return the message, to be acknowledged, that asks for GSO packets and *max_length* of them.
+    """Return the message that requests GSO packets, and a queue of *max_length* packets.
 
-    With *fail_open* the kernel passes what a full queue cannot take; without, it drops it. The mask
-    covers both flags, so that neither is left as it was.
+    The kernel acknowledges it. With *fail_open* the kernel passes what a full queue cannot take;
+    otherwise it drops it. The mask covers both flags, so that both are set explicitly.
     """
     flags = NFQA_CFG_F_GSO | (NFQA_CFG_F_FAIL_OPEN if fail_open else 0)
     attributes = (
@@ -59,25 +59,25 @@ def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> byt
 
 
 def start_copying(queue: int) -> bytes:
-    """Return the message, without acknowledgement, from which on whole packets are queued."""
+    """Return the message that makes the kernel queue whole packets; it is not acknowledged."""
     parameters = U32.pack(COPY_RANGE) + bytes([NFQNL_COPY_PACKET])
     attributes = attribute(NFQA_CFG_PARAMS, parameters)
     return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, 0, attributes, resource=queue)
 
 
 def refusal(message: bytes) -> int:
-    """Return the errno of an acknowledgement, 0 for success.
+    """Return the errno in an acknowledgement, 0 for success.
 
     Raises ValueError for any other message.
     """
     for kind, body in messages(message):
         if kind == NLMSG_ERROR:
             return error_number(body)
-    raise ValueError("a netlink message that is no acknowledgement")
+    raise ValueError("netlink message instead of an acknowledgement")
 
 
 class Metadata(NamedTuple):
-    """What the kernel tells of a queued packet beside its bytes; the fields are `Arrival`'s."""
+    """What the kernel says about a queued packet; the fields are those of `Arrival`."""
 
     captured_length: int | None
     checksum_ready: bool
@@ -88,42 +88,42 @@ class Metadata(NamedTuple):
 
 
 NOWHERE = bytes(6)
-"""As the link-layer source of a packet: nothing of our own can be sent back to where it came from."""
+"""The link-layer source of a packet to whose sender the filter cannot send."""
 
 METADATA_START = NETLINK_HEADER.size + NFGENMSG.size + 12
-"""Behind NFQA_PACKET_HDR, which the kernel writes first; NFQA_PAYLOAD it writes last."""
+"""The offset after NFQA_PACKET_HDR, which the kernel writes first; it writes NFQA_PAYLOAD last."""
 
 TIMESTAMP_LENGTH = ATTRIBUTE.size + 16
 TIMESTAMP_HEADER = ATTRIBUTE.pack(TIMESTAMP_LENGTH, NFQA_TIMESTAMP)
 
 
 class MetadataReader:
-    """Reads the attributes between the packet header and the payload, with a memory.
+    """Reads the attributes between the packet header and the payload, with a cache.
 
-    Walking attributes in Python costs as much as everything else that is done for a packet, and a
-    path repeats itself: the same interfaces, the same neighbour. So the bytes of all attributes are
-    the key to their meaning. A timestamp, which the kernel adds as soon as any program on the
-    machine wants packets stamped, would make every key new: it is cut out, but only where a walk
-    has found it behind the very same bytes, for a link-layer address may imitate its header.
+    Parsing attributes in Python costs as much as everything else done for a packet, and they
+    repeat: the same interfaces, the same neighbour. So their bytes are the key of a cache. A
+    timestamp, which the kernel adds as soon as any program on the machine requests timestamps,
+    would make every key new, so it is left out of the key; but only where parsing found it after
+    the very same bytes, as a link-layer address may look like its header.
     """
 
     LIMIT = 1024
-    """Remembered keys; at the bound all are forgotten, a walk brings the living ones back."""
+    """Cached keys; when full, the cache is cleared."""
 
     def __init__(self, interface_name: Callable[[int], str]) -> None:
         self._interface_name = interface_name
         self._known: dict[bytes | tuple[bytes, bytes], Metadata] = {}
         self.recall: Callable[[bytes], Metadata | None] = self._known.get
-        """The shortest way: what these very attributes mean, or None if only `read` can tell."""
+        """The fast path: the metadata for exactly these bytes, or None; then call `read`."""
 
     def forget(self) -> None:
-        """Forget everything, so that a renamed interface gets its new name."""
+        """Clear the cache, so that a renamed interface gets its new name."""
         self._known.clear()
 
     def read(self, attributes: bytes) -> Metadata:
-        """Return the meaning of *attributes*.
+        """Return the metadata in *attributes*.
 
-        Raises ValueError for attributes that contradict their own length.
+        Raises ValueError for attributes with inconsistent lengths.
         """
         stamp = attributes.find(TIMESTAMP_HEADER)
         if stamp >= 0:
@@ -156,7 +156,7 @@ class MetadataReader:
         return metadata
 
     def _name(self, values: dict[int, bytes], physical: int, logical: int) -> str:
-        """Return the name of a bridge's physical port if there is one, else the interface's."""
+        """Return the name of the bridge's physical port if there is one, else the interface's."""
         index = _u32(values.get(physical)) or _u32(values.get(logical))
         return self._interface_name(index) if index else ""
 
@@ -165,17 +165,17 @@ def _u32(value: bytes | None) -> int | None:
     if value is None:
         return None
     if len(value) != U32.size:
-        raise ValueError(f"{len(value)} bytes where a number has {U32.size}")
+        raise ValueError(f"{len(value)} bytes instead of a number of {U32.size}")
     number: int = U32.unpack(value)[0]
     return number
 
 
 def _bridged_from(values: dict[int, bytes]) -> bytes:
-    """Return the link-layer source of a packet that is on its way over a bridge, empty otherwise.
+    """Return the link-layer source of a bridged packet; empty for a routed one.
 
-    It has two physical ports then; one that is routed from or to a bridge has only one. Zeros if
-    the bridge's guard has marked it: it lies in a VLAN or a PPPoE session, of which a queued packet
-    shows nothing, so that we could not send anything on the same way.
+    A bridged packet has two physical ports; one routed from or to a bridge has only one. The result
+    is all zeros if the guard has marked the packet as part of a VLAN or PPPoE session: the queue
+    does not show which, so the filter cannot send anything there.
     """
     if not (_u32(values.get(NFQA_IFINDEX_PHYSINDEV)) and _u32(values.get(NFQA_IFINDEX_PHYSOUTDEV))):
         return b""

@@ -1,4 +1,4 @@
-"""Telling systemd that the filter is ready (sd_notify(3)), without its library."""
+"""Notifying systemd that the filter is ready (sd_notify(3)), without its library."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Send *state*, as ``READY=1``, to the service manager, if one has asked for it."""
+    """Send *state*, such as ``READY=1``, to the service manager, if it expects notifications."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return
-    if address.startswith("@"):  # the abstract name space
+    if address.startswith("@"):  # the abstract namespace
         address = "\0" + address[1:]
-    # A manager that went away is no reason not to filter.
+    # If the service manager is gone, the filter still runs.
     with (
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection,

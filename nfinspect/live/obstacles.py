@@ -1,4 +1,4 @@
-"""Why a queue cannot be had, in words that say what to do about it."""
+"""Why a queue is not available, and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STATUS = Path("/proc/self/status")
 
 
 def has_capability(capability: int) -> bool:
-    """Whether this process has a capability in effect."""
+    """Whether this process has an effective capability."""
     for line in STATUS.read_text().splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> capability & 1)
@@ -20,23 +20,23 @@ def has_capability(capability: int) -> bool:
 
 
 def lacking(capability: int, purpose: str) -> str:
-    """Return the message for a capability that is not there."""
-    return f"{purpose} needs {NAMES[capability]}: run nfinspect as root, or give it that capability"
+    """Return the message for a missing capability."""
+    return f"{purpose} needs {NAMES[capability]}: run nfinspect as root, or grant it the capability"
 
 
 def of_queue(number: int) -> str:
-    """Return why binding queue *number* has failed, as far as the system tells."""
+    """Return why queue *number* could not be bound, as far as the system reveals it."""
     if not has_capability(CAP_NET_ADMIN):
-        return lacking(CAP_NET_ADMIN, f"taking packets from queue {number}")
+        return lacking(CAP_NET_ADMIN, f"reading queue {number}")
     if not queue_table.TABLE.exists():
         return (
-            "this kernel offers no NFQUEUE: the module nfnetlink_queue is not loaded"
+            "NFQUEUE is not available: the kernel module nfnetlink_queue is not loaded"
             " (modprobe nfnetlink_queue)"
         )
     row = queue_table.read(number)
     if row is not None:
         return (
-            f"queue {number} is taken by another process (netlink port {row.port},"
-            f" most often its process id); stop it, or choose another with --queue-num"
+            f"queue {number} is in use by another process (netlink port {row.port},"
+            f" usually its process id); stop it, or choose another queue with --queue-num"
         )
-    return f"the kernel refuses queue {number}, and does not say why"
+    return f"the kernel refused queue {number} without giving a reason"

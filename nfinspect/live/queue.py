@@ -1,18 +1,16 @@
 """One NFQUEUE, through NetfilterQueue; no other module imports that library.
 
-Three things the library does not do are done here on its own socket: the queue is configured for
-GSO packets and the full copy range, its receive buffer is forced to a size that holds a burst of
-them, and the metadata that the library does not show are read from the raw message. They meet in
-`Queue.recv`: the library's ``run_socket`` asks the object it is given for the next message, and
-what it gets is always the same buffer, for allocating 64 KiB for each packet would cost more than
-all the rest.
+This module does three things on the library's socket that the library does not do: it configures
+the queue for GSO packets and the full copy range, forces a receive buffer that holds a burst of
+them, and reads metadata that the library does not expose from the raw message. The latter is
+possible in `Queue.recv`: the library's ``run_socket`` calls it for the next message. It always
+returns the same buffer, as allocating 64 KiB per packet would cost more than everything else.
 
-Waiting is a time limit on the socket itself (SO_RCVTIMEO), which costs nothing to measure. Roads not
-taken: poll() before each read costs half a microsecond a packet; reading what is there before
-deciding any of it gains nothing.
+Waiting is a timeout on the socket itself (SO_RCVTIMEO), whose cost is not measurable. Alternatives
+that were tried: poll() before each read costs half a microsecond per packet; reading all available
+packets before deciding any of them gains nothing.
 
-The library swallows ENOBUFS, by which the kernel tells that packets were lost; here it is counted
-on its way.
+The library ignores ENOBUFS, by which the kernel reports lost packets; `Queue.recv` counts it.
 """
 
 from __future__ import annotations
@@ -31,44 +29,44 @@ from nfinspect.live import nfnetlink, obstacles
 from nfinspect.live.netlink import ATTRIBUTE
 
 MAX_LENGTH = 16_384
-"""Packets that may wait for a verdict, unread and held together; the kernel drops what is more."""
+"""Packets without a verdict, unread or held; the kernel drops further ones."""
 
 RECEIVE_BUFFER = 32 * 1024 * 1024
-"""Bytes asked for. The kernel grants the double for its overhead, which holds about 1,000 packets of
-64 KiB; of packets within an MTU of 1,500 it holds more than MAX_LENGTH."""
+"""Bytes requested. The kernel doubles it for its overhead; that holds about 1,000 packets of 64
+KiB, or more than MAX_LENGTH packets within an MTU of 1,500."""
 
 MESSAGE_LIMIT = 128 * 1024
-"""Bytes. The longest message is 65,531 of a packet with some 200 of metadata."""
+"""Bytes. The longest message has 65,531 bytes of a packet and about 200 of metadata."""
 
 PATIENCE = 0.1
-"""Seconds that the queue waits for a packet before the caller's other business is due."""
+"""Seconds that a read waits for a packet before it returns to the caller."""
 
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; the socket module does not name it
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h; missing in the socket module
 TIMEVAL = Struct("@ll")
 
 
 class QueueError(Exception):
-    """The queue cannot be had, or is lost; the message is for the person who started the filter."""
+    """The queue is not available, or has failed; the message is for the operator."""
 
 
 class QueuedPacket(Protocol):
-    """The token of an arrival: a packet in the kernel that waits for its one verdict."""
+    """The token of an arrival: a packet in the kernel, waiting for its verdict."""
 
     def get_payload(self) -> bytes:
         """Return a copy of the datagram, from the IP header on."""
 
     def accept(self) -> None:
-        """Let it pass, with the payload that was set, if one was."""
+        """Let it pass, with the new payload if one was set."""
 
     def drop(self) -> None:
         """Discard it."""
 
     def set_payload(self, payload: bytes) -> None:
-        """Replace all of it from the IP header on, when it is accepted."""
+        """Replace the whole datagram, from the IP header on, when it is accepted."""
 
 
 class Queue:
-    """A bound queue. Packets may get their verdict in any order, as long as it is not closed."""
+    """A bound queue. Until it is closed, packets may get their verdicts in any order."""
 
     __slots__ = (
         "_buffer",
@@ -98,13 +96,13 @@ class Queue:
         """
         self.number = number
         self.now = monotonic()
-        """When the latest packet was read, on the clock of time.monotonic."""
+        """When the latest packet was read (time.monotonic)."""
         self.overflows = 0
-        """ENOBUFS: how often the kernel told that it had lost packets for want of buffer."""
+        """ENOBUFS errors: times the kernel lost packets because the receive buffer was full."""
         self.refused_verdicts = 0
-        """Errors from the kernel, as for a packet that went with its interface."""
+        """Errors from the kernel, for example because a packet vanished with its interface."""
         self.unreadable = 0
-        """Packets that were dropped because their message could not be read."""
+        """Packets dropped because their message could not be parsed."""
         self._handle = handle
         self._until = self.now
         self._buffer = bytearray(MESSAGE_LIMIT + ATTRIBUTE.size)
@@ -123,8 +121,8 @@ class Queue:
             ) from error
         try:
             library = netfilterqueue.NetfilterQueue()
-            with warnings.catch_warnings(record=True):  # of a receive buffer that we replace
-                # Until it is configured the queue takes no packet: none is seen half configured.
+            with warnings.catch_warnings(record=True):  # about a receive buffer that we replace
+                # COPY_NONE: no packet is queued until the queue is fully configured.
                 library.bind(self.number, self._packet_arrived, mode=netfilterqueue.COPY_NONE)
         except OSError as error:
             raise QueueError(obstacles.of_queue(self.number)) from error
@@ -143,10 +141,11 @@ class Queue:
             self._socket.send(nfnetlink.start_copying(self.number))
         except (OSError, ValueError) as error:
             self.close()
-            raise QueueError(f"queue {self.number} cannot be configured: {error}") from error
+            raise QueueError(f"cannot configure queue {self.number}: {error}") from error
 
     def receive(self, until: float) -> None:
-        """Hand packets to the handler until the monotonic time *until*, or none came for 0.1 s.
+        """Hand packets to the handler until the monotonic time *until*, or until none came for 0.1
+        s.
 
         Raises QueueError if the socket fails.
         """
@@ -154,18 +153,18 @@ class Queue:
         try:
             self._library.run_socket(self)  # type: ignore[arg-type]
         except OSError as error:
-            raise QueueError(f"queue {self.number} is lost: {error}") from error
+            raise QueueError(f"queue {self.number} failed: {error}") from error
 
     def drain(self, until: float) -> None:
-        """As `receive`, but return as soon as no packet is ready."""
+        """Like `receive`, but return as soon as no packet is ready."""
         self._wait_at_most(1e-6)
         self.now = monotonic()
         self.receive(until)
         self._wait_at_most(PATIENCE)
 
     def close(self) -> None:
-        """Unbind the queue; the kernel drops what still waits for a verdict."""
-        self._wait_at_most(0)  # the library awaits the kernel's answer
+        """Unbind the queue; the kernel drops packets without a verdict."""
+        self._wait_at_most(0)  # the library must get the kernel's answer
         self._library.unbind()
         self._socket.close()
 
@@ -174,12 +173,12 @@ class Queue:
         self._metadata.forget()
 
     def recv(self, _size: int) -> bytearray:
-        """Return the next message, for ``run_socket``, at the beginning of the reused buffer.
+        """Read the next message for ``run_socket`` into the reused buffer, and return that.
 
         Raises BlockingIOError, which ends ``run_socket``, when the time is up or nothing came.
         """
         if self.now >= self._until:
-            raise BlockingIOError(errno.EAGAIN, "the caller's other business is due")
+            raise BlockingIOError(errno.EAGAIN, "the caller's time limit is reached")
         try:
             length = self._receive_into(self._view)
         except OSError as error:
@@ -188,7 +187,7 @@ class Queue:
             raise
         self.now = monotonic()
         self._message_length = length
-        # The library reads messages as long as the buffer has any: one of length 0 stops it.
+        # The library parses messages until the buffer ends: a message length of 0 stops it.
         _TERMINATE(self._buffer, length, 0)
         if self._buffer[nfnetlink.SUBSYSTEM_BYTE] != nfnetlink.NFNL_SUBSYS_QUEUE:
             self.refused_verdicts += 1
@@ -197,7 +196,7 @@ class Queue:
     def _packet_arrived(self, packet: QueuedPacket) -> None:
         try:
             datagram = packet.get_payload()
-            # The payload, behind the header of its attribute, is the end of the message.
+            # The message ends with the payload attribute: its header, then the datagram.
             end = self._message_length - len(datagram) - ATTRIBUTE.size
             attributes = self._view[nfnetlink.METADATA_START : end].tobytes()
             metadata = self._recall(attributes) or self._metadata.read(attributes)
@@ -205,7 +204,7 @@ class Queue:
             packet.drop()
             self.unreadable += 1
             return
-        # Unpacked by hand and passed by position: the quickest way to make an arrival.
+        # Unpacked and passed by position: the fastest way to make an Arrival.
         captured_length, checksum_ready, gso, ingress, egress, link_source = metadata
         self._handle(
             Arrival(
@@ -222,7 +221,7 @@ class Queue:
         )
 
     def _wait_at_most(self, seconds: float) -> None:
-        """Let a read return without a packet after *seconds*; 0 is never."""
+        """Let a read fail with EAGAIN after *seconds* without a packet; 0 means no limit."""
         whole = int(seconds)
         microseconds = round((seconds - whole) * 1e6)
         value = TIMEVAL.pack(whole, microseconds)
@@ -235,5 +234,5 @@ _TERMINATE = Struct("=I").pack_into
 def _interface_name(index: int) -> str:
     try:
         return socket.if_indextoname(index)
-    except OSError:  # it is gone already
+    except OSError:  # the interface is gone
         return f"if{index}"

@@ -1,32 +1,32 @@
-"""The kernel's own figures of a queue: /proc/net/netfilter/nfnetlink_queue."""
+"""The kernel's own counters of a queue: /proc/net/netfilter/nfnetlink_queue."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
-# Of the network namespace of this process, as everything under /proc/net.
+# For the network namespace of this process, like everything under /proc/net.
 TABLE = Path("/proc/net/netfilter/nfnetlink_queue")
 
 
 class QueueRow(NamedTuple):
-    """One line of the table: a queue that some process has bound."""
+    """One line of the table: a queue that a process has bound."""
 
     number: int
     port: int
-    """The netlink port of its owner, most often the process id."""
+    """The netlink port of its owner, usually the process id."""
     waiting: int
     """Packets without a verdict."""
     copy_range: int
-    """Bytes of a packet that its owner gets to see."""
+    """Bytes of a packet that its owner gets to see, at most."""
     queue_dropped: int
-    """Dropped because the queue held its maximum already."""
+    """Dropped because the queue was full."""
     user_dropped: int
     """Dropped because the owner's receive buffer was full (ENOBUFS there)."""
 
 
 def parse(table: str) -> dict[int, QueueRow]:
-    """Return the rows of the *table* by queue number; lines of another form are left out."""
+    """Return the rows of the *table* by queue number; lines of any other form are ignored."""
     rows = {}
     for line in table.splitlines():
         columns = line.split()
@@ -37,7 +37,7 @@ def parse(table: str) -> dict[int, QueueRow]:
 
 
 def read(number: int) -> QueueRow | None:
-    """Return the row of a queue, None if nobody has bound it or the kernel knows no queues."""
+    """Return the row of a queue; None if it is not bound, or NFQUEUE is not available."""
     try:
         return parse(TABLE.read_text()).get(number)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a person may ask the running filter, as the words behind ``show``."""
+"""What the running filter can be asked: the words after ``show``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ REQUESTS = (SERVICE_POLICY, QUEUE)
 
 
 def request(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the one of `REQUESTS` that *words* mean: all of its words, or the first of them.
+    """Return the one of `REQUESTS` that *words* are, in full or shortened to its first words.
 
     Raises UnanswerableError for anything else.
     """
     for known in REQUESTS:
         if words and tuple(words) == known[: len(words)]:
             return known
-    there_is = ", ".join(f"'show {' '.join(known)}'" for known in REQUESTS)
-    raise UnanswerableError(f"'show {' '.join(words)}' is nothing to answer; there is {there_is}")
+    available = ", ".join(f"'show {' '.join(known)}'" for known in REQUESTS)
+    raise UnanswerableError(f"unknown command 'show {' '.join(words)}'; available: {available}")

@@ -1,4 +1,4 @@
-"""What the running filter tells of itself: the answers of the control socket."""
+"""The state of the running filter: the control socket's answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nfinspect.policy.model import Inspection, Policy
 
 
 class Inspecting(Protocol):
-    """What is asked of the engine."""
+    """What status needs from the engine."""
 
     @property
     def totals(self) -> Mapping[Inspection, Totals]:
@@ -25,11 +25,11 @@ class Inspecting(Protocol):
 
     @property
     def held(self) -> int:
-        """Packets that wait for their verdict."""
+        """Packets waiting for their verdict."""
 
 
 class Status:
-    """Answers show commands from the state of the filter's parts, as it is at that moment."""
+    """Answers show commands from the current state of the filter's parts."""
 
     def __init__(
         self,
@@ -39,7 +39,6 @@ class Status:
         packets: Packets,
         queue: Queue,
     ) -> None:
-        """The parts are asked anew for every answer."""
         self._policy = policy
         self._engine = engine
         self._counters = counters
@@ -56,7 +55,7 @@ class Status:
         Raises UnanswerableError for anything else.
         """
         if words[:1] != ["show"]:
-            raise UnanswerableError(f"'{' '.join(words)}' is nothing to answer: only show is")
+            raise UnanswerableError(f"unknown command '{' '.join(words)}'; only show is supported")
         return self._answers[request(words[1:])]()
 
     def service_policy(self) -> Answer:
@@ -80,7 +79,7 @@ class Status:
             "dropped": packets.dropped + queue.unreadable,
             "injected": packets.injected,
         }
-        # What should not happen is told only if it did.
+        # These should not happen, and are shown only if they did.
         if queue.unreadable:
             dropped["unreadable"] = queue.unreadable
         if packets.not_injected:
@@ -88,7 +87,7 @@ class Status:
         if queue.refused_verdicts:
             verdicts["refused by the kernel"] = queue.refused_verdicts
         if packets.failures:
-            verdicts["errors of the filter's own"] = packets.failures
+            verdicts["internal errors"] = packets.failures
         return show.QueueState(
             number=queue.number,
             waiting=row.waiting if row else 0,

@@ -1,9 +1,10 @@
 """The loop of a running filter: arrivals to the engine, its actions to the queue.
 
-Laws
-- Whatever happens, a packet gets one verdict. Where the engine fails on it (a bug), it is dropped,
-  counted and told on stderr, and the filter goes on: nothing passes because of an error.
-- No person and no program that reads what the filter writes can hold it up.
+Invariants
+- Whatever happens, a packet gets one verdict. If the engine fails on it (a bug), the packet is
+  dropped and counted, the error is reported on stderr, and the filter continues: nothing passes
+  because of an error.
+- Nobody who reads the filter's output can block the filter.
 """
 
 from __future__ import annotations
@@ -19,71 +20,70 @@ from nfinspect.arrival import Arrival
 from nfinspect.events import Event
 
 PERIOD = 0.1
-"""Seconds, at most, between two rounds of the other business: time-outs, lines, requests, signals.
-An idle queue waits as long for a packet."""
+"""Seconds, at most, between two rounds of housekeeping: timeouts, lines, requests, signals."""
 
 STOP_TIMEOUT = 1.0
-"""Seconds for which a stopping filter still works on packets that had reached it before."""
+"""Seconds in which a stopping filter still decides packets that are already queued."""
 
 FORGET_PERIOD = 1.0
-"""Seconds after which a renamed interface is known by its new name."""
+"""Seconds for which interface names are cached."""
 
 REPORT_PERIOD = 60.0
-"""Seconds between two reports of errors of the filter's own."""
+"""Seconds, at least, between two reports of internal errors."""
 
 
 class Filter(Protocol):
-    """What a worker drives: the engine, or in a measurement something that decides less."""
+    """What a worker drives: the engine, or something simpler in a benchmark."""
 
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         """Decide one datagram."""
 
     def tick(self, now: float) -> Sequence[Action]:
-        """Do what time brings."""
+        """Handle timeouts."""
 
     def deadline(self) -> float | None:
-        """When the next tick is wanted."""
+        """When the next tick is due."""
 
     def flush(self, now: float) -> Sequence[Action]:
         """Give every held packet its verdict."""
 
 
 class PacketQueue(Protocol):
-    """What a worker reads: `queue.Queue`, or in a test something that plays packets."""
+    """Where packets come from: `queue.Queue`, or a stand-in in a test."""
 
     def receive(self, until: float) -> None:
         """Hand packets to the worker's `handle` until a time, or until none came for a while."""
 
     def drain(self, until: float) -> None:
-        """The same, without waiting for any."""
+        """The same, without waiting for packets."""
 
     def forget_interface_names(self) -> None:
-        """Look them up again."""
+        """Look interface names up again from now on."""
 
 
 class Audit(Protocol):
-    """What is told of everything that happens: `audit.counters.Counters`."""
+    """What counts events: `audit.counters.Counters`."""
 
     def observe(self, event: Event) -> None:
-        """Take an event."""
+        """Count an event."""
 
     def dropped(self, reason: DropReason) -> None:
-        """Take a dropped packet."""
+        """Count a dropped packet."""
 
 
 class Lines(Protocol):
     """Where lines go: `lines.LineWriter`."""
 
     def write(self, line: str) -> None:
-        """Take one line, without its newline."""
+        """Accept one line, without its newline."""
 
     def flush(self) -> None:
-        """Pass on what has been taken."""
+        """Pass on the accepted lines."""
 
 
 @dataclass(slots=True)
 class Packets:
-    """What became of the queued packets. A GSO packet is one."""
+    """Packet counts. A GSO packet counts as one."""
 
     seen: int = 0
     accepted: int = 0
@@ -91,15 +91,15 @@ class Packets:
     dropped: int = 0
     injected: int = 0
     not_injected: int = 0
-    """Packets of the engine's making that could not be sent."""
+    """Packets that the engine wanted to inject but that could not be sent."""
     gso: int = 0
-    """Of those seen: packets that stand for many segments."""
+    """GSO packets among those seen."""
     failures: int = 0
-    """Errors of the filter's own; the packet at which one happened was dropped."""
+    """Internal errors; the packet being processed was dropped."""
 
 
 class Worker:
-    """Drives *engine* with what `handle` is given."""
+    """Drives the engine with the packets that `handle` gets."""
 
     def __init__(
         self,
@@ -112,14 +112,14 @@ class Worker:
         report: Callable[[str], None],
         services: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """Every event is given to *audit*, and as *render* has it to *lines*.
+        """Every event goes to *audit*, and, rendered by *render*, to *lines*.
 
-        *inject* sends a packet of the engine's making and returns whether it could; *report* tells
-        the person who runs the filter; *services* are called in every round and must not block.
+        *inject* sends a packet and returns whether that succeeded; *report* prints a message for
+        the operator; *services* are called in every round and must not block.
         """
         self.packets = Packets()
         self.stopping = False
-        """Set, by a signal's handler too, to end `run`."""
+        """Set this, for example in a signal handler, to end `run`."""
         self._engine = engine
         self._arrive = engine.arrive
         self._observe = audit.observe
@@ -132,15 +132,15 @@ class Worker:
         self._report_after = float("-inf")
 
     def run(self, queue: PacketQueue) -> None:
-        """Work until `stopping` is set; then decide what is ready, drop what is held, and return.
+        """Run until `stopping` is set; then decide what is queued, drop what is held, and return.
 
-        Raises QueueError if the queue is lost.
+        Raises QueueError if the queue fails.
         """
         forget_at = monotonic()
         while not self.stopping:
             queue.receive(monotonic() + PERIOD)
             now = monotonic()
-            self._do_other_business(now)
+            self._do_housekeeping(now)
             if now >= forget_at:
                 queue.forget_interface_names()
                 forget_at = now + FORGET_PERIOD
@@ -161,7 +161,7 @@ class Worker:
             actions = [Drop(arrival.token, DropReason.FILTER_ERROR)]
         self._execute(actions)
 
-    def _do_other_business(self, now: float) -> None:
+    def _do_housekeeping(self, now: float) -> None:
         deadline = self._engine.deadline()
         if deadline is not None and now >= deadline:
             self._try(lambda: self._engine.tick(now))
@@ -179,7 +179,7 @@ class Worker:
 
     def _execute(self, actions: Sequence[Action]) -> None:
         packets = self.packets
-        # An iterator, so that after a failed action the loop goes on with the next.
+        # An iterator, so that after a failed action the loop continues with the next one.
         remaining = iter(actions)
         while True:
             try:
@@ -214,13 +214,13 @@ class Worker:
                 self._failed()
 
     def _failed(self) -> None:
-        """Count the error that is being handled, and report it, unless one was reported lately."""
+        """Count the exception being handled, and report it unless one was reported recently."""
         self.packets.failures += 1
         now = monotonic()
         if now >= self._report_after:
             self._report_after = now + REPORT_PERIOD
             self._report(
-                f"an error of nfinspect's own, number {self.packets.failures}; the packet, if it was"
-                f" at one, is dropped, and the filter goes on. Please report it:\n"
+                f"internal error {self.packets.failures}: the packet being processed, if any, is"
+                f" dropped, and the filter continues. Please report this bug:\n"
                 f"{traceback.format_exc()}"
             )

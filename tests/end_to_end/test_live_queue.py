@@ -446,7 +446,7 @@ def test_filter_goes_on_when_nobody_reads_its_stdout(lab: Lab) -> None:
         for _ in range(3):
             connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)  # refused, and logged
         assert live.process.stderr is not None
-        assert "stdout is lost (Broken pipe)" in live.process.stderr.readline()
+        assert "stdout failed (Broken pipe)" in live.process.stderr.readline()
         assert not connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
         live.process.send_signal(signal.SIGTERM)
         assert live.process.wait(PATIENCE) == 0
@@ -549,7 +549,7 @@ def test_second_filter_on_the_same_socket_is_told_of_the_first(lab: Lab) -> None
     pid = live.process.pid
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"nfinspect: error: another nfinspect is running (process {pid}) and listens on"
+        f"nfinspect: error: another nfinspect (process {pid}) is listening on"
         f" {control(lab)}; stop it, or choose another socket with --control\n"
     )
 
@@ -562,14 +562,14 @@ def test_second_filter_on_the_same_queue_is_told_that_it_is_taken(lab: Lab) -> N
         assert live.show("queue")["number"] == 0  # the first does not mind
         assert live.stop() == 0
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: queue 0 is taken by another process (netlink port " in done.stderr
+    assert "error: queue 0 is in use by another process (netlink port " in done.stderr
 
 
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("net_admin", "taking packets from queue 0 needs CAP_NET_ADMIN"),
-        ("net_raw", "answering for a peer needs CAP_NET_RAW"),
+        ("net_admin", "reading queue 0 needs CAP_NET_ADMIN"),
+        ("net_raw", "injecting packets needs CAP_NET_RAW"),
     ],
 )
 def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> None:
@@ -601,9 +601,7 @@ def test_rules_without_iptables_name_the_package(lab: Lab) -> None:
 def test_nobody_to_show_anything_is_a_plain_error(lab: Lab) -> None:
     done = nfinspect(lab, "show", "queue", "--control", str(control(lab)))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"nfinspect: error: no filter is running that listens on {control(lab)}\n"
-    )
+    assert done.stderr == (f"nfinspect: error: no filter is listening on {control(lab)}\n")
 
 
 def test_show_of_what_there_is_not_names_what_there_is(lab: Lab) -> None:
@@ -611,7 +609,7 @@ def test_show_of_what_there_is_not_names_what_there_is(lab: Lab) -> None:
         done = nfinspect(lab, "show", "weather", "--control", str(control(lab)))
         assert live.stop() == 0
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'show weather' is nothing to answer; there is 'show service-policy " in done.stderr
+    assert "unknown command 'show weather'; available: 'show service-policy " in done.stderr
 
 
 AS_NOBODY = """
@@ -637,4 +635,4 @@ def test_show_is_for_root_alone(lab: Lab) -> None:
         done = lab.run(FILTER, [sys.executable, "-c", AS_NOBODY, str(control(lab))], check=False)
         assert live.stop() == 0
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"nfinspect: error: only root may ask the filter on {control(lab)}\n"
+    assert done.stderr == f"nfinspect: error: only root may query the filter on {control(lab)}\n"

@@ -90,7 +90,7 @@ def test_show_of_what_there_is_not_names_what_there_is_before_any_filter_is_aske
     result = call("show", "service-policy", "inspect", "dns", "--control", "/nowhere")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "nfinspect: error: 'show service-policy inspect dns' is nothing to answer; there is"
+        "nfinspect: error: unknown command 'show service-policy inspect dns'; available:"
         " 'show service-policy inspect esmtp', 'show queue'\n"
     )
 
@@ -99,4 +99,4 @@ def test_show_of_what_there_is_not_names_what_there_is_before_any_filter_is_aske
 def test_show_of_what_there_is_asks_the_filter(words: str) -> None:
     result = call("show", *words.split(), "--control", "/nowhere")
     assert result.exit_code == 1
-    assert "no filter is running that listens on /nowhere" in result.stderr
+    assert "no filter is listening on /nowhere" in result.stderr

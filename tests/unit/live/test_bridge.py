@@ -129,7 +129,7 @@ def test_kernel_without_the_module_is_an_error(
     system: System, modprobe: Callable[[bool], None]
 ) -> None:
     modprobe(False)
-    with pytest.raises(RulesError, match="no br_netfilter"):
+    with pytest.raises(RulesError, match="br_netfilter is not available"):
         bridge.apply()
     assert system.kept() == []
 

@@ -83,5 +83,5 @@ def test_closed_reader_is_reported_once_and_later_lines_are_counted(pipe) -> Non
     writer.write("nor this")
     writer.flush()
     assert not writer.finish(5)
-    assert reports == ["stdout is lost (Broken pipe): no more lines; the filter goes on"]
+    assert reports == ["stdout failed (Broken pipe): no more lines; the filter continues"]
     assert writer.lost == 1

@@ -21,15 +21,14 @@ def test_missing_capability_is_the_first_reason(system: Path) -> None:
     (system / "status").write_text("CapEff:\t00000000a80425fb\n")  # a container's usual set
     (system / "nfnetlink_queue").unlink()
     assert obstacles.of_queue(3) == (
-        "taking packets from queue 3 needs CAP_NET_ADMIN: run nfinspect as root, or give it that"
-        " capability"
+        "reading queue 3 needs CAP_NET_ADMIN: run nfinspect as root, or grant it the capability"
     )
 
 
 def test_missing_kernel_module_is_named(system: Path) -> None:
     (system / "nfnetlink_queue").unlink()
     assert obstacles.of_queue(3) == (
-        "this kernel offers no NFQUEUE: the module nfnetlink_queue is not loaded"
+        "NFQUEUE is not available: the kernel module nfnetlink_queue is not loaded"
         " (modprobe nfnetlink_queue)"
     )
 
@@ -37,12 +36,12 @@ def test_missing_kernel_module_is_named(system: Path) -> None:
 def test_owner_of_a_taken_queue_is_named(system: Path) -> None:
     (system / "nfnetlink_queue").write_text("3 20107 0 2 65531 0 0 2 1\n")
     assert obstacles.of_queue(3).startswith(
-        "queue 3 is taken by another process (netlink port 20107,"
+        "queue 3 is in use by another process (netlink port 20107,"
     )
 
 
 def test_reason_that_the_system_does_not_tell_is_not_invented(system: Path) -> None:
-    assert obstacles.of_queue(3) == "the kernel refuses queue 3, and does not say why"
+    assert obstacles.of_queue(3) == "the kernel refused queue 3 without giving a reason"
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ def test_engine_that_fails_often_is_reported_once_a_period(
     clock[0] += worker_module.REPORT_PERIOD
     harness.handle(Packet())
     assert len(harness.reports) == 2
-    assert "number 101" in harness.reports[1]
+    assert "internal error 101:" in harness.reports[1]
 
 
 def test_verdict_that_fails_does_not_keep_the_next_from_its_packet() -> None:
