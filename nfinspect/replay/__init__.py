@@ -1,6 +1,6 @@
-"""Captures through the engine.
+"""Replaying captures through the engine.
 
-``capture`` reads, ``link`` finds the datagrams, ``fragments`` puts them together, ``driver`` drives
-the engine with them, ``records`` and ``result`` are what is told, ``spool`` keeps it on disk, and
-``output`` writes what leaves the filter.
+``capture`` reads files, ``link`` finds the datagrams, ``fragments`` reassembles them, ``driver``
+drives the engine with them, ``records`` and ``result`` are the report, ``spool`` keeps it on disk,
+and ``output`` writes what leaves the filter.
 """

@@ -1,9 +1,9 @@
 """Reading captures: pcap and pcapng, plain or gzip, either byte order, from files and pipes.
 
-The two formats are simple, and scapy's readers do not suit untrusted files of any length: they
-believe lengths, raise whatever their parsing meets, and take several times as long as the filter
-itself. Here a record is believed when it is there: what is announced beyond `LARGEST_RECORD`, or
-beyond the file's end, is `Damage`, told with its place, and everything before it is used.
+The two formats are simple, and scapy's readers do not suit untrusted files of any size: they trust
+lengths, raise arbitrary exceptions, and take several times as long as the filter itself. Here, a
+record larger than `LARGEST_RECORD`, or one that extends beyond the end of the file, is reported as
+`Damage` with its position; everything before it is used.
 
 Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1024 * 1024
 LARGEST_RECORD = 16 * MEBIBYTE
-"""Bytes of a pcap record or a pcapng block; tcpdump writes at most 256 KiB of a packet."""
+"""Bytes of a pcap record or pcapng block; tcpdump writes at most 256 KiB of a packet."""
 
-MOST_INTERFACES = 65_536
-"""In one pcapng section."""
+MAX_INTERFACES = 65_536
+"""Interfaces per pcapng section."""
 
 SECOND = 10**9
 LATEST = 2**32 * SECOND - 1
-"""The last nanosecond that a pcap file can tell, in 2106. Later times are taken for it."""
+"""The last nanosecond that a pcap file can represent, in 2106. Later times are set to it."""
 
 _CHUNK = 256 * 1024
 _GZIP = b"\x1f\x8b"
@@ -41,7 +41,7 @@ _PCAP_ORDERS = {  # magic number: byte order, nanoseconds in the fraction's unit
     b"\x4d\x3c\xb2\xa1": ("<", 1),
     b"\xa1\xb2\x3c\x4d": (">", 1),
 }
-_OTHERS = {  # what else is often handed over, to say so
+_OTHERS = {  # other common formats, for a helpful message
     b"\x28\xb5\x2f\xfd": "compressed with zstd; replay reads plain and gzip captures",
     b"\xfd7zX": "compressed with xz; replay reads plain and gzip captures",
     b"BZh9": "compressed with bzip2; replay reads plain and gzip captures",
@@ -50,7 +50,7 @@ _OTHERS = {  # what else is often handed over, to say so
 
 
 class NotACaptureError(Exception):
-    """The file is no capture at all; the text says what is known of it."""
+    """The file is not a capture; the message says what is known about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,9 @@ class Damage:
 
     file: str
     offset: int
-    """Of the faulty record, in bytes of the file, once it is unpacked."""
+    """Byte offset of the faulty record in the (uncompressed) file."""
     packet: int
-    """The last packet that was read, 0 before the first."""
+    """The last packet read; 0 if none."""
     text: str
 
     def __str__(self) -> str:
@@ -71,16 +71,16 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """Where a packet was captured. Equal ones are the same."""
+    """Where a packet was captured; equal interfaces count as the same."""
 
     link_type: int
     """LINKTYPE_ value."""
     nanoseconds: bool
-    """Times are finer than a microsecond."""
+    """The time resolution is finer than a microsecond."""
 
 
 class Frame:
-    """One captured packet, and what the driver finds out about it."""
+    """A captured packet, and what the driver finds out about it."""
 
     __slots__ = (
         "data",
@@ -99,32 +99,33 @@ class Frame:
         self, number: int, time: int, interface: Interface, data: bytes, length: int
     ) -> None:
         self.number = number
-        """From 1 in the first capture on."""
+        """From 1, counted through all captures."""
         self.time = time
         """Nanoseconds since 1970, 0 to `LATEST`."""
         self.interface = interface
         self.data = data
         self.length = length
-        """On the wire; more than len(data) where the capture cut it short."""
+        """Length on the wire; more than len(data) if the capture truncated the packet."""
         self.offset = 0
-        """Where the datagram begins, behind the link header."""
+        """Where the datagram begins, after the link header."""
         self.end = 0
-        """Behind the datagram, where link padding may follow."""
+        """Where the datagram ends; link padding may follow."""
         self.key = b""
-        """Of its direction, as ``Segment.key``."""
+        """See ``Segment.key``."""
         self.record: ConnectionRecord | None = None
-        """Its connection."""
+        """The record of its connection."""
         self.decided = False
-        """It has its verdict."""
+        """Whether it has a verdict."""
 
 
 class Capture:
-    """One capture, read from beginning to end. `damage` tells afterwards what ended it early."""
+    """A capture, read from start to end. Afterwards, `damage` says why it ended early, if it
+    did."""
 
     def __init__(self, file: BinaryIO, name: str, packets_before: int = 0) -> None:
-        """Read the beginning of *file*, unbuffered and binary; *name* is for messages.
+        """Read the start of *file*, unbuffered and binary; *name* is for messages.
 
-        Packets are numbered from *packets_before* + 1 on. Raises NotACaptureError.
+        Packets are numbered from *packets_before* + 1. Raises NotACaptureError.
         """
         self.name = name
         self.packets = packets_before
@@ -136,7 +137,7 @@ class Capture:
         self._read = file.read
         self._fill(0, 4)
         if self._data.startswith(_GZIP):
-            packed = cast(BinaryIO, _Rewound(self._data, file))  # GzipFile needs no more to read
+            packed = cast(BinaryIO, _Rewound(self._data, file))  # all that GzipFile needs
             self._read = gzip.GzipFile(fileobj=packed, mode="rb").read1
             self._data = b""
             self._ended = False
@@ -145,7 +146,7 @@ class Capture:
 
     @property
     def position(self) -> int | None:
-        """Bytes of the file read so far, packed as they are; None for a pipe."""
+        """Bytes of the file read so far, before decompression; None for a pipe."""
         try:
             return self._file.tell()
         except OSError:
@@ -159,17 +160,17 @@ class Capture:
         if magic == _SECTION or (magic in _PCAP_ORDERS and self._fill(0, 24)):
             return
         if magic in _PCAP_ORDERS:
-            raise NotACaptureError("ends in its file header")
+            raise NotACaptureError("ends within its file header")
         if self.damage:
             raise NotACaptureError(f"neither pcap nor pcapng: {self.damage.text}")
         if not self._data:
-            raise NotACaptureError("is empty; a capture has at least a file header")
+            raise NotACaptureError("empty file; a capture has at least a header")
         raise NotACaptureError(_OTHERS.get(magic, "neither pcap nor pcapng"))
 
     def _pcap(self) -> Iterator[Frame]:
         order, unit = _PCAP_ORDERS[self._data[:4]]
         record = Struct(order + "IIII")
-        # The upper half tells of a frame check sequence, which here is link padding.
+        # The upper half describes a frame check sequence, which counts as link padding here.
         link_type = Struct(order + "I").unpack_from(self._data, 20)[0] & 0xFFFF
         interface = Interface(link_type, unit == 1)
         at = 24
@@ -181,7 +182,7 @@ class Capture:
                 at = 0
             seconds, fraction, size, length = record.unpack_from(self._data, at)
             if size > LARGEST_RECORD:
-                return self._damaged(at, f"a record of {size} bytes is announced")
+                return self._damaged(at, f"impossible record length {size}")
             end = at + 16 + size
             if end > len(self._data):
                 if not self._fill(at, 16 + size):
@@ -208,11 +209,11 @@ class Capture:
             if self._data[at : at + 4] == _SECTION:
                 order = _SECTION_ORDERS.get(self._data[at + 8 : at + 12])
                 if order is None:
-                    return self._damaged(at, "a section without a byte order")
+                    return self._damaged(at, "section without a byte-order magic")
                 section = _Section(order)
             kind, size = section.two_words.unpack_from(self._data, at)
             if not 12 <= size <= LARGEST_RECORD:
-                return self._damaged(at, f"a block of {size} bytes is announced")
+                return self._damaged(at, f"impossible block length {size}")
             size = size + 3 & ~3
             if at + size > len(self._data):
                 if not self._fill(at, size):
@@ -222,14 +223,14 @@ class Capture:
             end = at + size - 4
             if kind in (_ENHANCED_PACKET, _OLD_PACKET):
                 if end - body < 20:
-                    return self._damaged(at, "a packet block without a packet")
+                    return self._damaged(at, "packet block too short")
                 source, high, low, captured, length = section.packet.unpack_from(self._data, body)
-                if kind == _OLD_PACKET:  # two half words: the interface, and drops
+                if kind == _OLD_PACKET:  # two half words: interface, drop count
                     source = section.two_halves.unpack_from(self._data, body)[0]
                 data_at = body + 20
             elif kind == _SIMPLE_PACKET:
                 if end - body < 4:
-                    return self._damaged(at, "a packet block without a packet")
+                    return self._damaged(at, "packet block too short")
                 (length,) = section.word.unpack_from(self._data, body)
                 source, data_at = 0, body + 4
                 captured = min(length, end - data_at)
@@ -237,15 +238,15 @@ class Capture:
                     captured = min(captured, section.interfaces[0].snap_length)
             else:
                 if kind == _INTERFACE and not section.describe(self._data[body:end]):
-                    return self._damaged(at, "a faulty description of an interface")
+                    return self._damaged(at, "invalid interface description")
                 at = end + 4
                 continue
             if captured > end - data_at:
-                return self._damaged(at, f"a packet of {captured} bytes in a block of {size}")
+                return self._damaged(at, f"packet of {captured} bytes in a block of {size}")
             if source >= len(section.interfaces):
-                return self._damaged(at, f"a packet of interface {source}, never described")
+                return self._damaged(at, f"packet from undefined interface {source}")
             described = section.interfaces[source]
-            if kind != _SIMPLE_PACKET:  # which has no time: that of the last packet
+            if kind != _SIMPLE_PACKET:  # which has no time, so the last packet's is used
                 time = described.nanoseconds(high << 32 | low)
             self.packets += 1
             data = self._data[data_at : data_at + captured]
@@ -253,7 +254,7 @@ class Capture:
             at = end + 4
 
     def _ends(self) -> None:
-        """Behind the last record: nothing, or the beginning of one that is cut off."""
+        """The end of the file: nothing more, or a truncated record."""
         if self._data:
             self._damaged(0, "the file ends in the middle of a record")
 
@@ -262,7 +263,7 @@ class Capture:
             self.damage = Damage(self.name, self._offset + at, self.packets, text)
 
     def _fill(self, at: int, need: int) -> bool:
-        """Let the data begin at *at* and hold *need* bytes; False where the file ends before."""
+        """Make the data begin at *at* and hold *need* bytes; False if the file ends before that."""
         pieces = [self._data[at:]]
         have = len(pieces[0])
         self._offset += at
@@ -278,7 +279,7 @@ class Capture:
                 )
             except OSError as error:
                 piece = b""
-                self._damaged(have, f"cannot be read: {error.strerror}")
+                self._damaged(have, f"read error: {error.strerror}")
             self._ended = not piece
             pieces.append(piece)
             have += len(piece)
@@ -287,7 +288,7 @@ class Capture:
 
 
 class _Rewound:
-    """A file whose first bytes have been read already."""
+    """A file whose first bytes have already been read."""
 
     def __init__(self, start: bytes, rest: BinaryIO) -> None:
         self._start = start
@@ -316,8 +317,8 @@ class _Section:
         self._offset = Struct(order + "q")
 
     def describe(self, body: bytes) -> bool:
-        """Read an interface description block; False if it cannot be one."""
-        if len(body) < 8 or len(self.interfaces) >= MOST_INTERFACES:
+        """Read an interface description block; False if it is invalid."""
+        if len(body) < 8 or len(self.interfaces) >= MAX_INTERFACES:
             return False
         link_type = self.two_halves.unpack_from(body)[0]
         snap_length = self.word.unpack_from(body, 4)[0]
@@ -348,9 +349,9 @@ class _Described:
 
     interface: Interface
     snap_length: int
-    """0: none."""
+    """0: unlimited."""
     units: int
-    """In a second."""
+    """Time units per second."""
     offset: int
     """Seconds to add to every time."""
 

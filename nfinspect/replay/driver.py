@@ -1,10 +1,9 @@
-"""Drives the engine with captures, in the time of the captures.
+"""Drives the engine with captures, on the captures' clock.
 
-Each packet that is read has one fate: it is copied through, because it is not the filter's
-business; it is a fragment, and lives on in a reassembled packet or is discarded; or it is given to
-the engine and gets a verdict. Packets are numbered from 1 on, through all captures in the order in
-which they were named. Time never runs backwards for the engine: it stands until the captures
-have caught up.
+One of three things happens to each packet: it is copied through, if it does not concern the filter;
+it is a fragment, and becomes part of a reassembled packet or is discarded; or it goes to the engine
+and gets a verdict. Packets are numbered from 1, through all captures in the given order. For the
+engine, time never runs backwards: its clock stops until the captures have caught up.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
-from nfinspect.replay.link import NOT_IP, Locate, behind, enclose, locate, turned
+from nfinspect.replay.link import NOT_IP, Locate, enclose, framed, locate, turned
 from nfinspect.replay.output import CaptureWriter
 from nfinspect.replay.records import (
     ConnectionRecord,
@@ -35,15 +34,15 @@ from nfinspect.replay.records import (
 )
 from nfinspect.replay.result import Result
 
-MOST_TICKS = 100_000
-"""Deadlines of the engine between two packets that it is woken at; a capture's clock may jump by a
+MAX_TICKS = 100_000
+"""The engine's deadlines served between two packets, at most: a capture's clock may jump by a
 century."""
 
 _WORD = Struct("!H")
 
 
 class Engine(Protocol):
-    """What the driver needs of the engine."""
+    """What the driver needs from the engine."""
 
     @property
     def totals(self) -> Any: ...
@@ -55,10 +54,10 @@ class Engine(Protocol):
 
 
 class Replay:
-    """One replay of captures, in the order in which they are given to `feed`."""
+    """A replay of captures, in the order in which `feed` gets them."""
 
     def __init__(self, policy: Policy, engine: Engine, out: CaptureWriter | None = None) -> None:
-        """*engine* was started at 0.0, the time of the first packet."""
+        """*engine* must have been started at time 0.0, which is that of the first packet."""
         self.policy = policy
         self.result = Result()
         self._engine = engine
@@ -67,13 +66,13 @@ class Replay:
         self._fragments = Reassembler()
         self._records = Records(self.result.spool, self.result.finished)
         self._start: int | None = None
-        """The engine's zero, nanoseconds since 1970."""
+        """The engine's time 0.0, in nanoseconds since 1970."""
         self._now = 0.0
         """The engine's time."""
         self._time = 0
-        """Of what is being decided, nanoseconds since 1970."""
+        """The time of the packet or tick being decided, in nanoseconds since 1970."""
         self._nobody = PacketCounts()
-        """Of packets that belong to no connection."""
+        """Packets that belong to no connection."""
         self._copied = 0
         self._fragments_joined = 0
         self._datagrams_joined = 0
@@ -81,10 +80,10 @@ class Replay:
         self._captures: list[dict[str, Any]] = []
         self._notes: dict[str, dict[str, Any]] = {}
 
-    # ---- what a caller calls -------------------------------------------------------------------
+    # ---- the interface -------------------------------------------------------------------------
 
     def feed(self, capture: Capture, progress: Callable[[], None] | None = None) -> None:
-        """Replay one capture to its end; *progress* is called now and then."""
+        """Replay one capture to its end; *progress* is called from time to time."""
         before = capture.packets
         interface = None
         find: Locate | None = None
@@ -100,7 +99,7 @@ class Replay:
                 offset = find(frame.data)
             else:
                 link_type = frame.interface.link_type
-                self._note(f"link type {link_type}, which replay does not read", frame.number)
+                self._note(f"link type {link_type}, which replay cannot read", frame.number)
             if offset == NOT_IP or offset + 20 > len(frame.data):
                 self._copy(frame)
             else:
@@ -112,7 +111,7 @@ class Replay:
         )
 
     def finish(self) -> Result:
-        """The captures are at their end: drop what still waits, and tell everything."""
+        """Finish after the last capture: drop what is still held, and return the result."""
         self._let_time_pass()
         for decided in self._fragments.flush():
             self._joined(decided)
@@ -129,7 +128,7 @@ class Replay:
     # ---- time ----------------------------------------------------------------------------------
 
     def _advance(self, frame: Frame) -> None:
-        """It is the time of this packet, or already later."""
+        """Advance the clock to this packet, unless it is already later."""
         self._time = frame.time
         if self._start is None:
             self._start = frame.time
@@ -138,16 +137,16 @@ class Replay:
         if now >= self._now:
             self._now = now
         else:
-            self._note("earlier than the packet before: time stood still", frame.number)
+            self._note("earlier than the packet before it; the clock was stopped", frame.number)
 
     def _let_time_pass(self) -> None:
-        """Wake the engine at every deadline up to now."""
+        """Call the engine's tick at every deadline up to now."""
         deadline = self._engine.deadline()
         if deadline is None or deadline > self._now:
             return
         assert self._start is not None
         time = self._time
-        for _ in range(MOST_TICKS):
+        for _ in range(MAX_TICKS):
             self._time = self._start + round(deadline * SECOND)
             self._apply(self._engine.tick(deadline))
             before, deadline = deadline, self._engine.deadline()
@@ -157,10 +156,10 @@ class Replay:
         if deadline is not None and deadline <= self._now:
             self._apply(self._engine.tick(self._now))
 
-    # ---- the way of one packet -----------------------------------------------------------------
+    # ---- the path of one packet ----------------------------------------------------------------
 
     def _datagram(self, frame: Frame) -> None:
-        """There is room for an IP header behind the link header: whose is the datagram?"""
+        """Find out whom the datagram in a frame concerns; there is room for an IP header."""
         offset = frame.offset
         datagram = frame.data[offset:] if offset else frame.data
         version = datagram[0] >> 4
@@ -190,7 +189,7 @@ class Replay:
             self._arrive(frame, datagram, found, length)
 
     def _joined(self, decided: Decided) -> None:
-        """Fragments have become a datagram, or nothing ever will."""
+        """Handle fragments that were reassembled or given up."""
         whole = decided.datagram
         found = ports(whole or decided.first or b"")
         if not self.policy.concerns(*found) if found else whole is not None:
@@ -209,7 +208,7 @@ class Replay:
             self._arrive(joined, whole, found, len(whole))
 
     def _copy(self, frame: Frame) -> None:
-        """Not the filter's business."""
+        """Copy a packet that does not concern the filter."""
         self._copied += 1
         if self._out is not None:
             self._out.copy(frame, self._time)
@@ -228,12 +227,12 @@ class Replay:
         if ip_header_valid(datagram):
             arrival = Arrival(frame, datagram, self._now, captured_length)
             self._apply(self._engine.arrive(arrival))
-        else:  # the kernel would have dropped it before any filter
+        else:  # live, the kernel drops it before any filter
             self._apply([Drop(frame, DropReason.BAD_CHECKSUM)])
         if not frame.decided:
             self._packets(frame).held += 1
 
-    # ---- what the engine says ------------------------------------------------------------------
+    # ---- the engine's actions ------------------------------------------------------------------
 
     def _apply(self, actions: list[Action]) -> None:
         for action in actions:
@@ -258,14 +257,14 @@ class Replay:
             else:
                 self._counters.dropped(action.reason)
                 if action.reason is DropReason.NO_CONNECTION:
-                    frame.record = None  # nobody's, though somebody had these addresses before
+                    frame.record = None  # its addresses are those of a connection that is over
                 self._packets(frame).dropped += 1
 
     def _packets(self, frame: Frame) -> PacketCounts:
         return self._nobody if frame.record is None else frame.record.packets
 
     def _inject(self, datagram: bytes) -> None:
-        """A packet of the engine's own, behind the link header of its direction."""
+        """Write an injected packet, with the link header of its direction."""
         found = ports(datagram)
         assert found is not None
         key = packet_key(datagram, found)
@@ -278,10 +277,10 @@ class Replay:
             return
         if key in record.heads:
             interface, head = record.heads[key]
-        else:  # nothing has come this way yet
+        else:  # nothing has been seen in this direction yet
             interface, head = record.heads[reverse_key(key)]
             head = turned(head, interface.link_type)
-        data = behind(head, datagram)
+        data = framed(head, datagram)
         self._out.write(interface, self._time, data, len(data))
 
     def _observe(self, emitted: Emit) -> None:
@@ -307,10 +306,10 @@ class Replay:
         if self._out is not None:
             record.heads[frame.key] = (frame.interface, frame.data[: frame.offset])
 
-    # ---- in all --------------------------------------------------------------------------------
+    # ---- the summary ---------------------------------------------------------------------------
 
     def _note(self, text: str, packet: int) -> None:
-        """Something about packets that somebody who reads the result should know."""
+        """Note something about a packet for the reader of the result."""
         note = self._notes.setdefault(text, {"note": text, "packets": 0, "first": packet})
         note["packets"] += 1
 

@@ -2,9 +2,9 @@
 
 The rules are those of Linux (net/ipv4/inet_fragment.c, ip_fragment.c,
 net/ipv6/netfilter/nf_conntrack_reasm.c), which follow RFC 5722 for both families: an exact
-repetition, or a fragment inside a run of neighbours that arrived in order, is ignored, any other
-overlap discards the datagram. What is not complete after `TIMEOUTS` is discarded; beyond
-`MEMORY_BOUND` fragments are.
+duplicate, or a fragment inside a run of neighbours that arrived in order, is ignored; any other
+overlap discards the datagram. A datagram that is incomplete after `TIMEOUTS` is discarded, and so
+are fragments beyond `MEMORY_BOUND`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from nfinspect.packet.segment import TCP_PROTOCOL
 from nfinspect.replay.capture import Frame
 
 TIMEOUTS = {4: 30.0, 6: 60.0}
-"""Seconds after its first fragment (ipfrag_time, nf_conntrack_frag6_timeout)."""
+"""Seconds from a datagram's first fragment (ipfrag_time, nf_conntrack_frag6_timeout)."""
 
 MEMORY_BOUND = 4 * 1024 * 1024
-"""Bytes that wait, for either family (ipfrag_high_thresh), each frame with `FRAME_OVERHEAD`."""
+"""Bytes of waiting frames per family (ipfrag_high_thresh), each with `FRAME_OVERHEAD`."""
 
 FRAME_OVERHEAD = 768
-"""What the kernel, too, pays for each: its socket buffer."""
+"""Bytes that the kernel, too, counts for each frame: its socket buffer."""
 
 LARGEST_DATAGRAM = 65_535
 
@@ -32,34 +32,34 @@ _WORD = Struct("!H")
 _MORE, _DO_NOT = 0x2000, 0x4000  # flags of IPv4, RFC 791 section 3.1
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
 _UNFRAGMENTABLE = frozenset({_HOP_BY_HOP, _ROUTING, _DESTINATION_OPTIONS})
-"""IPv6 extension headers that may stand before a fragment header (RFC 8200 section 4.5)."""
+"""IPv6 extension headers that may precede a fragment header (RFC 8200 section 4.5)."""
 _BEFORE_TCP = _UNFRAGMENTABLE | {TCP_PROTOCOL, _AUTHENTICATION}
 _NOT_ECT, _CONGESTION_EXPERIENCED = 0, 3  # RFC 3168 section 5
 
 
 @dataclass(slots=True)
 class Decided:
-    """Fragments that wait no longer."""
+    """Fragments that are no longer waiting."""
 
     frames: list[Frame]
     datagram: bytes | None = None
-    """Whole; None: the fragments are discarded."""
+    """The reassembled datagram; None: the fragments are discarded."""
     first: bytes | None = None
     """The fragment with the ports, if it was among them."""
 
 
 @dataclass(slots=True)
 class Fragment:
-    """What one fragment says of itself."""
+    """The fields of one fragment."""
 
     key: bytes
     """Addresses and identification."""
     start: int
-    """Of its payload in that of the datagram."""
+    """Offset of its payload in the datagram's payload."""
     payload: bytes
     more: bool
     head: bytes
-    """What stands before the payload, without IPv6's fragment header."""
+    """The headers before the payload, without the IPv6 fragment header."""
     traffic_class: int
     version: int
     frame: Frame
@@ -70,7 +70,7 @@ class Fragment:
 
 
 def is_fragment(datagram: bytes) -> bool:
-    """Whether *datagram*, of TCP as far as one can tell, is a fragment."""
+    """Whether *datagram* is a fragment, and of TCP as far as one can tell."""
     version = datagram[0] >> 4
     if version == 4:
         return len(datagram) >= 20 and bool(
@@ -83,7 +83,7 @@ def is_fragment(datagram: bytes) -> bool:
 
 
 def read(frame: Frame) -> Fragment | None:
-    """The fragment in *frame*, None for one that the kernel would not take."""
+    """The fragment in *frame*; None if the kernel would not accept it."""
     datagram = frame.data[frame.offset : frame.end]
     if datagram[0] >> 4 == 4:
         return _read_4(frame, datagram)
@@ -119,7 +119,7 @@ def _read_6(frame: Frame, datagram: bytes) -> Fragment | None:
     head = bytearray(datagram[:at])
     head[_next_header_field(datagram, at)] = datagram[at]
     if control & 0xFFF8 == 0 and datagram[at] == TCP_PROTOCOL and end - at - 8 < 20:
-        return None  # the first without all headers, RFC 8200 section 4.5
+        return None  # a first fragment without all headers, RFC 8200 section 4.5
     return Fragment(
         key=datagram[8:40] + datagram[at + 4 : at + 8],
         start=control & 0xFFF8,
@@ -133,7 +133,7 @@ def _read_6(frame: Frame, datagram: bytes) -> Fragment | None:
 
 
 def _fragment_header(datagram: bytes) -> int:
-    """Where the fragment header of an IPv6 *datagram* stands, 0 if it has none."""
+    """Offset of the fragment header in an IPv6 *datagram*; 0 if there is none."""
     header, at = datagram[6], 40
     while at + 8 <= len(datagram):
         if header == _FRAGMENT:
@@ -146,7 +146,7 @@ def _fragment_header(datagram: bytes) -> int:
 
 
 def _next_header_field(datagram: bytes, at: int) -> int:
-    """Where the number of the header at *at* stands."""
+    """Offset of the field with the type of the header at *at*."""
     field_at, header = 6, 40
     while header < at:
         field_at = header
@@ -161,26 +161,28 @@ class _Gathering:
     since: float
     frames: list[Frame] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
-    """Of the runs, in order. A run is what arrived in order at the datagram's far end, and else
-    one fragment: so the kernel tells repetitions from overlaps."""
+    """Starts of the runs, in order. A run is a series of fragments that arrived in order at the
+    datagram's far end, or a single fragment: this is how the kernel tells duplicates from
+    overlaps."""
     ends: list[int] = field(default_factory=list)
     pieces: dict[int, bytes] = field(default_factory=dict)
     have: int = 0
     length: int = 0
-    """Of the payload, as far as is known."""
+    """Length of the payload, as far as it is known."""
     complete_length: bool = False
-    """The last fragment has arrived."""
+    """Whether the last fragment has arrived."""
     first: Fragment | None = None
     codepoints: set[int] = field(default_factory=set)
-    """Of explicit congestion notification."""
+    """ECN codepoints of the fragments."""
     largest: int = 0
+    """Size of the largest fragment."""
     largest_unfragmentable: int = 0
-    """The largest fragment with the flag Don't Fragment."""
+    """Size of the largest fragment with the flag Don't Fragment."""
     memory: int = 0
 
 
 class Reassembler:
-    """Puts datagrams together from the fragments of captured frames."""
+    """Reassembles datagrams from captured frames."""
 
     def __init__(self) -> None:
         self._gatherings: dict[int, dict[bytes, _Gathering]] = {4: {}, 6: {}}
@@ -190,7 +192,7 @@ class Reassembler:
         return sum(map(len, self._gatherings.values()))
 
     def add(self, frame: Frame, now: float) -> Decided | None:
-        """Take the fragment in *frame*; tell what that decides, None if it waits for others."""
+        """Add the fragment in *frame*; returns what that decides, None if it waits for others."""
         fragment = read(frame)
         if fragment is None:
             return Decided([frame], first=frame.data[frame.offset :])
@@ -208,7 +210,7 @@ class Reassembler:
         if not _fits(gathering, fragment):
             return self._discard(fragment.version, fragment.key)
         if gathering.have == have:
-            return None  # ignored; the kernel, too, looks only at what is new
+            return None  # ignored, as in the kernel
         if gathering.complete_length and gathering.have == gathering.length:
             decided = self._discard(fragment.version, fragment.key)
             decided.datagram = _whole(gathering, fragment.version)
@@ -216,7 +218,7 @@ class Reassembler:
         return None
 
     def expire(self, now: float) -> list[Decided]:
-        """Discard what has waited too long."""
+        """Discard datagrams whose time is up."""
         decided = []
         for version, gatherings in self._gatherings.items():
             while gatherings:  # the oldest is the first
@@ -227,7 +229,7 @@ class Reassembler:
         return decided
 
     def flush(self) -> list[Decided]:
-        """Discard everything: nothing more comes."""
+        """Discard everything that is incomplete."""
         return [
             self._discard(version, key)
             for version, gatherings in self._gatherings.items()
@@ -242,8 +244,8 @@ class Reassembler:
 
 
 def _fits(gathering: _Gathering, fragment: Fragment) -> bool:
-    """Put the fragment in its place, or ignore it; False where it condemns the datagram."""
-    merely_ignored = fragment.version == 6  # where IPv4 discards, IPv6 drops the fragment alone
+    """Insert the fragment, or ignore it; False if it makes the datagram invalid."""
+    merely_ignored = fragment.version == 6  # IPv4 discards the datagram, IPv6 only the fragment
     start, payload = fragment.start, fragment.payload
     if fragment.more and len(payload) & 7:
         if fragment.version == 6:
@@ -270,9 +272,9 @@ def _fits(gathering: _Gathering, fragment: Fragment) -> bool:
     elif start == ends[-1]:
         ends[-1] = end
     else:
-        at = bisect_left(ends, start + 1)  # the first run that ends behind the start
+        at = bisect_left(ends, start + 1)  # the first run that ends after the start
         if starts[at] < end:
-            return starts[at] <= start and end <= ends[at]  # a repetition, or an overlap
+            return starts[at] <= start and end <= ends[at]  # a duplicate, else an overlap
         starts.insert(at, start)
         ends.insert(at, end)
 
@@ -289,7 +291,7 @@ def _fits(gathering: _Gathering, fragment: Fragment) -> bool:
 
 
 def _whole(gathering: _Gathering, version: int) -> bytes | None:
-    """The datagram; None if it must not be put together."""
+    """The datagram; None if it must not be reassembled."""
     first = gathering.first
     assert first is not None  # it has all bytes from 0 on
     codepoints = gathering.codepoints

@@ -1,4 +1,4 @@
-"""Link layers: where in a captured frame the IP datagram begins, and how another is put in its place.
+"""Link layers: where the IP datagram begins in a captured frame, and how to replace it.
 
 One row of `LINKS` for each LINKTYPE_ that replay reads (https://www.tcpdump.org/linktypes.html).
 """
@@ -12,26 +12,26 @@ from nfinspect.replay.capture import Frame
 NOT_IP = -1
 
 Locate = Callable[[bytes], int]
-"""From a frame to the offset of its datagram, or `NOT_IP`; no length is promised behind it."""
+"""From a frame to the offset of its datagram, or `NOT_IP`; the datagram may be of any length."""
 
 _IP = frozenset({b"\x08\x00", b"\x86\xdd"})
 _TAGS = frozenset({b"\x81\x00", b"\x88\xa8", b"\x91\x00", b"\x92\x00"})
-"""802.1Q, 802.1ad, and what stacked tags were before it."""
+"""802.1Q, 802.1ad, and the older types for stacked tags."""
 _PPPOE_SESSION = b"\x88\x64"
 _PPP_IP = frozenset({b"\x00\x21", b"\x00\x57"})
 _ADDRESS_FAMILIES = frozenset({2, 10, 24, 28, 30})
-"""AF_INET, and AF_INET6 of Linux, NetBSD and OpenBSD, FreeBSD, Darwin."""
+"""AF_INET, and AF_INET6 on Linux, NetBSD and OpenBSD, FreeBSD, Darwin."""
 _SMALLEST_ETHERNET = 60
 
 
 def _ethernet(frame: bytes) -> int:
     if frame[12:14] in _IP:
         return 14
-    return _behind_tags(frame, 12)
+    return _after_tags(frame, 12)
 
 
-def _behind_tags(frame: bytes, at: int) -> int:
-    """*at*: where the EtherType stands. 802.3 lengths are no EtherType and never IP."""
+def _after_tags(frame: bytes, at: int) -> int:
+    """*at*: offset of the EtherType. An 802.3 length in its place never means IP."""
     while (kind := frame[at : at + 2]) in _TAGS:
         at += 4
     if kind in _IP:
@@ -42,15 +42,15 @@ def _behind_tags(frame: bytes, at: int) -> int:
 
 
 def _cooked(frame: bytes) -> int:
-    return _behind_tags(frame, 14)
+    return _after_tags(frame, 14)
 
 
 def _cooked_2(frame: bytes) -> int:
     kind = frame[:2]
     if kind in _IP:
         return 20
-    if kind in _TAGS:  # the rest of the first tag stands behind the cooked header
-        return _behind_tags(frame, 22)
+    if kind in _TAGS:  # the rest of the first tag follows the cooked header
+        return _after_tags(frame, 22)
     return NOT_IP
 
 
@@ -67,7 +67,7 @@ def _loopback(frame: bytes) -> int:
 
 
 def _raw_or_loopback(frame: bytes) -> int:
-    """12 is raw IP but for OpenBSD, whose loopback it is."""
+    """Type 12 is raw IP, except on OpenBSD, where it is loopback."""
     return _raw(frame) if _raw(frame) != NOT_IP else _loopback(frame)
 
 
@@ -88,33 +88,33 @@ LINKS: dict[int, tuple[str, Locate]] = {
 
 
 def locate(link_type: int) -> Locate | None:
-    """The reader of *link_type*, None if replay does not know it."""
+    """The function for *link_type*; None if replay does not know it."""
     found = LINKS.get(link_type)
     return found[1] if found else None
 
 
 def enclose(datagram: bytes, frame: Frame) -> bytes:
-    """*datagram* in place of the one in *frame*, whose `offset` and `end` are set.
+    """The frame with *datagram* in place of its own; `offset` and `end` of *frame* must be set.
 
-    Padding stays behind a datagram of the same length; a shorter one on Ethernet is padded to the
-    smallest frame if the original was at least that long.
+    After a datagram of the same length, padding stays. A shorter one on Ethernet is padded to the
+    minimum frame size if the original frame had that size.
     """
     old = frame.data
     if len(datagram) == frame.end - frame.offset:
         return old[: frame.offset] + datagram + old[frame.end :]
-    new = behind(old[: frame.offset], datagram)
+    new = framed(old[: frame.offset], datagram)
     if frame.interface.link_type == ETHERNET and len(old) >= _SMALLEST_ETHERNET:
         new = new.ljust(_SMALLEST_ETHERNET, b"\0")
     return new
 
 
-def behind(head: bytes, datagram: bytes) -> bytes:
-    """*datagram* behind a link header, in which PPPoE tells the length (RFC 2516 section 4)."""
+def framed(head: bytes, datagram: bytes) -> bytes:
+    """*datagram* with a link header, whose PPPoE length is updated (RFC 2516 section 4)."""
     if head[-2:] in _PPP_IP and head[-10:-8] == _PPPOE_SESSION:
         head = head[:-4] + (len(datagram) + 2).to_bytes(2, "big") + head[-2:]
     return head + datagram
 
 
 def turned(head: bytes, link_type: int) -> bytes:
-    """A link header for the other direction."""
+    """The link header for the opposite direction."""
     return head[6:12] + head[:6] + head[12:] if link_type == ETHERNET else head

@@ -1,8 +1,8 @@
-"""Writing captures: what leaves the filter.
+"""Writing a capture of what leaves the filter.
 
-The file keeps the link type and the precision of the input: pcap, microseconds or nanoseconds.
-Where the input mixes them only pcapng can hold it: the first packet that does not fit turns the
-file into one. A pipe, which cannot be turned, is pcapng from the beginning, and so is stdout.
+The file is pcap with the link type and time resolution (microseconds or nanoseconds) of the input.
+If the input mixes these, only pcapng can hold it: at the first packet that does not fit, the file
+is converted. A pipe cannot be converted, so it is pcapng from the start, and so is stdout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nfinspect.replay.capture import SECOND, Capture, Frame, Interface
 from nfinspect.replay.link import ETHERNET
 
 _BUFFER = 256 * 1024
-_SNAP_LENGTH = 262_144  # what tcpdump writes for "everything"
+_SNAP_LENGTH = 262_144  # tcpdump's default
 
 _PCAP_HEADER = Struct("<IHHiIII")
 _PCAP_RECORD = Struct("<IIII")
@@ -31,16 +31,16 @@ _PACKET_BLOCK = Struct("<IIIIIII")  # type, length, interface, time high, low, c
 
 
 class CaptureWriter:
-    """Writes one capture. Failures are raised as OSError with the name of the file."""
+    """Writes one capture. Errors are raised as OSError with the file name."""
 
     def __init__(self, path: Path, stdout: BinaryIO | None = None) -> None:
-        """Write to *path*, or to *stdout* if that is given; then *path* is its name in messages."""
+        """Write to *path*, or to *stdout* if given; then *path* is only its name in messages."""
         self._path = path
         self._turnable = stdout is None
         self._file = path.open("wb", buffering=_BUFFER) if stdout is None else stdout
         self._first: Interface | None = None
         self._numbers: dict[Interface, int] | None = None
-        """Of the interfaces in a pcapng file; None while it is pcap."""
+        """Interface numbers in a pcapng file; None while it is pcap."""
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +54,7 @@ class CaptureWriter:
         self.close()
 
     def close(self) -> None:
-        """Finish the file. One without packets has an Ethernet header."""
+        """Finish the file. Without packets, it is an empty Ethernet capture."""
         try:
             if self._first is None:
                 self._begin(Interface(ETHERNET, False))
@@ -65,11 +65,11 @@ class CaptureWriter:
                 raise self._named(error) from error
 
     def copy(self, frame: Frame, time: int) -> None:
-        """Write the packet as it came, at *time* (nanoseconds since 1970)."""
+        """Write the packet as it was read, with the time *time* (nanoseconds since 1970)."""
         self.write(frame.interface, time, frame.data, frame.length)
 
     def write(self, interface: Interface, time: int, data: bytes, length: int) -> None:
-        """Write a packet; *length* is that on the wire."""
+        """Write a packet; *length* is its length on the wire."""
         if interface is not self._first:
             if self._first is None:
                 self._begin(interface)
@@ -100,7 +100,7 @@ class CaptureWriter:
             raise self._named(error) from error
 
     def _become_pcapng(self) -> None:
-        """Write again as pcapng what has been written as pcap."""
+        """Convert the file written so far from pcap to pcapng."""
         with tempfile.TemporaryFile(buffering=0) as copy:
             try:
                 self._file.flush()

@@ -1,8 +1,8 @@
-"""What is told of each connection, and which packets are whose.
+"""The record of each connection, and which packets belong to it.
 
-A packet counts to the connection of its addresses and ports from the SYN until the connection has
-ended and been quiet for as long as the filter itself would still know it. Then the record goes
-into the spool; memory holds the open ones.
+A packet belongs to the connection with its addresses and ports, from the SYN until the connection
+has ended and been quiet for as long as the filter itself remembers it. Then the record goes to the
+spool; memory holds the open ones.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
 FINISHED_QUIET = 60.0
 CLOSED_QUIET = 600.0
-"""Seconds for which packets still count to a connection that has ended, or that inspection closed
+"""Seconds for which packets still belong to a connection that has ended, or that inspection closed
 (docs/appliance.md, section 9)."""
 
-MOST_ENDED = 1024
-"""Connections that have ended and are waited for so; beyond that the oldest is no longer."""
+MAX_ENDED = 1024
+"""Ended connections kept in memory for this; beyond that the oldest goes to the spool."""
 
 _PORTS = Struct("!HH")
 
 LISTS = ("commands", "replies", "actions", "notes")
-"""What a record keeps in the spool."""
+"""The lists that a record keeps in the spool."""
 
 NOTED = (
     events.CharacterReplaced,
@@ -46,11 +46,11 @@ NOTED = (
     events.Uninspected,
     events.UnseenData,
 )
-"""Events of a connection that stand in its ``notes``, as audit renders them."""
+"""Events that go to a connection's ``notes``, as audit renders them."""
 
 
 def _action(event: Event) -> tuple[str, str] | None:
-    """Which rule acted, in show's words where show has some, and what it did."""
+    """Which rule acted, in show's words if it has any, and what it did."""
     match event:
         case events.ClauseMatched():
             return f"match {event.criterion}", event.action.value
@@ -67,12 +67,12 @@ def _action(event: Event) -> tuple[str, str] | None:
 
 
 def line_text(line: bytes) -> str:
-    r"""A command or reply line as text: UTF-8, and what is none as ``\xHH``."""
+    r"""A command or reply line as text: UTF-8, with invalid bytes as ``\xHH``."""
     return line.decode("utf-8", "backslashreplace")
 
 
 class PacketCounts:
-    """Packets by their verdicts."""
+    """Packets by verdict."""
 
     __slots__ = ("accepted", "dropped", "held", "injected", "rewritten")
 
@@ -80,12 +80,12 @@ class PacketCounts:
         self.accepted = self.rewritten = self.dropped = self.held = self.injected = 0
 
     def add(self, other: PacketCounts) -> None:
-        """Count those of *other* in."""
+        """Add the counts of *other*."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def to_json(self) -> dict[str, int]:
-        """Held ones have their verdict too by now, and so count twice."""
+        """Held packets have got a verdict since, so they are counted under that too."""
         return {
             "seen": self.accepted + self.rewritten + self.dropped,
             "accepted": self.accepted,
@@ -97,7 +97,7 @@ class PacketCounts:
 
 
 class ConnectionRecord:
-    """One connection while its packets still come."""
+    """A connection whose packets may still arrive."""
 
     __slots__ = (
         "_last_command",
@@ -124,21 +124,21 @@ class ConnectionRecord:
         self.notes = SpooledList(spool)
         self.packets = PacketCounts()
         self._last_command: tuple[int | None, str] = (None, "")
-        """And its packet."""
+        """Packet number and text."""
         self.bytes = 0
         self.duration: float | None = None
         self.close_reason: str | None = None
         self.heads: dict[bytes, tuple[Interface, bytes]] = {}
-        """The last link header in each direction, by the key of its packets."""
+        """The last link header in each direction, by packet key."""
 
     @property
     def quiet(self) -> float:
-        """Seconds without a packet after which a record that is over is put away."""
+        """Seconds without a packet after which the record of an ended connection is put away."""
         closed = self.close_reason == TeardownReason.CLOSED_BY_INSPECTION.value
         return CLOSED_QUIET if closed else FINISHED_QUIET
 
     def observe(self, event: Event, packet: int | None) -> None:
-        """Take what *event* tells of this connection."""
+        """Record *event*, which belongs to this connection."""
         kind = type(event)
         if kind is events.CommandSeen:
             text = line_text(event.line)  # type: ignore[union-attr]
@@ -162,9 +162,9 @@ class ConnectionRecord:
                 self.notes.append({**facts, "packet": packet})
 
     def to_json(self, start: float) -> dict[str, Any]:
-        """Everything but the lists, of which the places in the spool stand here.
+        """The record; in place of its lists, their positions in the spool.
 
-        *start* is the first packet of all, seconds since 1970.
+        *start* is the time of the very first packet, in seconds since 1970.
         """
         result: dict[str, Any] = {
             "number": self.connection.number,
@@ -188,37 +188,37 @@ class ConnectionRecord:
 
 
 def _facts(event: Event) -> dict[str, Any]:
-    """The event without the connection's own name."""
+    """The event without the fields that identify the connection."""
     known = {"connection", "client", "server", "client_interface", "server_interface"}
     return {key: value for key, value in to_json(event).items() if key not in known}
 
 
 class Records:
-    """The records of all connections that packets may still belong to."""
+    """The records of all connections to which packets may still belong."""
 
     def __init__(self, spool: Spool, finished: SpooledTable) -> None:
         self._spool = spool
         self._finished = finished
         self._by_number: dict[int, ConnectionRecord] = {}
         self._by_key: dict[bytes, ConnectionRecord] = {}
-        """By the keys of the packets of both directions."""
+        """By the packet keys of both directions."""
         self._ended: deque[ConnectionRecord] = deque()
-        """Over, in the order of their ends."""
+        """Ended, in the order in which they did."""
         self.total = PacketCounts()
-        """Of those that have been put away."""
+        """Packets of the records that have been put away."""
         self.start = 0.0
-        """The first packet of all, seconds since 1970."""
+        """Time of the very first packet, in seconds since 1970."""
 
     def find(self, key: bytes) -> ConnectionRecord | None:
-        """The record that a packet with this key counts to."""
+        """The record to which a packet with this key belongs."""
         return self._by_key.get(key)
 
     def open(self) -> list[ConnectionRecord]:
-        """Those of connections that are not over."""
+        """The records of connections that have not ended."""
         return [record for record in self._by_number.values() if record.close_reason is None]
 
     def build(self, connection: Connection, now: float) -> ConnectionRecord:
-        """A new connection. From now on packets with its addresses count to it."""
+        """Start the record of a new connection, to which packets with its addresses now belong."""
         record = ConnectionRecord(connection, now, self._spool)
         key = connection_key(connection)
         self._by_number[connection.number] = record
@@ -226,7 +226,7 @@ class Records:
         return record
 
     def observe(self, event: Event, connection: Connection, packet: int | None, now: float) -> None:
-        """Something happened to a connection, at a packet."""
+        """Record an event of a connection, at a packet if any."""
         record = self._by_number.get(connection.number)
         if record is None:
             return
@@ -234,11 +234,11 @@ class Records:
             self._ended.append(record)
         record.observe(event, packet)
         ended = self._ended
-        while ended and (len(ended) > MOST_ENDED or ended[0].last_seen + ended[0].quiet <= now):
+        while ended and (len(ended) > MAX_ENDED or ended[0].last_seen + ended[0].quiet <= now):
             self._put_away(ended.popleft())
 
     def put_all_away(self) -> None:
-        """No more packets come."""
+        """Put all records away: there are no more packets."""
         self._ended.clear()
         for record in list(self._by_number.values()):
             self._put_away(record)
@@ -247,20 +247,20 @@ class Records:
         number = record.connection.number
         del self._by_number[number]
         key = connection_key(record.connection)
-        for way in (key, reverse_key(key)):
-            if self._by_key.get(way) is record:  # else a new connection has these addresses
-                del self._by_key[way]
+        for direction in (key, reverse_key(key)):
+            if self._by_key.get(direction) is record:  # else a new connection has these addresses
+                del self._by_key[direction]
         self.total.add(record.packets)
         self._finished.put(number, record.to_json(self.start))
 
 
 def connection_key(connection: Connection) -> bytes:
-    """Of the packets that the client sends: see ``Segment.key``."""
+    """The key of packets from the client (see ``Segment.key``)."""
     client, server = connection.client, connection.server
     return client.address + server.address + _PORTS.pack(client.port, server.port)
 
 
 def packet_key(datagram: bytes, ports: tuple[int, int]) -> bytes:
-    """Of a packet between these ports."""
+    """The key of a packet between these ports."""
     addresses = datagram[12:20] if datagram[0] >> 4 == 4 else datagram[8:40]
     return addresses + _PORTS.pack(*ports)

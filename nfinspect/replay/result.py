@@ -1,6 +1,6 @@
 """The result of a replay, and the JSON object of ``replay --json``.
 
-Everything that grows with the capture lies in spools (`spool.py`).
+Everything that grows with the capture is in spools (`spool.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nfinspect.replay.spool import Spool, SpooledList, SpooledTable, items, text
 
 @dataclass(slots=True)
 class Result:
-    """Of a whole replay. `close` gives the temporary files back."""
+    """The result of a whole replay. `close` deletes the temporary files."""
 
     counters: dict[str, Any] = field(default_factory=dict)
     show: str = ""
@@ -31,12 +31,12 @@ class Result:
         self.finished = SpooledTable(self.spool)
 
     def close(self) -> None:
-        """Give the temporary files back."""
+        """Delete the temporary files."""
         self.finished.close()
         self.spool.close()
 
     def connections(self) -> Iterator[dict[str, Any]]:
-        """By their numbers. The lists are places in the spool: see `items`."""
+        """The connections in order. Their lists are positions in the spool: see `items`."""
         return iter(self.finished)
 
     def items(self, places: list[tuple[int, int]]) -> Iterator[Any]:
@@ -44,12 +44,13 @@ class Result:
         return items(self.spool, places)
 
     def syslog_lines(self) -> Iterator[str]:
-        """From ``%ASA-`` on, in their order."""
+        """The syslog lines in order, from ``%ASA-`` on."""
         self.syslog.settle()
         return items(self.spool, self.syslog.chunks)
 
     def write_json(self, out: TextIO) -> None:
-        """Write the object piece by piece, one connection and one key a line."""
+        """Write the JSON object piece by piece, with each connection and each key on its own
+        line."""
         out.write('{"connections": [')
         for position, connection in enumerate(self.connections()):
             out.write(",\n" if position else "\n")

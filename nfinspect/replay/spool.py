@@ -1,7 +1,6 @@
-"""What a long replay puts aside on disk: finished connections, commands, syslog lines.
+"""What a long replay keeps on disk: finished connections, commands, syslog lines.
 
-Items are JSON texts. They are written once, in any number, and read when all is done; what is
-small never leaves memory.
+Items are JSON texts, written once and read at the end; a small amount stays in memory.
 """
 
 from __future__ import annotations
@@ -13,28 +12,28 @@ from struct import Struct
 from typing import Any
 
 IN_MEMORY = 1024 * 1024
-"""Bytes of a spool before it goes to disk."""
+"""Bytes that a spool keeps in memory before it goes to disk."""
 
 CHUNK = 16 * 1024
-"""Characters of a list before they go to the spool."""
+"""Characters that a list collects before they go to the spool."""
 
 _OFFSETS_AT_ONCE = 4096
 _ENTRY = Struct("<QQ")  # offset and length
 
 
 class Spool:
-    """Bytes put aside in a temporary file. Failures are OSError with the place of such files."""
+    """Bytes in a temporary file. Errors are raised as OSError with the directory's name."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (see close)
         self.size = 0
 
     def append(self, data: bytes) -> tuple[int, int]:
-        """Put *data* behind the rest; return its offset and length for `read`."""
+        """Append *data*; returns its offset and length for `read`."""
         return self.put(self.size, data)
 
     def put(self, offset: int, data: bytes) -> tuple[int, int]:
-        """Put *data* at *offset*; what lies between it and the end so far becomes zero."""
+        """Write *data* at *offset*; a gap after the current end is filled with zeros."""
         try:
             self._file.seek(offset)
             self._file.write(data)
@@ -44,17 +43,17 @@ class Spool:
         return offset, len(data)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Read what lies there."""
+        """Read *length* bytes at *offset*."""
         self._file.seek(offset)
         return self._file.read(length)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Delete the file."""
         self._file.close()
 
 
 class SpooledList:
-    """A list of JSON items of which memory holds only the last few."""
+    """A list of JSON items, of which only the last few are in memory."""
 
     __slots__ = ("_pending", "_pending_size", "_spool", "chunks", "count")
 
@@ -63,11 +62,11 @@ class SpooledList:
         self._pending: list[str] = []
         self._pending_size = 0
         self.chunks: list[tuple[int, int]] = []
-        """Where in the spool they are; complete after `settle`."""
+        """Positions in the spool; complete after `settle`."""
         self.count = 0
 
     def append(self, item: Any) -> None:
-        """Append *item*, of JSON's types."""
+        """Append *item*, made of JSON types."""
         text = json.dumps(item)
         self.count += 1
         self._pending.append(text)
@@ -84,26 +83,26 @@ class SpooledList:
 
 
 def texts(spool: Spool, chunks: list[tuple[int, int]]) -> Iterator[str]:
-    """The text between the brackets of the JSON list that *chunks* are, in pieces."""
+    """The JSON list in *chunks*, without its brackets, in pieces."""
     for position, (offset, length) in enumerate(chunks):
         yield ("," if position else "") + spool.read(offset, length).decode("ascii")
 
 
 def items(spool: Spool, chunks: list[tuple[int, int]]) -> Iterator[Any]:
-    """The items of the list."""
+    """The items of the list in *chunks*."""
     for offset, length in chunks:
         yield from json.loads(b"[" + spool.read(offset, length) + b"]")
 
 
 class SpooledTable:
-    """JSON objects by a number from 1 on, put in any order, read in theirs."""
+    """JSON objects by number, from 1; written in any order, read in order."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._index = Spool()
 
     def put(self, number: int, item: dict[str, Any]) -> None:
-        """Put *item* at *number*."""
+        """Store *item* under *number*."""
         place = self._spool.append(json.dumps(item).encode("ascii"))
         self._index.put((number - 1) * _ENTRY.size, _ENTRY.pack(*place))
 
@@ -115,5 +114,5 @@ class SpooledTable:
                     yield json.loads(self._spool.read(offset, length))
 
     def close(self) -> None:
-        """Give the index back."""
+        """Delete the index."""
         self._index.close()

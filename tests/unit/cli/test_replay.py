@@ -284,7 +284,7 @@ def test_damaged_capture_is_used_told_and_status_1(mail: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "is empty; a capture has at least a file header"),
+        (b"", "empty file; a capture has at least a header"),
         (b"MZ\x90\x00 no capture", "neither pcap nor pcapng"),
     ],
 )
@@ -331,7 +331,7 @@ def test_link_type_that_replay_does_not_read_is_noted(tmp_path: Path) -> None:
     path, out = tmp_path / "wlan.pcap", tmp_path / "out.pcap"
     path.write_bytes(pcap([b"\x80\0" + bytes(40)] * 3, 105))
     result = call(path, "--out", out)
-    assert "3 packets: link type 105, which replay does not read (first packet 1)" in result.stdout
+    assert "3 packets: link type 105, which replay cannot read (first packet 1)" in result.stdout
     assert len(frames(out)) == 3
 
 

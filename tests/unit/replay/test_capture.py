@@ -184,12 +184,12 @@ def test_absurd_time_resolution_is_computed(value: int) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"", "is empty; a capture has at least a file header"),
-        (b"\xd4\xc3\xb2\xa1\x02\x00", "ends in its file header"),
+        (b"", "empty file; a capture has at least a header"),
+        (b"\xd4\xc3\xb2\xa1\x02\x00", "ends within its file header"),
         (b"\xd4\xc3", "neither pcap nor pcapng"),
         (b"From: a@example\r\n", "neither pcap nor pcapng"),
         (gzip.compress(b"From: a@example\r\n"), "neither pcap nor pcapng"),
-        (gzip.compress(b""), "is empty; a capture has at least a file header"),
+        (gzip.compress(b""), "empty file; a capture has at least a header"),
         (b"\x1f\x8b\x08\x00", "neither pcap nor pcapng: the gzip data ends early"),
         (b"\x1f\x8bgarbage, not gzip", "neither pcap nor pcapng: the gzip data is corrupt"),
         (b"\x28\xb5\x2f\xfdxxxx", "compressed with zstd; replay reads plain and gzip captures"),
@@ -215,18 +215,18 @@ NG = section() + interface() + enhanced(b"one", 1)
         (
             TWO + pack("<IIII", 0, 0, 2**32 - 1, 1),
             2,
-            "after packet 2, byte 62: a record of 4294967295 bytes is announced",
+            "after packet 2, byte 62: impossible record length 4294967295",
         ),
         (NG[:-1], 0, "before the first packet, byte 48: the file ends in the middle of a record"),
-        (NG + pack("<II", 6, 2**31) + bytes(99), 1, "a block of 2147483648 bytes is announced"),
-        (NG + pack("<II", 6, 8) + bytes(99), 1, "a block of 8 bytes is announced"),
-        (NG + enhanced(b"x", 1, number=5), 1, "a packet of interface 5, never described"),
-        (NG + block(6, bytes(8)), 1, "a packet block without a packet"),
-        (NG + block(3, b""), 1, "a packet block without a packet"),
-        (NG + block(6, pack("<IIIII", 0, 0, 0, 99, 99)), 1, "a packet of 99 bytes in a block of 32"),
-        (NG + block(1, b"\0\0\0\0"), 1, "a faulty description of an interface"),
-        (NG + pack("<III", 0x0A0D0D0A, 28, 7) + bytes(16), 1, "a section without a byte order"),
-        (section() + enhanced(b"x", 1), 0, "a packet of interface 0, never described"),
+        (NG + pack("<II", 6, 2**31) + bytes(99), 1, "impossible block length 2147483648"),
+        (NG + pack("<II", 6, 8) + bytes(99), 1, "impossible block length 8"),
+        (NG + enhanced(b"x", 1, number=5), 1, "packet from undefined interface 5"),
+        (NG + block(6, bytes(8)), 1, "packet block too short"),
+        (NG + block(3, b""), 1, "packet block too short"),
+        (NG + block(6, pack("<IIIII", 0, 0, 0, 99, 99)), 1, "packet of 99 bytes in a block of 32"),
+        (NG + block(1, b"\0\0\0\0"), 1, "invalid interface description"),
+        (NG + pack("<III", 0x0A0D0D0A, 28, 7) + bytes(16), 1, "section without a byte-order magic"),
+        (section() + enhanced(b"x", 1), 0, "packet from undefined interface 0"),
         (gzip.compress(TWO)[:-12], 1, "the gzip data ends early"),
     ],
 )  # fmt: skip
@@ -278,4 +278,4 @@ def test_unreadable_disk_is_damage() -> None:
 
     capture = Capture(Bad(pcap([b"x" * 30] * 9)), "x")
     assert len(list(capture)) == 1
-    assert "cannot be read: Input/output error" in str(capture.damage)
+    assert "read error: Input/output error" in str(capture.damage)

@@ -235,7 +235,7 @@ def test_clock_that_jumps_by_a_century_wakes_the_engine_a_bounded_number_of_time
         def deadline(self) -> float:
             return (self.ticks[-1] if self.ticks else 0.0) + 1.0
 
-    monkeypatch.setattr("nfinspect.replay.driver.MOST_TICKS", 50)
+    monkeypatch.setattr("nfinspect.replay.driver.MAX_TICKS", 50)
     engine = Nervous()
     first, second = session()[:2]
     capture = pcap([first], 101) + pcap([second], 101, start=2**32 - 2)[24:]

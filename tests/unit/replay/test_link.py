@@ -8,7 +8,7 @@ from scapy.layers.ppp import PPP, PPPoE
 from scapy.packet import Raw
 
 from nfinspect.replay.capture import Frame, Interface
-from nfinspect.replay.link import NOT_IP, behind, enclose, locate, turned
+from nfinspect.replay.link import NOT_IP, enclose, framed, locate, turned
 from tests.unit.replay.mail import LINKS, datagram
 
 V4, V6 = datagram(">", "S", 0, 0), datagram(">", "S", 0, 0, six=True)
@@ -88,4 +88,4 @@ def test_header_is_turned_round_for_the_other_direction() -> None:
     head = bytes.fromhex("0a0000000002 0a0000000001 0800")
     assert turned(head, 1) == bytes.fromhex("0a0000000001 0a0000000002 0800")
     assert turned(b"\x02\0\0\0", 0) == b"\x02\0\0\0"
-    assert behind(head, V4) == head + V4
+    assert framed(head, V4) == head + V4
