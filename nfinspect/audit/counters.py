@@ -1,7 +1,7 @@
-"""What happened, in numbers: counted from the events, and from the engine's packet totals.
+"""Counters, from the events and from the engine's packet totals.
 
-`Counters.observe` takes every event, `Counters.dropped` every dropped packet. What show prints is
-`inspections`; what JSON holds is `to_json`.
+Call `Counters.observe` for every event, and `Counters.dropped` for every dropped packet.
+`inspections` is what show prints, `to_json` what JSON output contains.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Totals(Protocol):
 
     @property
     def packet(self) -> int:
-        """Packets with payload that was seen for the first time."""
+        """Packets with new payload."""
 
     @property
     def drop(self) -> int:
@@ -34,7 +34,7 @@ class Totals(Protocol):
 
 
 TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
-    # event: (name of the tally, what it is divided by)
+    # event: (name of the tally, what it is broken down by)
     events.ConnectionTornDown: ("torn_down", lambda event: event.reason.value),
     events.InspectionClosed: ("closed_by_inspection", lambda event: event.cause.value),
     events.Uninspected: ("uninspected", lambda event: event.cause.value),
@@ -51,7 +51,7 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.DuplicateSyn: ("duplicate_syns", None),
     events.TableFull: ("refused_by_full_table", None),
 }
-"""Events that are simply counted, under the name that JSON and show give the count."""
+"""Events that are simply counted, and the name of the count in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class InspectionCounts:
     drop: int
     reset_drop: int
     mask_banner: int | None
-    """Greetings masked; None where the map does not mask them."""
+    """Greetings masked; None if the map does not mask them."""
     clauses: tuple[tuple[Clause, int], ...]
-    """Packets that met each clause, in the order of the map."""
+    """Packets that matched each clause, in the map's order."""
 
 
 class Counters:
@@ -76,15 +76,15 @@ class Counters:
         self.in_use = 0
         self.most_used = 0
         self.banners: Counter[str] = Counter()
-        """By the map's name."""
+        """By map name."""
         self.clauses: Counter[tuple[str, int]] = Counter()
-        """By the map's name and the clause's position in it."""
+        """By map name and the clause's position."""
         self.tallies: dict[str, Counter[str]] = {name: Counter() for name, _ in TALLIES.values()}
-        """By the name of the tally and what divides it, or an empty string if nothing does."""
+        """By name of the tally and its breakdown; an empty string if there is none."""
         self.dropped_packets: Counter[DropReason] = Counter()
 
     def observe(self, event: Event) -> None:
-        """Count one event; call it with all of them."""
+        """Count one event."""
         match event:
             case events.ConnectionBuilt():
                 self.built += 1
@@ -97,8 +97,8 @@ class Counters:
             case events.CommandSeen() | events.ReplySeen():
                 pass
             case _:
-                name, divided_by = TALLIES[type(event)]
-                self.tallies[name][divided_by(event) if divided_by else ""] += 1
+                name, by = TALLIES[type(event)]
+                self.tallies[name][by(event) if by else ""] += 1
                 if type(event) is events.ConnectionTornDown:
                     self.in_use -= 1
 
@@ -127,10 +127,10 @@ class Counters:
         )
 
     def to_json(self, policy: Policy, totals: Mapping[Inspection, Totals]) -> dict[str, Any]:
-        """Return everything as an object of JSON's own types.
+        """Return everything as an object of JSON types.
 
-        ``service_policy`` lists what show service-policy prints; beside it stand the connections,
-        the packets dropped by reason, and every tally of `TALLIES`.
+        ``service_policy`` lists what show service-policy prints; the rest is the connections, the
+        packets dropped by reason, and every tally of `TALLIES`.
         """
         return {
             "service_policy": [_to_json(c) for c in self.inspections(policy, totals)],
@@ -144,10 +144,8 @@ class Counters:
                 for r, n in sorted(self.dropped_packets.items(), key=lambda pair: pair[0].value)
             },
             **{
-                name: dict(sorted(self.tallies[name].items()))
-                if divided_by
-                else self.tallies[name][""]
-                for name, divided_by in TALLIES.values()
+                name: dict(sorted(self.tallies[name].items())) if by else self.tallies[name][""]
+                for name, by in TALLIES.values()
             },
         }
 

@@ -1,8 +1,8 @@
-"""Events as JSON objects: the typed event with its facts, for machines.
+"""Events as JSON objects, for machines.
 
-Names of fields are the events' own. A connection becomes ``connection`` (its number), ``client``,
-``server`` and the interfaces these lie behind; addresses are ``ip:port`` or ``[ip]:port``; enum
-members their value; bytes text as `text.escaped` makes it; times ISO 8601 in UTC.
+Field names are those of the events. A connection becomes ``connection`` (its number), ``client``,
+``server`` and their interfaces. Addresses are ``ip:port`` or ``[ip]:port``, enum members their
+value, bytes text as from `text.escaped`, times ISO 8601 in UTC.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from nfinspect.events import Connection, Endpoint, Event
 
 
 def to_json(event: Event, time: float | None = None) -> dict[str, Any]:
-    """Return *event* as an object of JSON's own types; ``event`` holds its kind.
+    """Return *event* as an object of JSON types; ``event`` is its kind.
 
-    ``time`` holds when it happened, if *time* (seconds since 1970) is given.
+    ``time`` is when it happened, if *time* (seconds since 1970) is given.
     """
     event_type: type = type(event)
     kind, fields = _shape(event_type)
@@ -56,6 +56,6 @@ def _end(name: str, endpoint: Endpoint) -> dict[str, str]:
 
 @functools.cache
 def _shape(kind: type) -> tuple[str, tuple[str, ...]]:
-    """The kind's name, ``clause-matched`` for ClauseMatched, and its fields."""
+    """The name of the kind (``clause-matched`` for ClauseMatched) and its fields."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
     return name, tuple(field.name for field in dataclasses.fields(kind))

@@ -11,7 +11,7 @@ NOTHING_INSPECTED = "The policy inspects nothing: all mail passes uninspected\n"
 
 
 def service_policy(inspections: Iterable[InspectionCounts]) -> str:
-    """Return ``show service-policy inspect esmtp``, as lines."""
+    """Return the text of ``show service-policy inspect esmtp``."""
     lines: list[str] = []
     heading: list[str] = []
     for counts in inspections:
@@ -35,33 +35,33 @@ def service_policy(inspections: Iterable[InspectionCounts]) -> str:
 
 @dataclass(slots=True)
 class QueueState:
-    """One queue of the running filter: the kernel's numbers and the worker's."""
+    """One queue of the running filter: the kernel's counters and the worker's."""
 
     number: int
     waiting: int = 0
-    """Packets in the kernel's queue, without a verdict yet; the held ones are among them."""
+    """Packets in the kernel's queue without a verdict, including held ones."""
     held: int = 0
     """Packets that the engine holds."""
     copy_range: int = 0
-    """Bytes of a packet that the kernel hands over."""
+    """Bytes of a packet that the kernel copies, at most."""
     kernel_dropped: int = 0
-    """Packets the kernel dropped because the queue was full (``queue_dropped``)."""
+    """Packets that the kernel dropped because the queue was full (``queue_dropped``)."""
     user_dropped: int = 0
-    """Packets the kernel could not hand over: the socket's buffer was full
+    """Packets that the kernel dropped because the socket's buffer was full
     (``queue_user_dropped``)."""
     enobufs: int = 0
-    """Times the socket told of an overrun."""
+    """How often the socket reported an overrun (ENOBUFS)."""
     received: int = 0
     gso: int = 0
-    """Of the received, packets that stand for several segments."""
+    """GSO packets among the received ones."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
-    """By kind: accepted, rewritten, dropped; and packets injected."""
+    """Packets by kind: accepted, rewritten, dropped, injected."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Packets by the reason for which the filter dropped them."""
+    """Packets that the filter dropped, by reason."""
 
 
 def queue(state: QueueState) -> str:
-    """Return ``show queue`` for one queue: lines."""
+    """Return the text of ``show queue`` for one queue."""
     lines = [
         f"Queue {state.number}:",
         f"  received {state.received}, gso {state.gso}, waiting {state.waiting},"

@@ -1,6 +1,6 @@
-"""Events to the appliance's syslog lines, exactly (docs/appliance.md, sections 7 and 10).
+"""Events as the appliance's syslog lines, exactly (docs/appliance.md, sections 7 and 10).
 
-`MESSAGES` is the table of them, to be read as the appliance's own guide of its messages.
+`MESSAGES` is the table of all messages; it reads like the appliance's own message guide.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from nfinspect.audit.text import address, escaped
 from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, Event
 
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
-"""The words of 106015, from the lowest bit of the flags byte (RFC 9293 section 3.1). ECE and CWR
-have none."""
+"""The names of the flags in 106015, from the lowest bit (RFC 9293 section 3.1). ECE and CWR have
+none."""
 
 
 def render(event: Event) -> str | None:
-    """Return the line of *event*, from ``%ASA-``, or None if it has none."""
+    """Return the line for *event*, from ``%ASA-`` on; None if it has none."""
     for applies, fill, facts in _ROWS.get(type(event), ()):
         if applies is None or applies(event):
             return fill(facts(event))
     return None
 
 
-# What the fields of a template stand for. An end is ``interface:address/port``. The client's side
-# has the lower security until interfaces are configured, so it stands first and every connection is
-# inbound (section 9). Nothing translates addresses: mapped is real.
+# The values of a template's fields. An end is ``interface:address/port``. Until interfaces are
+# configured, the client's side has the lower security, so it comes first and every connection is
+# inbound (section 9). Addresses are not translated: mapped equals real.
 
 Facts = dict[str, Any]
 
@@ -44,7 +44,7 @@ def _from_to(connection: Connection, direction: Direction) -> Facts:
 
 
 def _duration(seconds: float) -> str:
-    """``H:MM:SS``; what is less than a second is cut off."""
+    """``H:MM:SS``, fractions of a second cut off."""
     minutes, second = divmod(int(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}"
@@ -127,16 +127,16 @@ def _inspection_closed(event: events.InspectionClosed) -> Facts:
 
 
 class Message(NamedTuple):
-    """One syslog message: its template, what fills that, and when it is written."""
+    """A syslog message: its template, the template's fields, and when it applies."""
 
     severity: int
     number: int
     template: str
     event: type
     facts: Callable[[Any], Facts]
-    """The fields of the template, of an event."""
+    """From an event to the fields of the template."""
     applies: Callable[[Any], bool] | None = None
-    """None: to every event of the type."""
+    """None: the message applies to every event of the type."""
 
 
 MESSAGES = (
@@ -201,7 +201,7 @@ MESSAGES = (
         events.InspectionClosed, _inspection_closed,
     ),
 )  # fmt: skip
-"""Every message. Of several for one event the one that applies is written."""
+"""All messages. If an event has several, the first that applies is written."""
 
 _ROWS = {
     kind: tuple(

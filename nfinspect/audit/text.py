@@ -1,4 +1,4 @@
-"""Addresses and foreign bytes as text."""
+"""Addresses and untrusted bytes as text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import socket
 from nfinspect.events import Endpoint
 
 LONGEST_STRING = 512
-"""Bytes of a client's or server's that a rendering repeats; a longer string ends in ``...``."""
+"""Bytes from a client or server that are shown; a longer string ends in ``...``."""
 
 _ESCAPES = [chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in range(256)]
 _ESCAPES[ord("\\")] = "\\\\"
 
 
 def escaped(data: bytes, most: int = LONGEST_STRING) -> str:
-    r"""Return *data* as one line of printable ASCII, so that no peer forges a log line with it or
-    reaches a terminal.
+    r"""Return *data* as one line of printable ASCII, so that no peer can forge log lines or send
+    control characters to a terminal.
 
-    All else, bytes above 127 too, becomes ``\xHH``, and a backslash two, so that it can be undone.
+    All other bytes, also those above 127, become ``\xHH``, and a backslash becomes two, so that it
+    can be reversed.
     """
     text = "".join([_ESCAPES[byte] for byte in data[:most]])
     return text if len(data) <= most else text + "..."

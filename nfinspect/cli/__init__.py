@@ -1,6 +1,6 @@
-"""The command ``nfinspect``: a group whose subcommands are loaded when they are called.
+"""The command ``nfinspect``: a group whose subcommands are imported only when they are called.
 
-``nfinspect --help`` and the start of any command thus never pay for what another one imports.
+So ``nfinspect --help`` and every command start without the imports of the other commands.
 """
 
 import errno
@@ -15,16 +15,16 @@ from nfinspect import __version__
 from nfinspect.cli.errors import USAGE, Failure, UsageFailure, end_with, flush_stdout
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Errors of a disk, not of nfinspect."""
+"""Errors of the disk, not of nfinspect."""
 
 COMMANDS = {
-    # name: (where its click command stands, what it does)
+    # name: (its click command, what it does)
     "run": ("nfinspect.cli.run:run", "Filter live traffic from NFQUEUE, in the foreground."),
-    "replay": ("nfinspect.cli.replay:replay", "Send captures through the filter, without root."),
+    "replay": ("nfinspect.cli.replay:replay", "Run captures through the filter, without root."),
     "rules": ("nfinspect.cli.rules:rules", "Print, apply or remove the iptables rules."),
-    "show": ("nfinspect.cli.show:show", "Show counters and state of the running filter."),
+    "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
     "check": ("nfinspect.cli.check:check", "Check a configuration file."),
-    "lab": ("nfinspect.cli.lab:lab", "Client, filter and server in network namespaces."),
+    "lab": ("nfinspect.cli.lab:lab", "A test lab: client, filter and server in namespaces."),
 }
 """Every subcommand, in the order of the help."""
 
@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the command *cmd_name*, or return None if there is none."""
+        """Import and return the command *cmd_name*; None if it does not exist."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
@@ -46,14 +46,14 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from `COMMANDS`, importing none of them."""
+        """Write the list of commands from `COMMANDS` without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run the command line and exit: with the status that the command returned, if it did.
+        """Run the command line and exit, with the status that the command returned if it did.
 
-        Errors are printed in the form of `errors`.
+        Errors are printed as `errors` says.
         """
         kwargs["standalone_mode"] = False
         try:
@@ -73,9 +73,9 @@ class LazyGroup(click.Group):
             if error.filename is not None:
                 end_with(Failure(f"{error.filename}: {error.strerror}"))
             if error.errno not in NO_ROOM:
-                raise  # nothing that a person has named
-            flush_stdout(b"\n")  # is it stdout that takes no more?
-            end_with(Failure(f"a file cannot be written: {error.strerror}"))
+                raise  # not about a file that the user has named
+            flush_stdout(b"\n")  # if stdout is what failed, this reports it
+            end_with(Failure(f"cannot write a file: {error.strerror}"))
         sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -1,4 +1,4 @@
-"""``nfinspect check FILE``: what a configuration means, or everything that is wrong in it."""
+"""``nfinspect check FILE``: what a configuration means, or all errors in it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from nfinspect.policy.words import parameter_lines
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(file: Path, as_json: bool) -> int:
-    """Check the configuration FILE, or - for stdin, and tell what it means.
+    """Check the configuration FILE (- for stdin) and print what it means.
 
-    The status is 0 if it can be used, 1 if it has errors.
+    The exit status is 0 if it can be used, 1 if it has errors.
     """
     name = name_of(file)
     try:
@@ -73,7 +73,7 @@ def _clauses(inspection: Inspection) -> Table:
 
 
 def _inspected(configuration: Configuration) -> list[tuple[int, Inspection]]:
-    """Return what is inspected and how, by port."""
+    """Return the inspected ports with their inspections."""
     plans = configuration.policy.plans
     return [(p, plan.inspection) for p, plan in sorted(plans.items()) if plan.inspection]
 

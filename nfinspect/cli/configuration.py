@@ -1,4 +1,4 @@
-"""The option ``--config FILE`` that several commands share, and the reading of that file."""
+"""The option ``--config FILE``, which several commands share, and reading that file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nfinspect.policy import (
 )
 
 LARGEST_FILE = 16 * 1024 * 1024
-"""Bytes; the largest appliances' configurations are a few MiB."""
+"""Bytes; the configurations of the largest appliances have a few MiB."""
 
 
 STDIN = Path("-")
 
 
 def name_of(path: Path) -> str:
-    """Return how messages call the file."""
+    """Return the file's name for messages."""
     return "stdin" if path == STDIN else str(path)
 
 
@@ -39,16 +39,16 @@ def read_configuration(path: Path) -> Configuration:
     with click.open_file(str(path), "rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
-        message = f"the file is larger than {LARGEST_FILE} bytes: no configuration"
+        message = f"the file is larger than {LARGEST_FILE} bytes: not a configuration"
         raise ConfigurationError([Finding(name, 1, 1, message)])
     return parse_policy(decode(data, name), name)
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *command* the option ``--config FILE``, as the argument ``configuration``.
+    """Add the option ``--config FILE`` to *command*, as the argument ``configuration``.
 
-    Without it the argument is the default configuration. A faulty file ends the command with its
-    located errors and status 2; notices go to stderr.
+    Without it the argument is the default configuration. A faulty file ends the command with a list
+    of its errors and status 2; notices go to stderr.
     """
     return click.option(
         "--config",
@@ -56,7 +56,7 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         callback=_configuration,
-        help="The policy, in the appliance's words; without it the appliance's default map.",
+        help="The policy, as an appliance configuration.  [default: the appliance's default map]",
     )(command)
 
 

@@ -1,8 +1,8 @@
-"""How a command ends: the exit status, and one form for every error.
+"""How a command ends: the exit status, and one format for all errors.
 
-Status 0: done. 1: findings, a failed check, or a failure on the way. 2: usage, which a faulty
-configuration is too. A command returns its status or raises `Failure` or `UsageFailure`; click's
-own errors are printed in the same form.
+Status 0: done. 1: findings, a failed check, or a failure. 2: wrong usage, including a faulty
+configuration. A command returns its status, or raises `Failure` or `UsageFailure`; click's own
+errors are printed in the same format.
 """
 
 import errno
@@ -13,10 +13,10 @@ from typing import IO, Any, NoReturn, TextIO
 import click
 
 FINDINGS = 1
-"""Status of a command that did its work and found something, or that could not do it."""
+"""Status of a command that found something, or that failed."""
 
 USAGE = 2
-"""Status of a command that was called wrongly or got a faulty configuration."""
+"""Status of a command that was used wrongly or got a faulty configuration."""
 
 
 class Failure(click.ClickException):
@@ -30,7 +30,7 @@ class Failure(click.ClickException):
 
 
 class UsageFailure(Failure):
-    """As `Failure`, with status 2: the command line or the configuration is at fault.
+    """Like `Failure`, with status 2: the command line or the configuration is at fault.
 
     The message of a configuration error begins with ``FILE:LINE:COLUMN:``.
     """
@@ -42,17 +42,17 @@ def end_with(failure: Failure) -> NoReturn:
     """Print *failure* and exit with its status."""
     try:
         failure.show()
-    except OSError:  # the status tells, too
+    except OSError:  # stderr is unusable; the status still says it
         _discard(sys.stderr)
     sys.exit(failure.exit_code)
 
 
 def flush_stdout(more: bytes = b"") -> None:
-    """Write what is still to be written, and *more*; if that fails, end with an error and status 1.
+    """Flush stdout and write *more*; if that fails, end with an error message and status 1.
 
-    A reader that went away, as ``head`` does when it has enough, needs no error.
+    If the reader has gone away, as ``head`` does when it has enough, no message is printed.
     """
-    if sys.stdout is None:  # it was closed before nfinspect began
+    if sys.stdout is None:  # it was closed before nfinspect started
         return
     try:
         sys.stdout.flush()
@@ -66,6 +66,6 @@ def flush_stdout(more: bytes = b"") -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what *stream* still holds go nowhere: Python tries once more as it ends, and would
-    complain and change the status."""
+    """Redirect *stream* to /dev/null: otherwise Python flushes it again at exit, complains, and
+    changes the status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

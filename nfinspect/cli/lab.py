@@ -1,4 +1,4 @@
-"""``nfinspect lab``: client, filter and server in network namespaces of this machine."""
+"""``nfinspect lab``: client, filter and server in network namespaces on this machine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 WIDTH_WITHOUT_TERMINAL = 140
 UNWRAPPED = 10_000
-"""Columns of a list that no terminal shows: a line each, for grep."""
+"""Columns of a list that does not go to a terminal: one line per case, for grep."""
 
 
 class _LabGroup(click.Group):
-    """Turns what the lab cannot do into a command's failure."""
+    """Turns a LabError into a Failure."""
 
     def invoke(self, ctx: click.Context) -> Any:
         from nfinspect.lab.topology import LabError
@@ -38,9 +38,9 @@ class _LabGroup(click.Group):
 
 @click.group(cls=_LabGroup)
 def lab() -> None:
-    """Client, filter and server in network namespaces, for trying things out.
+    """A test lab: client, filter and server in network namespaces.
 
-    Nothing leaves the namespaces and nothing of the machine's own network is touched. Needs root.
+    No traffic leaves the namespaces, and the machine's own network is not touched. Needs root.
     """
 
 
@@ -49,12 +49,12 @@ prefix_option = click.option(
     default="nfinspect",
     show_default=True,
     metavar="NAME",
-    help="Of the namespaces, NAME-client and so on: for more than one lab.",
+    help="Prefix of the namespaces' names (NAME-client and so on), for more than one lab.",
 )
 
 
 bridge_option = click.option(
-    "--bridge", is_flag=True, help="The filter bridges instead of routing, and has no address."
+    "--bridge", is_flag=True, help="Make the filter a bridge without addresses, not a router."
 )
 
 
@@ -64,10 +64,10 @@ bridge_option = click.option(
 @click.option(
     "--offloads/--no-offloads",
     default=True,
-    help="Without them every packet is a frame within the MTU, with its checksum filled in.",
+    help="Without offloads, no packet exceeds the MTU, and all checksums are filled in.",
 )
 def up(prefix: str, bridge: bool, offloads: bool) -> None:
-    """Build the lab, and leave it standing until `lab down`."""
+    """Build the lab and keep it until `lab down`."""
     from nfinspect.lab import topology
 
     topology.build(prefix, offloads=offloads, bridge=bridge)
@@ -90,38 +90,39 @@ def up(prefix: str, bridge: bool, offloads: bool) -> None:
 @lab.command()
 @prefix_option
 def down(prefix: str) -> None:
-    """End every process in the lab, and remove it."""
+    """End all processes in the lab and remove it."""
     from nfinspect.lab import topology
     from nfinspect.lab.filter import NFINSPECT
 
     topology.require_root()
     if not topology.is_up(prefix):
         raise Failure("the lab is not up")
-    with contextlib.suppress(topology.LabError):  # what a bridge's were before lies in a file
+    with contextlib.suppress(topology.LabError):  # also deletes the file of saved bridge settings
         topology.execute(prefix, topology.FILTER, [*NFINSPECT, "rules", "--remove"])
     topology.remove(prefix)
 
 
-@lab.command(short_help="Send real mail through the filter, show both sides.")
+@lab.command(short_help="Send real mail through the filter and show both sides.")
 @click.argument("names", metavar="[CASE]...", nargs=-1)
-@click.option("--list", "only_list", is_flag=True, help="List the cases, and perform none.")
+@click.option("--list", "only_list", is_flag=True, help="List the cases without running any.")
 @click.option(
     "--captures",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIRECTORY",
-    help="Keep the captures of both sides there.",
+    help="Save the captures of both sides there.",
 )
 @bridge_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def demo(
     names: tuple[str, ...], only_list: bool, captures: Path | None, bridge: bool, as_json: bool
 ) -> int:
-    """Send real mail through the filter and show what both sides see of it.
+    """Send real mail through the filter and show what both sides see.
 
-    In a lab of its own: swaks and Postfix as clients, Postfix as the server, the default policy
-    unless a case has its own. A CASE is one of `--list`; without any, those marked there are performed.
+    Runs in a lab of its own: swaks and Postfix as clients, Postfix as the server, and the default
+    policy unless a case has its own. `--list` lists the CASEs; without arguments, those marked with
+    * are run.
 
-    The status is 0 if every case went as expected, and 1 if not.
+    The exit status is 0 if every case went as expected, else 1.
     """
     from nfinspect.lab.cases import CASES, DEMO
     from nfinspect.lab.demo import demo as performed
@@ -179,19 +180,19 @@ def _json(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
 @click.argument("where", type=click.Choice(["client", "filter", "server"]))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(prefix: str, where: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a namespace of the lab, in place of this process.
+    """Run COMMAND in a namespace of the lab, replacing this process.
 
-    Options go before the place. This nfinspect is found first, whatever PATH says.
+    Options must come before the namespace. PATH is extended so that this nfinspect is found first.
     """
     from nfinspect.lab import topology
 
     if command[0] != "--" and command[0].startswith("-"):
-        raise click.UsageError("options go before client|filter|server, a command after it.")
+        raise click.UsageError("options must come before client|filter|server.")
     topology.require_root()
     topology.require_programs("ip")
     if not topology.is_up(prefix):
-        raise Failure("the lab is not up: nfinspect lab up")
-    if command[0] == "--":  # set before a command by habit, as with sudo
+        raise Failure("the lab is not up; start it with 'nfinspect lab up'")
+    if command[0] == "--":  # customary before a command, as with sudo
         command = command[1:]
     argv = topology.command(prefix, where, command)
     beside_python = str(Path(sys.executable).parent)

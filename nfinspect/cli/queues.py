@@ -1,4 +1,4 @@
-"""The options by which run and rules agree on the queues."""
+"""The options for queues that run and rules share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *command* ``--queues`` and ``--queue-num``, as ``queues`` and ``queue_num``."""
+    """Add ``--queues`` and ``--queue-num`` to *command*, as ``queues`` and ``queue_num``."""
     for option in (
         click.option(
             "--queue-num",
@@ -17,7 +17,7 @@ def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=0,
             show_default=True,
             metavar="K",
-            help="The first queue.",
+            help="The number of the first queue.",
         ),
         click.option(
             "--queues",
@@ -25,7 +25,7 @@ def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default=1,
             show_default=True,
             metavar="N",
-            help="The number of queues. One for now: connections are not spread over workers yet.",
+            help="How many queues to use; only 1 is supported so far.",
             callback=_only_one,
         ),
     ):
@@ -35,7 +35,5 @@ def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _only_one(context: click.Context, parameter: click.Parameter, queues: int) -> int:
     if queues != 1:
-        raise click.BadParameter(
-            f"{queues} queues: nfinspect has one worker for now, so --queues 1"
-        )
+        raise click.BadParameter(f"{queues} queues are not supported yet: use --queues 1")
     return queues

@@ -32,7 +32,7 @@ from nfinspect.replay.output import CaptureWriter
 DASH = Path("-")
 """Stdin, or stdout."""
 LONG = 8 * 1024 * 1024
-"""Bytes of captures that are worth a progress bar."""
+"""Bytes of captures from which on a progress bar is shown."""
 
 OPTIONS = EngineOptions(recorded=True, transcript=True)
 
@@ -50,23 +50,23 @@ OPTIONS = EngineOptions(recorded=True, transcript=True)
     "--out",
     metavar="FILE",
     type=click.Path(dir_okay=False, writable=True, allow_dash=True, path_type=Path),
-    help="Write a capture of what leaves the filter; - is stdout, and the text goes to stderr.",
+    help="Write what leaves the filter to a capture; with - for stdout, the text goes to stderr.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(
     captures: tuple[Path, ...], configuration: Configuration, out: Path | None, as_json: bool
 ) -> int:
-    """Send captures through the filter, in the order given, and tell what it does to them.
+    """Run captures through the filter, in the given order, and report what it does to them.
 
-    A CAPTURE is pcap or pcapng, plain or gzip, or - for stdin. No root is needed.
+    A CAPTURE is a pcap or pcapng file, plain or gzip, or - for stdin. Does not need root.
 
-    The status is 0 when all is done and 1 if a capture could not be read to its end.
+    The exit status is 0, or 1 if a capture could not be read to its end.
     """
     to_stdout = out == DASH
     if to_stdout and as_json:
-        raise click.UsageError("--json and --out - would both go to stdout.")
+        raise click.UsageError("--json and --out - cannot both write to stdout.")
     if to_stdout and sys.stdout.isatty():
-        raise click.UsageError("--out -: stdout is a terminal; a capture is no text.")
+        raise click.UsageError("--out -: refusing to write a capture to a terminal.")
     for path in captures:
         _refuse_unless_capture(path, out)
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _writer(out: Path) -> CaptureWriter:
 
 @contextmanager
 def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
-    """Raises UsageFailure if it is no capture."""
+    """Open a capture. Raises UsageFailure if it is not one."""
     with (
         open(0, "rb", buffering=0, closefd=False) if path == DASH else path.open("rb", buffering=0)
     ) as file:
@@ -109,18 +109,18 @@ def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
 
 
 def _refuse_unless_capture(path: Path, out: Path | None) -> None:
-    """Find out what is wrong with a file before any work is done."""
+    """Check a file before any work is done."""
     if path == DASH or not path.is_file():
         return  # a pipe can be read only once
     if out is not None and out.exists() and out.samefile(path):
-        raise UsageFailure(f"{out}: is a capture to read and cannot be the one to write")
+        raise UsageFailure(f"{out}: --out must not be one of the captures to read")
     with _opened(path, 0):
         pass
 
 
 @contextmanager
 def _progress(captures: tuple[Path, ...]) -> Iterator[Callable[[Capture], None]]:
-    """A progress bar on a terminal, if it is worth one."""
+    """A progress bar for long captures, if stderr is a terminal."""
     sizes = [path.stat().st_size if path.is_file() else 0 for path in captures]
     if sum(sizes) < LONG or not sys.stderr.isatty():
         yield lambda capture: None

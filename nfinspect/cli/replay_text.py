@@ -1,4 +1,4 @@
-"""A replay's result for people: connections, what the filter did, syslog lines, counters."""
+"""The result of a replay as text: connections, what the filter did, syslog lines, counters."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from nfinspect.events import CommandMaskReason, Direction, TeardownReason
 from nfinspect.replay.result import Result
 
 MOST_CONNECTIONS = 200
-"""Connections that are listed; ``--json`` has them all."""
+"""Connections listed; ``--json`` has them all."""
 
 MOST_DEEDS = 30
-"""Of one connection."""
+"""Actions and notes listed per connection."""
 
 FEW_CONNECTIONS = 5
-"""So many are all told of; of more only those to which something out of the ordinary happened."""
+"""Up to so many connections, all are described; with more, only those with unusual events."""
 
 ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 
 SENTENCES = {
     "character-replaced": "{character} was replaced by a blank: {line}",
-    "chunk-masked": "the chunk of {announced} bytes behind the masked BDAT was masked with it",
-    "conflicting-bytes": "the {sender} repeated data with other bytes; those sent first stand",
-    "duplicate-syn": "another SYN came, with another sequence number, and was dropped",
-    "inspection-closed": "inspection closed the connection at the {sender}'s packet"
+    "chunk-masked": "the chunk of {announced} bytes after the masked BDAT was masked too",
+    "conflicting-bytes": "the {sender} retransmitted different data; the original data was used",
+    "duplicate-syn": "a second SYN, with a different sequence number, was dropped",
+    "inspection-closed": "inspection closed the connection at a packet from the {sender}"
     " (cause: {cause})",
-    "malicious-address": "there is a pipe in a mail address: {address}",
+    "malicious-address": "a mail address contains a pipe: {address}",
     "server-anomaly": "the server sent {kind}: {line}",
-    "start-tls-injection": "the client did not await the reply to STARTTLS before it sent more",
+    "start-tls-injection": "the client sent more data before the reply to STARTTLS",
     "tls-started": "the server accepted STARTTLS: TLS begins",
     "uninspected": "not inspected from here on: {cause}",
     "unseen-data": "the {receiver} acknowledged {count} bytes that never passed the filter",
 }
-"""How a connection's notes are told, but for masked commands: by the event, with its facts. Instead
-of a direction they speak of sender and receiver."""
+"""The text of a connection's notes by event, except masked commands. ``sender`` and ``receiver``
+follow from the direction."""
 
 _ENDS = {
     Direction.REQUEST.value: {"sender": "client", "receiver": "server"},
@@ -53,7 +53,7 @@ _LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
 
 
 def print_result(result: Result, *, stderr: bool = False) -> None:
-    """Print everything, on stdout unless something else goes there."""
+    """Print the result on stdout, or on stderr."""
     out = console(stderr=stderr)
     _print_summary(out, result.summary)
     connections = list(islice(result.connections(), MOST_CONNECTIONS))
@@ -62,7 +62,7 @@ def print_result(result: Result, *, stderr: bool = False) -> None:
         out.print(_table(connections))
     left_out = result.summary["connections"] - len(connections)
     if left_out > 0:
-        out.print(f"and {left_out:,} connections more; --json has them all", style="italic")
+        out.print(f"and {left_out:,} more connections; --json has them all", style="italic")
     _print_deeds(out, result, connections)
     _heading(out, "syslog")
     for line in result.syslog_lines():
@@ -81,24 +81,24 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
     packets = summary["packets"]
     if summary["began"]:
-        out.print(f"from {summary['began']}, {_duration(summary['duration'])} long")
+        out.print(f"from {summary['began']}, duration {_duration(summary['duration'])}")
     out.print(
         f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
         f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
         f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
-        f" {packets['copied']:,} not the filter's business",
+        f" {packets['copied']:,} not for the filter",
         soft_wrap=True,
     )
     if packets["read"] and packets["read"] == packets["copied"]:
         ports = ", ".join(map(str, summary["ports"]))
-        what = f"no TCP on port {ports}, which is what" if ports else "nothing that"
+        what = f"no TCP on port {ports}, which" if ports else "nothing that"
         out.print(f"  {what} the policy inspects", style="yellow")
     for reason, count in summary["dropped"].items():
         out.print(f"  dropped {reason}: {count:,}")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
         out.print(
-            f"  {_count(fragments['joined'], 'fragment')} joined into"
+            f"  {_count(fragments['joined'], 'fragment')} reassembled into"
             f" {_count(fragments['datagrams'], 'datagram')}, {fragments['discarded']:,} discarded"
         )
     for note in summary["notes"]:
@@ -111,7 +111,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
 
 
 def _table(connections: list[dict[str, Any]]) -> Table:
-    """Two lines for each, so that 80 columns are enough."""
+    """Two lines per connection, so that 80 columns are enough."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("client, server", overflow="fold")
@@ -137,7 +137,7 @@ def _table(connections: list[dict[str, Any]]) -> Table:
 
 
 def _print_deeds(out: Console, result: Result, connections: list[dict[str, Any]]) -> None:
-    """What the filter did to each connection to which it did something, and what it noticed."""
+    """Print what the filter did to each connection, and what it noticed."""
     headed = False
     ordinary = 0
     for connection in connections:
@@ -160,11 +160,11 @@ def _print_deeds(out: Console, result: Result, connections: list[dict[str, Any]]
         if len(deeds) > MOST_DEEDS:
             out.print("    and more; --json has them all", style="italic")
     if ordinary:
-        out.print(f"\n{_count(ordinary, 'connection')} with nothing but masks in greetings")
+        out.print(f"\n{_count(ordinary, 'connection')} with only masked greetings and EHLO replies")
 
 
 def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:
-    """Packet, what was done or noticed, why; in the order of the packets as far as there is one."""
+    """Packet number, what was done or noticed, and why; in packet order if there is a number."""
     found = [
         (action["packet"], action["action"], action["clause"])
         for action in islice(result.items(connection["actions"]), MOST_DEEDS + 1)
@@ -176,7 +176,7 @@ def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | N
 
 
 def noted(note: dict[str, Any]) -> tuple[str, str]:
-    """What was done or noticed, and why, of a connection's note."""
+    """What was done or noticed, and why, from a connection's note."""
     if note["event"] == "command-masked":
         command = escaped(note["command"].encode()) if "command" in note else ""
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]

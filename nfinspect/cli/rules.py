@@ -1,4 +1,4 @@
-"""``nfinspect rules``: the iptables rules that bring packets to the filter."""
+"""``nfinspect rules``: the iptables rules that divert packets to the filter."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, ipta
 @click.option(
     "--fail-open",
     is_flag=True,
-    help="While no filter runs, let everything pass uninspected. Without it nothing passes then.",
+    help="While no filter runs, let everything pass uninspected instead of nothing.",
 )
 @click.option(
     "--bridge",
     is_flag=True,
-    help="For a filter that bridges: what br_netfilter needs, and a guard against frames that"
-    " iptables cannot see.",
+    help="For a filter on a bridge: include the br_netfilter settings, and a guard against frames"
+    " that iptables cannot see.",
 )
-@click.option("-4", "only", flag_value="4", default=None, help="Print those for IPv4 only.")
-@click.option("-6", "only", flag_value="6", help="Print those for IPv6 only.")
-@click.option("--apply", is_flag=True, help="Put them in place, instead of those that are there.")
-@click.option("--remove", is_flag=True, help="Take out what --apply has put in place.")
+@click.option("-4", "only", flag_value="4", default=None, help="Print the IPv4 rules only.")
+@click.option("-6", "only", flag_value="6", help="Print the IPv6 rules only.")
+@click.option("--apply", is_flag=True, help="Apply the rules, replacing any earlier ones.")
+@click.option("--remove", is_flag=True, help="Remove what --apply has applied.")
 def rules(
     configuration: Configuration,
     queues: int,
@@ -49,18 +49,18 @@ def rules(
 ) -> None:
     """Print, apply or remove the rules that divert the inspected ports to NFQUEUE.
 
-    Without --apply and --remove nothing is changed: the rules are printed, for iptables-restore
-    --noflush and ip6tables-restore --noflush; with --bridge also what is for nft and sysctl.
-    --remove takes out everything, with or without --bridge, and puts settings back.
+    Without --apply and --remove nothing is changed: the rules are printed, as input for
+    iptables-restore --noflush and ip6tables-restore --noflush, and with --bridge also for nft and
+    sysctl. --remove removes everything, with or without --bridge, and restores the settings.
     """
     if apply and remove:
-        raise click.UsageError("--apply and --remove exclude each other.")
+        raise click.UsageError("--apply and --remove cannot be used together.")
     if only and (apply or remove):
-        raise click.UsageError("-4 and -6 are for printing; rules are applied in both families.")
+        raise click.UsageError("-4 and -6 only select what is printed; omit them.")
     if only and bridge:
-        raise click.UsageError("--bridge is of no family: print its part without -4 and -6.")
+        raise click.UsageError("-4 and -6 cannot be used with --bridge.")
     if remove:
-        take_out()
+        remove_rules()
         return
     diversion = Diversion(diverted_ports(configuration.policy), queue_num, queues, fail_open)
     if apply:
@@ -70,26 +70,26 @@ def rules(
         click.echo(describe(diversion, family.name), nl=False)
         click.echo(application(diversion, TABLES[0]) + untracking(), nl=False)
     if bridge and not only:
-        click.echo("# For nft -f: a bridge passes only what iptables sees, or carries no IP.")
+        click.echo("# For nft -f: bridges pass only frames that iptables sees, or without IP.")
         click.echo(guards.guard(), nl=False)
-        click.echo("# For sysctl -p: let iptables see what a bridge passes.")
+        click.echo("# For sysctl -p: let iptables see bridged frames.")
         click.echo(guards.settings(), nl=False)
 
 
 def diverted_ports(policy: Policy) -> tuple[int, ...]:
-    """Return the servers' ports that are the filter's business, inspected or not."""
+    """Return the server ports that the policy covers, inspected or not."""
     return tuple(sorted(policy.plans))
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
-    """Apply the rules, those of a *bridge* first, and warn of what goes past them.
+    """Apply the rules, those for a *bridge* first, and warn of traffic that bypasses them.
 
-    Where nothing is to be diverted, rules of an earlier time are taken out: they would stop what
-    the policy lets pass. Raises Failure.
+    If there is nothing to divert, earlier rules are removed: they would block what the policy lets
+    pass. Raises Failure.
     """
     if not diversion.ports:
-        click.echo("nfinspect: notice: there is nothing to divert: no rules are applied", err=True)
-        take_out()
+        click.echo("nfinspect: notice: there is nothing to divert: no rules applied", err=True)
+        remove_rules()
         return
     fresh = False
     try:
@@ -99,16 +99,16 @@ def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
         if fresh:
             with contextlib.suppress(iptables.RulesError):
                 bridges.remove()
-        raise Failure(f"the rules cannot be applied: {error}") from error
+        raise Failure(f"cannot apply the rules: {error}") from error
     warnings += [
-        f"the flowtable '{name}' takes connections past the filter: exempt the inspected ports"
+        f"connections in flowtable '{name}' bypass the filter: exclude the inspected ports from it"
         for name in flowtables.names()
     ]
     for warning in warnings:
         click.echo(f"nfinspect: warning: {warning}", err=True)
 
 
-def take_out() -> None:
+def remove_rules() -> None:
     """Remove the rules.
 
     Raises Failure.
@@ -116,6 +116,6 @@ def take_out() -> None:
     try:
         removed = iptables.remove() | bridges.remove()
     except iptables.RulesError as error:
-        raise Failure(f"the rules cannot be removed: {error}") from error
+        raise Failure(f"cannot remove the rules: {error}") from error
     if not removed:
-        click.echo("nfinspect: there are no rules of nfinspect's", err=True)
+        click.echo("nfinspect: there are no rules to remove", err=True)

@@ -33,11 +33,11 @@ from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
 
 LAST_LINES_TIMEOUT = 2.0
-"""Seconds that a stopping filter waits for the reader of its stdout."""
+"""Seconds for which a stopping filter waits for the reader of its stdout."""
 
 
 class LiveEngine(Filter, Inspecting, Protocol):
-    """What a live filter needs of the engine."""
+    """What a live filter needs from the engine."""
 
 
 @click.command()
@@ -49,20 +49,20 @@ class LiveEngine(Filter, Inspecting, Protocol):
     default=DEFAULT_PATH,
     show_default=True,
     metavar="PATH",
-    help="The socket on which 'nfinspect show' asks this filter.",
+    help="The socket on which this filter answers 'nfinspect show'.",
 )
 @click.option(
     "--apply-rules",
     is_flag=True,
-    help="Put the iptables rules in place first, as 'nfinspect rules --apply' does. They stay.",
+    help="First apply the iptables rules, like 'nfinspect rules --apply'. They stay afterwards.",
 )
-@click.option("--bridge", is_flag=True, help="With --apply-rules: those for a filter that bridges.")
+@click.option("--bridge", is_flag=True, help="With --apply-rules: include the rules for a bridge.")
 @click.option(
     "--fail-open",
     is_flag=True,
-    help="Let packets pass uninspected when the queue is full. Without it they are dropped.",
+    help="While the queue is full, let packets pass uninspected instead of dropping them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not syslog.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
 def run(
     configuration: Configuration,
     queues: int,
@@ -73,13 +73,13 @@ def run(
     fail_open: bool,
     as_json: bool,
 ) -> None:
-    """Filter what the iptables rules divert, until SIGINT or SIGTERM.
+    """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
 
-    Syslog lines go to stdout, and at the end the counters; everything else goes to stderr. The
-    rules stay: while no filter runs, they let nothing pass (see 'nfinspect rules').
+    Syslog lines go to stdout, followed by the counters at the end; all other messages go to stderr.
+    The rules stay in place: while no filter runs, they let nothing pass (see 'nfinspect rules').
     """
     if bridge and not apply_rules:
-        raise click.UsageError("--bridge is for --apply-rules; 'nfinspect rules' has it too.")
+        raise click.UsageError("--bridge needs --apply-rules.")
     from nfinspect.engine import Engine, EngineOptions
     from nfinspect.tcp.limits import Limits
 
@@ -108,16 +108,16 @@ def filter_packets(
     as_json: bool = False,
     before_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Let *engine* decide what comes to the queue, until a signal says stop; then print the counts.
+    """Let *engine* decide the packets of the queue until a stop signal; then print the counters.
 
-    *before_ready* is called when packets are taken already, so that rules it applies hold nothing
-    up. Raises Failure.
+    *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
+    Raises Failure.
     """
     counters = Counters()
     lines = LineWriter(sys.stdout.fileno(), report)
     with contextlib.ExitStack() as stack:
         try:
-            if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # which is wanted for most
+            if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # checked first
                 raise QueueError(obstacles.of_queue(queue_number))
             injector = Injector()
             stack.callback(injector.close)
@@ -131,7 +131,7 @@ def filter_packets(
                 report=report,
                 services=services,
             )
-            # The socket first: it tells who runs already.
+            # The socket before the queue: its error names a filter that is already running.
             status: Status
             server = ControlServer(control, lambda words: status.answer(words))
             stack.callback(server.close)
@@ -158,7 +158,7 @@ def filter_packets(
             notify("STOPPING=1")
             answers = status.service_policy(), status.queue()
     if not lines.finish(LAST_LINES_TIMEOUT):
-        report(f"stdout takes no more: lines are lost, {lines.lost} at least")
+        report(f"stdout is blocked: at least {lines.lost} lines are lost")
     elif as_json:
         counts, queue_state = (answer.data for answer in answers)
         click.echo(json.dumps({"counters": counts, "queue": queue_state}))
@@ -168,11 +168,11 @@ def filter_packets(
 
 
 def report(text: str) -> None:
-    """Tell the person who runs the filter."""
-    with contextlib.suppress(OSError):  # who closed stderr does not want to know
+    """Print a message for the operator."""
+    with contextlib.suppress(OSError):  # stderr is closed
         click.echo(f"nfinspect: {text}", err=True)
 
 
 def json_line(event: Event) -> str:
-    """Return *event*, which happens now, as one line of JSON."""
+    """Return *event* as one line of JSON, with the current time."""
     return json.dumps(json_lines.to_json(event, time()))

@@ -1,4 +1,4 @@
-"""``nfinspect show``: what the running filter tells, in the appliance's words."""
+"""``nfinspect show``: counters and state of the running filter, in the appliance's words."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from nfinspect.live.requests import request
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(words: tuple[str, ...], control: Path, as_json: bool) -> None:
-    """Show counters and state of the running filter.
+    """Show the counters and state of the running filter.
 
     \b
     WHAT is one of:
-      service-policy inspect esmtp    what inspection saw, dropped and masked
-      queue                           packets held, waiting, and lost by the kernel
+      service-policy inspect esmtp    packets inspected, dropped and masked
+      queue                           packets received, held, waiting and lost
     """  # noqa: D301  # click wants the character itself
     try:
         answer = ask(control, ["show", *request(words)])

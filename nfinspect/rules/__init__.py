@@ -1,1 +1,1 @@
-"""The netfilter rules that bring packets to the filter, as text. Nothing here runs a command."""
+"""The netfilter rules that divert packets to the filter, as text. Nothing here runs a command."""

@@ -1,12 +1,12 @@
-"""What keeps mail from passing a bridge unseen: settings of br_netfilter, and a guard in nftables.
+"""What keeps mail from crossing a bridge unseen: br_netfilter settings, and a guard in nftables.
 
-br_netfilter shows bridged frames to iptables; how deep it looks into a frame is said by settings of
-the kernel. What it cannot show even so, a frame with two VLAN tags or in MPLS for example, does not
-pass the guard: a table of nftables in the family bridge, before br_netfilter has its turn. The guard
-knows what passes, and drops what it does not know.
+br_netfilter shows bridged frames to iptables; kernel settings say how deep it looks into a frame.
+What it cannot show even then, for example a frame with two VLAN tags or in MPLS, the guard drops:
+an nftables table in the bridge family that runs before br_netfilter. The guard has a list of what
+may pass, and drops everything else.
 
-A type here is that of the innermost header that the kernel has taken off on arrival, at most one
-VLAN tag (802.1Q or 802.1ad): exactly what br_netfilter goes by, too.
+The types are those that the kernel sees after removing at most one VLAN tag (802.1Q or 802.1ad) on
+arrival; br_netfilter uses exactly the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from nfinspect.rules.mark import MARK
 
 TABLE = "nfinspect"
-"""Of nftables, family bridge; it is ours alone."""
+"""The nftables table, family bridge; only nfinspect uses it."""
 
 SETTINGS = {
     "bridge-nf-call-iptables": 1,
@@ -22,14 +22,14 @@ SETTINGS = {
     "bridge-nf-filter-vlan-tagged": 1,
     "bridge-nf-filter-pppoe-tagged": 1,
 }
-"""Under net.bridge, of one network namespace, for all its bridges."""
+"""Under net.bridge; for all bridges of a network namespace."""
 
 AS_WITHOUT_THE_MODULE = {
     "bridge-nf-call-iptables": 0,
     "bridge-nf-call-ip6tables": 0,
     "bridge-nf-call-arptables": 0,
 }
-"""While br_netfilter is not loaded, no bridge calls anything; loaded, it does by default."""
+"""Equivalent to br_netfilter not being loaded; its own defaults are 1."""
 
 TYPES = {
     0x0800: "IPv4: to iptables",
@@ -37,7 +37,7 @@ TYPES = {
     0x0806: "ARP",
     0x8035: "RARP",
     0x8863: "PPPoE discovery",
-    0x8809: "slow protocols, as LACP",
+    0x8809: "slow protocols, such as LACP",
     0x888E: "802.1X",
     0x88CC: "LLDP",
     0x88F5: "MVRP",
@@ -56,8 +56,8 @@ LLC = {
     (64, 0xAAAA_0300_000C_2003): "Cisco VTP",
     (64, 0xAAAA_0300_000C_2004): "Cisco DTP",
 }
-"""Frames with a length in place of a type (802.3), by so many first bits: SAPs, and SNAP types. IP
-too can be carried so (RFC 1042, RFC 948)."""
+"""Frames with a length in place of a type (802.3), by number and value of their first bits: SAPs,
+and SNAP types. IP can be carried like this too (RFC 1042, RFC 948)."""
 
 PPPOE = {
     0x0021: "IPv4: to iptables",
@@ -71,18 +71,18 @@ PPPOE = {
     0xC025: "link quality",
 }
 """PPP protocols in a PPPoE session. Compression and its negotiation (CCP), encryption, Multilink and
-the short form of these numbers are not among them: they would hide what is in the packet."""
+the short form of these numbers are excluded: they would hide the content of the packet."""
 
 _PPPOE_SESSION, _LENGTH = 0x8864, 0x0004  # as the kernel has them in skb->protocol
 
 
 def guard() -> str:
-    """Return the text for ``nft -f`` that puts the table in place, instead of one that is there."""
+    """Return the text for ``nft -f`` that creates the table, replacing an existing one."""
     mark = f"meta mark set meta mark or {MARK:#010x}"
-    # One rule a value: nft 1.0.6 crashes when it is to list a set of such values.
+    # One rule per value: nft 1.0.6 crashes when listing a set of such values.
     rules = [
-        f'ether type {{ 8021q, 8021ad }} {mark} comment "cannot be answered by the filter itself"',
-        f'meta protocol {_PPPOE_SESSION:#06x} {mark} comment "nor can this"',
+        f'ether type {{ 8021q, 8021ad }} {mark} comment "VLAN: the filter cannot inject here"',
+        f'meta protocol {_PPPOE_SESSION:#06x} {mark} comment "PPPoE: nor here"',
         *(f'meta protocol {kind:#06x} accept comment "{what}"' for kind, what in TYPES.items()),
         *(
             f"meta protocol {_PPPOE_SESSION:#06x} @nh,48,16 {protocol:#06x} accept"
@@ -94,7 +94,7 @@ def guard() -> str:
             f' comment "{what}"'
             for (bits, value), what in LLC.items()
         ),
-        'counter drop comment "no iptables rule would see what is in it"',
+        'counter drop comment "iptables would not see what is in it"',
     ]
     chain = "\n".join(f"\t\t{rule}" for rule in rules)
     return (
@@ -106,10 +106,10 @@ def guard() -> str:
 
 
 def removal() -> str:
-    """Return the text for ``nft -f`` that removes the table, if it is there."""
+    """Return the text for ``nft -f`` that removes the table, if it exists."""
     return f"table bridge {TABLE}\ndelete table bridge {TABLE}\n"
 
 
 def settings() -> str:
-    """Return the settings as ``sysctl -p`` reads them."""
+    """Return the settings for ``sysctl -p``."""
     return "".join(f"net.bridge.{name} = {value}\n" for name, value in SETTINGS.items())

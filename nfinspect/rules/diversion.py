@@ -1,21 +1,21 @@
-"""The rules that divert the inspected ports to NFQUEUE, as iptables-restore reads them.
+"""The rules that divert the inspected ports to NFQUEUE, in iptables-restore format.
 
-Where they stand, and why:
+Where they are, and why:
 
-- Table security, chain FORWARD, at its end. It comes after the firewall's own filter FORWARD, so
-  that the filter sees no SYN which the firewall refuses; and an accept from a queue ends the chain
-  it was queued in, so that nothing of the firewall's may stand behind (a queue rule in mangle skips
-  an MSS clamp behind it). A kernel without that table gets them at the end of mangle.
-- In a chain of their own, so that they are replaced and removed as a whole.
-- With a conntrack match that every packet meets. It is there for its side effect: connection
-  tracking reassembles fragments, of which only the first has ports; the others would pass by.
-- In both directions, and in both families, whose texts do not differ.
+- At the end of table security, chain FORWARD. This comes after the firewall's own filter FORWARD,
+  so the filter sees no SYN that the firewall refuses. An accept from a queue ends the chain, so no
+  rule of the firewall may follow (a queue rule in mangle skips an MSS clamp after it). If the
+  kernel has no such table, they are at the end of mangle.
+- In a chain of their own, so that they can be replaced and removed as a whole.
+- With a conntrack match that every packet meets, for its side effect: connection tracking
+  reassembles fragments. Only the first fragment has ports; the others would bypass the queue.
+- In both directions, and for both families, with the same text.
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
-A second, small chain in raw OUTPUT keeps what the filter sends for a connection that is not tracked
-out of connection tracking: it would begin an entry there, and be translated.
+A second, small chain in raw OUTPUT keeps the filter's packets on untracked connections out of
+connection tracking, which would create an entry for them and might translate them.
 
-Only what the machine forwards is diverted. A mail server on the machine itself is out of scope.
+Only forwarded traffic is diverted. A mail server on the machine itself is out of scope.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from nfinspect.rules.mark import MARK, MASK
 CHAIN = "NFINSPECT"
 
 TABLES = ("security", "mangle")
-"""Where the rules that divert may stand, the best place first."""
+"""Tables for the diverting rules, the preferred one first."""
 
 RAW = "raw"
 BUILT_IN = ("FORWARD", "OUTPUT")
-"""The chains that lead to ours."""
+"""The chains that jump to ours."""
 
 ANY_STATE = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 
 
 @dataclass(frozen=True, slots=True)
 class Diversion:
-    """What is diverted where to."""
+    """Which ports are diverted to which queues."""
 
     ports: tuple[int, ...]
-    """Of the servers."""
+    """The servers' ports."""
     first_queue: int = 0
     queues: int = 1
     fail_open: bool = False
@@ -62,17 +62,20 @@ class Diversion:
 def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -> str:
     """Return the text for ``iptables-restore --noflush`` that puts the rules into *table*.
 
-    *present* are the rules of the table as ``iptables -S`` lists them; those that lead to our chain
-    are replaced, in the same transaction, so that applying twice is applying once.
+    *present* are the rules of the table as listed by ``iptables -S``; those that jump to our chain
+    are replaced in the same transaction, so that applying twice has the effect of applying once.
     """
     lines = [
-        # restore empties a chain of the user's that it is told of, if it is there already
+        # creates the chain, or empties it if it exists
         f":{CHAIN} - [0:0]",
         *_deletions(present),
         f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}',
     ]
     for port in diversion.ports:
-        for option, what in (("--dport", f"requests to port {port}"), ("--sport", "their replies")):
+        for option, what in (
+            ("--dport", f"requests to port {port}"),
+            ("--sport", f"replies from port {port}"),
+        ):
             lines.append(
                 f"-A {CHAIN} -p tcp -m tcp {option} {port} {ANY_STATE}"
                 f' -m comment --comment "{what}" -j {diversion.target}'
@@ -81,9 +84,9 @@ def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -
 
 
 def untracking(present: Iterable[str] = ()) -> str:
-    """Return the text that puts the rule for the filter's own packets into table raw.
+    """Return the text that puts the rules for packets sent by the filter into table raw.
 
-    *present* as in `application`.
+    *present* is as in `application`.
     """
     return _transaction(
         RAW,
@@ -92,13 +95,13 @@ def untracking(present: Iterable[str] = ()) -> str:
             *_deletions(present),
             f"-A OUTPUT -p tcp -m mark --mark {MARK:#x}/{MASK:#x}"
             f' -m comment --comment "nfinspect" -j {CHAIN}',
-            f'-A {CHAIN} -m comment --comment "of the filter itself" -j CT --notrack',
+            f'-A {CHAIN} -m comment --comment "sent by nfinspect" -j CT --notrack',
         ],
     )
 
 
 def removal(table: str, present: Sequence[str]) -> str:
-    """Return the text that takes out of *table* what is ours there; empty if nothing."""
+    """Return the text that removes our rules from *table*; empty if there are none."""
     lines = _deletions(present)
     if f"-N {CHAIN}" in present:
         lines += [f"-F {CHAIN}", f"-X {CHAIN}"]
@@ -121,7 +124,7 @@ def _transaction(table: str, lines: Iterable[str]) -> str:
 
 
 def describe(diversion: Diversion, family: str) -> str:
-    """Return comment lines that tell a reader what the rules of *family* do."""
+    """Return comment lines that explain what the rules of *family* do."""
     ports = " and ".join(map(str, diversion.ports))
     last = diversion.first_queue + diversion.queues - 1
     queue = (
@@ -133,6 +136,6 @@ def describe(diversion: Diversion, family: str) -> str:
     program = "iptables-restore" if family == "IPv4" else "ip6tables-restore"
     return (
         f"# {family}, for {program} --noflush: forwarded TCP to and from port {ports} goes to\n"
-        f"# {queue}. While no filter runs there, {without}. What the filter itself\n"
-        f"# sends for a connection that is not tracked stays untracked.\n"
+        f"# {queue}. While no filter runs there, {without}. Packets that the filter\n"
+        f"# sends on untracked connections stay untracked.\n"
     )

@@ -1,11 +1,11 @@
-"""The one bit of the packet mark that is nfinspect's. The others are left to VPN, QoS and routing.
+"""The one bit of the packet mark that nfinspect uses; the others are left to VPN, QoS and routing.
 
-It says "not to be taken for an ordinary packet", in two places that have nothing in common:
+It has two unrelated uses:
 
-- on a packet of the filter's own, in OUTPUT: connection tracking must not see it
-- on a frame that a bridge forwards: it is in a VLAN or a PPPoE session, and a queued packet does not
-  show which; the filter cannot answer on the same way
+- on a packet that the filter sends, in OUTPUT: connection tracking must not see it
+- on a frame that a bridge forwards: it is in a VLAN or a PPPoE session. The queue does not show
+  which, so the filter cannot inject packets there.
 """
 
 MARK = MASK = 0x0800_0000
-"""Tested and set with the mask, never as a whole mark."""
+"""Always tested and set with the mask, never as a whole mark."""

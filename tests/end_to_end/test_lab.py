@@ -135,7 +135,7 @@ def test_lab_up_exec_and_down() -> None:
         topology.remove(prefix)
     assert remains(prefix) == []
     assert lab("exec", "client", "true").stderr == (
-        "nfinspect: error: the lab is not up: nfinspect lab up\n"
+        "nfinspect: error: the lab is not up; start it with 'nfinspect lab up'\n"
     )
     assert lab("down").returncode == 1
 

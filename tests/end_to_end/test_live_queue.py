@@ -504,7 +504,7 @@ def test_rules_applied_twice_are_there_once_and_removed_without_a_trace(lab: Lab
     assert (removed.returncode, removed.stderr) == (0, "")
     assert tables(lab) == before
     again = nfinspect(lab, "rules", "--remove")
-    assert (again.returncode, again.stderr) == (0, "nfinspect: there are no rules of nfinspect's\n")
+    assert (again.returncode, again.stderr) == (0, "nfinspect: there are no rules to remove\n")
 
 
 @FAMILIES
@@ -585,7 +585,7 @@ def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> No
 def test_rules_without_the_capability_say_what_iptables_says(lab: Lab) -> None:
     done = nfinspect(lab, "rules", "--apply", prefix=("setpriv", "--bounding-set=-net_admin"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("nfinspect: error: the rules cannot be applied: IPv4: iptables")
+    assert done.stderr.startswith("nfinspect: error: cannot apply the rules: IPv4: iptables")
     assert "Permission denied" in done.stderr
 
 
@@ -593,7 +593,7 @@ def test_rules_without_iptables_name_the_package(lab: Lab) -> None:
     done = nfinspect(lab, "rules", "--apply", prefix=("env", "PATH=/nowhere"))
     assert (done.returncode, done.stderr) == (
         1,
-        "nfinspect: error: the rules cannot be applied: iptables is not installed"
+        "nfinspect: error: cannot apply the rules: iptables is not installed"
         " (apt-get install iptables), or not in PATH\n",
     )
 

@@ -27,4 +27,4 @@ def test_help_cuts_no_text() -> None:
 def test_option_behind_the_place_is_a_usage_error_that_says_where_it_goes() -> None:
     result = CliRunner().invoke(cli.main, ["lab", "exec", "client", "--prefix", "x", "--", "true"])
     assert result.exit_code == 2
-    assert "options go before client|filter|server" in result.stderr
+    assert "options must come before client|filter|server" in result.stderr

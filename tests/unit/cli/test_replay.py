@@ -148,7 +148,8 @@ def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
         "    packet 4  mask  mask-banner\n",
         "    packet 9  not inspected from here on: recorded without the filter\n",
         "    packet 13  drop-connection  match header line length gt 998\n",
-        "    packet 13  inspection closed the connection at the client's packet (cause: clause)\n",
+        "    packet 13  inspection closed the connection at a packet from the client"
+        " (cause: clause)\n",
         "%ASA-6-302014: Teardown TCP connection 1 for outside:192.0.2.1/40000 to"
         " inside:198.51.100.25/25 duration 0:01:01 bytes 345 Flow closed by inspection\n",
         "        match header line length gt 998\n          drop-connection log, packet 1\n",
@@ -193,19 +194,19 @@ CONNECTION = Connection(1, END, END)
         (CharacterReplaced(CONNECTION, ">", b"RCPT TO:<a>>"),
          "> was replaced by a blank: RCPT TO:<a>>"),
         (ChunkMasked(CONNECTION, 7),
-         "the chunk of 7 bytes behind the masked BDAT was masked with it"),
+         "the chunk of 7 bytes after the masked BDAT was masked too"),
         (ConflictingBytes(CONNECTION, Direction.REPLY),
-         "the server repeated data with other bytes; those sent first stand"),
+         "the server retransmitted different data; the original data was used"),
         (DuplicateSyn(CONNECTION),
-         "another SYN came, with another sequence number, and was dropped"),
+         "a second SYN, with a different sequence number, was dropped"),
         (InspectionClosed(CONNECTION, Direction.REPLY, CloseCause.UNASKED_354),
-         "inspection closed the connection at the server's packet (cause: unasked-354)"),
+         "inspection closed the connection at a packet from the server (cause: unasked-354)"),
         (MaliciousAddress(CONNECTION, b"TO:<|x>"),
-         "there is a pipe in a mail address: TO:<|x>"),
+         "a mail address contains a pipe: TO:<|x>"),
         (ServerAnomaly(CONNECTION, AnomalyKind.UNASKED_354, b"354 go on"),
          "the server sent 354 without DATA: 354 go on"),
         (StartTlsInjection(CONNECTION),
-         "the client did not await the reply to STARTTLS before it sent more"),
+         "the client sent more data before the reply to STARTTLS"),
         (TlsStarted(CONNECTION, True), "the server accepted STARTTLS: TLS begins"),
         (Uninspected(CONNECTION, UninspectedCause.ONE_SIDED),
          "not inspected from here on: one-sided capture"),
@@ -227,7 +228,7 @@ def test_every_note_has_its_sentence() -> None:
 def test_capture_without_the_policys_port_says_so(tmp_path: Path) -> None:
     path = tmp_path / "web.pcap"
     path.write_bytes(pcap([bytes(Ether() / IP() / TCP(dport=80))] * 3))
-    assert "no TCP on port 25, which is what the policy inspects" in call(path).stdout
+    assert "no TCP on port 25, which the policy inspects" in call(path).stdout
 
 
 def test_out_as_a_dash_is_stdout_and_the_text_goes_to_stderr(mail: Path, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_out_as_a_dash_is_stdout_and_the_text_goes_to_stderr(mail: Path, tmp_pat
 def test_out_as_a_dash_beside_json_is_a_usage_error(mail: Path) -> None:
     result = call(mail, "--json", "--out", "-")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "--json and --out - would both go to stdout" in result.stderr
+    assert "--json and --out - cannot both write to stdout" in result.stderr
 
 
 def test_capture_from_a_pipe_is_read_as_a_dash(mail: Path) -> None:
@@ -342,7 +343,7 @@ def test_more_connections_than_fit_are_counted(
     path = tmp_path / "many.pcap"
     path.write_bytes(pcap([ethernet(p) for n in range(5) for p in session((), port=2000 + n)]))
     result = call(path)
-    assert "and 3 connections more; --json has them all" in result.stdout
+    assert "and 3 more connections; --json has them all" in result.stdout
 
 
 def test_long_capture_on_a_terminal_shows_a_progress_bar(

@@ -18,7 +18,7 @@ def call(*arguments: str) -> Result:
 def test_more_than_one_queue_is_said_not_to_work_yet(command: str) -> None:
     result = call(command, "--queues", "2")
     assert result.exit_code == 2
-    assert "2 queues: nfinspect has one worker for now, so --queues 1" in result.stderr
+    assert "2 queues are not supported yet: use --queues 1" in result.stderr
 
 
 @pytest.mark.parametrize("number", ["-1", "65536", "all"])
@@ -29,10 +29,10 @@ def test_number_that_no_queue_has_is_a_usage_error(number: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--apply", "--remove"], "--apply and --remove exclude each other."),
-        (["--apply", "-4"], "-4 and -6 are for printing"),
-        (["--bridge", "-4"], "--bridge is of no family"),
-        (["--bridge", "-6"], "--bridge is of no family"),
+        (["--apply", "--remove"], "--apply and --remove cannot be used together."),
+        (["--apply", "-4"], "-4 and -6 only select what is printed"),
+        (["--bridge", "-4"], "-4 and -6 cannot be used with --bridge."),
+        (["--bridge", "-6"], "-4 and -6 cannot be used with --bridge."),
     ],
 )
 def test_rules_options_that_contradict_each_other(arguments: list[str], message: str) -> None:
@@ -53,7 +53,7 @@ def test_faulty_configuration_is_a_usage_error_with_its_place(command: str, tmp_
 def test_bridge_without_rules_to_apply_is_a_usage_error() -> None:
     result = call("run", "--bridge")
     assert result.exit_code == 2
-    assert "--bridge is for --apply-rules" in result.stderr
+    assert "--bridge needs --apply-rules" in result.stderr
 
 
 def test_policy_that_inspects_nothing_still_has_its_port_diverted(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_nothing_to_divert_takes_out_the_rules_that_stand(
     monkeypatch.setattr(rules.bridges, "remove", lambda: not taken.append("bridge"))
     rules.put_in_place(Diversion(()), bridge=True)
     assert taken == ["iptables", "bridge"]
-    assert "notice: there is nothing to divert: no rules are applied" in capsys.readouterr().err
+    assert "notice: there is nothing to divert: no rules applied" in capsys.readouterr().err
 
 
 def test_printed_rules_name_the_queue() -> None:

@@ -29,7 +29,7 @@ def test_both_directions_go_to_the_queue_past_a_conntrack_match() -> None:
         f"-A NFINSPECT -p tcp -m tcp --dport 25 {STATES}"
         ' -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 0',
         f"-A NFINSPECT -p tcp -m tcp --sport 25 {STATES}"
-        ' -m comment --comment "their replies" -j NFQUEUE --queue-num 0',
+        ' -m comment --comment "replies from port 25" -j NFQUEUE --queue-num 0',
         "COMMIT",
     ]
 
@@ -40,7 +40,7 @@ def test_untracked_packets_of_the_filters_own_stay_so() -> None:
         ":NFINSPECT - [0:0]",
         "-A OUTPUT -p tcp -m mark --mark 0x8000000/0x8000000"
         ' -m comment --comment "nfinspect" -j NFINSPECT',
-        '-A NFINSPECT -m comment --comment "of the filter itself" -j CT --notrack',
+        '-A NFINSPECT -m comment --comment "sent by nfinspect" -j CT --notrack',
         "COMMIT",
     ]
 
@@ -50,7 +50,7 @@ PRESENT_IN_RAW = [
     "-N NFINSPECT",
     "-A OUTPUT -p tcp -m mark --mark 0x8000000/0x8000000 -m comment --comment nfinspect"
     " -j NFINSPECT",
-    '-A NFINSPECT -m comment --comment "of the filter itself" -j CT --notrack',
+    '-A NFINSPECT -m comment --comment "sent by nfinspect" -j CT --notrack',
 ]
 
 
