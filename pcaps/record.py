@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from nfinspect.lab.case import Case, run_case
 from nfinspect.lab.cases import CASES, named
 from nfinspect.lab.lab import Lab, orderly_end
-from nfinspect.lab.performance import Case, perform
 from nfinspect.lab.stage import Stage
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def record(cases: Iterable[Case], config: str | None) -> None:
         running = lab.filter(file)
         stage = Stage(lab)
         for case in cases:
-            outcome = perform(case, stage, running, lab.directory)
+            outcome = run_case(case, stage, running, lab.directory)
             if not outcome.as_expected:
                 wrong = [text for text, met in outcome.judgements if not met]
                 sys.exit(f"{case.name}: not as expected: " + "\n".join(wrong))

@@ -16,8 +16,8 @@ import click
 from nfinspect.cli.errors import FINDINGS, Failure
 
 if TYPE_CHECKING:
+    from nfinspect.lab.case import Case, Outcome
     from nfinspect.lab.demo import Ending
-    from nfinspect.lab.performance import Case, Outcome
 
 WIDTH_WITHOUT_TERMINAL = 140
 UNWRAPPED = 10_000
@@ -125,7 +125,7 @@ def demo(
     The exit status is 0 if every case went as expected, else 1.
     """
     from nfinspect.lab.cases import CASES, DEMO
-    from nfinspect.lab.demo import demo as performed
+    from nfinspect.lab.demo import demo as run_demo
 
     if only_list:
         columns, _ = shutil.get_terminal_size((UNWRAPPED, 0))
@@ -138,7 +138,7 @@ def demo(
         raise click.UsageError(f"No such case: {', '.join(sorted(unknown))}.")
     if captures is not None:
         captures.mkdir(parents=True, exist_ok=True)
-    steps = performed(names or DEMO, captures, bridge=bridge)
+    steps = run_demo(names or DEMO, captures, bridge=bridge)
     return _json(steps) if as_json else _show(steps)
 
 

@@ -1,7 +1,8 @@
-"""Client, filter and server as network namespaces, with real mail servers, captures and a demo.
+"""A lab: client, filter and server in network namespaces, with real mail servers and captures.
 
-`topology` says what stands where; `lab.Lab` is such a lab in use: it runs programs in the
-namespaces, captures on their interfaces, starts the filter. `postfix` and `exim` are mail servers
-that live in a directory of the lab, `dialogue` a client and a server that do byte for byte what
-they are told, `capture` reads back what was captured. `demo` is the show of it all.
+`topology` defines and builds the namespaces; `lab.Lab` is a lab in use: it runs programs in them,
+captures on their interfaces, and starts the filter. `postfix` and `exim` are mail servers, each in
+a directory of the lab; `dialogue` has a client and a server that send exactly the given bytes.
+`cases` is the table of test cases, `case` runs one. `streams` reads captures, `comparison` compares
+both sides of the filter, and `demo` shows it all.
 """

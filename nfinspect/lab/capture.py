@@ -1,4 +1,4 @@
-"""Captures on the lab's interfaces: made by tcpdump, read back as the streams they show."""
+"""Captures on the lab's interfaces, made by tcpdump."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
 
 LARGEST = 65_600
-"""Bytes of a frame: a packet of 64 KiB and its link layer."""
+"""Bytes of a frame: a packet of 64 KiB with its link header."""
 
 SETTLING = 0.15
-"""Seconds between the last packet of interest and the end of a capture, for what is on its way."""
+"""Seconds to wait before a capture ends, for packets in flight."""
 
 
 class Capture:
-    """A tcpdump that runs: it listens when this is made, and has written all when stopped."""
+    """A running tcpdump. It is listening once this object is made; ``stop`` completes the file."""
 
     def __init__(self, lab: Lab, file: Path, interface: str, where: str, expression: str) -> None:
-        """Raises LabError with tcpdump's own words if it does not listen."""
+        """Raises LabError with tcpdump's output if it does not start to listen."""
         require_programs("tcpdump")
         self.file = file
-        # -Z root: it would give up its rights, and could then not write everywhere.
+        # -Z root: otherwise it drops privileges, and cannot write everywhere.
         argv = ["tcpdump", "-n", "-i", interface, "-w", str(file), "-U", "--immediate-mode"]
-        # The buffer is divided into places for a packet of the greatest length that is captured.
+        # A large buffer, as it is divided into slots of the snap length.
         argv += ["-s", str(LARGEST), "-B", "32768", "-Z", "root", expression]
         self._process = lab.popen(where, argv)
         self._listening = threading.Event()
@@ -50,9 +50,9 @@ class Capture:
         self._listening.set()
 
     def stop(self) -> Path:
-        """End the capture and return its file; a second time it only does the latter.
+        """End the capture, unless it has ended, and return its file.
 
-        Raises LabError if the kernel dropped packets that should be in it.
+        Raises LabError if the kernel dropped packets that belong in it.
         """
         if self._process.poll() is None:
             time.sleep(SETTLING)

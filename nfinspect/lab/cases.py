@@ -1,6 +1,6 @@
-"""The cases: what is done, and what it shows. A table; the acts stand above it.
+"""The table of test cases, preceded by the functions it uses.
 
-The demo performs some of them, ``pcaps/record.py`` all, and so do the end-to-end tests.
+The demo runs some of them; ``pcaps/record.py`` and the end-to-end tests run all.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 from nfinspect.lab import expected_lines
-from nfinspect.lab.performance import EHLO_MASK, Case, Expectation, Outcome
+from nfinspect.lab.case import EHLO_MASK, Case, Expectation, Outcome
+from nfinspect.lab.dialogue import Script
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
-from nfinspect.lab.typist import Script
 from nfinspect.policy import default_text
 
 TYPING = 0.02
@@ -20,21 +20,21 @@ TYPING = 0.02
 ENVELOPE = ("EHLO client.example", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>")
 
 ALLOW_TLS = (
-    "! The appliance's default map (docs/appliance.md, section 3), but STARTTLS is passed.\n!\n"
+    "! The appliance's default map (docs/appliance.md, section 3), but STARTTLS passes.\n!\n"
     + default_text().partition("\n!\n")[2].replace("  no allow-tls\n", "  allow-tls action log\n")
 )
 
 
-# What is done. Each returns an act for the table.
+# What a case does: each of these is, or returns, a function for the table.
 
 
 def swaks(*arguments: str, header: str = "", message: str = MESSAGE) -> Callable[[Stage], None]:
-    """Send one mail; *header* goes on top of it."""
+    """Send one mail with swaks; *header* is added on top."""
     return lambda stage: stage.swaks(*arguments, message=header + message)
 
 
 def postfix(*, message: str = MESSAGE, lossy: int = 0, **settings: str) -> Callable[[Stage], None]:
-    """Send one mail by Postfix with *settings*; *lossy*: each so-manieth packet gets lost."""
+    """Send one mail with Postfix with *settings*; every *lossy*-th packet with data is dropped."""
 
     def act(stage: Stage) -> None:
         if lossy:
@@ -49,7 +49,7 @@ def postfix(*, message: str = MESSAGE, lossy: int = 0, **settings: str) -> Calla
 def typed(
     *lines: str | bytes, greeting: str = "220", script: Script | None = None
 ) -> Callable[[Stage], None]:
-    """Send each line when the one before has its reply. If none comes any more, that is the end."""
+    """Send each line once the previous one has been answered; stop if there is no reply."""
 
     def converse(stage: Stage) -> None:
         with stage.dialogue(greeting) as client:
@@ -57,7 +57,7 @@ def typed(
                 for line in lines:
                     client.command(line)
             except TimeoutError:
-                stage.said.append("the server answers no more")
+                stage.said.append("the server no longer answers")
             except ConnectionError:
                 stage.said.append("the connection has ended")
 
@@ -74,7 +74,7 @@ def typed(
 def in_segments(
     lines: tuple[str, ...], *segments: bytes, replies: int = 1
 ) -> Callable[[Stage], None]:
-    """Send *lines* in turn, then each of *segments* by itself; await so many replies, and QUIT."""
+    """Send *lines* one by one, then each of *segments* separately; await *replies*, and QUIT."""
 
     def act(stage: Stage) -> None:
         with stage.dialogue() as client:
@@ -91,7 +91,7 @@ def in_segments(
 
 
 def over_tls(stage: Stage) -> None:
-    """Send one mail behind STARTTLS."""
+    """Send one mail after STARTTLS."""
     with stage.dialogue() as client:
         client.command(ENVELOPE[0])
         client.command("STARTTLS")
@@ -101,11 +101,11 @@ def over_tls(stage: Stage) -> None:
         client.rest()
 
 
-# What is expected of it.
+# What a case expects.
 
 
 def delivered(outcome: Outcome) -> bool:
-    """Whether the ordinary mail, and nothing else, has been delivered."""
+    """Whether exactly one mail, the ordinary one, has been delivered."""
     return [mail.endswith(MESSAGE.encode()) for mail in outcome.mails] == [True]
 
 
@@ -125,29 +125,29 @@ def client_said(text: str) -> Callable[[Outcome], bool]:
 
 
 def kept_from_server(data: bytes) -> Callable[[Outcome], bool]:
-    """Whether the client sent these bytes and the server did not get them."""
+    """Whether the client sent these bytes and the server did not receive them."""
     return lambda outcome: data in outcome.client_sent and data not in outcome.server_received
 
 
 def unchanged(outcome: Outcome) -> bool:
-    """Whether the server got what the client sent, all of it."""
+    """Whether the server received exactly what the client sent."""
     return outcome.client_sent == outcome.server_received != b""
 
 
 def repeated_in_vain(outcome: Outcome) -> bool:
-    """Whether something was sent several times and never arrived."""
+    """Whether a line was sent several times and never arrived."""
     return any(row.verdict == "dropped" and row.tries > 1 for each in outcome.rows for row in each)
 
 
 def greeting_masked(outcome: Outcome) -> bool:
-    """Whether the first line that the client got is a masked greeting."""
+    """Whether the first line that the client received is a masked greeting."""
     greeting = outcome.client_received.partition(b"\r\n")[0]
     return greeting[:4] == b"220 " and not set(greeting[4:]) - set(b"*20")
 
 
 ARRIVED = Expectation("the mail arrives, byte for byte", delivered)
 NOTHING_ARRIVED = Expectation("no mail arrives", lambda outcome: not outcome.mails)
-BANNER = Expectation("the greeting is asterisks but for 2 and 0", greeting_masked)
+BANNER = Expectation("the greeting is asterisks except for 2 and 0", greeting_masked)
 UNCHANGED = Expectation("the server receives exactly what the client sent", unchanged)
 REPEATED = Expectation("the client retransmits it, in vain", repeated_in_vain)
 
@@ -198,7 +198,7 @@ CASES = (
         (
             Expectation("the server offers STARTTLS", lambda o: b"STARTTLS" in o.server_sent),
             Expectation(
-                "the client is told XXXXXXXA instead", client_received(b"250-XXXXXXXA\r\n")
+                "the client receives XXXXXXXA instead", client_received(b"250-XXXXXXXA\r\n")
             ),
             Expectation("the client gives up", client_said("did not advertise STARTTLS")),
             NOTHING_ARRIVED,
@@ -420,7 +420,7 @@ CASES = (
         expected_lines.dropped("1: cmd line length gt 512"),
         (
             Expectation("it does not reach the server", kept_from_server(b"NOOP ")),
-            Expectation("the client waits in vain", client_said("answers no more")),
+            Expectation("the client waits in vain", client_said("no longer answers")),
         ),
         counts={"match cmd line length gt 512": 1},
         client="typed",
@@ -495,7 +495,7 @@ CASES = (
     ),
     Case(
         "chunk",
-        "BDAT and the chunk that follows at once are masked: nothing of the chunk is taken for a"
+        "BDAT and the chunk that follows at once are masked: no part of the chunk is taken for a"
         " command.",
         in_segments(ENVELOPE, b"BDAT 10 LAST\r\nRSET\r\nhi\r\n", replies=3),
         expected_lines.ORDINARY,
@@ -528,7 +528,7 @@ CASES = (
 DEMO = (
     "ordinary starttls-wanted unknown-verb telnet-typing recipients-101 header-line-1200 postfix"
 ).split()
-"""The names of what the demo performs, in this order."""
+"""The names of the demo's cases, in order."""
 
 
 def named(name: str) -> Case:

@@ -1,6 +1,6 @@
-"""Both sides of the filter, line by line: what came, what went on, and what that means.
+"""Compares both sides of the filter, line by line.
 
-Inspection never changes a length, so the same offset in a stream is the same byte on both sides.
+Inspection never changes lengths, so an offset in a stream means the same byte on both sides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DROPPED, CUT = "dropped", "in part"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a session, as its sender sent it and as its receiver got it."""
+    """A line of a session, as it was sent and as it was received."""
 
     direction: str
     sent: bytes
@@ -24,15 +24,15 @@ class Row:
     """None if nothing of it arrived."""
     verdict: str
     cuts: tuple[int, ...] = ()
-    """Where within the line one of the sender's segments ended and the next began."""
+    """Boundaries of the sender's segments within the line."""
     tries: int = 1
-    """How often its sender sent its first byte."""
+    """How often the sender sent its first byte."""
     arrivals: int = 1
-    """How often that byte came out of the filter."""
+    """How often that byte left the filter."""
 
     @property
     def repeats(self) -> str:
-        """What became of the repeats of a line that was sent more than once, in words."""
+        """What happened to the repeats of a line that was sent more than once, in words."""
         count = self.tries - 1
         dropped = min(max(self.tries - max(self.arrivals, 1), 0), count)
         if self.verdict == DROPPED or dropped in (0, count):
@@ -68,7 +68,7 @@ def _row(line: Line, sender: Conversation, receiver: Conversation) -> Row:
 
 
 def _whole(sent: bytes, received: bytes) -> str:
-    """The verdict on a line of which all has arrived."""
+    """The verdict on a line that has arrived completely."""
     if received == sent:
         return PASSED
     changed = [pair for pair in zip(sent, received, strict=True) if pair[0] != pair[1]]
@@ -77,7 +77,7 @@ def _whole(sent: bytes, received: bytes) -> str:
 
 
 def _times(line: Line, side: Conversation) -> int:
-    """How often the first byte of *line* is in the capture of that side."""
+    """How often the first byte of *line* is in that side's capture."""
     return sum(
         each.direction == line.direction
         and each.offset <= line.offset < each.offset + len(each.payload)
@@ -92,7 +92,7 @@ def _stream(conversation: Conversation, direction: str) -> Stream:
 def pairs(
     outside: Sequence[Conversation], inside: Sequence[Conversation]
 ) -> Iterator[tuple[Conversation, Conversation]]:
-    """Return the connections of both captures that are the same one, by their ends."""
+    """Yield the connections of both captures in pairs, matched by their addresses and ports."""
     by_ends = {(each.client, each.server): each for each in inside}
     for each in outside:
         other = by_ends.get((each.client, each.server))

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 
 from nfinspect.lab import topology
+from nfinspect.lab.case import Case, Outcome, run_case
 from nfinspect.lab.cases import DEMO, named
 from nfinspect.lab.lab import Lab, orderly_end
-from nfinspect.lab.performance import Case, Outcome, perform
 from nfinspect.lab.stage import Stage
 
 PROGRAMS = "ip sysctl ethtool iptables tcpdump swaks postfix openssl".split()
@@ -20,7 +20,7 @@ PROGRAMS = "ip sysctl ethtool iptables tcpdump swaks postfix openssl".split()
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the filter says at the end."""
+    """The filter's counters at the end."""
 
     service_policy: str
     """``show service-policy inspect esmtp``."""
@@ -31,10 +31,13 @@ class Ending:
 def demo(
     names: Sequence[str] = DEMO, captures: Path | None = None, *, bridge: bool = False
 ) -> Iterator[tuple[Case, Outcome] | Ending]:
-    """Perform the cases *names* in a lab of their own, and yield each as it is done; at last, `Ending`.
+    """Run the cases *names* in a new lab; yields each case with its outcome, and finally an
+    `Ending`.
 
-    A case with a policy of its own has a lab and an ending of its own, too. The captures stay if a directory is given for them. *bridge*: the filter bridges. Raises LabError if the lab or a case cannot
-    be performed, and if packets waited for a verdict at the end or the filter complained.
+    Cases with a policy of their own get their own lab and their own `Ending`. *captures* is a
+    directory in which to keep the captures. With *bridge* the filter is a bridge. Raises LabError
+    if the lab cannot be built, if a case cannot be run, if packets still waited for a verdict at
+    the end, or if the filter printed errors.
     """
     topology.require_root()
     topology.require_programs(*PROGRAMS, *(["nft"] if bridge else []))
@@ -43,13 +46,13 @@ def demo(
         if captures is None:
             captures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nfinspect-")))
         for config, cases in groupby(map(named, names), lambda case: case.config):
-            yield from _performed(cases, config, captures, bridge)
+            yield from _run(cases, config, captures, bridge)
 
 
-def _performed(
+def _run(
     cases: Iterable[Case], config: str | None, captures: Path, bridge: bool
 ) -> Iterator[tuple[Case, Outcome] | Ending]:
-    """Perform the *cases* that share a policy, the default one without *config*."""
+    """Run the *cases* that share the policy *config*; None is the default policy."""
     with Lab(offloads=False, bridge=bridge) as lab:
         file = None
         if config is not None:
@@ -58,7 +61,7 @@ def _performed(
         running = lab.filter(file)
         stage = Stage(lab)
         for case in cases:
-            yield case, perform(case, stage, running, captures)
+            yield case, run_case(case, stage, running, captures)
         ending = Ending(running.show("service-policy", "inspect", "esmtp"), running.show("queue"))
         running.stop()
         yield ending

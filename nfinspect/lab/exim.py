@@ -1,7 +1,7 @@
-"""Exim in a directory of its own, as a server of the lab.
+"""Exim in its own directory, as a server of the lab.
 
-Debian's Exim and Postfix exclude each other, so ``script/setup`` unpacks Exim's program aside; it is
-run from there, with a configuration, a spool and mail below one directory.
+Debian's Exim and Postfix packages conflict, so ``script/setup`` unpacks Exim's program without
+installing it; it runs from there, with configuration, spool and mail below one directory.
 """
 
 from __future__ import annotations
@@ -77,16 +77,17 @@ login:
   server_prompts = Username:: : Password::
   server_condition = true
 """
-"""It takes every mail, and every password. A message keeps its bytes below the headers on top."""
+"""Accepts all mail and any password. Messages are kept unchanged below the added headers."""
 
 START_TIMEOUT = 20.0
 
 
 class Exim:
-    """An Exim that serves port 25 of a namespace, from ``start`` until the lab ends at the latest."""
+    """An Exim that serves port 25 in a namespace, from ``start`` until the lab ends at the
+    latest."""
 
     def __init__(self, lab: Lab, where: str, settings: Sequence[str] = ()) -> None:
-        """Lay it out; *settings* are lines of its main configuration."""
+        """Create it; *settings* are lines for its main configuration."""
         if not PROGRAM.exists():
             raise LabError(f"missing: {PROGRAM}; run script/setup, which unpacks Exim there")
         self._lab = lab
@@ -108,13 +109,14 @@ class Exim:
         self.mailbox = Maildir(self.directory / "mail/box")
 
     def log(self) -> str:
-        """Everything that it has logged so far."""
+        """The log so far."""
         return "".join(
             file.read_text(errors="replace") for file in sorted((self.directory / "log").iterdir())
         )
 
     def start(self) -> None:
-        """Start it and return when it serves; raise LabError with its words if it does not."""
+        """Start it and return when it is ready; raises LabError with its log if it does not
+        start."""
         self._lab.run(self._where, [PROGRAM, "-C", self.configuration, "-bd"])
         self._lab.at_close(self.stop)
         deadline = time.monotonic() + START_TIMEOUT
@@ -124,7 +126,7 @@ class Exim:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Stop it; fine if it does not run."""
+        """Stop it, if it is running."""
         pid_file = self.directory / "exim.pid"
         if pid_file.exists():
             pid = pid_file.read_text().strip()

@@ -1,8 +1,8 @@
-"""Syslog lines as they are expected: written down as templates, compared as a whole list.
+"""Expected syslog lines: written as templates, and compared as a complete list.
 
 A template is the line itself, with ``#`` for any number and ``{client}``, ``{server}`` for the two
-ends. Where chance decides, it is a tuple of lines, of which one must come; the empty string among
-them means that none need to. A line that nobody expects is as wrong as one that is missing.
+ends. If timing decides, it is a tuple of lines, one of which must appear; an empty string among
+them makes it optional. An unexpected line is as wrong as a missing one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TLS_STARTED = (
 )
 
 ORDINARY = (BUILT, FINISHED)
-"""What a session leaves that inspection has nothing to say about."""
+"""The lines of a session to which inspection has no objection."""
 
 NONE = ""
 ENDED: Template = (FINISHED, RESET_BY_CLIENT)
@@ -43,20 +43,20 @@ LATE_FIN = _DENIED + "{server} to {client} flags FIN ACK  on interface inside"
 LATE_RESET = _DENIED + "{client} to {server} flags RST  on interface outside"
 LATE = (NONE, LATE_FIN, LATE_RESET)
 BY_POSTFIX: tuple[Template, ...] = (BUILT, ENDED, LATE, LATE)
-"""As `ORDINARY`, with Postfix as the client. It does not wait for the reply to QUIT. If that comes
-after its end, its kernel answers it with RST, and the server's FIN that was on its way with another:
-which of them still finds a connection is chance."""
+"""Like `ORDINARY`, with Postfix as the client. It does not wait for the reply to QUIT. If the reply
+comes after Postfix has closed, the kernel answers it with an RST, and also the server's FIN in
+flight; timing decides which of these packets still belong to a connection."""
 
 
 def required(templates: Sequence[Template]) -> int:
-    """The number of lines that must come."""
+    """The number of lines that must appear."""
     return sum(isinstance(each, str) or NONE not in each for each in templates)
 
 
 def dropped(clause: str) -> tuple[str, ...]:
     """The lines of a session that a ``drop-connection log`` clause ends.
 
-    *clause* is ``N: criterion``, as the line tells it.
+    *clause* is ``N: criterion``, as in the line.
     """
     line = (
         f"%ASA-4-108004: ESMTP Classification: Dropped connection for ESMTP Request {_FROM_CLIENT}"
@@ -65,13 +65,13 @@ def dropped(clause: str) -> tuple[str, ...]:
 
 
 def logged(clause: str) -> str:
-    """The line of a bare ``log`` clause."""
+    """The line for a bare ``log`` clause."""
     line = f"%ASA-6-108005: ESMTP Classification: Received ESMTP Request {_FROM_CLIENT}"
     return f"{line}; matched Class {clause}"
 
 
 def malicious(argument: str) -> str:
-    """The line of a pipe in the *argument* of MAIL or RCPT."""
+    """The line for a pipe in the *argument* of MAIL or RCPT."""
     return (
         "%ASA-2-108003: Terminating ESMTP connection; malicious pattern detected in the mail"
         f" address {_FROM_CLIENT}. Mail Address:{argument}"
@@ -79,7 +79,7 @@ def malicious(argument: str) -> str:
 
 
 def replaced(character: str, line: str) -> str:
-    """The line of a stray *character* in a command *line*; only here no port is told."""
+    """The line for a stray *character* in a command *line*; the only one without ports."""
     return (
         f"%ASA-2-108002: SMTP replaced {character}: out {{client_ip}} in {{server_ip}} data: {line}"
     )
@@ -93,10 +93,10 @@ def differences(
     server: str,
     in_order: bool = True,
 ) -> list[str]:
-    """Return what is wrong with *lines*, in words; nothing if they are just what is expected.
+    """Return descriptions of what is wrong with *lines*; empty if they are as expected.
 
-    *client* and *server* are addresses; ports are any on the client's side and 25 on the server's.
-    Not *in_order* is for connections that overlap.
+    *client* and *server* are addresses; the client's port may be any, the server's is 25. Set
+    *in_order* to False for connections that overlap.
     """
     fields = {
         "client": f"{client}/#",
@@ -115,7 +115,7 @@ def differences(
         elif choice is None:
             found.append(f"unexpected: {line}")
         elif line is not None and not _matches(line, choice):
-            found.append(f"instead of: {' or '.join(choice)}\n      came: {line}")
+            found.append(f"expected:   {' or '.join(choice)}\n       got: {line}")
     return found
 
 

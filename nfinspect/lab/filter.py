@@ -1,7 +1,7 @@
 """The filter under test: `nfinspect rules --apply` and `nfinspect run` in the filter's namespace.
 
-They are started as a person starts them, as commands, and observed from outside: what they print,
-what the control socket answers, what the kernel says of the queue.
+They are started as commands, as a user would, and observed from outside: through their output, the
+control socket, and the kernel's queue table.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ NFINSPECT = (sys.executable, "-m", "nfinspect")
 
 READY = "nfinspect ready, queues "
 START_TIMEOUT = STOP_TIMEOUT = 20.0
-"""Seconds. Generous: they only bound how long a failure takes."""
+"""Seconds. Generous: they only limit how long a failure takes."""
 
 
 class Filter:
     """The running filter of a lab."""
 
     def __init__(self, lab: Lab, config: Path | None, arguments: Sequence[str]) -> None:
-        """Apply the rules, start the worker, and return when it is ready.
+        """Apply the rules, start the filter, and return when it is ready.
 
-        Raises LabError with what was printed if either fails.
+        Raises LabError with the output if either fails.
         """
         self._lab = lab
         self._with_config = ["--config", str(config)] if config else []
@@ -41,9 +41,9 @@ class Filter:
         self.syslog: list[str] = []
         """The syslog lines so far."""
         self.counters: list[str] = []
-        """What else was on stdout: the counters, which are printed at the end."""
+        """Other lines on stdout: the counters, printed at the end."""
         self.errors: list[str] = []
-        """The lines on stderr so far, the ready line among them."""
+        """The lines on stderr so far, including the ready line."""
         self._rules = [*NFINSPECT, "rules", *self._with_config, *(["--bridge"] * lab.bridge)]
         lab.run(FILTER, [*self._rules, "--apply"])
         self._process = lab.popen(
@@ -79,7 +79,7 @@ class Filter:
         return self._process.pid
 
     def wait(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until *condition* holds, looked at whenever a line was printed; False if in vain."""
+        """Wait until *condition* holds, checking it at every new line; False on timeout."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while not condition():
@@ -93,44 +93,44 @@ class Filter:
         return True
 
     def show(self, *words: str) -> str:
-        """Return what ``nfinspect show WORDS`` prints of this filter."""
+        """Return the output of ``nfinspect show WORDS`` for this filter."""
         return self._lab.run(FILTER, [*NFINSPECT, "show", *self._control, *words]).stdout
 
     def show_json(self, *words: str) -> Any:
-        """Return what ``nfinspect show WORDS --json`` prints of this filter."""
+        """Return the data of ``nfinspect show WORDS --json`` for this filter."""
         return json.loads(self.show(*words, "--json"))
 
     def waiting(self) -> int:
-        """Packets in the kernel that wait for a verdict, over all queues of the namespace."""
+        """Packets waiting for a verdict in the kernel, in all queues of the namespace."""
         table = Path(f"/proc/{self.pid}/net/netfilter/nfnetlink_queue").read_text()
         return sum(int(line.split()[2]) for line in table.splitlines())
 
     def stop(self) -> None:
-        """Stop the filter in order, and see that it left nothing undone.
+        """Stop the filter properly, and check that nothing is left.
 
-        Raises LabError if packets still wait for a verdict a second after the last traffic, if the
-        filter had ended by itself, does not end well on SIGTERM, or complained of anything.
+        Raises LabError if packets still wait for a verdict after a second, if the filter has
+        already ended, if it fails on SIGTERM, or if it printed any error.
         """
         if self._process.poll() is not None:
             self._drain()
-            raise LabError(f"the filter ended by itself: {' / '.join(self.errors)}")
+            raise LabError(f"the filter has already ended: {' / '.join(self.errors)}")
         deadline = time.monotonic() + 1
         while waiting := self.waiting():
             if time.monotonic() > deadline:
-                raise LabError(f"{waiting} packets wait for a verdict")
+                raise LabError(f"{waiting} packets are still waiting for a verdict")
             time.sleep(0.02)
         self._process.terminate()
         status = self._process.wait(STOP_TIMEOUT)
         self._drain()
         if status != 0:
-            raise LabError(f"the filter ended with {status}: {' / '.join(self.errors)}")
+            raise LabError(f"the filter ended with status {status}: {' / '.join(self.errors)}")
         self._lab.run(FILTER, [*self._rules, "--remove"])
         complaints = [line for line in self.errors if READY not in line]
         if complaints:
-            raise LabError("the filter complained: " + "\n".join(complaints))
+            raise LabError("the filter printed errors: " + "\n".join(complaints))
 
     def end(self) -> None:
-        """End the filter if it still runs, whatever its state."""
+        """End the filter if it is running, whatever its state."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -1,7 +1,7 @@
 """A lab in use: programs, sockets, captures and the filter in the three namespaces.
 
-Everything that a `Lab` starts ends with it, also when its block is left by an exception or by
-Ctrl-C, and its directory goes too.
+Everything that a `Lab` starts ends with it, even if its block is left by an exception or Ctrl-C,
+and its directory is removed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _numbers = itertools.count(1)
 
 
 class Lab(AbstractContextManager["Lab"]):
-    """Client, filter and server, standing for as long as the ``with`` block lasts.
+    """Client, filter and server, for the duration of a ``with`` block.
 
-    Without a *prefix* the lab gets a name of its own, so any number of them stand side by side.
-    *offloads* and *bridge*: as in `topology.build`.
+    Without a *prefix* the lab gets a unique name, so any number of labs can coexist. *offloads* and
+    *bridge* are as in `topology.build`.
     """
 
     def __init__(
@@ -51,8 +51,7 @@ class Lab(AbstractContextManager["Lab"]):
         self.offloads = offloads
         self.bridge = bridge
         self.directory = Path()
-        """For the files of whatever runs in the lab; readable by all, since mail servers change
-        their user."""
+        """For the files of the lab's programs; readable by all, as mail servers switch users."""
         self._closing: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
@@ -80,14 +79,14 @@ class Lab(AbstractContextManager["Lab"]):
     def _remove(self) -> None:
         from nfinspect.lab.filter import NFINSPECT
 
-        if self.bridge:  # the settings that were there lie in a file outside the lab
+        if self.bridge:  # the previous settings are saved in a file outside the lab
             with suppress(LabError):
                 self.run(FILTER, [*NFINSPECT, "rules", "--remove"], check=False)
         topology.remove(self.prefix)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def at_close(self, callback: Callable[[], object]) -> None:
-        """Have *callback* called when the lab is taken down, the last one first."""
+        """Call *callback* when the lab is taken down; the last one registered is called first."""
         self._closing.append(callback)
 
     def run(
@@ -99,10 +98,10 @@ class Lab(AbstractContextManager["Lab"]):
         timeout: float = 60,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in the namespace *where* to its end, and return what it printed.
+        """Run a program in the namespace *where* to its end, and return its output.
 
-        Raises LabError with the program's own words if it fails (and *check*) or takes longer than
-        *timeout* seconds.
+        Raises LabError with that output if the program takes longer than *timeout* seconds, or, if
+        *check* is true, if it fails.
         """
         process = self.popen(where, argv, stdin=subprocess.PIPE)
         try:
@@ -129,7 +128,7 @@ class Lab(AbstractContextManager["Lab"]):
     ) -> subprocess.Popen[str]:
         """Start a program in the namespace *where*; it ends with the lab at the latest.
 
-        It runs in a session of its own, so that Ctrl-C reaches us alone, who then end it in order.
+        It runs in its own session, so that Ctrl-C reaches only this process, which then ends it.
         """
         return subprocess.Popen(
             topology.command(self.prefix, where, argv),
@@ -145,12 +144,12 @@ class Lab(AbstractContextManager["Lab"]):
     def socket(
         self, where: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM
     ) -> socket.socket:
-        """Return a new socket that lives in the namespace *where*, whoever uses it."""
+        """Return a new socket in the namespace *where*, usable from any thread."""
         made: list[socket.socket | OSError] = []
         path = Path(netns.NETNS_RUN_DIR) / topology.full_name(self.prefix, where)
 
         def make() -> None:
-            # Only this thread changes over, and it ends here; the socket stays where it was made.
+            # Only this short-lived thread changes its namespace; the socket stays in it.
             try:
                 with path.open("rb") as namespace:
                     if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
@@ -170,7 +169,7 @@ class Lab(AbstractContextManager["Lab"]):
     def capture(
         self, file: Path, interface: str, where: str = FILTER, *, expression: str = "tcp port 25"
     ) -> Capture:
-        """Begin to capture on an interface, by default of the filter; see `capture.Capture`."""
+        """Start a capture on an interface, by default of the filter; see `capture.Capture`."""
         from nfinspect.lab.capture import Capture
 
         capture = Capture(self, file, interface, where, expression)
@@ -192,7 +191,7 @@ _CLONE_NEWNET = 0x40000000
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """No signal ends the process while a lab is taken down."""
+    """Ignore signals that would end the process while a lab is taken down."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -209,7 +208,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def orderly_end() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP do as Ctrl-C does, so that a lab is taken down by them too."""
+    """In this block, SIGTERM and SIGHUP act like Ctrl-C, so that they take the lab down too."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The mail that a server of the lab has delivered, byte for byte."""
+"""The mail that a server of the lab has delivered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nfinspect.lab.topology import LabError
 
 
 class Maildir:
-    """A maildir as delivered into by a mail server: lines end with LF, its own headers on top."""
+    """A maildir filled by a mail server: lines end with LF, and the server adds headers on top."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -20,7 +20,7 @@ class Maildir:
         return [file.read_bytes() for file in files]
 
     def wait(self, count: int = 1, timeout: float = 30) -> list[bytes]:
-        """Wait until *count* messages are there, and return all; raise LabError if in vain."""
+        """Wait for *count* messages and return all; raises LabError if they do not arrive."""
         deadline = time.monotonic() + timeout
         while len(found := list((self.path / "new").glob("*"))) < count:
             if time.monotonic() > deadline:
@@ -29,6 +29,6 @@ class Maildir:
         return self.messages()
 
     def clear(self) -> None:
-        """Forget what is there."""
+        """Delete all messages."""
         for file in (self.path / "new").glob("*"):
             file.unlink()

@@ -1,4 +1,4 @@
-"""How an outcome looks: the two sides of the filter beside each other. With rich; nothing is printed."""
+"""Renders an outcome with rich: both sides of the filter next to each other. Prints nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from nfinspect.lab.case import EHLO_MASK, Case, Outcome
 from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row
-from nfinspect.lab.performance import EHLO_MASK, Case, Outcome
 from nfinspect.lab.streams import REQUEST
 
 VERDICT_STYLE = {
@@ -23,26 +23,26 @@ VERDICT_STYLE = {
     CUT: "red",
 }
 BOUNDARY = "│"
-"""Stands where one segment ended and the next began."""
+"""Marks a segment boundary."""
 
 COUNTED = {"packet": "packets with payload", "drop": "packets dropped by inspection"}
-"""What show's bare words for its counters mean."""
+"""The meaning of show's short counter names."""
 
 LONGEST = 100
-"""Characters of a line that are shown."""
+"""Characters shown of a line."""
 SAME = 4
-"""So many exchanges of one kind in a row are not all shown."""
+"""From so many similar exchanges in a row on, only the first and the last are shown."""
 
 
 def picture(case: Case, outcome: Outcome) -> RenderableType:
-    """Return everything there is to see of a case."""
+    """Return the full picture of a case."""
     parts: list[RenderableType] = [Text(case.shows, style="italic"), Text()]
     for number, rows in enumerate(outcome.rows):
         if number:
             parts.append(Text())
         parts.append(_dialogue(rows))
     if any(BOUNDARY in _line(row.sent, None, row.cuts) for rows in outcome.rows for row in rows):
-        parts.append(Text(f"{BOUNDARY} one segment ended here and the next began", style="dim"))
+        parts.append(Text(f"{BOUNDARY} segment boundary", style="dim"))
     if outcome.said:
         parts += [_heading("the client says"), Text("\n".join(outcome.said), style="dim")]
     parts += [_heading("syslog"), _syslog(outcome.syslog)]
@@ -54,7 +54,7 @@ def picture(case: Case, outcome: Outcome) -> RenderableType:
 
 
 def summary(outcomes: Sequence[tuple[Case, Outcome]]) -> RenderableType:
-    """Return a line for each case, and whether it went as expected."""
+    """Return one line per case, saying whether it went as expected."""
     table = Table.grid(padding=(0, 2))
     for case, outcome in outcomes:
         met = sum(met for _, met in outcome.judgements)
@@ -95,7 +95,7 @@ def _dialogue(rows: Sequence[Row]) -> Table:
 
 
 def _line(line: bytes, other: bytes | None, cuts: Sequence[int], *, partly: bool = False) -> Text:
-    """A line with what differs from the *other* side marked, and its segments told apart."""
+    """A line with its differences from the *other* side, and its segment boundaries, marked."""
     text = Text()
     shown = line[:LONGEST]
     for differs, group in groupby(
@@ -122,7 +122,7 @@ def _printable(byte: int) -> str:
 
 
 def _shortened(rows: Sequence[Row]) -> Iterator[Row | int]:
-    """The rows, but for the middle of a long run of exchanges of one kind: their number instead."""
+    """The rows, with the middle of a long run of similar exchanges replaced by its length."""
     for _, run in groupby(_exchanges(rows), _kind):
         exchanges = list(run)
         if len(exchanges) < SAME:
@@ -146,7 +146,7 @@ def _exchanges(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 def _kind(exchange: list[Row]) -> object:
     if len(exchange) < 2:
-        return exchange[0].sent  # a line of a mail, or one without reply: none is like another
+        return exchange[0].sent  # a line of a mail, or one without reply: never similar
     return [(row.sent[:4], row.verdict, row.repeats) for row in exchange]
 
 

@@ -1,7 +1,7 @@
-"""Postfix in a directory of its own, as a server or as a client of the lab.
+"""Postfix in its own directory, as a server or client of the lab.
 
-It shares nothing with the machine's Postfix but the programs: configuration, queue, data, log and
-mail lie below one directory, nothing runs in a chroot, and /etc/postfix is not looked at.
+It shares only the programs with the machine's Postfix: configuration, queue, data, log and mail are
+below one directory, nothing runs in a chroot, and /etc/postfix is not read.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ SETTINGS = {
     "alias_database": "",
     "local_recipient_maps": "",
     "biff": "no",
-    # Nothing is looked up: there is no name server.
+    # No DNS lookups: there is no name server.
     "smtp_dns_support_level": "disabled",
     "smtp_host_lookup": "native",
     "smtpd_peername_lookup": "no",
-    # Mail of any size and any bytes, as it comes.
+    # Accept mail of any size with any bytes, unchanged.
     "message_size_limit": str(64 << 20),
     "mailbox_size_limit": "0",
     "virtual_mailbox_limit": "0",
     "disable_mime_output_conversion": "yes",
-    # Tests send much, quickly, and not always politely.
+    # Tests send a lot, fast, and with errors.
     "mynetworks": "0.0.0.0/0 [::]/0",
     "smtpd_relay_restrictions": "permit_mynetworks reject_unauth_destination",
     "smtpd_error_sleep_time": "0",
@@ -50,7 +50,7 @@ SETTINGS = {
     "smtp_connect_timeout": "5s",
     "smtp_helo_timeout": "10s",
 }
-"""What every instance has, server or client."""
+"""The settings of every instance, server or client."""
 
 SERVER_SETTINGS = {
     "myhostname": "mail.example",
@@ -86,12 +86,12 @@ postlog   unix-dgram n - n - 1 postlogd
 """
 
 CLIENT_SERVICES = SERVICES.partition("\n")[2]
-"""A client listens on no port."""
+"""A client does not listen on port 25."""
 
 QUEUES = dict.fromkeys(
     "active bounce corrupt defer deferred flush hold incoming private saved trace".split(), 0o700
 ) | {"maildrop": 0o1730, "public": 0o2710}
-"""The directories of a queue and their modes; the open ones belong to the group postdrop."""
+"""The queue's directories and their modes; those open to others belong to the group postdrop."""
 
 START_TIMEOUT = 20.0
 
@@ -108,7 +108,7 @@ class Postfix:
         *,
         services: str = SERVICES,
     ) -> None:
-        """Lay out the instance below ``lab.directory / name``; *settings* go over `SETTINGS`."""
+        """Create the instance in ``lab.directory / name``; *settings* override `SETTINGS`."""
         require_programs("postfix")
         self._lab = lab
         self._where = where
@@ -133,14 +133,14 @@ class Postfix:
         lines = [f"{word} = {value}" for word, value in {**SETTINGS, **places, **settings}.items()]
         main = self.configuration / "main.cf"
         main.write_text("\n".join(lines) + "\n")
-        # Each program waits until its configuration is two seconds old, lest it be half written.
+        # Postfix programs wait until their configuration is two seconds old; make it older.
         os.utime(main, (0, 0))
         (self.configuration / "master.cf").write_text(services)
         self.mailbox = Maildir(self.directory / "mail" / "box")
 
     def _lay_out_queue(self, owner: int) -> None:
-        # As postfix-script does it, which takes seconds for its checks; this file (written by
-        # `postfix reload` too) tells it to go without.
+        # postfix-script would do this, but takes seconds for its checks. The file quick-start
+        # (which `postfix reload` writes too) makes it skip them.
         queue = self.directory / "queue"
         (queue / "quick-start").touch()
         (queue / "pid").mkdir()
@@ -155,11 +155,12 @@ class Postfix:
         return self.directory / "log"
 
     def log(self) -> str:
-        """Everything that it has logged so far."""
+        """The log so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def start(self) -> None:
-        """Start it and return when it serves; raise LabError with its words if it does not."""
+        """Start it and return when it is ready; raises LabError with its log if it does not
+        start."""
         self._running = True
         self._command("start")
         self._lab.at_close(self.stop)
@@ -171,7 +172,7 @@ class Postfix:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """Stop it at once; fine if it does not run."""
+        """Stop it at once, if it is running."""
         if self._running:
             self._running = False
             self._command("abort", check=False)
@@ -180,7 +181,7 @@ class Postfix:
         self._lab.run(self._where, ["postfix", "-c", self.configuration, word], check=check)
 
     def submit(self, message: bytes, sender: str, *recipients: str) -> None:
-        """Put a message into the queue, as local mail; it is sent on at once."""
+        """Submit a message as local mail; Postfix sends it at once."""
         done = subprocess.run(
             ["sendmail", "-C", self.configuration, "-G", "-i", "-f", sender, "--", *recipients],
             input=message,
@@ -191,7 +192,7 @@ class Postfix:
             raise LabError(f"sendmail: {done.stderr.decode(errors='replace')}")
 
     def wait_for(self, text: str, timeout: float = 30) -> str:
-        """Wait until the log contains *text*, and return the log; raise LabError if in vain."""
+        """Wait until the log contains *text* and return the log; raises LabError on timeout."""
         deadline = time.monotonic() + timeout
         while text not in self.log():
             if time.monotonic() > deadline:
@@ -201,7 +202,7 @@ class Postfix:
 
 
 def server(lab: Lab, where: str, settings: Mapping[str, str] | None = None) -> Postfix:
-    """Return a Postfix that takes all mail for inside.example into its ``mailbox``; not started."""
+    """Return a Postfix that delivers mail for inside.example to its ``mailbox``; not started."""
     return Postfix(lab, where, "postfix-server", SERVER_SETTINGS | dict(settings or {}))
 
 
@@ -214,7 +215,7 @@ def client(
 
 
 def tls(directory: Path) -> dict[str, str]:
-    """Return the settings with which a server offers STARTTLS; makes a certificate, if need be."""
+    """Return the settings for a server that offers STARTTLS; creates a certificate if necessary."""
     require_programs("openssl")
     key, certificate = directory / "tls.key", directory / "tls.pem"
     if not certificate.exists():

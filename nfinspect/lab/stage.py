@@ -1,6 +1,6 @@
-"""What a case may use: the servers, started when first wanted, and the clients.
+"""What a case can use: the servers, each started when first needed, and the clients.
 
-A stage stands in one lab and serves many cases, one after the other.
+A stage belongs to one lab and serves many cases, one after the other.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nfinspect.lab import postfix, topology
+from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
 from nfinspect.lab.exim import Exim
 from nfinspect.lab.mailbox import Maildir
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER, LabError
-from nfinspect.lab.typist import Dialogue, RecordingServer, Script
 
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
@@ -33,10 +33,10 @@ The lamps are lit at nine.
 .A line that begins with a dot is sent with two.
 Good night.
 """
-"""An ordinary mail, as its author sees it: lines end with LF, no dot is doubled."""
+"""An ordinary mail as its author sees it: lines end with LF, and dots are not stuffed."""
 
 PATIENCE = 2
-"""Seconds for which the clients here wait for an answer: some wait for one that never comes."""
+"""Seconds for which the clients wait for a reply; short, as some replies never come."""
 
 ADDRESSES = {
     ("postfix", 4): topology.SERVER_ADDRESS,
@@ -46,7 +46,7 @@ ADDRESSES = {
     ("script", 4): topology.SCRIPT_ADDRESS,
     ("script", 6): topology.SCRIPT_ADDRESS6,
 }
-"""Of each server, by the IP version."""
+"""The address of each server, by IP version."""
 
 
 class Stage:
@@ -56,26 +56,26 @@ class Stage:
         self.lab = lab
         self._numbers = itertools.count(1)
         self.server, self.version = "postfix", 4
-        """What the case at hand talks to."""
+        """The server of the current case, and the IP version."""
         self.said: list[str] = []
         """What the clients have reported since ``set``."""
 
     def set(self, server: str, version: int) -> None:
-        """Prepare for a case: the server that it talks to, by which IP version."""
+        """Prepare for a case with this server and IP version."""
         self._end_connections()
         self.server, self.version, self.said = server, version, []
         if server != "script":
             self.mailbox.clear()
 
     def _end_connections(self) -> None:
-        # A client that was left without answer is long gone, but its kernel goes on asking for
-        # minutes, and would do so into the next case.
+        # A client without an answer has exited, but its kernel would retransmit for minutes, into
+        # the next case.
         for where in (CLIENT, SERVER):
             self.lab.run(where, ["ss", "-HKt", "( sport = :25 or dport = :25 )"])
 
     @property
     def address(self) -> str:
-        """Of the server of the case at hand."""
+        """The address of the current case's server."""
         return ADDRESSES[self.server, self.version]
 
     @property
@@ -84,7 +84,7 @@ class Stage:
 
     @property
     def mailbox(self) -> Maildir:
-        """Of the server of the case at hand."""
+        """The mailbox of the current case's server."""
         return self.exim.mailbox if self.server == "exim" else self.postfix.mailbox
 
     @cached_property
@@ -102,10 +102,10 @@ class Stage:
         return server
 
     def swaks(self, *arguments: str, message: str = MESSAGE) -> None:
-        """Send *message* with swaks, whatever comes of it; what swaks complains of is `said`."""
+        """Send *message* with swaks, whether or not it succeeds; its complaints go to `said`."""
         topology.require_programs("swaks")
         file = self.lab.directory / f"message-{next(self._numbers)}"
-        file.write_text(message.removesuffix("\n"))  # swaks adds the last line's end
+        file.write_text(message.removesuffix("\n"))  # swaks adds the last line ending
         words = ["swaks", "--server", self.address, "--helo", topology.CLIENT_NAME]
         words += ["--timeout", str(PATIENCE), "--from", SENDER, "--data", f"@{file}"]
         if "--to" not in arguments:
@@ -116,7 +116,7 @@ class Stage:
 
     @contextmanager
     def dialogue(self, greeting: str | None = "220") -> Iterator[Dialogue]:
-        """Connect a client that types, and read the *greeting*, of which the beginning is told."""
+        """Connect a `Dialogue` client, and read the greeting, which must begin with *greeting*."""
         with Dialogue.open(self.lab, self.address, timeout=PATIENCE) as client:
             if greeting is not None:
                 reply = client.reply()
@@ -137,7 +137,7 @@ class Stage:
         message: str = MESSAGE,
         recipients: Sequence[str] = (RECIPIENT,),
     ) -> None:
-        """Send *message* by a Postfix client, and wait until it is done with it."""
+        """Send *message* with a Postfix client, and wait until it is done."""
         name = f"postfix-client-{next(self._numbers)}"
         client = postfix.client(self.lab, CLIENT, name, self.address, settings)
         client.start()
@@ -154,9 +154,10 @@ class Stage:
 
     @contextmanager
     def loss(self, every: int) -> Iterator[None]:
-        """Lose every so-manieth packet with data, in both directions, before and behind the filter.
+        """Drop every *every*-th packet with data, in both directions, on both sides of the filter.
 
-        Always the same ones, counted from now; before the filter means before its queue.
+        The choice is deterministic, counted from now. Packets are dropped before the filter's queue
+        and at the receiver.
         """
         counted = f"-p tcp -m length --length 200:65535 -m statistic --mode nth --every {every}"
         on = "-m physdev --physdev-in" if self.lab.bridge else "-i"

@@ -1,8 +1,7 @@
-"""What a capture shows: its TCP connections to port 25 as byte streams, and lines in their order.
+"""The TCP connections to port 25 in a capture, as byte streams and as lines in order.
 
-This is the lab's own reading of a capture, with scapy and nothing of the filter's, so that what it
-shows of the filter's work does not rest on the filter's own code. It is for captures of one side
-that are whole; a stream ends where the capture has a hole.
+This reader uses scapy and none of the filter's own code, so that it can be used to judge the
+filter. It expects complete captures; a stream ends at the first gap.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ class Segment:
     """One TCP segment of a connection, as captured."""
 
     number: int
-    """Of its packet in the capture, from 1."""
+    """Packet number in the capture, from 1."""
     time: float
     direction: str
     offset: int
-    """Of its first byte in the stream of its direction."""
+    """Offset of its first byte in the stream."""
     payload: bytes
     flags: str
-    """In scapy's letters: ``SA``, ``PA``, ``R``."""
+    """As scapy writes them: ``SA``, ``PA``, ``R``."""
 
 
 @dataclass(slots=True)
 class Stream:
-    """The bytes of one direction, each once, up to the first hole."""
+    """The bytes of one direction, each once, up to the first gap."""
 
     data: bytes = b""
     ends: list[int] = field(default_factory=list)
-    """Offsets at which a segment that brought new bytes ended."""
+    """End offsets of the segments that brought new bytes."""
     times: list[float] = field(default_factory=list)
-    """When each of these arrived in order."""
+    """When the bytes up to each of these offsets were complete."""
 
 
 @dataclass(slots=True)
 class Conversation:
-    """One TCP connection of a capture."""
+    """One TCP connection in a capture."""
 
     client: str
     """``ip:port``, for IPv6 ``[ip]:port``."""
@@ -62,17 +61,17 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a stream: text up to its CR LF, or what the stream ends with."""
+    """A line of a stream, or the unfinished rest at its end."""
 
     time: float
     direction: str
     offset: int
     text: bytes
-    """Without its CR LF."""
+    """Without CR LF."""
     complete: bool
-    """It had one."""
+    """Whether it ended in CR LF."""
     cuts: tuple[int, ...]
-    """Where within the text one segment ended and the next began."""
+    """Segment boundaries within the text."""
 
 
 def conversations(file: Path) -> list[Conversation]:
@@ -92,7 +91,7 @@ def conversations(file: Path) -> list[Conversation]:
                 starts.pop((*ends, REPLY), None)
                 starts.pop((*ends, REQUEST), None)
             if ends not in found:
-                continue  # its beginning is not in the capture
+                continue  # its SYN is not in the capture
             if tcp.flags.S:
                 starts.setdefault((*ends, direction), tcp.seq + 1)
             start = starts.get((*ends, direction), tcp.seq)
@@ -113,7 +112,7 @@ def conversations(file: Path) -> list[Conversation]:
 
 
 def lines(conversation: Conversation) -> list[Line]:
-    """Return the lines of both directions, in the order in which they were complete."""
+    """Return the lines of both directions, in the order in which they were completed."""
     both = [*_split(conversation.request, REQUEST), *_split(conversation.reply, REPLY)]
     return sorted(both, key=lambda line: line.time)
 
@@ -130,7 +129,7 @@ def _ends(packet: Packet) -> tuple[str, str]:
 
 
 def _payload(packet: Packet) -> bytes:
-    # By the lengths in the headers: the padding of a short frame is no payload.
+    # By the lengths in the headers, as a short frame is padded.
     tcp = packet[TCP]
     if IP in packet:
         length = packet[IP].len - packet[IP].ihl * 4 - tcp.dataofs * 4
@@ -147,13 +146,13 @@ def _reassemble(segments: list[Segment], direction: str) -> Stream:
         if segment.direction != direction or not segment.payload:
             continue
         waiting.append(segment)
-        # As a receiver takes them: in order, the first copy of a byte counts.
+        # Like a receiver: in order, and the first copy of a byte counts.
         for each in sorted(waiting, key=lambda each: each.offset):
             if each.offset > len(data):
                 break
-            news = each.payload[len(data) - each.offset :]
-            if news:
-                data += news
+            fresh = each.payload[len(data) - each.offset :]
+            if fresh:
+                data += fresh
                 stream.ends.append(len(data))
                 stream.times.append(segment.time)
             waiting.remove(each)

@@ -1,4 +1,4 @@
-"""The three namespaces of the lab: what stands where, built and removed.
+"""The three namespaces of the lab: definition, building and removal.
 
 ::
 
@@ -8,12 +8,12 @@
                               inside  198.51.100.1  ------  eth0  198.51.100.25 to .27
                                       2001:db8:2::1               2001:db8:2::25 to ::27
 
-The server has an address for each of the servers that may run there at the same time. The filter
-routes between the two, in both families; or it bridges, its interfaces are ports of a bridge without
-any address, and client and server are neighbours on one link. All addresses are of the documentation
-ranges (RFC 5737, RFC 3849). A lab is named by a prefix, which its namespaces carry (``PREFIX-client``):
-several labs stand side by side. Nothing outside the three namespaces is touched but ``/run/netns``
-and ``/etc/netns``, where `ip-netns` keeps the name of a namespace and its hosts file.
+The server has one address for each server program that may run there at the same time. The filter
+routes IPv4 and IPv6 between client and server; or it bridges: then its interfaces are ports of a
+bridge without addresses, and client and server are neighbours on one link. All addresses are from
+the documentation ranges (RFC 5737, RFC 3849). A lab's namespaces are named with a prefix
+(``PREFIX-client``), so several labs can coexist. Outside the three namespaces, only ``/run/netns``
+and ``/etc/netns`` are touched, where `ip-netns` keeps namespace names and hosts files.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Interface:
 OUTSIDE = Interface(FILTER, "outside", "02:00:00:00:01:01", ("192.0.2.1", "2001:db8:1::1"))
 INSIDE = Interface(FILTER, "inside", "02:00:00:00:02:01", ("198.51.100.1", "2001:db8:2::1"))
 BRIDGE = "bridge"
-"""Of which `OUTSIDE` and `INSIDE` are the ports, where the filter bridges."""
+"""With a bridging filter, `OUTSIDE` and `INSIDE` are its ports."""
 CLIENT_ADDRESSES = (CLIENT_ADDRESS, CLIENT_ADDRESS6)
 SERVER_ADDRESSES = (
     SERVER_ADDRESS,
@@ -65,18 +65,18 @@ SERVER_ADDRESSES = (
     SCRIPT_ADDRESS6,
 )
 CABLES = (
-    # an end host, the filter's interface towards it: also the host's gateway
+    # an end host; the filter's interface towards it, which is also its gateway
     (Interface(CLIENT, "eth0", "02:00:00:00:01:10", CLIENT_ADDRESSES), OUTSIDE),
     (Interface(SERVER, "eth0", "02:00:00:00:02:25", SERVER_ADDRESSES), INSIDE),
 )
 
 END_SYSCTLS = (
-    # Addresses are usable at once, and no router of the machine's own speaks.
+    # IPv6 addresses are usable at once, and router advertisements are ignored.
     "net.ipv6.conf.all.disable_ipv6=0",
     "net.ipv6.conf.default.disable_ipv6=0",
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.default.accept_ra=0",
-    # What one connection met must not shape the next.
+    # One connection's metrics must not influence the next.
     "net.ipv4.tcp_no_metrics_save=1",
 )
 FILTER_SYSCTLS = (
@@ -91,7 +91,7 @@ BRIDGE_SYSCTLS = (
     "net.ipv6.conf.all.disable_ipv6=1",
     "net.ipv6.conf.default.disable_ipv6=1",
 )
-"""No address at all: not even one that the kernel gives itself."""
+"""No addresses at all, not even link-local ones."""
 
 HOST_FILES = {
     "hosts": f"""\
@@ -105,19 +105,20 @@ HOST_FILES = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n",
     "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
 }
-"""What processes in a lab see instead of the machine's /etc: no name needs a network to resolve."""
+"""Files that processes in a lab see instead of those in /etc, so that names resolve without a
+network."""
 
 OFFLOADS = ("tx", "tso", "gso", "gro")
-"""Switched off where a capture is to show what a wire would: frames within the MTU, whose checksums
-are filled in. In ethtool's words."""
+"""Offloads by their ethtool names. They are switched off so that captures show frames as on a wire:
+within the MTU, with checksums filled in."""
 
 
 class LabError(Exception):
-    """The lab cannot do what was asked; the message is for the person who asked."""
+    """The lab cannot do what was requested; the message is for the user."""
 
 
 def full_name(prefix: str, namespace: str) -> str:
-    """The name `ip-netns` knows the *namespace* of this lab by."""
+    """The `ip-netns` name of a *namespace* of this lab."""
     return f"{prefix}-{namespace}"
 
 
@@ -127,17 +128,17 @@ def is_up(prefix: str) -> bool:
 
 
 def build(prefix: str, *, offloads: bool = True, bridge: bool = False) -> None:
-    """Make the namespaces, cables, addresses and routes of the lab *prefix*.
+    """Create the namespaces, cables, addresses and routes of the lab *prefix*.
 
-    Without *offloads* every packet is a frame of its own with its checksum filled in; with them the
-    filter sees what it sees on a modern network card, packets of up to 64 KiB. With *bridge* the
-    filter bridges instead of routing. Raises LabError if such a lab stands already, or if namespaces
-    cannot be made; nothing is left behind then.
+    Without *offloads* no packet exceeds the MTU, and all checksums are filled in; with them the
+    filter sees packets of up to 64 KiB, as with a modern network card. With *bridge* the filter
+    bridges instead of routing. Raises LabError if the lab already exists, or if it cannot be built;
+    then nothing is left behind.
     """
     require_root()
     require_programs("ip", "sysctl", "ethtool")
     if is_up(prefix):
-        raise LabError(f"a lab '{prefix}' is up already")
+        raise LabError(f"the lab '{prefix}' is already up")
     try:
         _build(prefix, offloads, bridge)
     except BaseException as error:
@@ -174,8 +175,8 @@ def _build(prefix: str, offloads: bool, bridge: bool) -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    # pyroute2 forks for each namespace and ends the child by SIGTERM. A handler of ours would run
-    # in the child too, as would a Ctrl-C, and take down there what the parent has just built.
+    # pyroute2 forks for each namespace and ends the child with SIGTERM. Our handlers would run in
+    # the child too (Ctrl-C as well), and take down what the parent has just built.
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     )
@@ -217,7 +218,7 @@ def _set_up(side: NetNS, end: Interface) -> None:
 
 
 def _wait_until_up(side: NetNS, end: Interface) -> None:
-    # The kernel reports a carrier, and sends the first packet, up to a second after both ends are up.
+    # It takes up to a second after both ends are up until the kernel reports a carrier and sends.
     deadline = time.monotonic() + 5
     index = _index(side, end.name)
     while side.get_links(index)[0].get_attr("IFLA_OPERSTATE") != "UP":
@@ -232,7 +233,7 @@ def _index(side: NetNS, name: str) -> int:
 
 
 def remove(prefix: str) -> None:
-    """End every process in the lab *prefix* and remove its namespaces; what is not there is fine."""
+    """End all processes in the lab *prefix* and remove its namespaces, as far as they exist."""
     standing = [name for name in NAMESPACES if full_name(prefix, name) in netns.listnetns()]
     end_processes(prefix, standing)
     for name in standing:
@@ -242,7 +243,7 @@ def remove(prefix: str) -> None:
 
 
 def end_processes(prefix: str, namespaces: Sequence[str]) -> None:
-    """End the processes that run in *namespaces* of the lab: politely, after 2 s for good."""
+    """End the processes in *namespaces* of the lab: with SIGTERM, after 2 s with SIGKILL."""
     for ending, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + patience
         pids = _processes(prefix, namespaces)
@@ -267,7 +268,7 @@ def _processes(prefix: str, namespaces: Sequence[str]) -> list[int]:
                 status = (entry / "ns/net").stat()
                 running = "Z" not in (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
-                continue  # ended meanwhile
+                continue  # the process has ended
             if running and (status.st_dev, status.st_ino) in inodes:
                 found.append(int(entry.name))
     return found
@@ -284,9 +285,9 @@ def command(prefix: str, namespace: str, argv: Sequence[str | Path]) -> list[str
 
 
 def execute(prefix: str, namespace: str, argv: Sequence[str | Path]) -> str:
-    """Run a short administrative command in a namespace and return what it printed.
+    """Run a short administrative command in a namespace and return its output.
 
-    Raises LabError with the command's own words if it fails.
+    Raises LabError with its error message if it fails.
     """
     done = subprocess.run(
         command(prefix, namespace, argv), capture_output=True, text=True, timeout=30
@@ -297,9 +298,9 @@ def execute(prefix: str, namespace: str, argv: Sequence[str | Path]) -> str:
 
 
 def require_root() -> None:
-    """Raise LabError unless namespaces can be made."""
+    """Raise LabError unless this process may create namespaces."""
     if os.geteuid() != 0:
-        raise LabError("the lab makes network namespaces, which only root may: run it with sudo")
+        raise LabError("the lab needs root to create network namespaces: run it with sudo")
 
 
 PACKAGES = {
@@ -319,7 +320,7 @@ PACKAGES = {
 
 
 def require_programs(*programs: str) -> None:
-    """Raise LabError that names the Debian packages of *programs* that are not installed."""
+    """Raise LabError if *programs* are missing, naming their Debian packages."""
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         packages = " ".join(sorted({PACKAGES[program] for program in missing}))

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
+from nfinspect.lab.case import Case
 from nfinspect.lab.cases import CASES
-from nfinspect.lab.performance import Case
 from nfinspect.lab.streams import conversations
 from tests.frames import faulty_frames
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import (
     CLIENT,
@@ -21,7 +22,6 @@ from nfinspect.lab.topology import (
     SCRIPT_ADDRESS6,
     SERVER,
 )
-from nfinspect.lab.typist import Dialogue, RecordingServer, Script
 from nfinspect.live.control import ask
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse

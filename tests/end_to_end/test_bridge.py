@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from nfinspect.lab.case import run_case
 from nfinspect.lab.cases import named
+from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import NFINSPECT, Filter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.performance import perform
 from nfinspect.lab.stage import Stage
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
-from nfinspect.lab.typist import Dialogue, RecordingServer
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
 from nfinspect.rules.bridge import guard
 from tests.end_to_end import encapsulation as frames
@@ -66,7 +66,7 @@ def stage(bridge_lab: Lab) -> Stage:
 def test_case_goes_on_a_bridge_as_it_goes_routed(
     stage: Stage, running: Filter, case: str, tmp_path: Path
 ) -> None:
-    outcome = perform(named(case), stage, running, tmp_path)
+    outcome = run_case(named(case), stage, running, tmp_path)
     assert outcome.as_expected, outcome
 
 

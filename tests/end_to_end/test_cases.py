@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from nfinspect.lab.case import EHLO_MASK, Case, Outcome, run_case
 from nfinspect.lab.cases import CASES
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.performance import EHLO_MASK, Case, Outcome, perform
 from nfinspect.lab.stage import Stage
 from nfinspect.policy import default_policy
 
@@ -20,7 +20,7 @@ CONFIGURED = [case for case in CASES if case.config is not None]
 def test_case_goes_as_its_table_says(
     case: Case, stage: Stage, running: Filter, tmp_path: Path
 ) -> None:
-    outcome = perform(case, stage, running, tmp_path)
+    outcome = run_case(case, stage, running, tmp_path)
     assert outcome.as_expected, unmet(outcome)
 
 
@@ -30,7 +30,7 @@ def test_case_with_a_policy_of_its_own_goes_as_its_table_says(case: Case, tmp_pa
     config.write_text(case.config or "")
     with Lab(offloads=False) as lab:
         running = lab.filter(config)
-        outcome = perform(case, Stage(lab), running, tmp_path)
+        outcome = run_case(case, Stage(lab), running, tmp_path)
         running.stop()
     assert outcome.as_expected, unmet(outcome)
 

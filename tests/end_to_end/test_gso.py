@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, FILTER
-from nfinspect.lab.typist import Dialogue, RecordingServer
 from tests.end_to_end.ends import (
     ENVELOPE,
     IPV4,

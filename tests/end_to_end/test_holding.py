@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from nfinspect.lab.dialogue import RecordingServer
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import SERVER
-from nfinspect.lab.typist import RecordingServer
 from nfinspect.live.queue import MAX_LENGTH
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.limits import Limits

@@ -73,7 +73,7 @@ def test_lab_left_by_an_error_leaves_no_process_no_namespace_and_no_file() -> No
 
 def test_lab_cannot_be_built_twice_under_one_name_and_the_first_is_unharmed() -> None:
     with Lab() as lab:
-        with pytest.raises(LabError, match="is up already"):
+        with pytest.raises(LabError, match="is already up"):
             topology.build(lab.prefix)
         assert lab.run(CLIENT, ["true"]).returncode == 0
 
@@ -123,7 +123,7 @@ def test_lab_up_exec_and_down() -> None:
         assert SERVER_ADDRESS in up.stdout
         again = lab("up")
         assert (again.returncode, again.stdout) == (1, "")
-        assert again.stderr == f"nfinspect: error: a lab '{prefix}' is up already\n"
+        assert again.stderr == f"nfinspect: error: the lab '{prefix}' is already up\n"
         listing = lab("exec", "server", "ip", "-br", "address", "show", "eth0")
         assert SERVER_ADDRESS6 in listing.stdout
         assert lab("exec", "filter", "--", "sh", "-c", "exit 7").returncode == 7
@@ -146,4 +146,4 @@ def test_lab_without_root_is_an_error_that_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
-    assert "LabError: the lab makes network namespaces, which only root may" in done.stderr
+    assert "LabError: the lab needs root to create network namespaces" in done.stderr

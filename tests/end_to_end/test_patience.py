@@ -12,10 +12,10 @@ from contextlib import contextmanager
 
 import pytest
 
+from nfinspect.lab.dialogue import Dialogue
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
-from nfinspect.lab.typist import Dialogue
 from tests.attacks.mail import GREETING, Mail
 from tests.end_to_end.ends import IPV4, IPV6, Counters, Family
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from nfinspect.lab import expected_lines
 from nfinspect.lab.capture import Capture
+from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT_ADDRESS, SCRIPT_ADDRESS
-from nfinspect.lab.typist import Dialogue, RecordingServer
 
 LENGTH = 120.0
 """Seconds."""

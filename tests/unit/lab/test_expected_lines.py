@@ -55,7 +55,7 @@ def test_lines_are_right_if_none_is_missing_and_none_unexpected(
 
 def test_order_counts_unless_said_otherwise() -> None:
     lines = [FINISHED_LINE, BUILT_LINE]
-    assert wrong(lines, [BUILT, FINISHED]) == ["instead", "instead"]
+    assert wrong(lines, [BUILT, FINISHED]) == ["expected:", "expected:"]
     assert wrong(lines, [BUILT, FINISHED], in_order=False) == []
 
 
@@ -73,7 +73,7 @@ def test_order_counts_unless_said_otherwise() -> None:
     ],
 )
 def test_line_that_differs_in_anything_but_a_number_is_wrong(line: str) -> None:
-    assert wrong([line], [BUILT]) == ["instead"]
+    assert wrong([line], [BUILT]) == ["expected:"]
 
 
 def test_one_of_several_lines_may_come_but_only_one() -> None:

@@ -4,9 +4,9 @@ from io import StringIO
 
 from rich.console import Console
 
+from nfinspect.lab.case import Outcome
 from nfinspect.lab.cases import named
 from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, Row
-from nfinspect.lab.performance import Outcome
 from nfinspect.lab.picture import picture
 from nfinspect.lab.streams import REPLY, REQUEST
 
@@ -26,7 +26,7 @@ def test_repeats_of_a_reply_that_passed_are_told_apart_from_it() -> None:
 def test_segment_boundary_has_a_legend_only_where_one_is_shown() -> None:
     cut = Row(REQUEST, b"HELO", b"XXXX", MASKED, cuts=(1, 2))
     whole = Row(REQUEST, b"HELO", b"HELO", PASSED)
-    assert "│ one segment ended here and the next began" in shown(Outcome(rows=[[cut]]))
+    assert "│ segment boundary" in shown(Outcome(rows=[[cut]]))
     assert "segment" not in shown(Outcome(rows=[[whole]]))
 
 

@@ -1,4 +1,4 @@
-"""One case performed: the clients act, both sides are captured, and all that is seen is gathered."""
+"""Test cases, and running one: clients act, both sides are captured, and the outcome is judged."""
 
 from __future__ import annotations
 
@@ -18,37 +18,38 @@ if TYPE_CHECKING:
     from nfinspect.lab.stage import Stage
 
 PATIENCE = 3.0
-"""Seconds until what is expected has come: a syslog line, a mail."""
+"""Seconds to wait for what is expected: a syslog line, a mail."""
 
 
 @dataclass
 class Outcome:
-    """What was seen of a case. The streams are those of all its connections, one behind the other."""
+    """What was observed. The streams are those of all connections of the case, concatenated."""
 
     client_sent: bytes = b""
     server_received: bytes = b""
     server_sent: bytes = b""
     client_received: bytes = b""
     rows: list[list[Row]] = field(default_factory=list)
-    """Of each connection."""
+    """A list per connection."""
     syslog: list[str] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
-    """By the words of show service-policy, as far as the case moved them."""
+    """Increases of the counters of show service-policy, by show's words; unchanged ones are left
+    out."""
     packets: dict[str, int] = field(default_factory=dict)
-    """By verdict, and why they were dropped."""
+    """Packets by verdict, and dropped ones by reason."""
     mails: list[bytes] = field(default_factory=list)
-    """What the server has delivered."""
+    """Mails that the server has delivered."""
     said: list[str] = field(default_factory=list)
     """What the client reported."""
     judgements: list[tuple[str, bool]] = field(default_factory=list)
-    """What was expected, and whether it came true."""
+    """What was expected, and whether it was met."""
 
     @property
     def as_expected(self) -> bool:
         return all(met for _, met in self.judgements)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values; bytes become characters of the same number."""
+        """Return it as JSON types; each byte becomes the character of the same number."""
         return {
             "connections": [
                 [
@@ -78,7 +79,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """A sentence about a case, and how to tell whether it holds."""
+    """A sentence about a case, and a function that tells whether it is true."""
 
     text: str
     holds: Callable[[Outcome], bool]
@@ -86,30 +87,30 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Something a client or server does, and what the filter should make of it."""
+    """Something a client or server does, and how the filter should react."""
 
     name: str
     shows: str
-    """In a sentence."""
+    """A sentence about what it shows."""
     act: Callable[[Stage], None]
     syslog: tuple[expected_lines.Template, ...]
-    """All of the lines, as templates; see `expected_lines`."""
+    """All syslog lines, as templates; see `expected_lines`."""
     expectations: tuple[Expectation, ...]
     client: str = "swaks"
     server: str = "postfix"
     version: int = 4
-    """Of IP."""
+    """IP version."""
     counts: dict[str, int] = field(default_factory=dict)
-    """What it adds to the counters of show service-policy, mask-banner and the EHLO mask apart."""
+    """What it adds to the counters of show service-policy, except mask-banner and the EHLO mask."""
     config: str | None = None
-    """The policy it needs, if it is not the default one."""
+    """The policy it needs, if not the default."""
 
 
-def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcome:
-    """Perform *case*, leave ``NAME.outside.pcap`` and ``NAME.inside.pcap`` in *captures*, and judge.
+def run_case(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcome:
+    """Run *case*, write ``NAME.outside.pcap`` and ``NAME.inside.pcap`` to *captures*, and judge it.
 
-    The filter must run with the case's policy. Raises LabError if the case cannot be performed at
-    all; that it goes otherwise than expected is told by the judgements.
+    The filter must be running with the case's policy. Raises LabError if the case cannot be run;
+    unmet expectations are in the outcome's judgements.
     """
     stage.set(case.server, case.version)
     before = _Counters(running)
@@ -120,7 +121,7 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
     try:
         try:
             case.act(stage)
-        except OSError as error:  # no answer, or no connection any more
+        except OSError as error:  # no answer, or the connection has ended
             hindrance = f": {error}"
         lines = expected_lines.required(case.syslog)
         running.wait(lambda: len(running.syslog) - seen >= lines, PATIENCE)
@@ -142,13 +143,13 @@ def perform(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcom
         outcome.rows.append(rows(one, other))
     _await_mails(case, stage, outcome)
     if hindrance:
-        outcome.judgements.append((f"the client gets to its end{hindrance}", False))
+        outcome.judgements.append((f"the client finishes{hindrance}", False))
     _judge(case, stage, outcome)
     return outcome
 
 
 def _await_mails(case: Case, stage: Stage, outcome: Outcome) -> None:
-    # A server delivers a little after it has said that it will.
+    # A server delivers a mail slightly after it has accepted it.
     if case.server == "script":
         return
     deadline = time.monotonic() + PATIENCE
@@ -168,7 +169,7 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
     wrong = expected_lines.differences(
         outcome.syslog, case.syslog, client=stage.client_address, server=stage.address
     )
-    text = f"these {len(outcome.syslog)} syslog lines and no other"
+    text = f"these {len(outcome.syslog)} syslog lines and no others"
     outcome.judgements.append(("\n".join([text, *wrong]), not wrong))
 
 
@@ -177,7 +178,7 @@ EHLO_MASK = "match ehlo-reply-parameter others"
 
 class _Counters:
     def __init__(self, running: Filter) -> None:
-        with ThreadPoolExecutor() as pool:  # each takes a moment to start
+        with ThreadPoolExecutor() as pool:  # each command takes a moment to start
             inspected = pool.submit(running.show_json, "service-policy", "inspect", "esmtp")
             queue: dict[str, Any] = running.show_json("queue")
             policy = inspected.result()["service_policy"]

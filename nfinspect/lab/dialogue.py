@@ -1,8 +1,8 @@
-"""A client that types and a server that records: each does byte for byte what it is told.
+"""A scripted client and a recording server, both of which send exactly the given bytes.
 
-Real mail software chooses its own words and segments. These two are for the cases where a test or
-the demo must choose them: a verb typed letter by letter, a command cut between two segments, a
-server that answers what no honest one would.
+Real mail software chooses its own words and segments. These two are for cases in which a test or
+the demo must choose: a verb typed letter by letter, a command split over two segments, a server
+with replies that no honest server would send.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ SMTP_PORT = 25
 
 
 class Dialogue:
-    """A client's connection to port 25, each ``send`` a segment of its own."""
+    """A client's connection to port 25; each ``send`` makes its own segment."""
 
     def __init__(self, connection: socket.socket, timeout: float) -> None:
         self.socket = connection
         self.timeout = timeout
         self.received = b""
-        """All that has arrived."""
+        """Everything received so far."""
         self._read = 0
 
     @classmethod
     def open(cls, lab: Lab, address: str, *, port: int = SMTP_PORT, timeout: float = 5.0) -> Self:
-        """Connect from the client's namespace; *timeout* (seconds) is for every wait.
+        """Connect from the client's namespace; *timeout* (seconds) applies to every wait.
 
-        Raises TimeoutError if nobody answers, ConnectionError if somebody refuses.
+        Raises TimeoutError if there is no answer, ConnectionError if the connection is refused.
         """
         connection = lab.socket(CLIENT, _family(address))
         connection.settimeout(timeout)
@@ -58,18 +58,18 @@ class Dialogue:
         self.close()
 
     def send(self, data: bytes) -> None:
-        """Send *data*: as one segment, if it fits into one."""
+        """Send *data*, as one segment if it fits."""
         self.socket.sendall(data)
 
     def command(self, line: str | bytes) -> str:
-        """Send a command line, adding its CR LF, and return the whole reply to it."""
+        """Send a command line, with CR LF added, and return the complete reply."""
         self.send((line.encode() if isinstance(line, str) else line) + b"\r\n")
         return self.reply()
 
     def reply(self) -> str:
-        """Return the next reply, all its lines (RFC 5321 section 4.2.1), without the last CR LF.
+        """Return the next reply, with all its lines (RFC 5321 section 4.2.1), separated by LF.
 
-        Raises TimeoutError if it does not come, ConnectionError if the connection ends before it.
+        Raises TimeoutError if it does not come, ConnectionError if the connection ends first.
         """
         lines = []
         while True:
@@ -92,14 +92,14 @@ class Dialogue:
         self.received += data
 
     def start_tls(self) -> None:
-        """Go over to TLS, as after the server's 220 to STARTTLS; its certificate is not judged."""
+        """Start TLS, as after the server's 220 to STARTTLS; the certificate is not verified."""
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         self.socket = context.wrap_socket(self.socket)
 
     def rest(self) -> bytes:
-        """Return what arrives up to the end of the connection, however that comes."""
+        """Return what arrives until the connection ends, in whatever way."""
         with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             while True:
                 self._receive()
@@ -108,22 +108,22 @@ class Dialogue:
         return rest
 
     def close(self) -> None:
-        """Close the connection, with FIN if the other side may still listen."""
+        """Close the connection."""
         self.socket.close()
 
 
 @dataclass
 class Script:
-    """What a `RecordingServer` answers."""
+    """The replies of a `RecordingServer`."""
 
     greeting: bytes = b"220 mail.example ESMTP lab\r\n"
     replies: Mapping[bytes, bytes] = field(default_factory=dict)
-    """By verb, upper case: over `REPLIES`. An empty reply is none."""
+    """By verb in upper case; override `REPLIES`. If empty, no reply is sent."""
     after_data: bytes = b"250 2.0.0 taken\r\n"
-    """To the dot that ends a message."""
+    """The reply to the end of a message."""
 
     def reply(self, line: bytes) -> bytes:
-        """Return the answer to a command line."""
+        """Return the reply to a command line."""
         verb = line.split(b" ")[0].upper()
         if verb in self.replies:
             return self.replies[verb]
@@ -142,29 +142,29 @@ REPLIES = {
     b"VRFY": b"252 2.0.0 maybe\r\n",
     b"QUIT": b"221 2.0.0 bye\r\n",
 }
-"""What a plain server says to a verb; others it does not know."""
+"""Default replies by verb; other verbs are unknown."""
 
 
 @dataclass
 class Recording:
-    """One connection as the server saw it."""
+    """A connection as the server saw it."""
 
     received: bytearray = field(default_factory=bytearray)
     ended: bool = False
-    """The client has closed, or the connection is reset."""
+    """The client has closed or reset the connection."""
 
 
 class RecordingServer:
-    """Serves port 25 of the server's namespace with scripted replies and keeps every byte it got.
+    """Serves port 25 in the server's namespace with scripted replies, and records every byte.
 
-    It reads line by line and takes a message from DATA to the dot, as a server does; what it makes
-    of the bytes depends on the `Script` alone.
+    Like any server it reads line by line, and after DATA a message up to the dot; its replies
+    depend only on the `Script`.
     """
 
     def __init__(
         self, lab: Lab, address: str, script: Script | None = None, *, port: int = SMTP_PORT
     ) -> None:
-        """Listen at once; ends with ``close`` or with the lab."""
+        """Start listening; ends with ``close`` or with the lab."""
         self.script = script or Script()
         self.recordings: list[Recording] = []
         self._sockets: list[socket.socket] = []
@@ -196,9 +196,9 @@ class RecordingServer:
             each.close()
 
     def wait(self, count: int = 1, *, ended: bool = True, timeout: float = 5.0) -> list[Recording]:
-        """Wait until *count* connections have been made (and *ended*), and return all of them.
+        """Wait until *count* connections have been made (and, if *ended*, ended); returns all.
 
-        Raises LabError if they are not.
+        Raises LabError on timeout.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -226,7 +226,7 @@ class RecordingServer:
         try:
             self._converse(connection, recording)
         except OSError:
-            pass  # reset by the client, or closed by us: what arrived is recorded
+            pass  # reset by the client, or closed here; what arrived is recorded
         finally:
             connection.close()
             with self._changed:
