@@ -93,7 +93,7 @@ class CommandMaskReason(enum.Enum):
 class AnomalyKind(enum.Enum):
     """Unexpected transitions by the server."""
 
-    UNASKED_REPLY = "a reply nobody asked for"
+    UNASKED_REPLY = "an unsolicited reply"
     UNASKED_354 = "354 without DATA"
     UNASKED_220 = "220 in mid-session"
     NOT_NUMERIC = "a reply without a numeric code"

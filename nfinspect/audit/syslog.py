@@ -53,13 +53,13 @@ def _duration(seconds: float) -> str:
 def _built(event: events.ConnectionBuilt) -> Facts:
     connection = event.connection
     client, server = connection.client, connection.server
-    real, behind = _end(client), _end(server)
+    client_end, server_end = _end(client), _end(server)
     return {
         "number": connection.number,
-        "client": real,
-        "client_mapped": real[len(client.interface) + 1 :],
-        "server": behind,
-        "server_mapped": behind[len(server.interface) + 1 :],
+        "client": client_end,
+        "client_mapped": client_end[len(client.interface) + 1 :],
+        "server": server_end,
+        "server_mapped": server_end[len(server.interface) + 1 :],
     }
 
 

@@ -234,8 +234,8 @@ class Dialogue:
         while len(self.outstanding) > count:
             self.outstanding.pop()
 
-    def judge(self, code: bytes) -> AnomalyKind | None:
-        """The anomaly of a reply with this code, if there is one.
+    def begin_reply(self, code: bytes) -> AnomalyKind | None:
+        """A reply with this code begins: returns its anomaly, if there is one.
 
         A server answers an empty line with 4xx or 5xx, or not at all: any other reply answers what
         was sent after it.

@@ -323,7 +323,7 @@ class MessageScanner:
                     self._continue_field(data, begin, end, limit, findings)
                     break
                 position = stop.end()
-                self._judge_field(data[begin:position], position, limit, findings)
+                self._inspect_field(data[begin:position], position, limit, findings)
         return header_end
 
     def _continue_field(
@@ -341,16 +341,16 @@ class MessageScanner:
             position = max(start, start + stop.end() - known)
             whole = bytes(field[: stop.end()])
             self.field = None
-            self._judge_field(whole, position, limit, findings)
+            self._inspect_field(whole, position, limit, findings)
             return position
         if len(field) <= FIELD_BOUND:
             return -1
         self.field = None
-        self._judge_field(bytes(field), taken, limit, findings, at_least=FIELD_BOUND)
+        self._inspect_field(bytes(field), taken, limit, findings, at_least=FIELD_BOUND)
         newline = data.find(b"\n", taken, end)
         return newline + 1 if newline >= 0 else end
 
-    def _judge_field(
+    def _inspect_field(
         self, field: bytes, position: int, limit: int, findings: list[Finding], at_least: int = 0
     ) -> None:
         if limit == UNLIMITED or not is_interesting(field):

@@ -153,7 +153,7 @@ class ReplyScanner:
                 session.anomaly(AnomalyKind.NOT_NUMERIC, without_ending(line)[:REMEMBERED])
             elif len(code) == 3:
                 self.code = code
-                self._judge_code(session, line)
+                self._inspect_code(session, line)
             if session.uninspected is not None:
                 return
         if self.mask == Mask.BANNER:
@@ -167,11 +167,11 @@ class ReplyScanner:
                 ended = True
             begin = max(start, start + len(b"250-") - before)
             if begin <= end:
-                self._judge_parameter(session, data, begin, end, ended, whole=before <= 4)
+                self._inspect_parameter(session, data, begin, end, ended, whole=before <= 4)
         if finished:
             self._finish_line(session, stop, line)
 
-    def _judge_code(self, session: Session, line: bytes) -> None:
+    def _inspect_code(self, session: Session, line: bytes) -> None:
         """A line's code is complete."""
         code, dialogue = self.code, session.dialogue
         if self.first_code:
@@ -183,7 +183,7 @@ class ReplyScanner:
                     without_ending(line)[:REMEMBERED],
                 )
             return
-        anomaly = dialogue.judge(code)
+        anomaly = dialogue.begin_reply(code)
         request = dialogue.outstanding[0] if dialogue.outstanding else None
         self.first_code = code
         self.solicited = request is not None
@@ -203,7 +203,7 @@ class ReplyScanner:
             dialogue.offer(pipelining=False)
             session.begin_ehlo_reply()
 
-    def _judge_parameter(
+    def _inspect_parameter(
         self, session: Session, data: bytes, start: int, end: int, ended: bool, whole: bool
     ) -> None:
         """Inspect the part of an EHLO line's text that this packet contains. ``ended``: its end is

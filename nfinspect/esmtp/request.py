@@ -162,11 +162,11 @@ class CommandScanner:
         else:
             masked_from = content_end
             if self.stage < Stage.ARGUMENT:
-                judged = self._judge_verb(session, data, piece, packet_length)
-                if judged is None:
+                inspected = self._inspect_verb(session, data, piece, packet_length)
+                if inspected is None:
                     session.refusing = True
                     return start
-                argument, masked_from, reason = judged
+                argument, masked_from, reason = inspected
             bare = _bare_ending(data, start, masked_from)
             if bare < masked_from:
                 masked_from = bare
@@ -177,7 +177,7 @@ class CommandScanner:
             session.events.append(CommandSeen(session.connection, as_listed(self.verb, line)))
 
         before, self.length = self.length, self.length + piece.stop - start
-        self._judge_argument(session, data, argument, masked_from, before, piece, line)
+        self._inspect_argument(session, data, argument, masked_from, before, piece, line)
         if session.closing is not None:
             return piece.stop
         if masked_from < content_end:
@@ -202,7 +202,7 @@ class CommandScanner:
         stop = len(data)
         return Piece(start, stop - (data[stop - 1] == CR), stop, False)
 
-    def _judge_verb(
+    def _inspect_verb(
         self, session: Session, data: bytes, piece: Piece, packet_length: int
     ) -> tuple[int, int, CommandMaskReason] | None:
         """Where the verb ends, from where on the piece is masked, and why; None if the packet must
@@ -268,7 +268,7 @@ class CommandScanner:
             or packet_length >= BURST
         )
 
-    def _judge_argument(
+    def _inspect_argument(
         self,
         session: Session,
         data: bytes,

@@ -31,10 +31,10 @@ class Holding:
 
     def repeats(self, half: Half, sequence: int, end: int, fin: int) -> bool:
         """Whether one held packet already covers these sequence numbers (and the FIN)."""
-        behind = bisect_right(half.held, sequence, key=_sequence)
+        stop = bisect_right(half.held, sequence, key=_sequence)
         return any(
             end <= held.end and (not fin or held.segment.flags & FIN)
-            for held in half.held[max(0, behind - NEIGHBOURS) : behind]
+            for held in half.held[max(0, stop - NEIGHBOURS) : stop]
         )
 
     def add(self, half: Half, held: Held) -> tuple[bool, list[Held]]:
