@@ -66,7 +66,7 @@ def established(
     length = segment.end - segment.payload
     if length or segment.flags & FIN:
         if sequence > half.next:
-            _behind_gap(core, half, arrival, segment, actions, sequence)
+            _beyond_gap(core, half, arrival, segment, actions, sequence)
         else:
             before = len(actions)
             _in_order(core, half, arrival, segment, actions, sequence, acknowledgment, new_ack)
@@ -133,7 +133,7 @@ def _unseen(
     pass_uninspected(core, half, arrival, segment, actions)
 
 
-def _behind_gap(
+def _beyond_gap(
     core: Core,
     half: Half,
     arrival: Arrival,
@@ -240,7 +240,7 @@ def _in_order(
     if fin and half.fin is None:
         half.fin = end
         half.next = end + 1
-        core.table.watch(connection)
+        core.table.set_timer(connection)
     if old:
         passed = memory.recall(sequence, sequence + old) + passed
         pass_on(half, arrival, segment, actions, None if passed == payload else passed)

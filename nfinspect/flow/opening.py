@@ -101,7 +101,7 @@ def opening_or_reset(
         half.port, half.link_source = arrival.ingress, arrival.link_source
     if connection.phase is Phase.ESTABLISHED and not flags & SYN:
         if before is not Phase.ESTABLISHED:
-            core.table.watch(connection)
+            core.table.set_timer(connection)
         return True
     # The server would read TCP Fast Open data (RFC 7413) before it could be inspected.
     if segment.length:
@@ -166,7 +166,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Actio
     one_sided = core.options.recorded and syn
     cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.MIDSTREAM
     stop_inspecting(core, connection, cause, arrival, actions)
-    core.table.watch(connection)
+    core.table.set_timer(connection)
     if syn:
         pass_on(half, arrival, segment, actions)
         return None

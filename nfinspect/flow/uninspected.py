@@ -91,7 +91,7 @@ def _follow(
     if segment.flags & FIN and half.fin is None and end + 1 >= before:
         half.fin = end
         half.next = end + 1
-        core.table.watch(half.connection)
+        core.table.set_timer(half.connection)
 
 
 def _observe(

@@ -41,8 +41,8 @@ class Holding:
         """Hold the packet if the bounds allow it. Returns whether it is held, and the packets
         evicted in its favour, which the caller must drop. A refused packet is not in the list.
 
-        At a total bound, the half that holds most gives up its farthest packet, unless it would
-        hold no more than ``half`` with the new one.
+        At a total bound, the half that holds most gives up its farthest packet, but only if it
+        holds more than ``half`` would with the new one.
         """
         limits, ledger, size = self._limits, self._ledger, held.size
         peer = half.peer

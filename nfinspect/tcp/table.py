@@ -74,7 +74,7 @@ class Table:
     def add(self, connection: TcpConnection) -> None:
         self.halves[connection.key] = connection.client
         self.halves[reverse_key(connection.key)] = connection.server
-        self.watch(connection)
+        self.set_timer(connection)
 
     def remove(self, connection: TcpConnection) -> None:
         del self.halves[connection.key]
@@ -117,7 +117,7 @@ class Table:
         known = self.remembered[key] = Remembered(now, closed_by_inspection)
         if closed_by_inspection:
             self.closed += 1
-            known.timer = self._set_timer(now + self.limits.closed_quiet, key)
+            known.timer = self._push_timer(now + self.limits.closed_quiet, key)
         return True
 
     def recall(self, key: bytes) -> Remembered | None:
@@ -136,13 +136,13 @@ class Table:
         if len(self.remembered) > self.closed:
             self.remembered = {k: r for k, r in self.remembered.items() if r.closed_by_inspection}
 
-    def watch(self, connection: TcpConnection) -> None:
+    def set_timer(self, connection: TcpConnection) -> None:
         """Set a timer for when the connection will expire without further packets."""
-        connection.timer = self._set_timer(
+        connection.timer = self._push_timer(
             min(connection.expires, connection.last_seen + LONGEST_TIMER), connection.key
         )
 
-    def _set_timer(self, when: float, key: bytes) -> int:
+    def _push_timer(self, when: float, key: bytes) -> int:
         self._timer_number += 1
         heapq.heappush(self._timers, (when, self._timer_number, key))
         return self._timer_number
@@ -163,7 +163,7 @@ class Table:
                     continue
                 if connection.expires <= now:
                     return connection
-                connection.timer = self._set_timer(
+                connection.timer = self._push_timer(
                     min(connection.expires, now + LONGEST_TIMER), key
                 )
                 continue
@@ -174,5 +174,5 @@ class Table:
                     known.closed_by_inspection = False  # forgotten by forget_ended
                     self.closed -= 1
                 else:
-                    known.timer = self._set_timer(quiet, key)
+                    known.timer = self._push_timer(quiet, key)
         return None
