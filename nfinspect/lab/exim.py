@@ -28,7 +28,7 @@ spool_directory = {directory}/spool
 log_file_path = {directory}/log/%slog
 pid_file_path = {directory}/exim.pid
 keep_environment =
-# It may not become root again with a configuration of ours, and need not.
+# With another configuration than its own, Exim cannot regain root, and need not.
 deliver_drop_privilege = true
 never_users =
 daemon_smtp_ports = 25

@@ -131,7 +131,7 @@ class Capture:
         self.packets = packets_before
         self.damage: Damage | None = None
         self._file = file
-        self._offset = 0  # of _data[0], in the unpacked file
+        self._offset = 0  # of _data[0], in the uncompressed file
         self._ended = False
         self._data = b""
         self._read = file.read

@@ -214,7 +214,7 @@ class Replay:
             self._out.copy(frame, self._time)
 
     def _arrive(self, frame: Frame, datagram: bytes, found: tuple[int, int], length: int) -> None:
-        """The filter's business: to the engine, and do what it says."""
+        """Give a datagram that concerns the filter to the engine, and apply its actions."""
         self._let_time_pass()
         frame.key = packet_key(datagram, found)
         record = self._records.find(frame.key)
