@@ -49,7 +49,7 @@ class Effect(enum.Enum):
     EHLO_ACCEPTED = enum.auto()
     TRANSACTION_OPENS = enum.auto()
     TRANSACTION_OVER = enum.auto()
-    STILL_THE_OLD_TRANSACTION = enum.auto()
+    OLD_TRANSACTION_CONTINUES = enum.auto()
     MESSAGE_OPENS = enum.auto()
     CHALLENGED = enum.auto()
     TLS_STARTS = enum.auto()
@@ -83,8 +83,8 @@ ANSWERS: dict[Request, dict[bytes, Outcome]] = {
     },
     Request.NESTED_MAIL: {
         b"2": Effect.TRANSACTION_OPENS,
-        b"4": Effect.STILL_THE_OLD_TRANSACTION,
-        b"5": Effect.STILL_THE_OLD_TRANSACTION,
+        b"4": Effect.OLD_TRANSACTION_CONTINUES,
+        b"5": Effect.OLD_TRANSACTION_CONTINUES,
     },
     Request.RSET: {b"2": Effect.TRANSACTION_OVER},
     Request.DATA: {b"354": Effect.MESSAGE_OPENS},
@@ -267,7 +267,7 @@ class Dialogue:
         elif found is Effect.TRANSACTION_OVER:
             # Unless the client has begun another one meanwhile.
             self.transaction = Request.MAIL in self.outstanding
-        elif found is Effect.STILL_THE_OLD_TRANSACTION:
+        elif found is Effect.OLD_TRANSACTION_CONTINUES:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:
             self.phase = Phase.MESSAGE

@@ -190,7 +190,7 @@ def _in_order(
     new_ack: bool,
 ) -> bool:
     """Decide a segment that begins at or before ``half.next``. ``new_ack``: it acknowledges bytes
-    for the first time. False if it is held (again)."""
+    for the first time. False if nothing of it could pass yet and it was to be held."""
     connection, memory = half.connection, half.memory
     payload = segment.datagram[segment.payload : segment.end]
     length = len(payload)

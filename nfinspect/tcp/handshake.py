@@ -125,7 +125,7 @@ def _server_early(half: Half, segment: Segment, *, recorded: bool) -> DropReason
         if recorded:  # the client's ACK is missing from the capture
             connection.phase = Phase.ESTABLISHED
             return None
-        # The server may send no data before the client's ACK.
+        # Until the client's ACK, the server has nothing to send but its SYN-ACK.
         return DropReason.NOT_ESTABLISHED
     if segment.length or segment.flags & FIN:
         return DropReason.NOT_ESTABLISHED
