@@ -19,8 +19,8 @@ The sender sees what it would see without the filter:
   passes last, so that the receiver acknowledges everything at once, as it would without the filter.
   From step-by-step acknowledgements the sender would conclude that the receiver has reneged
   (RFC 2018 section 8), and would start over after a timeout.
-- **No repetition.** Once the held segments pass, the receiver's own ACKs report them a second time
-  until the gap is filled; these ACKs are dropped.
+- **No repetition.** Once the held segments pass, the receiver's own ACKs report them again until
+  the segment that fills the gap arrives; these ACKs are dropped.
 """
 
 from __future__ import annotations
