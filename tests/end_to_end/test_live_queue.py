@@ -577,7 +577,7 @@ def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> No
     done = nfinspect(lab, "run", "--control", str(control(lab)), prefix=without)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"nfinspect: error: {message}: run nfinspect as root, or give it that capability\n"
+        f"nfinspect: error: {message}: run nfinspect as root, or grant it the capability\n"
     )
     assert not control(lab).exists()
 
