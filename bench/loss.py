@@ -1,4 +1,4 @@
-"""One large mail over a long way that loses or reorders, with the filter in the path and without it."""
+"""One large mail over a long path that loses or reorders, with and without the filter in it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from bench.report import facts_table, table
 from bench.summary import FILTER, GB, PLAIN, Spread, spread
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.link import Link, Way
+from nfinspect.lab.link import Impairments, Link
 
 SIZE, QUICK_SIZE = 50 * MB, 5 * MB
 
 DELAY = 0.010
 RATE = 100_000_000.0
 QUEUE = 1_000_000
-"""Of the long way: seconds each way, bits a second, bytes that wait for their turn."""
+"""Of the long path: seconds in each direction, bits per second, bytes that the queue holds."""
 LATENESS = 0.003
 """Seconds by which a reordered packet is late: 25 others overtake it."""
 
@@ -33,7 +33,7 @@ NEIGHBOURS = {SENDER: topology.CLIENT, RECEIVER: topology.SERVER}
 PATHS = (PLAIN, FILTER)
 
 AIM = 1.15
-"""The duration with the filter, for each 1 without it, on the sender's side."""
+"""The duration with the filter divided by that without it, for losses on the sender's side."""
 
 TRANSFER_WITHIN = 400.0
 """Seconds that one transfer may take; longer is a failure, not a figure."""
@@ -41,7 +41,7 @@ TRANSFER_WITHIN = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is wrong with the way, and where it lies."""
+    """What is wrong with the path, and on which side of the filter."""
 
     side: str
     loss: float = 0.0
@@ -49,18 +49,18 @@ class Condition:
     late: float = 0.0
     control: str = "cubic"
     far: bool = False
-    """The other side is as far from the filter again, and loses nothing."""
+    """The other side is equally far from the filter, and loses nothing."""
 
     @property
     def is_slow(self) -> bool:
-        """The sender mostly waits: several such transfers do not disturb each other."""
+        """The sender mostly waits, so several such transfers do not disturb each other."""
         return self.control == "cubic" and self.loss >= 0.01
 
     def describe(self) -> str:
-        """What happens on the way."""
+        """What happens on the path."""
         if self.late:
-            return f"{self.late:.0%} come {LATENESS * 1000:.0f} ms late"
-        return f"{self.loss:.1%} lost" + (", and both sides far" if self.far else "")
+            return f"{self.late:.0%} delayed by {LATENESS * 1000:.0f} ms"
+        return f"{self.loss:.1%} lost" + (", both sides far" if self.far else "")
 
 
 RATES = (0.0, 0.001, 0.01, 0.03)
@@ -85,7 +85,7 @@ class Transfer:
     octets: int
     seconds: float
     retransmitted: int
-    """Segments that the sender sent again."""
+    """Segments that the sender retransmitted."""
     timeouts: int
     """Of the sender's retransmission timer."""
     cpu_seconds: float | None = None
@@ -147,7 +147,7 @@ def _prepare(
         raise topology.LabError(f"the sink does not start: {sink.communicate()[1]}")
     worker = stack.enter_context(in_path(lab, path))
     _send(lab, 20 * KIB, condition.control)  # what runs for the first time runs now
-    way = Way(
+    impairments = Impairments(
         delay=DELAY,
         rate=RATE,
         queue=QUEUE,
@@ -156,10 +156,10 @@ def _prepare(
         lateness=LATENESS,
         seed=number,
     )
-    Link(lab, NEIGHBOURS[condition.side], way)
+    Link(lab, NEIGHBOURS[condition.side], impairments)
     if condition.far:
         (other,) = set(NEIGHBOURS.values()) - {NEIGHBOURS[condition.side]}
-        Link(lab, other, Way(delay=DELAY, seed=number))
+        Link(lab, other, Impairments(delay=DELAY, seed=number))
 
     def transfer() -> Transfer:
         before = process.cpu_seconds(worker.pid) if worker else 0.0
@@ -196,7 +196,7 @@ def _send(lab: Lab, size: int, control: str) -> dict[str, float]:
 
 
 def ratios(transfers: Iterable[Transfer], condition: Condition) -> list[float]:
-    """The filter's duration for each 1 of plain forwarding, in each round that has both."""
+    """The filter's duration divided by plain forwarding's, in each round that has both."""
     seconds = {
         (each.path, each.round): each.seconds for each in transfers if each.condition == condition
     }
@@ -214,12 +214,12 @@ def results(
     count = len({each.round for each in transfers})
     return "\n".join(
         [
-            "# A large mail over a lossy way",
+            "# A large mail over a lossy path",
             "",
-            f"Written by `{command}`; [README.md](README.md) tells what is measured and how.",
-            f"A mail of {size // MB} MB over {RATE / 1e6:.0f} Mbit/s and {DELAY * 2000:.0f} ms there"
-            f" and back; {count} round{'s' if count > 1 else ''}, median (least to greatest) of",
-            "seconds, and of the ratios within each round.",
+            f"Written by `{command}`; [README.md](README.md) explains what is measured and how.",
+            f"A mail of {size // MB} MB over {RATE / 1e6:.0f} Mbit/s with a round trip of"
+            f" {DELAY * 2000:.0f} ms; {count} round{'s' if count > 1 else ''}. Seconds, and the ratios",
+            "within each round, as median (least to greatest).",
             "",
             *facts_table(facts),
             "",
@@ -234,7 +234,7 @@ def results(
 def _judgement(transfers: Sequence[Transfer]) -> Iterator[str]:
     wanted = [c for c in dict.fromkeys(each.condition for each in transfers) if c.side == SENDER]
     missed = [c for c in wanted if (found := spread(ratios(transfers, c))) and found.median > AIM]
-    yield f"Aim: at most {AIM} of plain forwarding wherever the sender's side loses."
+    yield f"Aim: at most {AIM} times plain forwarding wherever the sender's side loses."
     if missed:
         yield "Missed: " + "; ".join(f"{each.describe()}, {each.control}" for each in missed) + "."
     else:
@@ -261,8 +261,8 @@ def _figures(transfers: Sequence[Transfer]) -> list[str]:
                 _cpu(by_path[FILTER]),
             ]
         )
-    head = ["side", "on the way", "sender", PLAIN, FILTER, "ratio"]
-    return table([*head, "sent again", "timeouts", "CPU s per GB"], rows)
+    head = ["lossy side", "packets", "sender", PLAIN, FILTER, "ratio"]
+    return table([*head, "retransmitted", "timeouts", "CPU s per GB"], rows)
 
 
 def _both(by_path: Mapping[str, Iterable[Transfer]], figure: Callable[[Transfer], float]) -> str:

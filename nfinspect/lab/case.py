@@ -165,7 +165,8 @@ def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
     moved = {words: count for words, count in outcome.counters.items() if words.startswith("match")}
     moved.pop(EHLO_MASK, None)
     wanted = ", ".join(f"{words} +{count}" for words, count in case.counts.items())
-    outcome.judgements.append((f"counted: {wanted or 'no other clause'}", moved == case.counts))
+    text = f"counted: {wanted}" if wanted else "no other clause matched"
+    outcome.judgements.append((text, moved == case.counts))
     wrong = expected_lines.differences(
         outcome.syslog, case.syslog, client=stage.client_address, server=stage.address
     )

@@ -1,10 +1,10 @@
-"""A long and lossy way between the filter and one of its neighbours, made in user space.
+"""A long, lossy path between the filter and one of its neighbours, simulated in user space.
 
-The kernel's own device for that, netem, is missing in many a kernel, and it loses by the order of
-packets. This one loses by what they carry: a comparison of two runs compares the same losses.
+The kernel's own device for this, netem, is missing in many kernels, and drops packets by their
+order. This one drops packets by what they carry, so that two runs suffer the same losses.
 
-A `Link` lays a way of its own beside the cable of the lab and leads the routes over it; when it is
-taken away, the cable is in use again::
+A `Link` adds a path next to the lab's cable and routes traffic over it; when it is removed, the
+cable is used again::
 
     client                                      filter
     wire  ----  link_device, delays, loses  ----  outside-link
@@ -27,42 +27,45 @@ if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
 
 WIRE = "wire"
-"""The device at the host's end."""
+"""The interface at the host's end."""
 
 BURST = 10_000
-"""Packets that the kernel keeps for the device while that is busy."""
+"""Packets that the kernel queues while the device is busy."""
 
 END_TIMEOUT = 10.0
 """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One direction of a link."""
+class Impairments:
+    """The properties of one direction of a link."""
 
     delay: float = 0.010
     """Seconds that every packet takes."""
     rate: float = 0.0
-    """Bits a second; 0 is as fast as it goes."""
+    """Bits per second; 0 is unlimited."""
     queue: int = 1_000_000
-    """Bytes that may wait for their turn at that rate; what is more is lost."""
+    """Bytes that may wait at that rate; further packets are lost."""
     loss: float = 0.0
-    """The share of packets that is lost, of 1."""
+    """The fraction of packets that are lost."""
     late: float = 0.0
-    """The share of packets that comes later than the others, by `lateness`."""
+    """The fraction of packets that are delayed by `lateness`, and so reordered."""
     lateness: float = 0.003
     """Seconds."""
     seed: int = 1
-    """Of the chance that decides which; see `link_device.Fate`."""
+    """Determines which packets are affected; see `link_device.Fate`."""
 
 
 class Link:
-    """The link of one neighbour, in use from the beginning to the end of a ``with`` block."""
+    """The link to one neighbour, in use until ``stop``."""
 
-    def __init__(self, lab: Lab, neighbour: str, there: Way, back: Way | None = None) -> None:
-        """Between *neighbour* (`topology.CLIENT` or `SERVER`) and the filter; *there* leads to the filter.
+    def __init__(
+        self, lab: Lab, neighbour: str, there: Impairments, back: Impairments | None = None
+    ) -> None:
+        """Connect *neighbour* (`topology.CLIENT` or `SERVER`) and the filter.
 
-        Without *back* that is as *there* is. Raises LabError if the device does not start.
+        *there* is the direction to the filter, *back* the other one, by default with the same
+        properties. Raises LabError if the device does not start.
         """
         self._lab = lab
         near, far = sorted(CABLES, key=lambda cable: cable[0].namespace != neighbour)
@@ -83,7 +86,7 @@ class Link:
         if self._process.stdout is None or self._process.stdout.readline() != "ready\n":
             raise LabError(f"the link does not start: {self._process.communicate()[1].strip()}")
         for where, name in ends:
-            # Without an address of its own nothing speaks there unasked; a burst must fit.
+            # No link-local address, so that the kernel sends nothing by itself; room for a burst.
             link = f"link set {name} addrgenmode none txqueuelen {BURST} up"
             lab.run(where, ["ip", *link.split()])
         for address in host.addresses:
@@ -93,7 +96,7 @@ class Link:
             lab.run(neighbour, ["ip", "route", "add", network, "dev", WIRE, "src", source])
 
     def stop(self) -> dict[str, Any]:
-        """Take the link away; returns `link_device.Device.counts`."""
+        """Remove the link; returns `link_device.Device.counts`."""
         self._process.terminate()
         try:
             out, errors = self._process.communicate(timeout=END_TIMEOUT)

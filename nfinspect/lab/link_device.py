@@ -1,11 +1,11 @@
-"""The device in the middle of a `link.Link`: what it is given at one end leaves the other, later.
+"""The device in the middle of a `link.Link`: forwards packets from one end to the other, delayed.
 
-Runs as ``python -m nfinspect.lab.link_device JSON`` until SIGTERM; `link` writes the argument and
-reads what is printed: a line when both ends are there, and the counts at the end.
+Runs as ``python -m nfinspect.lab.link_device JSON`` until SIGTERM; `link` passes the argument and
+reads the output: a line when both ends exist, and the counts at the end.
 
-Each end is a TUN device in a namespace of its own. The kernel cuts what it sends there into packets
-within the MTU and fills in their checksums, as for a wire. All packets of one direction keep their
-order, but for those that are made late.
+Each end is a TUN device in its own namespace. The kernel splits what it sends there into packets
+within the MTU and fills in their checksums, as for a wire. Packets of one direction stay in order,
+except those that are made late.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from types import FrameType
 from typing import Any
 
 CELL = 1448
-"""Bytes of a stream of which one is marked: a full segment on an Ethernet, with timestamps."""
+"""One byte in each cell of this size is marked: a full segment on Ethernet, with timestamps."""
 
 BATCH = 64
-"""Packets that are read from one end before the other one's turn."""
+"""Packets read from one end before it is the other end's turn."""
 
 _TCP = 6
 _SYN = 2
@@ -41,14 +41,13 @@ _CLONE_NEWNET = 0x40000000
 
 
 class Fate:
-    """Decides which packets of one direction are lost, or late: by what they carry.
+    """Decides which packets of one direction are lost, or late, by what they carry.
 
-    Of every `CELL` bytes of a TCP stream one is marked, and each time that this byte comes by, chance
-    decides anew; chance is a hash of the *seed*, of the byte's place and of how often it has come.
-    So the same bytes are lost, however they are cut into segments and whatever else is in the path,
-    and a repetition has a chance of its own. A packet without payload is known by what it
-    acknowledges. Packets with SYN are spared: their loss tells of a timeout's length, not of a
-    path.
+    In every `CELL` bytes of a TCP stream one byte is marked, and each transmission of it is decided
+    by a hash of the *seed*, the byte's offset and the number of the transmission. So the same bytes
+    are lost however they are segmented and whatever else is in the path, and each retransmission
+    has its own chance. A packet without payload is identified by its acknowledgment number. Packets
+    with SYN are spared: their loss would show the length of a timeout, not a property of the path.
     """
 
     def __init__(self, seed: int, share: float, salt: str) -> None:
@@ -57,11 +56,11 @@ class Fate:
         self._starts: dict[bytes, int] = {}
         """The initial sequence number, by addresses and ports."""
         self._peer_starts: dict[bytes, int] = {}
-        """What was acknowledged first."""
+        """The first acknowledgment number."""
         self._seen: dict[tuple[bytes, str, int], int] = {}
 
     def strikes(self, packet: bytes) -> bool:
-        """Whether it strikes this packet, an IPv4 or IPv6 datagram."""
+        """Whether this packet, an IPv4 or IPv6 datagram, is affected."""
         if not self._share:
             return False
         if packet[0] >> 4 == 4:
@@ -81,11 +80,11 @@ class Fate:
         if not payload:
             return self._chance(ends, "ack", (acknowledgment - peer_start) & 0xFFFFFFFF)
         first = (sequence - self._starts.get(ends, 0) - 1) & 0xFFFFFFFF
-        behind = first + payload
+        end = first + payload
         struck = False
-        for cell in range(first // CELL, (behind - 1) // CELL + 1):
+        for cell in range(first // CELL, (end - 1) // CELL + 1):
             marked = cell * CELL + self._hash(ends, "mark", cell, 0) % CELL
-            if first <= marked < behind and self._chance(ends, "data", cell):
+            if first <= marked < end and self._chance(ends, "data", cell):
                 struck = True
         return struck
 
@@ -95,7 +94,7 @@ class Fate:
         return self._hash(ends, kind, place, times) < self._share
 
     def _hash(self, ends: bytes, kind: str, place: int, times: int) -> int:
-        # Not the client's port, which is another one each time: the lower port number alone.
+        # Only the lower port number: the client's port differs each time.
         port = min(_PORTS.unpack(ends[-4:]))
         text = f"{port} {kind} {place} {times}".encode()
         return int.from_bytes(blake2b(text, key=self._key, digest_size=8).digest(), "big")
@@ -112,12 +111,12 @@ class Direction:
         self._lost = Fate(settings["seed"], settings["loss"], f"{name} lost")
         self._late = Fate(settings["seed"], settings["late"], f"{name} late")
         self._free = 0.0
-        """When the wire will have sent what was put on it."""
+        """When the wire will be free again."""
         self._ahead: list[tuple[float, int, bytes]] = []
         self.counts = {"packets": 0, "lost": 0, "late": 0, "overflowed": 0}
 
     def take(self, packet: bytes, now: float) -> None:
-        """Put a packet on its way, unless it gets lost."""
+        """Schedule a packet, unless it is lost."""
         counts = self.counts
         counts["packets"] += 1
         if self._lost.strikes(packet):
@@ -137,11 +136,11 @@ class Direction:
         heapq.heappush(self._ahead, (due, counts["packets"], packet))
 
     def due(self) -> float:
-        """When the next packet arrives; infinity if none is on its way."""
+        """When the next packet arrives; infinity if there is none."""
         return self._ahead[0][0] if self._ahead else float("inf")
 
     def arrived(self, now: float) -> bytes | None:
-        """The next packet that has arrived."""
+        """The next packet that has arrived by *now*; None if there is none."""
         if self._ahead and self._ahead[0][0] <= now:
             return heapq.heappop(self._ahead)[2]
         return None
@@ -159,7 +158,7 @@ class Device:
         self._behind = 0.0
 
     def run(self) -> None:
-        """Carry packets for ever."""
+        """Forward packets forever."""
         while True:
             due = min(direction.due() for direction, _, _ in self._directions)
             left = max(0.0, due - monotonic())
@@ -184,12 +183,13 @@ class Device:
             os.write(target, packet)
 
     def counts(self) -> dict[str, Any]:
-        """What became of the packets, and by how many seconds the device was late at most."""
+        """Packet counts of both directions, and the device's greatest delay behind schedule in
+        seconds."""
         return {"there": self.there.counts, "back": self.back.counts, "behind": self._behind}
 
 
 def open_end(namespace: str, name: str) -> int:
-    """Make the TUN device *name* in the namespace of this path; reads and writes do not block."""
+    """Create the TUN device *name* in the namespace at this path; it is non-blocking."""
     with Path(namespace).open("rb") as file:
         if _libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
             number = ctypes.get_errno()

@@ -25,14 +25,14 @@ from scapy.layers.inet import IP, TCP
 from scapy.utils import PcapReader
 
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.link import WIRE, Link, Way
+from nfinspect.lab.link import WIRE, Impairments, Link
 from nfinspect.lab.topology import CLIENT, SCRIPT_ADDRESS, SERVER
 from tests.end_to_end.ends import Counters
 
 DELAY = 0.04
 """Seconds each way: flights of packets are told apart by the pause between them."""
-LOSSY = Way(delay=DELAY, loss=0.02, seed=5)
-LOSSLESS = Way(delay=DELAY)
+LOSSY = Impairments(delay=DELAY, loss=0.02, seed=5)
+LOSSLESS = Impairments(delay=DELAY)
 PATIENCE = 10.0
 
 GREETING = b"220 *******************\r\n"
@@ -236,7 +236,7 @@ def reset(lab: Lab) -> bytes:
     return ends.received
 
 
-DONE: dict[str, tuple[Callable[[Lab], bytes], Way]] = {
+DONE: dict[str, tuple[Callable[[Lab], bytes], Impairments]] = {
     "transfer": (transfer, LOSSLESS),
     "lossy transfer": (transfer, LOSSY),
     "small window": (small_window, LOSSLESS),

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import pytest
 
-from nfinspect.lab.link import Way
+from nfinspect.lab.link import Impairments
 from nfinspect.lab.link_device import CELL, Direction, Fate
 from tests.model.wire import ACK, CLIENT, SERVER, SYN, Packet
 
@@ -89,7 +89,7 @@ def test_acknowledgements_are_lost_too_each_by_its_number_and_time() -> None:
 
 
 def direction(**settings: float) -> Direction:
-    return Direction("there", asdict(Way(**settings)))  # type: ignore[arg-type]
+    return Direction("there", asdict(Impairments(**settings)))  # type: ignore[arg-type]
 
 
 def arrivals(way: Direction, until: float) -> list[bytes]:
