@@ -1,1 +1,1 @@
-"""Benchmarks: what the filter costs. README.md tells what is measured; RESULTS.md what came out."""
+"""Benchmarks: what the filter costs. README.md explains what is measured; RESULTS.md has the figures."""

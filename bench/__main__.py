@@ -91,7 +91,7 @@ def _tell(line: str) -> None:
     "--quick", is_flag=True, help="A few conditions, a tenth of the mail; writes nothing."
 )
 def loss_(count: int, quick: bool) -> None:
-    """Measure transfers over a way that loses and reorders, as root; writes bench/LOSS.md."""
+    """Measure transfers over a path that loses and reorders, as root; writes bench/LOSS.md."""
     command = " ".join(["script/bench", *sys.argv[1:]])
     facts = machine.facts()
     size = loss.QUICK_SIZE if quick else loss.SIZE

@@ -80,14 +80,14 @@ def wide(packet: Packet) -> Packet:
 
 
 def idle(stage: Stage, count: int) -> None:
-    """EHLO has been answered; the client is silent"""
+    """EHLO has been answered; the client is idle"""
     packets = session(2 * KIB, SEGMENT)
     answered = 1 + next(at for at, packet in enumerate(packets) if packet.kind == "EHLO reply")
     _leave_open(stage, count, packets, answered)
 
 
 def after_mail(stage: Stage, count: int) -> None:
-    """a mail of 2 KiB is delivered; the client is silent"""
+    """a mail of 2 KiB has been delivered; the client is idle"""
     packets = session(2 * KIB, SEGMENT)
     last = max(at for at, packet in enumerate(packets) if packet.kind == "command")
     _leave_open(stage, count, packets, last)
@@ -102,7 +102,7 @@ def _leave_open(stage: Stage, count: int, packets: Sequence[Packet], end: int) -
 
 
 def one_behind_each_gap(stage: Stage, count: int) -> None:
-    """a segment is missing, and one behind it is held"""
+    """a segment is missing, and one after it is held"""
     packets = session(128 * KIB, SEGMENT)
     first = next(at for at, packet in enumerate(packets) if packet.kind == "message")
     for number in range(count):
@@ -110,7 +110,7 @@ def one_behind_each_gap(stage: Stage, count: int) -> None:
 
 
 def window_behind_each_gap(stage: Stage, count: int) -> None:
-    """a segment is missing, and all that the window of 64 KiB admits has come behind it, in turn"""
+    """a segment is missing, and all that a window of 64 KiB admits after it has arrived, in turn"""
     packets = session(128 * KIB, SEGMENT)
     first = next(at for at, packet in enumerate(packets) if packet.kind == "message")
     for number in range(count):
@@ -122,7 +122,7 @@ def window_behind_each_gap(stage: Stage, count: int) -> None:
 
 
 def unacknowledged(stage: Stage, count: int) -> None:
-    """a mail of 5 MB comes, of which the server acknowledges nothing"""
+    """a mail of 5 MB arrives, of which the server acknowledges nothing"""
     packets = [wide(packet) for packet in session(5 * MB, GSO_SEGMENT)]
     last = max(at for at, packet in enumerate(packets) if packet.kind.startswith("message"))
     kept = [packet for packet in packets[: last + 1] if packet.from_client or packet.kind != "ACK"]
@@ -207,18 +207,18 @@ def results(measured: Sequence[tuple[Kept, Kept]], facts: Mapping[str, str], com
         [
             "# What the engine keeps",
             "",
-            f"Written by `{command}`; [README.md](README.md) tells what is measured and how.",
+            f"Written by `{command}`; [README.md](README.md) explains what is measured and how.",
             "",
             *facts_table(facts),
             "",
-            "## For each connection",
+            "## Per connection",
             "",
             *_each(measured),
             "",
-            "Resident: by how much the process has grown. Allocated: what Python has asked for, of",
-            f"one in {TRACED} connections.",
+            "Resident: how much the process has grown. Allocated: what Python has allocated, measured",
+            f"with one {TRACED}th of the connections.",
             "",
-            "## In all, and the bounds",
+            "## Totals and their bounds",
             "",
             *_totals([kept for kept, _ in measured]),
             "",
@@ -240,7 +240,13 @@ def _each(measured: Sequence[tuple[Kept, Kept]]) -> list[str]:
         ]
         for kept, traced in measured
     ]
-    head = ["connections", "", "resident, MiB", "resident, bytes each", "allocated, bytes each"]
+    head = [
+        "connections",
+        "scene",
+        "resident, MiB",
+        "resident, bytes each",
+        "allocated, bytes each",
+    ]
     return table(head, rows)
 
 
@@ -260,7 +266,7 @@ def _totals(measured: Sequence[Kept]) -> list[str]:
         ]
         for kept in measured
     ]
-    head = ["connections", "", "packets held", "bytes held", "bytes unacknowledged", "dropped"]
+    head = ["connections", "scene", "packets held", "bytes held", "bytes unacknowledged", "dropped"]
     return table(head, rows)
 
 

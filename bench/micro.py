@@ -49,9 +49,9 @@ def run(workload: Workload, passes: int = PASSES) -> list[str]:
     whole = min(sum(kinds.values()) for kinds in timed) / workload.sessions / 1000
     rows.append(["whole session", str(len(packets)), f"{whole / len(packets):.1f}"])
     return [
-        f"{workload.name}: {whole:,.0f} µs a session, {workload.size / whole:,.1f} MB/s",
+        f"{workload.name}: {whole:,.0f} µs per session, {workload.size / whole:,.1f} MB/s",
         "",
-        *table(["kind", "packets", "µs a packet"], rows),
+        *table(["kind", "packets", "µs per packet"], rows),
     ]
 
 

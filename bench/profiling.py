@@ -74,9 +74,9 @@ def profiles(taken: Iterable[Profile], facts: Mapping[str, str], command: str) -
     lines = [
         "# Where the filter spends its time",
         "",
-        f"Written by `{command}`: the filter was looked at every few milliseconds of CPU time.",
-        "*Own* is the share of the function alone, with what it calls of C (a system call, a search",
-        "in bytes); *with callees* includes the Python functions that it calls.",
+        f"Written by `{command}`, which samples the filter every few milliseconds of CPU time.",
+        "*Own* is the share of the function itself, including C code that it calls (a system call,",
+        "a search in bytes); *with callees* includes the Python functions that it calls.",
         "",
         *facts_table(facts),
         "",
@@ -88,11 +88,11 @@ def profiles(taken: Iterable[Profile], facts: Mapping[str, str], command: str) -
 
 def _profile(profile: Profile) -> Iterable[str]:
     per_session = profile.cpu_seconds / profile.load.sessions * 1e6
-    yield f"{profile.samples:,} samples; {per_session:,.0f} µs of CPU time a session."
+    yield f"{profile.samples:,} samples; {per_session:,.0f} µs of CPU time per session."
     yield ""
     own = profile.by_function
     yield from table(
-        ["function", "own", "µs a session", "with callees"],
+        ["function", "own", "µs per session", "with callees"],
         [
             [
                 name(place),

@@ -32,7 +32,7 @@ def results(
         [
             "# What the filter costs",
             "",
-            f"Written by `{command}`; [README.md](README.md) tells what is measured and how.",
+            f"Written by `{command}`; [README.md](README.md) explains what is measured and how.",
             f"{_rounds(count)}; median (least to greatest). A ratio is the median of the ratios",
             "within each round.",
             "",
@@ -123,7 +123,7 @@ def _spread(found: Spread | None, digits: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table whose columns stand under each other."""
+    """Lines of a Markdown table with aligned columns."""
     rows = list(rows)
     widths = [max(3, *(len(row[at]) for row in [head, *rows])) for at in range(len(head))]
 

@@ -9,7 +9,7 @@ from statistics import median
 from bench.loads import BULK, MB, SINGLE, SMALL, Load
 
 PLAIN, ACCEPT_ONLY, FILTER = PATHS = ("plain forwarding", "accept-only", "nfinspect")
-"""What may be in the path. Plain forwarding has no process, so no CPU time and no memory of its own."""
+"""What may be in the path. Plain forwarding is no process, so it has no CPU time and no memory."""
 
 GB = 1000 * MB
 MIB = 1024 * 1024
@@ -51,13 +51,13 @@ def per(value: float | None, unit: float) -> float | None:
 
 SESSIONS = Measure("sessions/s", SMALL, lambda s: s.sessions / s.seconds, 0)
 THROUGHPUT = Measure("MB/s", BULK, lambda s: s.octets / MB / s.seconds, 0)
-LATENCY = Measure("ms a session", SINGLE, lambda s: s.seconds / s.sessions * 1000, 3)
+LATENCY = Measure("ms per session", SINGLE, lambda s: s.seconds / s.sessions * 1000, 3)
 CPU_SESSIONS = Measure(
     "CPU s per 1,000 sessions", SMALL, lambda s: per(s.cpu_seconds, s.sessions / 1000), 3
 )
 CPU_BULK = Measure("CPU s per GB", BULK, lambda s: per(s.cpu_seconds, s.octets / GB), 2)
 MEMORY = Measure("peak memory, MiB", BULK, lambda s: per(s.peak_memory, MIB), 1)
-PACKETS = Measure("queued packets a session", SMALL, lambda s: per(s.packets, s.sessions), 1)
+PACKETS = Measure("queued packets per session", SMALL, lambda s: per(s.packets, s.sessions), 1)
 LOST = Measure("packets lost before the queue", SMALL, lambda s: s.lost, 0)
 LOST_BULK = Measure("packets lost before the queue", BULK, lambda s: s.lost, 0)
 MEASURES = (
@@ -92,9 +92,9 @@ def figures(samples: Iterable[Sample], measure: Measure, path: str) -> dict[int,
 
 
 def ratios(samples: Iterable[Sample], measure: Measure, path: str, reference: str) -> list[float]:
-    """What *path* has for each 1 of *reference*, in each round that has both.
+    """*path* divided by *reference*, in each round that has both.
 
-    Within a round the machine is in one mood; medians of different rounds need not be.
+    Within a round the machine's other load is the same for both; across rounds it need not be.
     """
     samples = list(samples)
     references = figures(samples, measure, reference)

@@ -1,4 +1,4 @@
-"""The benchmark of lossy ways: what is sent together, the ratios, the report. On made-up samples."""
+"""The benchmark of lossy paths: what is sent together, the ratios, the report. On made-up samples."""
 
 from __future__ import annotations
 
