@@ -46,7 +46,7 @@ def close_by_inspection(
     if connection.totals is not None:
         connection.totals.drop += 1
     connection.phase = Phase.CLOSED
-    connection.last_seen = arrival.now
+    half.last_seen = arrival.now
     _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
     core.ledger.memory_bytes -= connection.client.memory.clear()
     if half.direction is Direction.REPLY:
@@ -63,10 +63,10 @@ def closed_segment(
     connection = half.connection
     if segment.flags & (SYN | RST | ACK) != ACK:
         if not segment.flags & SYN:
-            connection.last_seen = arrival.now
+            half.last_seen = arrival.now
         actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
         return
-    connection.last_seen = arrival.now
+    half.last_seen = arrival.now
     peer = half.peer
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
     if acknowledgment > peer.next:

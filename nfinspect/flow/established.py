@@ -44,8 +44,15 @@ def established(
     if acknowledgment > peer.next:
         _unseen(core, half, arrival, segment, actions, sequence, acknowledgment)
         return
-    connection.last_seen = arrival.now
-    half.seen = True
+    if acknowledgment < peer.acknowledged - peer.largest_window:
+        actions.append(Drop(arrival.token, DropReason.INVALID_ACK))
+        return
+    half.last_seen = arrival.now
+    length = segment.end - segment.payload
+    # FIN, which counts as a byte, has the value 1.
+    if sequence + length + (segment.flags & FIN) < half.acknowledged:
+        _acknowledged_before(core, half, arrival, segment, actions, sequence)
+        return
     if sequence <= half.next:
         half.options = segment.datagram[segment.transport + 20 : segment.payload]
     if arrival.link_source:
@@ -55,7 +62,10 @@ def established(
         peer.acknowledged = acknowledgment
         if peer.memory.chunks:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
-    edge = acknowledgment + (segment.window << half.scale)
+    window = segment.window << half.scale
+    if window > peer.largest_window:
+        peer.largest_window = window
+    edge = acknowledgment + window
     window_update = peer.edge is None or edge > peer.edge
     if window_update:
         peer.edge = edge
@@ -63,7 +73,6 @@ def established(
     if gap is not None and gap.probes:
         segment = gaps.without_probe_report(gap, segment)
 
-    length = segment.end - segment.payload
     if length or segment.flags & FIN:
         if sequence > half.next:
             _beyond_gap(core, half, arrival, segment, actions, sequence)
@@ -128,9 +137,28 @@ def _unseen(
     if wanted is UnseenDataAction.DROP_CONNECTION:
         close_by_inspection(core, half, arrival, CloseCause.UNSEEN_DATA, actions)
         return
-    cause = UninspectedCause.UNSEEN_DATA if peer.seen else UninspectedCause.ONE_SIDED
+    cause = (
+        UninspectedCause.UNSEEN_DATA if peer.last_seen is not None else UninspectedCause.ONE_SIDED
+    )
     stop_inspecting(core, connection, cause, arrival, actions)
     pass_uninspected(core, half, arrival, segment, actions)
+
+
+def _acknowledged_before(
+    core: Core,
+    half: Half,
+    arrival: Arrival,
+    segment: Segment,
+    actions: list[Action],
+    sequence: int,
+) -> None:
+    """The receiver has acknowledged all of the segment. It heeds nothing in it, and repeats its
+    acknowledgement (RFC 9293 section 3.10.7.4). Nor is anything learned from it here: half of all
+    sequence numbers are such old ones, so anybody can forge it."""
+    if segment.length or segment.flags & FIN:
+        _in_order(core, half, arrival, segment, actions, sequence, 0, False)
+    else:
+        pass_on(half, arrival, segment, actions)
 
 
 def _beyond_gap(
@@ -211,12 +239,9 @@ def _in_order(
         fresh = payload
     passed = fresh
     if fresh:
-        limits, ledger = core.options.limits, core.ledger
+        ledger = core.ledger
         size = len(fresh)
-        if (
-            memory.size + size > limits.memory_bytes
-            or ledger.memory_bytes + size > limits.memory_bytes_total
-        ):
+        if memory.size + size > core.options.limits.memory_of_one(ledger.memory_bytes):
             if not old:
                 actions.append(Drop(arrival.token, DropReason.MEMORY_BOUND))
                 return True

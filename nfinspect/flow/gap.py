@@ -52,6 +52,10 @@ BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
 MAX_DUPLICATE_ACKS = 16
 """Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
 retransmit; more only let the sender send more."""
+FEWEST_REPORTS, BYTES_PER_REPORT = 16, 512
+"""Reports that are due, or not acknowledged, per direction: so many, and one more for so many bytes
+that it has held or unacknowledged. Their memory is thus in proportion to what has bounds; of more
+(tiny) segments the sender learns from the receiver."""
 LARGEST_WINDOW = 0xFFFF
 MAX_PROBES = 8
 """Probes remembered per gap. The D-SACK of an older one may reach the sender."""
@@ -66,6 +70,9 @@ def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
     gap = half.gap
     if gap is None:
         gap = half.gap = Gap()
+    kept = half.memory.size + core.holding.bytes_of(half)
+    if len(gap.unreported) + len(gap.reported) >= FEWEST_REPORTS + kept // BYTES_PER_REPORT:
+        return
     gap.unreported.append(Unreported(half.next, held.sequence, held.end, _segments(half, held)))
     if half.acknowledged >= half.next:
         _report(half, gap, actions)

@@ -96,7 +96,7 @@ def opening_or_reset(
             actions.append(Emit(DuplicateSyn(connection.name), arrival.token))
         actions.append(Drop(arrival.token, reason))
         return False
-    connection.last_seen = arrival.now
+    half.last_seen = arrival.now
     if arrival.link_source:
         half.port, half.link_source = arrival.ingress, arrival.link_source
     if connection.phase is Phase.ESTABLISHED and not flags & SYN:
@@ -129,18 +129,23 @@ def _new_connection(
     if segment.flags & (FIN | RST):
         actions.append(Drop(arrival.token, DropReason.BAD_FLAGS))
         return None
+    if core.policy.plan(segment.source_port) is not None:
+        # No mail server opens connections from its port; whoever does so in its name would be
+        # taken for the server of a connection that is not inspected.
+        actions.append(Drop(arrival.token, DropReason.BAD_SYN))
+        return None
     source, destination = core.endpoints(segment)
     if admit(core) is Admission.REFUSE:
         actions.append(Emit(TableFull(source, destination), arrival.token))
         actions.append(Drop(arrival.token, DropReason.TABLE_FULL))
         return None
-    # A connection that a server opens from its own port is tracked, but not inspected.
     plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
     for key in (segment.key, segment.reverse_key):
         core.table.finished.pop(key, None)
         core.table.forget(key)
     connection = _create(core, segment.key, source, destination, plan, arrival, actions)
     handshake.begin(connection.client, segment)
+    connection.client.last_seen = arrival.now
     if arrival.ingress != arrival.egress:
         connection.server.barred_port = arrival.ingress
     return connection.client
@@ -162,7 +167,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Actio
     half.next = half.acknowledged = segment.sequence + (1 if syn else 0)
     half.peer.next = half.peer.acknowledged = segment.acknowledgment
     half.scale = half.peer.scale = LARGEST_WINDOW_SCALE
-    half.seen = True
+    half.last_seen = arrival.now
     one_sided = core.options.recorded and syn
     cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.MIDSTREAM
     stop_inspecting(core, connection, cause, arrival, actions)
@@ -186,6 +191,7 @@ def _create(
     name = Connection(core.connection_number, client, server)
     connection = TcpConnection(name, key, plan, arrival.now)
     connection.closed_quiet = core.options.limits.closed_quiet
+    connection.recorded = core.options.recorded
     if plan.inspection is not None:
         connection.totals = core.totals[plan.inspection]
         connection.inspector = Inspector(

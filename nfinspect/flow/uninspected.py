@@ -48,14 +48,16 @@ def pass_uninspected(
     """Pass a segment of an uninspected connection, and track its sequence numbers if they lie
     inside the windows: an attacker who does not know these cannot end the connection."""
     connection, peer = half.connection, half.peer
-    connection.last_seen = arrival.now
-    half.seen = True
+    half.last_seen = arrival.now
     sequence = unwrap(segment.sequence + half.offset, half.next)
     length = segment.end - segment.payload
     end = sequence + length
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
-    if (half.edge is None or sequence <= half.edge) and (
-        peer.edge is None or acknowledgment <= max(peer.edge, peer.next)
+    if (
+        (half.edge is None or sequence <= half.edge)
+        and end + (segment.flags & FIN) >= half.acknowledged
+        and (peer.edge is None or acknowledgment <= max(peer.edge, peer.next))
+        and acknowledgment >= peer.acknowledged - peer.largest_window
     ):
         _follow(core, half, segment, end, sequence, acknowledgment)
     payload = None
@@ -81,7 +83,10 @@ def _follow(
         peer.acknowledged = acknowledgment
         if peer.memory.size:
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
-    edge = acknowledgment + (segment.window << half.scale)
+    window = segment.window << half.scale
+    if window > peer.largest_window:
+        peer.largest_window = window
+    edge = acknowledgment + window
     if peer.edge is None or edge > peer.edge:
         peer.edge = edge
     before = half.next

@@ -66,7 +66,9 @@ def _acceptable(half: Half, segment: Segment) -> bool:
     """Whether the receiver may accept any of it. A forger easily guesses an old sequence number;
     the receiver ignores such a segment, so its TTL must not count."""
     sequence = unwrap(segment.sequence + half.offset, half.next)
-    return sequence + max(1, segment.length) > half.acknowledged
+    return sequence + max(1, segment.length) > half.acknowledged and (
+        half.edge is None or sequence <= half.edge
+    )
 
 
 def _replace_by_pieces(

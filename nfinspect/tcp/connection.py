@@ -104,6 +104,8 @@ class Half:
         "hop_limit",
         "initial",
         "largest_segment",
+        "largest_window",
+        "last_seen",
         "link_source",
         "memory",
         "newest_timestamp",
@@ -116,7 +118,6 @@ class Half:
         "peer",
         "port",
         "scale",
-        "seen",
     )
 
     peer: Half
@@ -152,6 +153,10 @@ class Half:
         that the receiver can have seen."""
         self.largest_segment = DEFAULT_SEGMENT_SIZE
         """The receiver's MSS: the largest segment it accepts, options included."""
+        self.largest_window = 0
+        """The largest window that the receiver has announced, in bytes."""
+        self.last_seen: float | None = None
+        """When a packet of this direction came; None: never yet."""
         self.port = ""
         """The port where its packets come in, if the driver knows it."""
         self.link_source = b""
@@ -163,8 +168,6 @@ class Half:
         """Set while segments are held beyond a gap, and until what was reported is acknowledged."""
         self.observed = 0
         """On an uninspected connection: the next sequence number that the observer has not seen."""
-        self.seen = False
-        """Whether any packet of this direction has been seen."""
         self.memory = Memory()
         self.held: list[Held] = []
         """In sequence order."""
@@ -184,11 +187,11 @@ class TcpConnection:
         "created",
         "inspector",
         "key",
-        "last_seen",
         "name",
         "observer",
         "phase",
         "plan",
+        "recorded",
         "sack_permitted",
         "server",
         "timer",
@@ -202,7 +205,6 @@ class TcpConnection:
         """The key of packets from the client."""
         self.plan = plan
         self.created = now
-        self.last_seen = now
         self.phase = Phase.SYN_SENT
         self.client = Half(self, Direction.REQUEST)
         self.server = Half(self, Direction.REPLY)
@@ -220,6 +222,8 @@ class TcpConnection:
         next ACK must pass, or the server would retransmit that reply for a long time."""
         self.sack_permitted = False
         """Both ends permit SACK (RFC 2018 section 2)."""
+        self.recorded = False
+        """Its packets come from a capture, which may lack a direction."""
         self.closed_quiet = 0.0
         """Seconds without a packet after which a closed connection is forgotten."""
         self.challenge: int | None = None
@@ -231,18 +235,31 @@ class TcpConnection:
         return self.client.fin is not None or self.server.fin is not None
 
     @property
+    def last_seen(self) -> float:
+        """When the latest packet came."""
+        return max(self.client.last_seen or self.created, self.server.last_seen or self.created)
+
+    @property
     def payload_bytes(self) -> int:
         return self.client.passed + self.server.passed
 
     @property
     def expires(self) -> float:
         """When the connection times out without further packets (docs/appliance.md, sections 5 and
-        9)."""
+        9).
+
+        Either direction alone does not keep a connection open: whatever one sends, the other
+        acknowledges. Otherwise a client could keep connections here that its server has long
+        forgotten, or never had.
+        """
         timeouts = self.plan.timeouts
-        if self.phase < Phase.ESTABLISHED:
-            return self.created + timeouts.embryonic
+        client, server = self.client.last_seen, self.server.last_seen
         if self.phase is Phase.CLOSED:
             return self.last_seen + self.closed_quiet
-        if self.half_closed:
-            return self.last_seen + timeouts.half_closed
-        return self.last_seen + timeouts.idle
+        if self.recorded and self.phase is Phase.ESTABLISHED:
+            quiet_since = self.last_seen
+        elif client is None or server is None or self.phase < Phase.ESTABLISHED:
+            return self.created + timeouts.embryonic
+        else:
+            quiet_since = min(client, server)
+        return quiet_since + (timeouts.half_closed if self.half_closed else timeouts.idle)

@@ -28,7 +28,6 @@ def begin(client: Half, segment: Segment) -> None:
     client.next = client.initial + 1
     offered = syn_options(segment)
     client.scale = client.offered_scale = offered.window_scale or 0
-    client.seen = True
     client.peer.largest_segment = _largest_segment(offered)
     client.connection.sack_permitted = offered.sack_permitted
 
@@ -94,7 +93,6 @@ def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
         client.scale, half.scale = client.offered_scale, offered.window_scale
     client.largest_segment = _largest_segment(offered)
     connection.sack_permitted = connection.sack_permitted and offered.sack_permitted
-    half.seen = True
     half.options = segment.options
     client.acknowledged = client.next
     client.edge = client.next + segment.window  # a SYN's is not scaled (RFC 7323 section 2.2)
@@ -113,7 +111,9 @@ def _client_ack(half: Half, segment: Segment, *, recorded: bool) -> DropReason |
         server.scale = LARGEST_WINDOW_SCALE
     elif unwrap(segment.acknowledgment, server.next) != server.next:
         return DropReason.INVALID_ACK
-    if unwrap(segment.sequence + half.offset, half.next) < half.next:
+    sequence = unwrap(segment.sequence + half.offset, half.next)
+    # A SYN cookie also fits a few other numbers; the server's stream would begin at those.
+    if sequence < half.next or (sequence > half.next and not recorded):
         return DropReason.OUT_OF_WINDOW
     connection.phase = Phase.ESTABLISHED
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
+from collections import OrderedDict
 
 from nfinspect.packet.segment import FIN
 from nfinspect.tcp.connection import Half, Held
@@ -12,8 +13,8 @@ STEP = 4096
 """Bytes. The ranking by bytes held is in units of this size."""
 
 NEIGHBOURS = 8
-"""How many held packets are searched for a repetition. A repetition not found is held as well; its
-bytes are still decided only once."""
+"""How many held packets are searched for a repetition, and how many halves for a stale one. A
+repetition not found is held as well; its bytes are still decided only once."""
 
 
 class Holding:
@@ -24,8 +25,9 @@ class Holding:
     def __init__(self, limits: Limits, ledger: Ledger) -> None:
         self._limits = limits
         self._ledger = ledger
-        self._bytes: dict[Half, int] = {}
-        """Bytes held per half; halves that hold nothing are absent."""
+        self._bytes: OrderedDict[Half, int] = OrderedDict()
+        """Bytes held per half; halves that hold nothing are absent. In the order in which they began
+        to hold, but that ``_stale`` puts aside what it has looked at."""
         self._by_packets = _Ranking()
         self._by_bytes = _Ranking()
 
@@ -42,7 +44,8 @@ class Holding:
         evicted in its favour, which the caller must drop. A refused packet is not in the list.
 
         At a total bound, the half that holds most gives up its farthest packet, but only if it
-        holds more than ``half`` would with the new one.
+        holds more than ``half`` would with the new one. Failing that, a stale half does so for one
+        that holds nothing: many who hold little each must not lock everybody else out.
         """
         limits, ledger, size = self._limits, self._ledger, held.size
         peer = half.peer
@@ -55,16 +58,35 @@ class Holding:
         while ledger.held_packets >= limits.held_packets_total:
             most = self._by_packets.most()
             if most is None or len(most.held) <= len(half.held) + 1:
+                most = self._stale(half, held)
+            if most is None:
                 return False, evicted
             evicted.append(self._take(most, -1))
         while ledger.held_bytes + size > limits.held_bytes_total:
             most = self._by_bytes.most()
             if most is None or self._bytes[most] <= own + size:
+                most = self._stale(half, held)
+            if most is None:
                 return False, evicted
             evicted.append(self._take(most, -1))
         insort(half.held, held, key=_sequence)
         self._rank(half, len(half.held) - 1, size)
         return True, evicted
+
+    def bytes_of(self, half: Half) -> int:
+        """What it holds."""
+        return self._bytes.get(half, 0)
+
+    def _stale(self, newcomer: Half, held: Held) -> Half | None:
+        """A half whose first held packet has waited for long, if the newcomer holds nothing."""
+        if newcomer.held:
+            return None
+        for _ in range(min(NEIGHBOURS, len(self._bytes))):
+            half = next(iter(self._bytes))
+            if held.arrival.now - half.held[0].arrival.now >= self._limits.stale:
+                return half
+            self._bytes.move_to_end(half)
+        return None
 
     def next_in_order(self, half: Half) -> Held | None:
         """Remove and return the held packet that is now in order, if there is one."""

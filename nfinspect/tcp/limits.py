@@ -10,6 +10,9 @@ from dataclasses import dataclass
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
 
+SHARE = 8
+"""One direction may remember one part in so many of the memory that is free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,16 +27,25 @@ class Limits:
     bound a segment beyond a gap is dropped; TCP sends it again."""
     held_packets_total: int = 4096
     """At most a quarter of the queue's maximum length, or held packets would block the queue for
-    all. At a total bound the direction that holds most gives up its farthest segment."""
+    all. At a total bound the direction that holds most gives up its farthest segment; among equals,
+    one whose gap is stale."""
     held_bytes_total: int = 64 * MEBIBYTE
     memory_bytes: int = 16 * MEBIBYTE
-    """Bytes passed and not yet acknowledged, per direction. At this bound or the total, new data is
-    dropped (the sender slows down); nothing is forgotten to make room."""
+    """Bytes passed and not yet acknowledged, per direction. At this bound, or at an eighth of what
+    is left of the total, new data is dropped (the sender slows down); nothing is forgotten to make
+    room. So whoever takes much leaves room for those who need little."""
     memory_bytes_total: int = 256 * MEBIBYTE
     closed_quiet: float = 600.0
     """A connection that inspection closed is forgotten after so long without a packet."""
     linger: float = 60.0
     """For how long repeated FINs and ACKs of a finished connection still pass."""
+    stale: float = 10.0
+    """After so long without progress, a direction's held packets make room for one that holds
+    nothing, at a total bound."""
+
+    def memory_of_one(self, all_together: int) -> int:
+        """How many bytes one direction may have unacknowledged if that many are in all."""
+        return min(self.memory_bytes, (self.memory_bytes_total - all_together) // SHARE)
 
 
 @dataclass(slots=True)

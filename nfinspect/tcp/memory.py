@@ -7,6 +7,8 @@ bytes; SACK does not, as a receiver may renege (RFC 2018 section 8).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from operator import attrgetter
 from typing import NamedTuple
 
 SMALL = 512
@@ -85,11 +87,7 @@ class Memory:
         """What was passed from ``start`` up to ``end``; bytes no longer remembered are ``X``."""
         pieces: list[bytes] = []
         position = start
-        for chunk in self.chunks:
-            if chunk.end <= position:
-                continue
-            if chunk.start >= end:
-                break
+        for chunk in self._between(start, end):
             if chunk.start > position:
                 pieces.append(bytes([FILL]) * (chunk.start - position))
                 position = chunk.start
@@ -106,7 +104,7 @@ class Memory:
         rewritten segment is no conflict. Bytes no longer remembered are not compared.
         """
         end = start + len(repeated)
-        for chunk in self.chunks:
+        for chunk in self._between(start, end):
             low, high = max(start, chunk.start), min(end, chunk.end)
             if low < high and (
                 repeated[low - start : high - start]
@@ -114,3 +112,12 @@ class Memory:
             ):
                 return True
         return False
+
+    def _between(self, start: int, end: int) -> list[Chunk]:
+        """The chunks with bytes from ``start`` up to ``end``."""
+        chunks = self.chunks
+        first = bisect_right(chunks, start, key=_end)
+        return chunks[first : bisect_left(chunks, end, first, key=_start)]
+
+
+_start, _end = attrgetter("start"), attrgetter("end")

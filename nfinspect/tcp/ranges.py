@@ -14,8 +14,8 @@ class Ranges:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._starts)
+    def __len__(self) -> int:
+        return len(self._starts)
 
     def __iter__(self) -> zip[tuple[int, int]]:
         return zip(self._starts, self._ends, strict=True)

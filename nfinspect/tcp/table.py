@@ -9,6 +9,7 @@ that it is not mistaken for an older one.
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from nfinspect.packet.segment import reverse_key
@@ -55,8 +56,9 @@ class Table:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.halves: dict[bytes, Half] = {}
-        self.finished: dict[bytes, Finished] = {}
-        """By the client's key, oldest first."""
+        self.finished: OrderedDict[bytes, Finished] = OrderedDict()
+        """By the client's key, oldest first. Taking the first out of a plain dict takes longer the
+        more were taken out before."""
         self.remembered: dict[bytes, Remembered] = {}
         """By the client's key."""
         self.closed = 0
@@ -91,7 +93,7 @@ class Table:
         while finished and (
             len(finished) >= self.limits.connections or next(iter(finished.values())).until <= now
         ):
-            del finished[next(iter(finished))]
+            finished.popitem(last=False)
         client, server = connection.client, connection.server
         finished[connection.key] = Finished(
             (client.next, server.next),

@@ -26,8 +26,8 @@ TINY = 30
 
 SYN_FIN = Send(b"", Why.BAD_FLAGS, flags=SYN | FIN, at=99)
 IN_WINDOW_SYN = Send(b"", Why.DUPLICATE_SYN, flags=SYN, at=21)
-OLD_ACK = Send(SECOND, at=20, ack=-12_345_678, options=b"\1\1\1\1")
-"""The server throws it away; the filter takes it."""
+OLD_ACK = Send(SECOND, Why.INVALID_ACK, at=20, ack=-12_345_678, options=b"\1\1\1\1")
+"""The server would discard it."""
 IN_WINDOW_RST = Send(flags=RST, at=21)
 NO_ACK = Send(SECOND, Why.BAD_FLAGS, flags=0, at=20)
 BEGINNING: tuple[Step, ...] = (
@@ -39,9 +39,9 @@ BEGINNING: tuple[Step, ...] = (
     Wait(0.05),
 )
 SACKED: tuple[Step, ...] = (
-    Send(DECOY[30:40], at=30),
+    Send(DECOY[30:40], Left.HELD, at=30),
     Wait(0.05),
-    Send(flags=RST, at=40),  # the right-most SACK edge: it ends the connection for the server
+    Send(flags=RST, at=40),  # the right-most SACK edge, if the server had it
     Wait(0.05),
 )
 ENDED: tuple[Step, ...] = (
@@ -71,21 +71,19 @@ def composite(number: int) -> Script:
     parts.append(IN_WINDOW_RST)
     if number >= 4:
         parts.append(NO_ACK)
-    if number == 1:
+    if number < 6:
         parts += tiny(b"A" * TINY)
         received = FIRST + b"A" * TINY
-    elif number < 6:
-        # The filter has decided these bytes: they pass as they did.
-        parts += [*tiny(SECOND), Hear(b"250")]
-        received = DECOY
+    elif number == 6:
+        missing = b"A" + SECOND[1:10]
+        parts += [*SACKED, Send(missing, at=20, released=(DECOY[30:40],))]
+        received = FIRST + missing + DECOY[30:40]
     else:
-        parts += SACKED
-        if number >= 7:
-            parts += ENDED
+        parts += [*SACKED, *ENDED]
         if number == 8:
             parts.append(Send(b"", Left.ANY, flags=RST, at=40))
-        parts += CLOSING if number >= 7 else (Send(b"A", Left.ANY, at=20),)
-        received = FIRST
+        parts += CLOSING
+        received = DECOY[:40]
     return Script(tuple(parts), (received,), str(number), greeting=False)
 
 
@@ -93,9 +91,8 @@ COMPOSITE = (
     Attack(
         "composite",
         ("Themis: composite 1 to 8",),
-        "each part as above, whatever came before it; in 6 to 8 the server does have something to"
-        " SACK, and the RST at its edge ends the connection for the server, which gets nothing"
-        " more",
+        "each part as above, whatever came before it: the old acknowledgement decides nothing, and"
+        " what the server could SACK is held",
         tuple(composite(number) for number in range(1, 9)),
     ),
 )

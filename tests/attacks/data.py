@@ -136,9 +136,20 @@ DATA_ATTACKS = (
     Attack(
         "old-acknowledgement",
         ("SymTCP: data bad ACK", "Themis: bad_acknum_data", "Geneva: PA, load, ack"),
-        "passes; the server discards it (RFC 5961 section 5), and whatever repeats its sequence"
-        " numbers passes with the same bytes",
-        (remembered("", ack=-12_345_678, options=b"\1\1\1\1"),),
+        "dropped, `invalid-ack`, as the server would (RFC 5961 section 5): else somebody who knows"
+        " neither sequence numbers nor acknowledgements could have bytes decided within 2^16 guesses",
+        (
+            dropped("", Why.INVALID_ACK, ack=-12_345_678, options=b"\1\1\1\1"),
+            Script(
+                (
+                    Send(DUMMY[5:], Why.INVALID_ACK, at=5, ack=-12_345_678, options=b"\1\1\1\1"),
+                    *evil(),
+                ),
+                (MASKED,),
+                "beyond a gap",
+                bites=True,
+            ),
+        ),
     ),
     Attack(
         "acknowledgement-of-the-future",

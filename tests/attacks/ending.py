@@ -66,7 +66,7 @@ ENDING = (
                     Hear(end=True),
                     Send(EVIL, Why.PAST_FIN, at=10, ack=-1),
                     Send(EVIL, Why.PAST_FIN, at=11, ack=-1),
-                    Send(b"A" * 5 + EVIL, Why.PAST_FIN, at=5, ack=-12_345_678),
+                    Send(b"A" * 5 + EVIL, Why.INVALID_ACK, at=5, ack=-12_345_678),
                     Again(-100),
                     Send(b"", Why.DUPLICATE_SYN, flags=SYN, at=-1),
                 ),

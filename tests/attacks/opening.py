@@ -323,13 +323,28 @@ OPENING = (
     Attack(
         "roles-turned-round",
         ("RFC 9293 section 3.5",),
-        "a client that connects from port 25 is still a client, and is inspected",
+        "a SYN from an inspected port is dropped, `bad-syn`: a client in the server's name, to itself"
+        " and after the filter has forgotten a connection that the server has not, would be the"
+        " server of one that is not inspected; and from port 25 to port 25 its commands would be"
+        " taken for replies",
         (
             Script(
-                (*HANDSHAKE, Hear(b"220"), *evil()),
-                (MASKED,),
+                (Send(flags=SYN, becomes=Why.BAD_SYN, at=-1), Send(EVIL, Why.NO_CONNECTION, at=0)),
+                (),
+                "from port 25",
                 greeting=False,
                 port=25,
+            ),
+            Script(
+                (
+                    Send(flags=RST, ttl=2),
+                    Send(b"", Why.BAD_SYN, flags=SYN, forged=True),
+                    Send(b"", Why.NO_CONNECTION, flags=SYN | ACK),
+                    Send(b"", Why.NO_CONNECTION, flags=ACK, forged=True),
+                    Send(EVIL, Why.NO_CONNECTION, at=0),
+                ),
+                (b"",),
+                "in the server's name",
                 bites=True,
             ),
         ),

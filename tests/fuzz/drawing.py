@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from random import Random
 
-from nfinspect.tcp.limits import Limits
+from nfinspect.tcp.limits import SHARE, Limits
 from tests.fuzz.network import Link
 from tests.model.overlap import POLICIES
 from tests.model.stack import Habits
@@ -41,7 +41,7 @@ def limits(random: Random, largest: int) -> Limits:
         held_bytes=random.choice((1500, 5000, 1 << 18)),
         held_packets_total=random.choice((2, 5, 1024)),
         memory_bytes=random.choice((largest, 2 * largest, 1 << 24)),
-        memory_bytes_total=random.choice((2 * largest, 1 << 24)),
+        memory_bytes_total=random.choice((2 * SHARE * largest, 1 << 24)),
     )
 
 

@@ -143,18 +143,28 @@ def test_crowd_keeps_within_all_bounds_and_leaves_nothing(seed: int) -> None:
     assert not table.closed
 
 
-def test_memory_of_all_together_is_full_before_that_of_one() -> None:
+def test_many_who_fill_the_memory_leave_room_for_one_who_needs_little() -> None:
     crowd = Crowd()
-    for port in (1000, 1001, 1002):
-        crowd.open(port)
-        for number in range(6):
-            crowd.client(port, number * 1400, bytes(1400))
     ledger = crowd.engine.ledger
-    assert ledger.memory_bytes == 17 * 1400  # of 25,000
-    assert crowd.drops == {DropReason.MEMORY_BOUND}
-    crowd.server(1000, 6 * 1400)  # one is acknowledged, so another may go on
-    crowd.client(1002, 5 * 1400, bytes(1400))
-    assert ledger.memory_bytes == 12 * 1400
+    for port in range(1000, 1019):
+        crowd.open(port)
+        crowd.drops.clear()
+        sent = 0
+        while not crowd.drops:
+            crowd.client(port, sent, bytes(50))
+            sent += 50
+        assert crowd.drops == {DropReason.MEMORY_BOUND}
+    assert LIMITS.memory_bytes_total // 2 < ledger.memory_bytes < LIMITS.memory_bytes_total
+
+    crowd.open(2000)
+    before = ledger.memory_bytes
+    crowd.client(2000, 0, bytes(50))
+    assert ledger.memory_bytes == before + 50
+
+    full = ledger.memory_bytes
+    crowd.server(1000, 1000)  # one has had something acknowledged, so another may go on
+    crowd.client(2000, 50, bytes(50))
+    assert ledger.memory_bytes < full
 
 
 def test_flush_gives_every_held_packet_its_verdict() -> None:

@@ -141,14 +141,13 @@ def test_gap_that_never_fills_costs_its_place_for_an_hour_at_most() -> None:
 
 
 def test_full_memory_holds_nobody_up_for_longer_than_the_receiver_does() -> None:
-    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes_total=10))).open()
-    other = Talk(engine=talk.engine, client=(b"\xc0\0\2\7", 7)).open()
+    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
     assert talk.client(b"a" * 10) == b"A" * 10
     for pause in backed_off(300):
-        other.wait(pause)
-        assert other.client(b"hello", at=0) is DropReason.MEMORY_BOUND
+        talk.wait(pause)
+        assert talk.client(b"hello", at=10) is DropReason.MEMORY_BOUND
     talk.server(flags=ACK, ack=10)
-    assert other.client(b"hello", at=0) == b"HELLO"
+    assert talk.client(b"hello", at=10) == b"HELLO"
 
 
 # ---- the path ----------------------------------------------------------------------------------
