@@ -49,7 +49,7 @@ def established(
         return
     half.last_seen = arrival.now
     length = segment.end - segment.payload
-    # FIN, which counts as a byte, has the value 1.
+    # A FIN takes one sequence number, and its flag has the value 1.
     if sequence + length + (segment.flags & FIN) < half.acknowledged:
         _acknowledged_before(core, half, arrival, segment, actions, sequence)
         return
@@ -152,9 +152,11 @@ def _acknowledged_before(
     actions: list[Action],
     sequence: int,
 ) -> None:
-    """The receiver has acknowledged all of the segment. It heeds nothing in it, and repeats its
-    acknowledgement (RFC 9293 section 3.10.7.4). Nor is anything learned from it here: half of all
-    sequence numbers are such old ones, so anybody can forge it."""
+    """Pass a segment that the receiver has acknowledged completely, and take nothing from it.
+
+    The receiver ignores its contents too, and only acknowledges again (RFC 9293 section
+    3.10.7.4). Half of all sequence numbers are that old, so such a segment is easily forged.
+    """
     if segment.length or segment.flags & FIN:
         _in_order(core, half, arrival, segment, actions, sequence, 0, False)
     else:

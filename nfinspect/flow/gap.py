@@ -53,9 +53,9 @@ MAX_DUPLICATE_ACKS = 16
 """Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
 retransmit; more only let the sender send more."""
 FEWEST_REPORTS, BYTES_PER_REPORT = 16, 512
-"""Reports that are due, or not acknowledged, per direction: so many, and one more for so many bytes
-that it has held or unacknowledged. Their memory is thus in proportion to what has bounds; of more
-(tiny) segments the sender learns from the receiver."""
+"""Bound of reports that are due or unacknowledged, per direction: 16, and one more per 512 bytes held
+or unacknowledged. So their memory stays in proportion to memory that has a bound. The sender hears of
+further (tiny) segments from the receiver."""
 LARGEST_WINDOW = 0xFFFF
 MAX_PROBES = 8
 """Probes remembered per gap. The D-SACK of an older one may reach the sender."""

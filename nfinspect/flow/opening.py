@@ -130,8 +130,8 @@ def _new_connection(
         actions.append(Drop(arrival.token, DropReason.BAD_FLAGS))
         return None
     if core.policy.plan(segment.source_port) is not None:
-        # No mail server opens connections from its port; whoever does so in its name would be
-        # taken for the server of a connection that is not inspected.
+        # No mail server opens connections from its port. A client that forges such a SYN would be
+        # the "server" of its own uninspected connection.
         actions.append(Drop(arrival.token, DropReason.BAD_SYN))
         return None
     source, destination = core.endpoints(segment)

@@ -156,7 +156,7 @@ class Half:
         self.largest_window = 0
         """The largest window that the receiver has announced, in bytes."""
         self.last_seen: float | None = None
-        """When a packet of this direction came; None: never yet."""
+        """When its latest packet arrived; None before the first."""
         self.port = ""
         """The port where its packets come in, if the driver knows it."""
         self.link_source = b""
@@ -223,7 +223,7 @@ class TcpConnection:
         self.sack_permitted = False
         """Both ends permit SACK (RFC 2018 section 2)."""
         self.recorded = False
-        """Its packets come from a capture, which may lack a direction."""
+        """Its packets come from a capture, where one direction may be missing."""
         self.closed_quiet = 0.0
         """Seconds without a packet after which a closed connection is forgotten."""
         self.challenge: int | None = None
@@ -236,7 +236,7 @@ class TcpConnection:
 
     @property
     def last_seen(self) -> float:
-        """When the latest packet came."""
+        """When the latest packet of either direction arrived."""
         return max(self.client.last_seen or self.created, self.server.last_seen or self.created)
 
     @property
@@ -248,9 +248,9 @@ class TcpConnection:
         """When the connection times out without further packets (docs/appliance.md, sections 5 and
         9).
 
-        Either direction alone does not keep a connection open: whatever one sends, the other
-        acknowledges. Otherwise a client could keep connections here that its server has long
-        forgotten, or never had.
+        The direction that has been quiet for longer counts: a live peer acknowledges whatever the
+        other sends. Otherwise a client could keep entries alive for connections that the server
+        has long forgotten, or never had.
         """
         timeouts = self.plan.timeouts
         client, server = self.client.last_seen, self.server.last_seen

@@ -112,7 +112,7 @@ def _client_ack(half: Half, segment: Segment, *, recorded: bool) -> DropReason |
     elif unwrap(segment.acknowledgment, server.next) != server.next:
         return DropReason.INVALID_ACK
     sequence = unwrap(segment.sequence + half.offset, half.next)
-    # A SYN cookie also fits a few other numbers; the server's stream would begin at those.
+    # A SYN cookie is also valid for a few other numbers, where the server's stream would then begin.
     if sequence < half.next or (sequence > half.next and not recorded):
         return DropReason.OUT_OF_WINDOW
     connection.phase = Phase.ESTABLISHED

@@ -26,8 +26,8 @@ class Holding:
         self._limits = limits
         self._ledger = ledger
         self._bytes: OrderedDict[Half, int] = OrderedDict()
-        """Bytes held per half; halves that hold nothing are absent. In the order in which they began
-        to hold, but that ``_stale`` puts aside what it has looked at."""
+        """Bytes held per half; halves that hold nothing are absent. Oldest first, except that
+        ``_stale`` moves the halves it has checked to the end."""
         self._by_packets = _Ranking()
         self._by_bytes = _Ranking()
 
@@ -44,8 +44,8 @@ class Holding:
         evicted in its favour, which the caller must drop. A refused packet is not in the list.
 
         At a total bound, the half that holds most gives up its farthest packet, but only if it
-        holds more than ``half`` would with the new one. Failing that, a stale half does so for one
-        that holds nothing: many who hold little each must not lock everybody else out.
+        holds more than ``half`` would with the new one. Otherwise, if ``half`` holds nothing, a
+        stale one does: many that hold little each must not lock out everybody else.
         """
         limits, ledger, size = self._limits, self._ledger, held.size
         peer = half.peer
@@ -74,11 +74,12 @@ class Holding:
         return True, evicted
 
     def bytes_of(self, half: Half) -> int:
-        """What it holds."""
+        """Bytes held."""
         return self._bytes.get(half, 0)
 
     def _stale(self, newcomer: Half, held: Held) -> Half | None:
-        """A half whose first held packet has waited for long, if the newcomer holds nothing."""
+        """A half whose first held packet has waited for ``Limits.stale``; None if the newcomer
+        holds something already."""
         if newcomer.held:
             return None
         for _ in range(min(NEIGHBOURS, len(self._bytes))):

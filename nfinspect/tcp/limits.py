@@ -11,7 +11,7 @@ KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
 
 SHARE = 8
-"""One direction may remember one part in so many of the memory that is free."""
+"""One direction may use at most this fraction, one eighth, of the free memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ class Limits:
     one whose gap is stale."""
     held_bytes_total: int = 64 * MEBIBYTE
     memory_bytes: int = 16 * MEBIBYTE
-    """Bytes passed and not yet acknowledged, per direction. At this bound, or at an eighth of what
+    """Bytes passed and not yet acknowledged, per direction. Beyond this, or beyond an eighth of what
     is left of the total, new data is dropped (the sender slows down); nothing is forgotten to make
-    room. So whoever takes much leaves room for those who need little."""
+    room. The shrinking share leaves room for those who need little."""
     memory_bytes_total: int = 256 * MEBIBYTE
     closed_quiet: float = 600.0
     """A connection that inspection closed is forgotten after so long without a packet."""
     linger: float = 60.0
     """For how long repeated FINs and ACKs of a finished connection still pass."""
     stale: float = 10.0
-    """After so long without progress, a direction's held packets make room for one that holds
-    nothing, at a total bound."""
+    """At a total bound, a direction whose gap has not moved for so long makes room for one that
+    holds nothing."""
 
     def memory_of_one(self, all_together: int) -> int:
-        """How many bytes one direction may have unacknowledged if that many are in all."""
+        """How many unacknowledged bytes one direction may have while all have ``all_together``."""
         return min(self.memory_bytes, (self.memory_bytes_total - all_together) // SHARE)
 
 

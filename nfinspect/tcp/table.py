@@ -57,8 +57,8 @@ class Table:
         self.limits = limits
         self.halves: dict[bytes, Half] = {}
         self.finished: OrderedDict[bytes, Finished] = OrderedDict()
-        """By the client's key, oldest first. Taking the first out of a plain dict takes longer the
-        more were taken out before."""
+        """By the client's key, oldest first. (Removing the first key of a plain dict
+        becomes slow after many removals.)"""
         self.remembered: dict[bytes, Remembered] = {}
         """By the client's key."""
         self.closed = 0
