@@ -136,8 +136,8 @@ DATA_ATTACKS = (
     Attack(
         "old-acknowledgement",
         ("SymTCP: data bad ACK", "Themis: bad_acknum_data", "Geneva: PA, load, ack"),
-        "dropped, `invalid-ack`, as the server would (RFC 5961 section 5): else somebody who knows"
-        " neither sequence numbers nor acknowledgements could have bytes decided within 2^16 guesses",
+        "dropped, `invalid-ack`, as the server would (RFC 5961 section 5). Otherwise an attacker off"
+        " the path would need only 2^16 guesses to put bytes into somebody else's connection",
         (
             dropped("", Why.INVALID_ACK, ack=-12_345_678, options=b"\1\1\1\1"),
             Script(

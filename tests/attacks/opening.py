@@ -323,10 +323,9 @@ OPENING = (
     Attack(
         "roles-turned-round",
         ("RFC 9293 section 3.5",),
-        "a SYN from an inspected port is dropped, `bad-syn`: a client in the server's name, to itself"
-        " and after the filter has forgotten a connection that the server has not, would be the"
-        " server of one that is not inspected; and from port 25 to port 25 its commands would be"
-        " taken for replies",
+        "a SYN from an inspected port is dropped, `bad-syn`. Otherwise a client could forge one from"
+        " the server to itself, after an RST that the server ignored, and go on uninspected; and from"
+        " port 25 to port 25 its commands would be taken for replies",
         (
             Script(
                 (Send(flags=SYN, becomes=Why.BAD_SYN, at=-1), Send(EVIL, Why.NO_CONNECTION, at=0)),
