@@ -321,7 +321,7 @@ OPENING = (
         ),
     ),
     Attack(
-        "roles-turned-round",
+        "syn-from-port-25",
         ("RFC 9293 section 3.5",),
         "a SYN from an inspected port is dropped, `bad-syn`. Otherwise a client could forge one from"
         " the server to itself, after an RST that the server ignored, and go on uninspected; and from"
