@@ -144,8 +144,11 @@ def end(
     for half in (connection.client, connection.server):
         core.ledger.memory_bytes -= half.memory.clear()
     core.table.remove(connection)
-    if now < core.pickup_until and not core.table.remember(
-        connection.key, now, closed_by_inspection=False
+    began = connection.client.initial is not None  # it was not picked up
+    if (
+        began
+        and now < core.pickup_until
+        and not core.table.remember(connection.key, now, closed_by_inspection=False)
     ):
         core.pickup_until = now  # no room left to tell ended connections from older ones
 
