@@ -11,6 +11,8 @@ from nfinspect.actions import DropReason
 from nfinspect.engine import EngineOptions
 from nfinspect.events import UninspectedCause
 from nfinspect.flow import opening
+from nfinspect.flow.gap import BYTES_PER_REPORT, FEWEST_REPORTS
+from nfinspect.tcp.gap import Gap as State
 from nfinspect.tcp.limits import Limits
 from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, START, SYN, Talk
@@ -80,6 +82,13 @@ class Gap(Talk):
     def asked(self) -> list[tuple[int, bytes]]:
         packets = self._taken(to_client=False)
         return [(offset(packet.sequence), packet.payload) for packet in packets]
+
+
+def gap_of(talk: Talk) -> State:
+    """What the filter knows of the gap in the requests."""
+    client, _ = talk.engine._core.table.halves.values()
+    assert client.gap is not None
+    return client.gap
 
 
 # ---- the sender is told ------------------------------------------------------------------------
@@ -217,6 +226,54 @@ def test_what_waits_for_a_reply_is_no_gap() -> None:
     assert talk.client(b"yet more", at=9) is None
     assert talk.hears() == []
     assert talk.asked() == []
+
+
+def test_reports_of_tiny_steps_out_of_order_stay_in_proportion_to_the_bytes() -> None:
+    """The server acknowledges none of what fills the gaps, so each report stays due."""
+    datagram = 41
+    talk = Gap().sack_open()
+    talk.server(b"220")
+    talk.client(b"x")  # it is never acknowledged
+    for at in range(1, 20_000, 2):
+        assert talk.client(b"b", at=at + 1) is None
+        assert talk.client(b"a", at=at) == b"A"
+        gap = gap_of(talk)
+        kept = len(gap.unreported) + len(gap.reported)
+        assert kept <= FEWEST_REPORTS + (at + datagram) // BYTES_PER_REPORT
+    assert kept == FEWEST_REPORTS + 20_000 // BYTES_PER_REPORT
+
+
+def test_reports_that_are_not_acknowledged_count_too() -> None:
+    talk = Gap().sack_open()
+    talk.server(b"220")
+    for at in range(2, 200, 2):
+        talk.client(b"b", at=at)
+    most = FEWEST_REPORTS + 99 * 41 // BYTES_PER_REPORT
+    assert (len(gap_of(talk).reported), len(talk.hears())) == (most, most)
+
+
+@pytest.mark.parametrize("size", [536, 1460])
+def test_every_full_segment_behind_a_gap_is_told(size: int) -> None:
+    talk = Gap().sack_open()
+    talk.server(b"220")
+    count = 60_000 // (2 * size)
+    for number in range(1, count):
+        assert talk.client(b"x" * size, at=number * 2 * size) is None
+    assert len(talk.hears()) == count - 1 > FEWEST_REPORTS
+
+
+def test_every_full_segment_that_overtakes_another_is_told_when_the_receiver_has_caught_up() -> (
+    None
+):
+    talk = Gap().sack_open()
+    talk.server(b"220")
+    for number in range(0, 110, 2):
+        assert talk.client(b"x" * 536, at=(number + 1) * 536) is None
+        assert talk.client(b"x" * 536, at=number * 536) is not None
+    assert len(gap_of(talk).unreported) == 54  # the first was told at once
+    talk.hears()
+    talk.server(ack=1072, flags=ACK)
+    assert talk.hears() == [(1072, [(1608, 2144)])]
 
 
 def test_replay_injects_nothing() -> None:

@@ -57,7 +57,9 @@ class Bridge:
         flags: int = ACK,
         options: bytes = b"",
         gso: bool = False,
+        forger: tuple[str, bytes] | None = None,
     ) -> list[object]:
+        ingress, mac = forger or (ingress, mac)
         acknowledgment = 1001 + ack if flags & ACK else 0
         packet = Packet(
             source, destination, 1001 + at, acknowledgment, flags, 60000, payload, options
@@ -82,6 +84,23 @@ def test_gap_in_the_replies_is_told_to_the_server() -> None:
     assert told.direction is Direction.REQUEST
     assert told.port == "inside"
     assert (told.link_source, told.link_destination) == (CLIENT_MAC, SERVER_MAC)
+
+
+def test_gap_on_a_bridge_is_told_to_where_the_sender_is_not_to_where_a_forger_says() -> None:
+    """The forged segment is old: half of all sequence numbers are."""
+    elsewhere = ("guests", bytes.fromhex("020000000666"))
+    for at, payload in ((-50, b"x"), (-50, b""), (-(2**30), b"x"), (-(2**30), b"")):
+        bridge = Bridge()
+        bridge.client(b"hello", at=0)
+        bridge.client(b"later", at=7)
+        bridge.client(payload, at=at, forger=elsewhere)
+        (told,) = bridge.server(b"", at=0, ack=5)
+        assert isinstance(told, Inject)
+        assert (told.port, told.link_destination) == ("outside", CLIENT_MAC)
+    bridge.client(b"", at=5, forger=elsewhere)  # the client has moved
+    (told,) = bridge.client(b"again", at=20, forger=elsewhere)
+    assert isinstance(told, Inject)
+    assert (told.port, told.link_destination) == elsewhere
 
 
 def test_pieces_on_a_bridge_leave_by_the_receivers_port() -> None:

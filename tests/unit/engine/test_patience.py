@@ -15,6 +15,8 @@ from nfinspect.events import (
     DuplicateSyn,
     InspectionClosed,
     TeardownReason,
+    Uninspected,
+    UninspectedCause,
     UnseenData,
 )
 from nfinspect.flow import opening
@@ -62,6 +64,15 @@ def test_keep_alives_keep_a_silent_connection_for_a_day_and_its_memory_empty() -
     talk.wait(3601)
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
     assert talk.engine.deadline() is None
+
+
+def test_keep_alives_of_the_server_that_the_client_answers_keep_the_connection_too() -> None:
+    talk = Talk().open()
+    for _ in range(24):
+        talk.wait(3500)
+        assert talk.server(flags=ACK, at=-1) == b""
+        assert talk.client(flags=ACK) == b""
+    assert reasons(talk) == []
 
 
 def test_closed_window_is_probed_for_an_hour_and_then_all_goes_on() -> None:
@@ -211,6 +222,37 @@ def test_half_closed_connection_carries_the_other_half_and_ends_ten_minutes_afte
     assert talk.engine.ledger == Ledger()
 
 
+@pytest.mark.parametrize("speaker", ["client", "server"])
+def test_side_that_alone_goes_on_sending_loses_the_connection_after_an_hour(speaker: str) -> None:
+    """Else a client could keep connections here that its server has long forgotten."""
+    talk = Talk().open()
+    for _ in range(35):
+        talk.wait(100)
+        assert talk.send(speaker, flags=ACK, at=-1) == b""
+        assert talk.send(speaker, b"hello", at=0) == b"HELLO"
+    assert reasons(talk) == []
+    talk.wait(101)
+    assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
+    assert talk.send(speaker, flags=ACK) is DropReason.NO_CONNECTION
+    assert (talk.engine.connections, talk.engine.ledger) == (0, Ledger())
+
+
+@pytest.mark.parametrize("speaker", ["client", "server"])
+def test_side_that_alone_goes_on_sending_half_closed_loses_it_after_ten_minutes(
+    speaker: str,
+) -> None:
+    talk = Talk().open()
+    talk.client(b"all", flags=FIN | ACK | PSH)
+    talk.server(flags=ACK)
+    for _ in range(11):
+        talk.wait(50)
+        assert talk.send(speaker, flags=ACK) == b""
+    assert reasons(talk) == []
+    talk.wait(51)
+    assert reasons(talk) == [TeardownReason.FIN_TIMEOUT]
+    assert talk.send(speaker, flags=ACK) is DropReason.NO_CONNECTION
+
+
 # ---- one direction alone -----------------------------------------------------------------------
 
 
@@ -262,3 +304,51 @@ def test_sender_whose_acknowledgements_take_another_way_is_slowed_down_and_count
     talk.wait(3601)
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
     assert talk.engine.ledger == Ledger()
+
+
+def test_capture_with_one_direction_lasts_as_long_as_one_with_both() -> None:
+    talk = Talk(options=EngineOptions(recorded=True))
+    talk.client(flags=SYN, at=-1)
+    talk.client(flags=ACK, at=0)
+    for _ in range(5):
+        talk.wait(3500)
+        assert talk.client(b"hello") == b"HELLO"
+    assert reasons(talk) == []
+    talk.wait(3601)
+    assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
+
+
+def test_capture_whose_server_has_fallen_silent_lasts_as_long_as_the_client_speaks() -> None:
+    talk = Talk(options=EngineOptions(recorded=True)).open()
+    for _ in range(5):
+        talk.wait(3500)
+        assert talk.client(b"hello") == b"HELLO"
+    assert reasons(talk) == []
+
+
+@pytest.mark.parametrize("speaker", ["client", "server"])
+def test_connection_picked_up_of_which_one_side_is_heard_ends_soon_and_may_be_picked_up_again(
+    speaker: str,
+) -> None:
+    """Else one forged packet each would fill the table for an hour."""
+    talk = Talk(now=10.0)
+    for _ in range(3):
+        assert talk.send(speaker, b"anything") == b"anything"
+        talk.wait(20)
+        assert talk.send(speaker, b"anything") == b"anything"
+        assert talk.engine.connections == 1
+        talk.wait(11)
+        assert talk.engine.connections == 0
+    assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT] * 3
+    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.MIDSTREAM] * 3
+
+
+def test_connection_picked_up_of_which_both_sides_are_heard_stays_for_an_hour() -> None:
+    talk = Talk(now=10.0)
+    talk.client(b"anything")
+    talk.wait(29)
+    talk.server(b"anything")
+    talk.wait(3560)
+    assert talk.engine.connections == 1
+    talk.wait(21)
+    assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]

@@ -21,11 +21,11 @@ def half() -> Half:
     return TcpConnection(Connection(1, nobody, nobody), b"", Plan(None), 0.0).client
 
 
-def packet(at: int, payload: int = 1) -> Held:
+def packet(at: int, payload: int = 1, now: float = 0.0) -> Held:
     datagram = Packet(CLIENT, SERVER, at, 1, ACK, 1000, bytes(payload)).build()
     segment = parse(datagram)
     assert isinstance(segment, Segment)
-    return Held(Arrival(at, datagram, 0.0), segment, at)
+    return Held(Arrival(at, datagram, now), segment, at)
 
 
 def fill(holding: Holding, holder: Half, count: int, payload: int = 1) -> list[Held]:
@@ -74,6 +74,53 @@ def test_farthest_goes_first() -> None:
     (evicted,) = fill(holding, half(), 1)
     assert evicted.sequence == 12
     assert [held.sequence for held in neighbour.held] == [10, 11]
+
+
+STALE = Limits().stale
+
+
+@pytest.mark.parametrize(
+    ("limits", "payload"),
+    [(Limits(held_packets_total=64), 1), (Limits(held_bytes_total=64 * 1_040), 1_000)],
+    ids=["packets", "bytes"],
+)
+def test_stale_gap_gives_way_to_one_who_holds_nothing_and_a_fresh_one_does_not(
+    limits: Limits, payload: int
+) -> None:
+    """Many who hold a packet each would lock everybody else out."""
+    ledger = Ledger()
+    holding = Holding(limits, ledger)
+    holders = []
+    while holding.add(holder := half(), packet(10, payload))[0]:
+        holders.append(holder)
+    full = (ledger.held_packets, ledger.held_bytes)
+    assert full[0] == 64
+
+    assert holding.add(half(), packet(10, payload, now=STALE - 0.1)) == (False, [])
+    assert all(holder.held for holder in holders)
+
+    newcomer = half()
+    held, evicted = holding.add(newcomer, packet(10, payload, now=STALE))
+    assert (held, len(evicted), len(newcomer.held)) == (True, 1, 1)
+    assert sum(not holder.held for holder in holders) == 1
+    assert (ledger.held_packets, ledger.held_bytes) == full
+    # The second packet is no longer of one who holds nothing.
+    assert holding.add(newcomer, packet(11, payload, now=STALE)) == (False, [])
+
+
+def test_stale_gap_is_found_behind_fresh_ones_that_began_to_hold_earlier() -> None:
+    """Those have held something all the time, but what they held then has passed."""
+    holding = Holding(Limits(held_packets_total=50), Ledger())
+    busy = [half() for _ in range(49)]
+    for each in busy:
+        holding.add(each, packet(10, now=STALE))
+    holding.add(stale := half(), packet(10, now=0.0))
+    asked = 0
+    while not holding.add(half(), packet(10, now=STALE))[0]:
+        asked += 1
+    assert asked == 49 // 8
+    assert not stale.held
+    assert all(each.held for each in busy)
 
 
 def test_both_directions_share_the_bounds_of_a_connection() -> None:
