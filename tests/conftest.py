@@ -1,8 +1,8 @@
-"""What all suites share."""
+"""Settings shared by all tests."""
 
 import hypothesis
 
-# A failure must come again where it is looked for: the same examples on every machine, and no
-# limit in time, which a busy one would break.
+# Failures must be reproducible: the same examples on every machine, and no deadline, which a busy
+# machine would exceed.
 hypothesis.settings.register_profile("nfinspect", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("nfinspect")

@@ -1,4 +1,4 @@
-"""Frames as a wire would carry them, or not: tshark's judgement."""
+"""Checks with tshark that frames are as they would be on a wire."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from nfinspect.lab.topology import MTU, LabError, require_programs
 
 
 def faulty_frames(file: Path) -> list[str]:
-    """Return the frames of a capture that no wire would carry: wrong checksums, or beyond the MTU.
+    """Return the frames of a capture with a wrong checksum or longer than the MTU allows.
 
-    By tshark's judgement, a line each: number, length, status of the IP and the TCP checksum.
+    One line from tshark each: number, length, status of the IP and of the TCP checksum.
     """
     require_programs("tshark")
-    # Linux, where it sums in software, writes 0xffff for a sum of 0 (skb_checksum_help): the other
-    # zero of one's complement, right for every receiver, yet bad for Wireshark.
+    # For a sum of 0, Linux's software checksum writes 0xffff (skb_checksum_help): the other zero of
+    # one's complement, valid for every receiver, but bad for Wireshark.
     wrong = '(tcp.checksum.status == "Bad" and not tcp.checksum.ffff)'
     faults = f'ip.checksum.status == "Bad" or {wrong} or frame.len > {MTU + 14}'
     fields = ["frame.number", "frame.len", "ip.checksum.status", "tcp.checksum.status"]

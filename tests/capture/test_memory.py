@@ -1,4 +1,4 @@
-"""Memory grows with the connections that are open, not with the capture."""
+"""Replay's memory grows with the open connections, not with the capture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.replay.mail import ethernet, session
 from tests.unit.replay.stand_in import POLICY, pcap
 
 CONNECTIONS = 400
-"""In the smaller capture; one begins each second, so that many have been forgotten at its end."""
+"""In the smaller capture; one starts each second, so many have been forgotten by the end."""
 
 
 def long_capture(path: Path, connections: int) -> None:
@@ -34,7 +34,7 @@ def long_capture(path: Path, connections: int) -> None:
 
 
 def peak(path: Path, out: Path) -> tuple[int, int, int]:
-    """Bytes at the peak; connections and packets in the result."""
+    """Peak memory in bytes; connections and packets in the result."""
     tracemalloc.start()
     try:
         with path.open("rb", buffering=0) as file, CaptureWriter(out) as writer:
@@ -48,11 +48,11 @@ def peak(path: Path, out: Path) -> tuple[int, int, int]:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    told = json.loads(text.read_text())
-    return most, len(told["connections"]), told["summary"]["packets"]["read"]
+    report = json.loads(text.read_text())
+    return most, len(report["connections"]), report["summary"]["packets"]["read"]
 
 
-def test_four_times_the_capture_takes_no_more_memory(
+def test_capture_four_times_as_long_needs_no_more_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "IN_MEMORY", 64 * 1024)

@@ -1,4 +1,4 @@
-"""The captures in pcaps/, which the lab has made with the filter in the path: each is judged by
+"""The captures in pcaps/, recorded in the lab with the filter in the path: each is dissected by
 Wireshark, and replayed."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def capture(case: Case, side: str) -> Path:
 
 
 def replay(case: Case, side: str, *arguments: str) -> str:
-    """What ``nfinspect replay`` prints of a capture, with the policy it was made with."""
+    """What ``nfinspect replay`` prints for a capture, with the policy under which it was recorded."""
     policy = ["--config", str(PCAPS / f"{case.name}.cfg")] if case.config else []
     words = ["replay", str(capture(case, side)), *policy, *arguments]
     result = CliRunner().invoke(cli.main, words, prog_name="nfinspect")
@@ -39,13 +39,13 @@ def replay(case: Case, side: str, *arguments: str) -> str:
 
 @dataclass
 class Dialogue:
-    """What two parties say in one connection."""
+    """The commands and replies of one connection."""
 
     commands: list[str] = field(default_factory=list)
     codes: list[str] = field(default_factory=list)
-    """Of each reply."""
+    """The code of each reply."""
     texts: list[str] = field(default_factory=list)
-    """Of each line of a reply, without its code."""
+    """The text of each line of a reply, without the code."""
 
 
 def as_wireshark_sees_it(file: Path) -> list[Dialogue]:
@@ -67,10 +67,10 @@ def as_wireshark_sees_it(file: Path) -> list[Dialogue]:
 
 
 def read(packet: ElementTree.Element, smtp: ElementTree.Element, dialogue: Dialogue) -> None:
-    """Add to *dialogue* what a packet says.
+    """Add the SMTP content of a packet to *dialogue*.
 
-    A verb that Wireshark does not know makes a line of text for it, as do the lines of a mail. It
-    leaves out what stands behind the end of a mail in the same packet. AUTH responses are ``***``.
+    Wireshark shows an unknown verb as a line of text, like the lines of a mail. It omits what
+    follows the end of a mail in the same packet. AUTH responses are ``***``.
     """
     in_mail = dialogue.codes[-1:] == ["354"]
     for part in smtp.iter():
@@ -85,8 +85,8 @@ def read(packet: ElementTree.Element, smtp: ElementTree.Element, dialogue: Dialo
         elif name == "smtp.eom":
             payload = packet.find(".//field[@name='tcp.payload']")
             assert payload is not None
-            behind = octets(payload).partition(b"\r\n.\r\n")[2]
-            dialogue.commands += behind.decode().split("\r\n")[:-1]
+            rest = octets(payload).partition(b"\r\n.\r\n")[2]
+            dialogue.commands += rest.decode().split("\r\n")[:-1]
         elif name == "smtp.response.code":
             dialogue.codes.append(text(part))
         elif name == "smtp.rsp.parameter":
@@ -98,7 +98,7 @@ def text(part: ElementTree.Element) -> str:
 
 
 def octets(part: ElementTree.Element) -> bytes:
-    # What PDML shows in words is shortened, and its line ends are blanks.
+    # PDML truncates the text form, and shows line ends as blanks.
     return bytes.fromhex(part.get("value", ""))
 
 
@@ -119,12 +119,12 @@ def as_replay_sees_it(case: Case, side: str) -> list[Dialogue]:
 
 @EVERY_CASE
 @BOTH_SIDES
-def test_dialogue_of_replay_agrees_with_the_one_that_wireshark_sees(case: Case, side: str) -> None:
+def test_replay_and_wireshark_see_the_same_dialogue(case: Case, side: str) -> None:
     assert as_replay_sees_it(case, side) == as_wireshark_sees_it(capture(case, side))
 
 
 @EVERY_CASE
-def test_outside_capture_replayed_gives_the_request_stream_of_the_inside(
+def test_outside_capture_replayed_yields_the_request_stream_of_the_inside_capture(
     case: Case, tmp_path: Path
 ) -> None:
     replay(case, "outside", "--out", str(tmp_path / "out.pcap"))
@@ -134,7 +134,7 @@ def test_outside_capture_replayed_gives_the_request_stream_of_the_inside(
 
 
 @EVERY_CASE
-def test_inside_capture_replayed_gives_the_reply_stream_of_the_outside(
+def test_inside_capture_replayed_yields_the_reply_stream_of_the_outside_capture(
     case: Case, tmp_path: Path
 ) -> None:
     replay(case, "inside", "--out", str(tmp_path / "out.pcap"))
@@ -144,14 +144,14 @@ def test_inside_capture_replayed_gives_the_reply_stream_of_the_outside(
 
 
 @BOTH_SIDES
-def test_frames_are_within_the_mtu_and_their_checksums_correct(side: str, tmp_path: Path) -> None:
+def test_frames_are_within_the_mtu_and_have_correct_checksums(side: str, tmp_path: Path) -> None:
     merged = tmp_path / "all.pcap"
     files = [capture(case, side) for case in CASES]
     subprocess.run(["mergecap", "-a", "-w", merged, *files], check=True, timeout=60)
     assert faulty_frames(merged) == []
 
 
-def test_every_capture_is_of_a_case_and_in_the_table() -> None:
+def test_every_capture_belongs_to_a_case_and_is_in_the_table() -> None:
     names = {file.name.split(".")[0] for file in PCAPS.glob("*.pcap")}
     assert names == {case.name for case in CASES}
     table = (PCAPS / "README.md").read_text()

@@ -1,4 +1,5 @@
-"""Recorded mail through the real filter with the default map: what was done, what was tolerated."""
+"""Recorded mail replayed with the real engine and the default map: what is done, and what is
+tolerated because the capture was recorded without the filter."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ QUIT = ((">", b"QUIT\r\n"), ("<", b"221 2.0.0 Bye\r\n"))
 
 
 def replay(packets: list[bytes], out: Path | None = None) -> dict:
-    """The JSON object of a capture of these datagrams."""
+    """The JSON report on a capture of these datagrams."""
     return replay_capture(pcap(packets, 101), out)
 
 
@@ -58,8 +59,8 @@ def replay_capture(capture: bytes, out: Path | None = None) -> dict:
     return json.loads(text.getvalue())
 
 
-def only_connection(told: dict) -> dict:
-    (connection,) = told["connections"]
+def only_connection(report: dict) -> dict:
+    (connection,) = report["connections"]
     packets = connection["packets"]
     assert packets["seen"] == packets["accepted"] + packets["rewritten"] + packets["dropped"]
     return connection
@@ -70,7 +71,7 @@ def causes(connection: dict) -> list[str]:
 
 
 def stream(datagrams: list[bytes], *, to_port: int) -> bytes:
-    """The bytes of one direction, in the order of the packets."""
+    """The payload in one direction, in the order of the packets."""
     segments = [parse(packet) for packet in datagrams]
     return b"".join(
         segment.payload_bytes
@@ -80,12 +81,12 @@ def stream(datagrams: list[bytes], *, to_port: int) -> bytes:
 
 
 def payload(packets: list[bytes], text: bytes) -> int:
-    """The number of the packet that holds *text*."""
+    """The number of the packet that contains *text*."""
     return next(n for n, packet in enumerate(packets, 1) if text in packet)
 
 
 def unsummed(packet: bytes) -> bytes:
-    """With the TCP checksum that a card is still to complete: that of the pseudo-header."""
+    """The packet with only the pseudo-header in its TCP checksum, as before checksum offload."""
     transport = 20 if packet[0] >> 4 == 4 else 40
     addresses = packet[12:20] if transport == 20 else packet[8:40]
     words = [*addresses[::2]], [*addresses[1::2]]
@@ -98,10 +99,10 @@ def unsummed(packet: bytes) -> bytes:
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("change", [list, fragmented, lambda p: [unsummed(q) for q in p]],
                          ids=["as recorded", "in fragments", "checksums offloaded"])  # fmt: skip
-def test_ehlo_session_is_masked_and_told(change, six: bool, tmp_path: Path) -> None:
+def test_ehlo_session_is_masked_and_reported(change, six: bool, tmp_path: Path) -> None:
     packets = change(session(EHLO + ENVELOPE + MESSAGE + QUIT, six=six))
-    told = replay(packets, tmp_path / "out")
-    connection = only_connection(told)
+    report = replay(packets, tmp_path / "out")
+    connection = only_connection(report)
     assert connection["commands"] == [
         "EHLO client.example", "MAIL FROM:<a@example>", "RCPT TO:<b@example>", "DATA", "QUIT",
     ]  # fmt: skip
@@ -120,47 +121,49 @@ def test_ehlo_session_is_masked_and_told(change, six: bool, tmp_path: Path) -> N
     replies = stream(written, to_port=40_000)
     assert replies.startswith(b"220 " + b"*" * 24 + b"\r\n250-mx.example\r\n250-PIPELINING\r\n")
     assert b"250-XXXXXXXA\r\n250 XXXB\r\n250 2.1.0 Ok\r\n" in replies
-    assert told["counters"]["service_policy"][0]["mask_banner"] == 1
-    assert [line[:14] for line in told["syslog"]] == ["%ASA-6-302013:", "%ASA-6-302014:"]
+    assert report["counters"]["service_policy"][0]["mask_banner"] == 1
+    assert [line[:14] for line in report["syslog"]] == ["%ASA-6-302013:", "%ASA-6-302014:"]
 
 
-def test_what_left_the_filter_passes_it_again_as_it_is(tmp_path: Path) -> None:
+def test_output_of_a_replay_is_unchanged_by_a_second_replay(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     replay(session(EHLO + ENVELOPE + MESSAGE + QUIT), first)
     replay([frame.data for frame in frames(first)], second)
     assert [f.data for f in frames(second)] == [f.data for f in frames(first)]
 
 
-def test_header_line_of_1200_closes_and_nothing_passes_afterwards(tmp_path: Path) -> None:
+def test_header_line_of_1200_closes_the_connection_and_nothing_passes_afterwards(
+    tmp_path: Path,
+) -> None:
     header = b"X-Long: " + b"x" * 1192 + b"\r\n"
     mail = ((">", header + b"\r\nHello.\r\n.\r\n"), ("<", b"250 2.0.0 Ok: queued\r\n"))
     packets = session(EHLO + ENVELOPE + mail + QUIT)
     violating = payload(packets, b"X-Long")
-    told = replay(packets, tmp_path / "out")
-    connection = only_connection(told)
+    report = replay(packets, tmp_path / "out")
+    connection = only_connection(report)
     assert connection["actions"][-1] == {
         "clause": "match header line length gt 998",
         "action": "drop-connection",
         "packet": violating,
     }
     assert connection["close_reason"] == "Flow closed by inspection"
-    assert [line.split(":")[0] for line in told["syslog"]] == [
+    assert [line.split(":")[0] for line in report["syslog"]] == [
         "%ASA-6-302013", "%ASA-4-108004", "%ASA-4-507003", "%ASA-6-302014",
     ]  # fmt: skip
-    assert told["syslog"][1].endswith("matched Class 4: header line length gt 998")
+    assert report["syslog"][1].endswith("matched Class 4: header line length gt 998")
     requests = stream([f.data for f in frames(tmp_path / "out")], to_port=25)
     assert requests.endswith(b"DATA\r\n")
     assert connection["packets"]["dropped"] == len(packets) - violating + 1
-    assert told["counters"]["service_policy"][0]["drop"] == 1
+    assert report["counters"]["service_policy"][0]["drop"] == 1
 
 
-def test_accepted_starttls_was_recorded_without_the_filter(tmp_path: Path) -> None:
+def test_accepted_starttls_is_recognized_as_recorded_without_the_filter(tmp_path: Path) -> None:
     hello = b"\x16\x03\x01\x00\x05hello"
     tls = ((">", b"STARTTLS\r\n"), ("<", b"220 2.0.0 Ready\r\n"), (">", hello), ("<", hello))
     packets = session(EHLO + tls)
     connection = only_connection(replay(packets, tmp_path / "out"))
     assert "STARTTLS" in connection["commands"]
-    masked = payload(packets, b"\0\0STARTTLS")  # behind the urgent pointer
+    masked = payload(packets, b"\0\0STARTTLS")  # the zeros are the urgent pointer
     assert {"clause": "unknown command", "action": "mask", "packet": masked} in connection[
         "actions"
     ]
@@ -169,7 +172,7 @@ def test_accepted_starttls_was_recorded_without_the_filter(tmp_path: Path) -> No
     assert requests.endswith(b"XXXXXXXX\r\n" + hello)
 
 
-def test_masked_command_is_named_and_reaches_no_terminal_raw(tmp_path: Path) -> None:
+def test_masked_command_is_quoted_and_escaped_for_the_terminal(tmp_path: Path) -> None:
     odd = ((">", b"XF\x1b[31m\xff \xc3\xa9\r\n"), ("<", b"500 5.5.1 no\r\n"))
     packets = session(EHLO + odd + QUIT)
     masked = payload(packets, b"XF\x1b")
@@ -184,7 +187,7 @@ def test_masked_command_is_named_and_reaches_no_terminal_raw(tmp_path: Path) -> 
     assert "\x1b" not in done.stdout
 
 
-def test_refused_starttls_goes_on_inspected() -> None:
+def test_session_after_refused_starttls_stays_inspected() -> None:
     tls = ((">", b"STARTTLS\r\n"), ("<", b"502 5.5.1 no\r\n"))
     connection = only_connection(replay(session(EHLO + tls + ENVELOPE + MESSAGE + QUIT)))
     assert causes(connection) == []
@@ -192,39 +195,41 @@ def test_refused_starttls_goes_on_inspected() -> None:
 
 
 @pytest.mark.parametrize("lost", [b"RCPT TO", b"250 2.1.5", b"Subject"])
-def test_hole_in_the_capture_is_told_and_the_connection_goes_on(
+def test_packet_missing_from_the_capture_is_noted_and_the_connection_continues(
     lost: bytes, tmp_path: Path
 ) -> None:
     packets = [p for p in session(EHLO + ENVELOPE + MESSAGE + QUIT) if lost not in p]
-    told = replay(packets, tmp_path / "out")
-    connection = only_connection(told)
+    report = replay(packets, tmp_path / "out")
+    connection = only_connection(report)
     assert causes(connection) == ["unseen data"]
     assert [n["event"] for n in connection["notes"]].count("unseen-data") == 1
     assert connection["close_reason"] == "TCP FINs"
     assert connection["packets"]["dropped"] == 0
     assert len(frames(tmp_path / "out")) == len(packets)
-    assert told["counters"]["unseen_data"] == 1
+    assert report["counters"]["unseen_data"] == 1
 
 
-def test_acknowledgement_of_a_packet_that_was_dropped_is_tolerated_and_told() -> None:
+def test_ack_of_a_packet_that_replay_dropped_is_noted_and_tolerated() -> None:
     packets = session(EHLO + ENVELOPE + MESSAGE + QUIT)
     at = payload(packets, b"RCPT TO") - 1
-    packets[at] = packets[at][:-3] + b"?\r\n"  # a wrong checksum, and yet it was acknowledged
-    told = replay(packets)
-    connection = only_connection(told)
-    assert told["summary"]["dropped"] == {"bad-checksum": 1}
+    packets[at] = packets[at][:-3] + b"?\r\n"  # its checksum is wrong, yet it was acknowledged
+    report = replay(packets)
+    connection = only_connection(report)
+    assert report["summary"]["dropped"] == {"bad-checksum": 1}
     assert causes(connection) == ["unseen data"]
     assert connection["close_reason"] == "TCP FINs"
 
 
-@pytest.mark.parametrize("way", [">", "<"])
-def test_one_side_alone_is_copied_and_what_is_visible_listed(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("direction", [">", "<"])
+def test_one_sided_capture_is_copied_and_what_it_shows_is_listed(
+    direction: str, tmp_path: Path
+) -> None:
     packets = session(EHLO + ENVELOPE + MESSAGE + QUIT)
-    side = [p for p in packets if (p[22:24] == b"\x00\x19") is (way == ">")]
+    side = [p for p in packets if (p[22:24] == b"\x00\x19") is (direction == ">")]
     connection = only_connection(replay(side, tmp_path / "out"))
     assert causes(connection) == ["one-sided capture"]
     assert [frame.data for frame in frames(tmp_path / "out")] == side
-    if way == ">":
+    if direction == ">":
         assert connection["commands"][:2] == ["EHLO client.example", "MAIL FROM:<a@example>"]
         assert connection["replies"] == []
     else:
@@ -232,7 +237,7 @@ def test_one_side_alone_is_copied_and_what_is_visible_listed(way: str, tmp_path:
         assert connection["commands"] == []
 
 
-def test_capture_that_begins_in_the_middle_is_copied_uninspected(tmp_path: Path) -> None:
+def test_capture_that_starts_in_mid_connection_is_copied_uninspected(tmp_path: Path) -> None:
     packets = session()[5:]
     connection = only_connection(replay(packets, tmp_path / "out"))
     assert causes(connection) == ["older than the filter"]
@@ -255,28 +260,28 @@ def test_segments_out_of_order_are_held_and_leave_in_order(tmp_path: Path) -> No
     assert stream(written, to_port=25) == expected
 
 
-def test_open_connection_has_no_reason_and_its_bytes_so_far() -> None:
+def test_connection_still_open_has_no_close_reason_and_its_bytes_so_far() -> None:
     packets = session()[:6]
     connection = only_connection(replay(packets))
     assert connection["close_reason"] is None
     assert connection["bytes"] == sum(len(line) for _, line in DIALOGUE[:3])
 
 
-def test_segment_of_nobody_is_denied_after_the_pickup_time() -> None:
+def test_segment_of_no_connection_is_denied_after_the_pickup_time() -> None:
     stray = datagram(">", "A", 5, 5, b"QUIT\r\n", port=41_000)
     later = pcap([stray], 101, start=1_700_000_000 + 301)[24:]
-    told = replay_capture(pcap(session(), 101) + later)
-    assert told["syslog"][-1] == (
+    report = replay_capture(pcap(session(), 101) + later)
+    assert report["syslog"][-1] == (
         "%ASA-6-106015: Deny TCP (no connection) from 192.0.2.1/41000 to 198.51.100.25/25"
         " flags ACK  on interface outside"
     )
-    assert told["summary"]["dropped"] == {"no-connection": 1}
+    assert report["summary"]["dropped"] == {"no-connection": 1}
 
 
-def test_wrong_tcp_checksum_drops_the_packet_and_is_counted() -> None:
+def test_packet_with_a_wrong_tcp_checksum_is_dropped_and_counted() -> None:
     packets = session()
     at = payload(packets, b"MAIL") - 1
-    packets.insert(at, packets[at][:-3] + b"\0\r\n")  # damaged, then sent again
-    told = replay(packets)
-    assert told["summary"]["dropped"] == {"bad-checksum": 1}
-    assert "MAIL FROM:<a@example>" in only_connection(told)["commands"]
+    packets.insert(at, packets[at][:-3] + b"\0\r\n")  # damaged, then retransmitted
+    report = replay(packets)
+    assert report["summary"]["dropped"] == {"bad-checksum": 1}
+    assert "MAIL FROM:<a@example>" in only_connection(report)["commands"]

@@ -1,5 +1,5 @@
-"""Each cure in docs/troubleshooting.md cures: on the capture that it names, what the default map does
-to the mail is no longer done."""
+"""Every remedy in docs/troubleshooting.md works: on the capture that it names, the default map acts,
+and the changed map no longer does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
-from tests.unit.test_docs import COPY_OF_DEFAULT, CURES, TROUBLESHOOTING, applied
+from tests.unit.test_docs import COPY_OF_DEFAULT, REMEDIES, TROUBLESHOOTING, applied
 
 CAPTURES = Path(__file__).parents[2] / "pcaps"
 
 CASES = [
-    # capture, a line of the cure, the action that it ends
+    # capture, a line of the remedy, the clause that no longer acts
     ("postfix.inside", "no mask-banner", "mask-banner"),
     (
         "postfix-pipelining.inside",
@@ -39,8 +39,8 @@ NAMED = re.findall(
 )
 
 
-def acted(capture: str, config: Path) -> set[tuple[str, str]]:
-    """What was done to the connections of a capture: clause and action."""
+def actions_on(capture: str, config: Path) -> set[tuple[str, str]]:
+    """The clauses that actions_on on the connections of a capture, with their actions."""
     path = CAPTURES / f"{capture}.pcap"
     run = CliRunner().invoke(
         cli.main, ["replay", str(path), "--config", str(config), "--json"], catch_exceptions=False
@@ -53,8 +53,8 @@ def acted(capture: str, config: Path) -> set[tuple[str, str]]:
     }
 
 
-def leaving(capture: str, config: str, directory: Path) -> bytes:
-    """All bytes that leave the filter when a capture is replayed."""
+def output(capture: str, config: str, directory: Path) -> bytes:
+    """The capture that replaying *capture* writes."""
     (directory / "mail.cfg").write_text(config)
     words = ["--config", str(directory / "mail.cfg"), "--out", str(directory / "out.pcap")]
     path = str(CAPTURES / f"{capture}.pcap")
@@ -63,10 +63,10 @@ def leaving(capture: str, config: str, directory: Path) -> bytes:
     return (directory / "out.pcap").read_bytes()
 
 
-def cured(line: str) -> str:
-    """The default map with the cure in which *line* stands."""
-    (cure,) = [text for text in CURES if line in text]
-    return applied(cure, COPY_OF_DEFAULT)
+def remedied(line: str) -> str:
+    """The default map changed by the remedy that contains *line*."""
+    (remedy,) = [text for text in REMEDIES if line in text]
+    return applied(remedy, COPY_OF_DEFAULT)
 
 
 @pytest.mark.parametrize(
@@ -77,37 +77,37 @@ def cured(line: str) -> str:
         ("starttls-wanted.inside", "allow-tls action log", b"250-STARTTLS\r\n"),
     ],
 )
-def test_what_the_server_said_leaves_the_cured_filter(
+def test_remedy_lets_the_servers_text_pass_that_the_default_map_masks(
     tmp_path: Path, capture: str, line: str, hidden: bytes
 ) -> None:
-    assert hidden not in leaving(capture, COPY_OF_DEFAULT, tmp_path)
-    assert hidden in leaving(capture, cured(line), tmp_path)
+    assert hidden not in output(capture, COPY_OF_DEFAULT, tmp_path)
+    assert hidden in output(capture, remedied(line), tmp_path)
     assert capture in NAMED
 
 
-def test_unasked_354_is_told_of_the_capture_that_is_named(tmp_path: Path) -> None:
+def test_capture_named_for_unasked_354_shows_it(tmp_path: Path) -> None:
     config = tmp_path / "mail.cfg"
     config.write_text(COPY_OF_DEFAULT)
     (capture,) = [name for name in NAMED if name.startswith("unasked-354")]
-    assert ("unasked-354", "drop-connection") in acted(capture, config)
+    assert ("unasked-354", "drop-connection") in actions_on(capture, config)
 
 
 @pytest.mark.parametrize("capture", NAMED)
-def test_capture_that_is_named_shows_something(capture: str, tmp_path: Path) -> None:
+def test_default_map_acts_on_every_named_capture(capture: str, tmp_path: Path) -> None:
     config = tmp_path / "mail.cfg"
     config.write_text(COPY_OF_DEFAULT)
-    assert acted(capture, config)
+    assert actions_on(capture, config)
 
 
 @pytest.mark.parametrize(("capture", "line", "clause"), CASES, ids=[case[1] for case in CASES])
-def test_cure_ends_what_the_default_map_did(
+def test_remedy_stops_what_the_default_map_did(
     tmp_path: Path, capture: str, line: str, clause: str
 ) -> None:
     config = tmp_path / "mail.cfg"
     config.write_text(COPY_OF_DEFAULT)
-    before = acted(capture, config)
-    config.write_text(cured(line))
-    after = acted(capture, config)
+    before = actions_on(capture, config)
+    config.write_text(remedied(line))
+    after = actions_on(capture, config)
 
     assert clause in {name for name, _ in before}
     assert (clause, "drop-connection") not in after

@@ -16,14 +16,14 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(cli.main, arguments, prog_name="nfinspect")
 
 
-def test_help_lists_every_command_with_its_text() -> None:
+def test_help_lists_every_command_with_its_summary() -> None:
     result = call("--help")
     assert result.exit_code == 0
     lines = [line.split(maxsplit=1) for line in result.stdout.split("Commands:\n")[1].splitlines()]
     assert lines == [[name, text] for name, (_, text) in cli.COMMANDS.items()]
 
 
-def test_help_imports_no_command_and_no_library_of_the_edges() -> None:
+def test_help_imports_no_command_and_no_heavy_library() -> None:
     program = "import sys, atexit; atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
     program += "from nfinspect.cli import main; main(['--help'])"
     done = subprocess.run(
@@ -35,7 +35,7 @@ def test_help_imports_no_command_and_no_library_of_the_edges() -> None:
     assert not loaded & {where.split(":")[0] for where, _ in cli.COMMANDS.values()}
 
 
-def test_python_dash_m_is_the_same_command() -> None:
+def test_python_dash_m_runs_the_same_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nfinspect", "--version"],
         capture_output=True,
@@ -47,14 +47,14 @@ def test_python_dash_m_is_the_same_command() -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_of_the_table_has_a_help(name: str) -> None:
+def test_every_command_has_help(name: str) -> None:
     result = call(name, "--help")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"Usage: nfinspect {name} ")
     assert "\\" not in result.stdout
 
 
-def test_no_command_prints_the_help_and_is_a_usage_error() -> None:
+def test_missing_command_prints_the_help_and_is_a_usage_error() -> None:
     result = call()
     assert result.exit_code == 2
     assert result.stderr.startswith("Usage: nfinspect ")
@@ -121,7 +121,7 @@ CFG, PCAP = ROOT / "nfinspect/policy/default.cfg", ROOT / "pcaps/auth.outside.pc
 
 
 @COMMANDS_THAT_PRINT
-def test_full_disk_behind_stdout_is_one_error_line_and_status_1(command: str) -> None:
+def test_stdout_on_a_full_disk_is_one_error_line_and_status_1(command: str) -> None:
     done = nfinspect(command.format(cfg=CFG, pcap=PCAP), ">/dev/full")
     assert (done.returncode, done.stderr) == (
         1,
@@ -130,14 +130,14 @@ def test_full_disk_behind_stdout_is_one_error_line_and_status_1(command: str) ->
 
 
 @COMMANDS_THAT_PRINT
-def test_reader_that_went_away_ends_the_command_without_a_word(command: str) -> None:
+def test_closed_pipe_ends_the_command_silently(command: str) -> None:
     done = nfinspect(command.format(cfg=CFG, pcap=PCAP), "| (exec <&-; sleep 0.01)")
     assert done.returncode in (0, 1)
     assert done.stderr == ""
 
 
 @COMMANDS_THAT_PRINT
-def test_nobody_to_read_errors_leaves_the_status(command: str) -> None:
+def test_stderr_that_cannot_be_written_leaves_the_status(command: str) -> None:
     done = nfinspect(command.format(cfg=CFG, pcap=PCAP), ">/dev/full 2>/dev/full")
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -150,7 +150,7 @@ def test_error_that_is_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
 
 
 def call_stub(callback: object, monkeypatch: pytest.MonkeyPatch) -> Result:
-    """Call a command of the table that does nothing but *callback*."""
+    """Call a command that does nothing but *callback*."""
     monkeypatch.setitem(cli.COMMANDS, "stub", (f"{__name__}:stub", "Of a test."))
     monkeypatch.setitem(
         sys.modules, __name__, type("module", (), {"stub": click.command("stub")(callback)})

@@ -1,5 +1,5 @@
-"""The documents stay true: their configurations parse, their listings are what is printed, their
-links lead somewhere."""
+"""The documents agree with the code: their configurations parse, their listings are what is printed,
+their links have targets."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 COPY_OF_DEFAULT, NO_INSPECTION = blocks(TROUBLESHOOTING, "cfg")
-CURES = blocks(TROUBLESHOOTING, "diff")
+REMEDIES = blocks(TROUBLESHOOTING, "diff")
 
 
 def the_map(policy: Policy) -> InspectionMap:
@@ -32,16 +32,16 @@ def the_map(policy: Policy) -> InspectionMap:
     return inspection.map
 
 
-def applied(cure: str, text: str) -> str:
-    """*text* with the lines of a diff without context replaced: ``-`` by ``+``."""
-    lines = cure.splitlines(keepends=True)
+def applied(remedy: str, text: str) -> str:
+    """*text* with a diff without context applied: its ``-`` lines replaced by its ``+`` lines."""
+    lines = remedy.splitlines(keepends=True)
     old = "".join(line[1:] for line in lines if line.startswith("-"))
     new = "".join(line[1:] for line in lines if line.startswith("+"))
-    assert text.count(old) == 1, f"not one place in the map: {old}"
+    assert text.count(old) == 1, f"not exactly once in the map: {old}"
     return text.replace(old, new)
 
 
-def test_copy_of_the_default_map_in_troubleshooting_is_one() -> None:
+def test_copy_of_the_default_map_in_troubleshooting_equals_it() -> None:
     copy = parse_policy(COPY_OF_DEFAULT, "copy-of-default.cfg")
     assert not copy.notices
     shipped = the_map(default_policy())
@@ -49,11 +49,11 @@ def test_copy_of_the_default_map_in_troubleshooting_is_one() -> None:
     assert the_map(copy.policy).clauses == shipped.clauses
 
 
-@pytest.mark.parametrize("cure", CURES)
-def test_cure_in_troubleshooting_changes_the_map_in_one_thing(cure: str) -> None:
-    cured = parse_policy(applied(cure, COPY_OF_DEFAULT), "cured.cfg")
-    assert not cured.notices
-    before, after = the_map(default_policy()), the_map(cured.policy)
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_remedy_in_troubleshooting_changes_one_thing_in_the_map(remedy: str) -> None:
+    changed = parse_policy(applied(remedy, COPY_OF_DEFAULT), "changed.cfg")
+    assert not changed.notices
+    before, after = the_map(default_policy()), the_map(changed.policy)
     changes = (before.parameters != after.parameters) + (before.clauses != after.clauses)
     assert changes == 1
 
@@ -62,7 +62,7 @@ def test_exemption_of_all_mail_in_troubleshooting_inspects_nothing() -> None:
     assert parse_policy(NO_INSPECTION, "exempt.cfg").policy.inspections == ()
 
 
-def test_listing_of_show_in_appliance_is_what_show_prints() -> None:
+def test_listing_in_appliance_is_what_show_prints() -> None:
     (listing,) = blocks(APPLIANCE, "")
     (inspection,) = default_policy().inspections
     counts = dict.fromkeys(range(1, 8), 0) | {4: 41, 7: 2555}
@@ -72,28 +72,28 @@ def test_listing_of_show_in_appliance_is_what_show_prints() -> None:
     )
 
 
-def test_messages_in_appliance_are_those_that_are_written() -> None:
+def test_messages_in_appliance_are_those_that_syslog_writes() -> None:
     rows = re.findall(r"^\| (\d)-(\d{6}) \|", APPLIANCE, re.MULTILINE)
     written = {(message.severity, message.number) for message in MESSAGES}
     assert sorted((int(severity), int(number)) for severity, number in rows) == sorted(written)
 
 
-def test_parameters_of_our_own_in_appliance_are_those_of_the_grammar() -> None:
+def test_own_parameters_in_appliance_are_those_of_the_grammar() -> None:
     section_9 = APPLIANCE.partition("\n## 9 ")[2].partition("\n## 10 ")[0]
-    told = re.findall(r"^\| `([a-z]+-[a-z]+)` \| ", section_9, re.MULTILINE)
+    documented = re.findall(r"^\| `([a-z]+-[a-z]+)` \| ", section_9, re.MULTILINE)
     appliance = {"mask-banner", "allow-tls", "no"}
     ours = {row.pattern.split()[0] for row in GRAMMAR[Mode.PARAMETERS]} - appliance
-    assert sorted(ours) == sorted(told)
+    assert sorted(ours) == sorted(documented)
 
 
 def anchors(document: Path) -> set[str]:
-    """What a link may name behind ``#``, as forges make it from the headings."""
+    """The anchors of a document, as GitHub derives them from its headings."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_in_document_lead_somewhere(document: Path) -> None:
+def test_links_in_document_have_targets(document: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
         if link.startswith(("http://", "https://")):
             continue

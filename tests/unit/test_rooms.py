@@ -1,6 +1,6 @@
-"""Imports point downwards only, and the core stays free of I/O, clocks and chance.
+"""Imports point downwards only, and the core stays free of I/O, clocks and random numbers.
 
-These are the laws of docs/architecture.md; here they are checked on the source itself.
+These are the rules of docs/architecture.md, checked on the source.
 """
 
 import ast
@@ -11,12 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "nfinspect"
 
-# From the bottom up. A room may import the rooms above it in this list, and itself.
+# From the bottom up. A room may import the rooms before it in this list, and itself.
 CORE = ["events", "actions", "arrival", "packet", "policy", "tcp", "esmtp", "flow", "engine"]
 EDGES = ["audit", "rules", "lab", "replay", "live", "cli", "__main__"]
 ROOMS = CORE + EDGES
 
-# What reaches outside, reads a clock or throws dice, and the libraries of the edges.
+# Modules that do I/O, read a clock or draw random numbers, and the libraries of the edges.
 NOT_IN_THE_CORE = set(
     """
     asyncio concurrent ctypes datetime fcntl fileinput glob io logging mmap multiprocessing os
@@ -46,7 +46,7 @@ def imports(source: str, package: str) -> Iterator[str]:
 
 
 def upward(room: str, imported: str) -> bool:
-    """Whether *imported* is a part of nfinspect that lies above *room*, or in no room at all."""
+    """Whether *imported* is a part of nfinspect above *room*, or in no room at all."""
     top, _, rest = imported.partition(".")
     if top != "nfinspect" or rest.startswith("__version__"):
         return False
@@ -58,9 +58,9 @@ SOURCES = sorted(file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "__
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_module_imports_only_what_its_room_may(file: Path) -> None:
+def test_module_imports_only_from_rooms_below(file: Path) -> None:
     room = room_of(file)
-    assert room in ROOMS, f"{file} lies in no room that this test knows; give {room} its place"
+    assert room in ROOMS, f"{file} is in a room that this test does not know; add {room} to ROOMS"
     source = file.read_text()
     package = ".".join(file.relative_to(PACKAGE.parent).parent.parts)
     found = list(imports(source, package))
@@ -69,7 +69,7 @@ def test_module_imports_only_what_its_room_may(file: Path) -> None:
     assert not up, f"{file} imports upwards: {', '.join(up)}"
     if room in CORE:
         foreign = [name for name in found if name.split(".")[0] in NOT_IN_THE_CORE]
-        assert not foreign, f"{file} belongs to the core and imports {', '.join(foreign)}"
+        assert not foreign, f"{file} belongs to the core but imports {', '.join(foreign)}"
         calls = [
             f"{node.func.id}() in line {node.lineno}"
             for node in ast.walk(ast.parse(source))
@@ -77,7 +77,7 @@ def test_module_imports_only_what_its_room_may(file: Path) -> None:
             and isinstance(node.func, ast.Name)
             and node.func.id in CALLS_NOT_IN_THE_CORE
         ]
-        assert not calls, f"{file} belongs to the core and calls {', '.join(calls)}"
+        assert not calls, f"{file} belongs to the core but calls {', '.join(calls)}"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_module_imports_only_what_its_room_may(file: Path) -> None:
         ("if x:\n    def f():\n        import socket", ["socket"]),
     ],
 )
-def test_import_statement_in_any_form_is_seen(statement: str, names: list[str]) -> None:
+def test_import_statement_of_any_form_is_recognized(statement: str, names: list[str]) -> None:
     assert list(imports(statement, "nfinspect.tcp")) == names
 
 
@@ -109,5 +109,7 @@ def test_import_statement_in_any_form_is_seen(statement: str, names: list[str]) 
         ("cli", "nfinspect.attic", True),
     ],
 )
-def test_import_is_judged_by_the_order_of_rooms(room: str, imported: str, is_upward: bool) -> None:
+def test_upward_import_is_recognized_by_the_order_of_rooms(
+    room: str, imported: str, is_upward: bool
+) -> None:
     assert upward(room, imported) is is_upward

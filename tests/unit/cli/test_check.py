@@ -40,7 +40,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(cli.main, ["check", *arguments], prog_name="nfinspect")
 
 
-def test_sound_file_is_explained_and_the_status_is_0() -> None:
+def test_valid_file_is_explained_and_the_status_is_0() -> None:
     Path("mail.cfg").write_text(GOOD)
     result = call("mail.cfg")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -51,26 +51,26 @@ def test_sound_file_is_explained_and_the_status_is_0() -> None:
 
 
 def test_configuration_on_stdin_is_checked() -> None:
-    sound = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
-    assert sound.exit_code == 0
-    assert "notice: stdin:4:3: 7.x syntax" in sound.stdout
+    valid = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
+    assert valid.exit_code == 0
+    assert "notice: stdin:4:3: 7.x syntax" in valid.stdout
     faulty = CliRunner().invoke(cli.main, ["check", "-"], input=BAD)
     assert (faulty.exit_code, faulty.stdout) == (1, ERRORS.replace("mail.cfg", "stdin"))
 
 
-def test_what_holds_without_a_line_is_told_too() -> None:
+def test_parameter_that_is_not_in_the_file_is_shown_with_its_default() -> None:
     Path("mail.cfg").write_text(GOOD)
-    told = "  ! unseen-data drop-connection when live, uninspected in a replay\n"
-    assert told in call("mail.cfg").stdout
+    default = "  ! unseen-data drop-connection when live, uninspected in a replay\n"
+    assert default in call("mail.cfg").stdout
     Path("mail.cfg").write_text(
         GOOD.replace(" match", " parameters\n  unseen-data uninspected\n match")
     )
     assert "\n  unseen-data uninspected\n" in call("mail.cfg").stdout
-    assert told not in call("mail.cfg").stdout
+    assert default not in call("mail.cfg").stdout
 
 
 @pytest.mark.parametrize("columns", ["20", "40", "1000"])
-def test_piped_text_is_the_same_whatever_the_terminals_width(
+def test_piped_text_does_not_depend_on_the_terminal_width(
     columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("mail.cfg").write_text(default_text())
@@ -82,7 +82,7 @@ def test_piped_text_is_the_same_whatever_the_terminals_width(
     assert "…" not in ordinary
 
 
-def test_sound_file_in_json_is_one_object() -> None:
+def test_valid_file_with_json_is_one_object() -> None:
     Path("mail.cfg").write_text(GOOD)
     result = call("mail.cfg", "--json")
     assert result.exit_code == 0
@@ -96,13 +96,13 @@ def test_sound_file_in_json_is_one_object() -> None:
     assert [notice["line"] for notice in json.loads(result.stdout)["notices"]] == [4]
 
 
-def test_faulty_file_is_told_line_by_line_and_the_status_is_1() -> None:
+def test_errors_of_a_faulty_file_are_listed_and_the_status_is_1() -> None:
     Path("mail.cfg").write_text(BAD)
     result = call("mail.cfg")
     assert (result.exit_code, result.stdout, result.stderr) == (1, ERRORS, "")
 
 
-def test_faulty_file_in_json_is_one_object() -> None:
+def test_faulty_file_with_json_is_one_object() -> None:
     Path("mail.cfg").write_text(BAD)
     result = call("mail.cfg", "--json")
     assert result.exit_code == 1
@@ -112,14 +112,14 @@ def test_faulty_file_in_json_is_one_object() -> None:
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe!\0", b"! \xe4\n", b"\0\1\2"])
-def test_file_that_is_no_text_is_an_error(data: bytes) -> None:
+def test_file_that_is_not_text_is_an_error(data: bytes) -> None:
     Path("mail.cfg").write_bytes(data)
     result = call("mail.cfg")
     assert result.exit_code == 1
     assert result.stdout.startswith("mail.cfg:1:")
 
 
-def test_file_beyond_the_bound_is_not_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_larger_than_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configuration, "LARGEST_FILE", 4)
     Path("mail.cfg").write_text("! ok")
     assert call("mail.cfg").exit_code == 0
@@ -130,12 +130,12 @@ def test_file_beyond_the_bound_is_not_read_whole(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("arguments", [[], ["none.cfg"], ["."]])
-def test_file_that_is_not_there_is_wrong_usage(arguments: list[str]) -> None:
+def test_missing_file_is_a_usage_error(arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
 
 
 def read_by_config_option(*arguments: str) -> tuple[Result, list[Configuration]]:
-    """Call a command that has --config; return what it did and the configuration it got."""
+    """Call a command that has --config; return its result and the configuration it was given."""
     got: list[Configuration] = []
 
     @click.command()
@@ -146,11 +146,11 @@ def read_by_config_option(*arguments: str) -> tuple[Result, list[Configuration]]
     return CliRunner().invoke(command, arguments), got
 
 
-def test_no_config_is_the_default_configuration() -> None:
+def test_without_config_the_default_configuration_is_used() -> None:
     assert read_by_config_option()[1] == [default_configuration()]
 
 
-def test_config_is_the_files_configuration_and_its_notices_go_to_stderr() -> None:
+def test_config_file_is_used_and_its_notices_go_to_stderr() -> None:
     Path("mail.cfg").write_text(default_text() + "!\n")
     result, (read,) = read_by_config_option("--config", "mail.cfg")
     assert (result.exit_code, result.output) == (0, "")
@@ -163,7 +163,7 @@ def test_config_is_the_files_configuration_and_its_notices_go_to_stderr() -> Non
     assert [m.name for m in read.maps] == ["m"]
 
 
-def test_faulty_config_ends_the_command_with_status_2() -> None:
+def test_faulty_config_file_ends_the_command_with_status_2() -> None:
     Path("mail.cfg").write_text(BAD)
     result, read = read_by_config_option("--config", "mail.cfg")
     assert (result.exit_code, result.stdout, read) == (2, "", [])

@@ -1,4 +1,4 @@
-"""``nfinspect lab``, as far as it needs neither root nor a lab."""
+"""``nfinspect lab``: what needs neither root nor a lab."""
 
 from click.testing import CliRunner
 
@@ -6,7 +6,7 @@ from nfinspect import cli
 from nfinspect.lab.cases import CASES
 
 
-def test_list_of_cases_fits_the_terminal_and_has_them_all() -> None:
+def test_list_of_cases_fits_the_terminal_and_is_complete() -> None:
     result = CliRunner().invoke(cli.main, ["lab", "demo", "--list"], env={"COLUMNS": "60"})
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 60
@@ -14,17 +14,17 @@ def test_list_of_cases_fits_the_terminal_and_has_them_all() -> None:
     assert heads == [case.name for case in CASES]
 
 
-def test_list_of_cases_in_a_pipe_has_one_line_each() -> None:
+def test_list_of_cases_in_a_pipe_has_one_line_per_case() -> None:
     result = CliRunner().invoke(cli.main, ["lab", "demo", "--list"], env={"COLUMNS": None})
     assert len(result.stdout.splitlines()) == len(CASES)
 
 
-def test_help_cuts_no_text() -> None:
+def test_help_truncates_no_summary() -> None:
     result = CliRunner().invoke(cli.main, ["lab", "--help"])
     assert "..." not in result.stdout.partition("Commands:")[2]
 
 
-def test_option_behind_the_place_is_a_usage_error_that_says_where_it_goes() -> None:
+def test_option_after_the_namespace_is_a_usage_error_that_says_where_it_belongs() -> None:
     result = CliRunner().invoke(cli.main, ["lab", "exec", "client", "--prefix", "x", "--", "true"])
     assert result.exit_code == 2
     assert "options must come before client|filter|server" in result.stderr

@@ -1,4 +1,4 @@
-"""``nfinspect replay``: its output, its status, and what it says of files that it cannot use."""
+"""``nfinspect replay``: its output, its status, and its errors for files that it cannot use."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ MAIL = [ethernet(packet) for packet in session()]
 
 
 class Scripted(StandIn):
-    """Masks the greeting and closes at the header line."""
+    """Masks the greeting and closes the connection at the header line."""
 
     def __init__(self, *_: object, started: float) -> None:
         assert started == 0.0
@@ -109,12 +109,12 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(cli.main, words, prog_name="nfinspect")
 
 
-def test_json_is_the_object_of_the_contract(mail: Path) -> None:
+def test_json_is_one_object_with_connections_counters_syslog_and_summary(mail: Path) -> None:
     result = call(mail, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    told = json.loads(result.stdout)
-    assert list(told) == ["connections", "counters", "syslog", "summary"]
-    (connection,) = told["connections"]
+    report = json.loads(result.stdout)
+    assert list(report) == ["connections", "counters", "syslog", "summary"]
+    (connection,) = report["connections"]
     assert connection["client"] == "192.0.2.1:40000"
     assert connection["server"] == "198.51.100.25:25"
     assert connection["actions"] == [
@@ -126,20 +126,20 @@ def test_json_is_the_object_of_the_contract(mail: Path) -> None:
     }  # fmt: skip
     assert connection["bytes"] == 345
     assert connection["close_reason"] == "Flow closed by inspection"
-    assert connection["began"] == told["summary"]["began"]
+    assert connection["began"] == report["summary"]["began"]
     assert connection["after"] == 0.0
     assert connection["commands"] == ["HELO client.example", "MAIL FROM:<a@example>", "DATA"]
     assert connection["notes"][0] == {
         "event": "uninspected", "cause": "recorded without the filter", "packet": 9,
     }  # fmt: skip
-    assert [line.split(":")[0] for line in told["syslog"]] == [
+    assert [line.split(":")[0] for line in report["syslog"]] == [
         "%ASA-6-302013", "%ASA-4-108004", "%ASA-4-507003", "%ASA-6-302014",
     ]  # fmt: skip
-    assert told["counters"]["service_policy"][0]["mask_banner"] == 1
-    assert told["summary"]["packets"]["read"] == 14
+    assert report["counters"]["service_policy"][0]["mask_banner"] == 1
+    assert report["summary"]["packets"]["read"] == 14
 
 
-def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
+def test_text_shows_connections_actions_syslog_and_counters(mail: Path) -> None:
     result = call(mail)
     assert (result.exit_code, result.stderr) == (0, "")
     text = result.stdout
@@ -160,7 +160,7 @@ def test_text_tells_connections_deeds_syslog_and_counters(mail: Path) -> None:
     assert all(len(line) <= 160 or line.startswith("%ASA") for line in text.splitlines())
 
 
-def test_connection_tells_when_it_began_and_how_long_after_the_first_packet(
+def test_connection_has_its_start_time_and_its_offset_from_the_first_packet(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "two.pcap"
@@ -173,15 +173,15 @@ def test_connection_tells_when_it_began_and_how_long_after_the_first_packet(
     assert (began - first).total_seconds() == second["after"]
 
 
-def test_out_and_several_captures_packed_or_not(tmp_path: Path) -> None:
+def test_several_captures_plain_and_gzip_are_written_to_one_out_file(tmp_path: Path) -> None:
     first, second, out = tmp_path / "1.pcap", tmp_path / "2.pcap.gz", tmp_path / "out.pcap"
     first.write_bytes(pcap(MAIL[:5]))
     second.write_bytes(gzip.compress(pcap(MAIL[5:8])))
     result = call(first, second, "--out", out, "--json")
     assert result.exit_code == 0
     assert [frame.data for frame in frames(out)] == MAIL[:8]
-    told = json.loads(result.stdout)
-    assert [c["packets"] for c in told["summary"]["captures"]] == [5, 3]
+    report = json.loads(result.stdout)
+    assert [c["packets"] for c in report["summary"]["captures"]] == [5, 3]
 
 
 END = Endpoint("outside", bytes(4), 1)
@@ -189,7 +189,7 @@ CONNECTION = Connection(1, END, END)
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "sentence"),
     [
         (CharacterReplaced(CONNECTION, ">", b"RCPT TO:<a>>"),
          "> was replaced by a blank: RCPT TO:<a>>"),
@@ -216,11 +216,11 @@ CONNECTION = Connection(1, END, END)
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
-def test_note_is_told_as_a_sentence(event: Event, told: str) -> None:
-    assert "  ".join(filter(None, noted(to_json(event)))) == told
+def test_note_is_printed_as_a_sentence(event: Event, sentence: str) -> None:
+    assert "  ".join(filter(None, noted(to_json(event)))) == sentence
 
 
-def test_every_note_has_its_sentence() -> None:
+def test_every_note_has_a_sentence() -> None:
     events = {re.sub("(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower() for kind in NOTED}
     assert set(SENTENCES) | {"command-masked"} == events
 
@@ -231,7 +231,9 @@ def test_capture_without_the_policys_port_says_so(tmp_path: Path) -> None:
     assert "no TCP on port 25, which the policy inspects" in call(path).stdout
 
 
-def test_out_as_a_dash_is_stdout_and_the_text_goes_to_stderr(mail: Path, tmp_path: Path) -> None:
+def test_out_dash_writes_the_capture_to_stdout_and_the_text_to_stderr(
+    mail: Path, tmp_path: Path
+) -> None:
     program = (
         "from nfinspect.cli import main, replay; from tests.unit.cli.test_replay import Scripted\n"
         f"replay.Engine = Scripted; main(['replay', {str(mail)!r}, '--out', '-'])"
@@ -249,13 +251,13 @@ def test_out_as_a_dash_is_stdout_and_the_text_goes_to_stderr(mail: Path, tmp_pat
     assert b"14 inspected: 13 accepted" in done.stderr
 
 
-def test_out_as_a_dash_beside_json_is_a_usage_error(mail: Path) -> None:
+def test_out_dash_with_json_is_a_usage_error(mail: Path) -> None:
     result = call(mail, "--json", "--out", "-")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--json and --out - cannot both write to stdout" in result.stderr
 
 
-def test_capture_from_a_pipe_is_read_as_a_dash(mail: Path) -> None:
+def test_dash_reads_the_capture_from_stdin(mail: Path) -> None:
     program = (
         "from nfinspect.cli import main, replay; from tests.unit.cli.test_replay import Scripted\n"
         "replay.Engine = Scripted; main(['replay', '-', '--json'])"
@@ -273,7 +275,7 @@ def test_capture_from_a_pipe_is_read_as_a_dash(mail: Path) -> None:
     ]
 
 
-def test_damaged_capture_is_used_told_and_status_1(mail: Path) -> None:
+def test_damaged_capture_is_used_up_to_the_damage_and_the_status_is_1(mail: Path) -> None:
     mail.write_bytes(mail.read_bytes()[:-5])
     result = call(mail, "--json")
     assert result.exit_code == 1
@@ -289,7 +291,7 @@ def test_damaged_capture_is_used_told_and_status_1(mail: Path) -> None:
         (b"MZ\x90\x00 no capture", "neither pcap nor pcapng"),
     ],
 )
-def test_file_that_is_no_capture_is_a_usage_error_before_any_work(
+def test_file_that_is_not_a_capture_is_a_usage_error_before_anything_is_written(
     content: bytes, text: str, mail: Path, tmp_path: Path
 ) -> None:
     wrong, out = tmp_path / "wrong", tmp_path / "out.pcap"
@@ -300,7 +302,7 @@ def test_file_that_is_no_capture_is_a_usage_error_before_any_work(
     assert not out.exists()
 
 
-def test_missing_file_and_no_file_are_usage_errors(tmp_path: Path) -> None:
+def test_missing_file_and_missing_argument_are_usage_errors(tmp_path: Path) -> None:
     assert call(tmp_path / "none.pcap").exit_code == 2
     assert call().exit_code == 2
     assert call(tmp_path).exit_code == 2
@@ -313,7 +315,9 @@ def test_faulty_configuration_is_a_usage_error(mail: Path, tmp_path: Path) -> No
     assert "a.cfg:1:1:" in result.stderr
 
 
-def test_out_is_never_a_capture_that_is_read(mail: Path, tmp_path: Path) -> None:
+def test_out_that_is_also_an_input_is_a_usage_error_and_the_file_is_intact(
+    mail: Path, tmp_path: Path
+) -> None:
     before = mail.read_bytes()
     link = tmp_path / "link.pcap"
     link.symlink_to(mail)
@@ -328,7 +332,7 @@ def test_out_that_cannot_be_written_is_one_error_line(mail: Path) -> None:
     assert result.stderr == "nfinspect: error: /dev/full: No space left on device\n"
 
 
-def test_link_type_that_replay_does_not_read_is_noted(tmp_path: Path) -> None:
+def test_unsupported_link_type_is_noted_and_its_packets_are_copied(tmp_path: Path) -> None:
     path, out = tmp_path / "wlan.pcap", tmp_path / "out.pcap"
     path.write_bytes(pcap([b"\x80\0" + bytes(40)] * 3, 105))
     result = call(path, "--out", out)
@@ -336,7 +340,7 @@ def test_link_type_that_replay_does_not_read_is_noted(tmp_path: Path) -> None:
     assert len(frames(out)) == 3
 
 
-def test_more_connections_than_fit_are_counted(
+def test_connections_beyond_the_listed_ones_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nfinspect.cli.replay_text.MOST_CONNECTIONS", 2)
@@ -361,7 +365,7 @@ def test_long_capture_on_a_terminal_shows_a_progress_bar(
 
     def watch() -> None:
         nonlocal shown
-        with contextlib.suppress(OSError):  # how a terminal ends
+        with contextlib.suppress(OSError):  # reading a terminal fails once it is closed
             while piece := os.read(master, 4096):
                 shown += piece
 

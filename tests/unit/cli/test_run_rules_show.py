@@ -1,4 +1,4 @@
-"""run, rules and show: wrong usage, before anything is touched."""
+"""run, rules and show: usage errors, which are found before anything is changed."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def call(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("command", ["run", "rules"])
-def test_more_than_one_queue_is_said_not_to_work_yet(command: str) -> None:
+def test_more_than_one_queue_is_not_supported_yet(command: str) -> None:
     result = call(command, "--queues", "2")
     assert result.exit_code == 2
     assert "2 queues are not supported yet: use --queues 1" in result.stderr
 
 
 @pytest.mark.parametrize("number", ["-1", "65536", "all"])
-def test_number_that_no_queue_has_is_a_usage_error(number: str) -> None:
+def test_invalid_queue_number_is_a_usage_error(number: str) -> None:
     assert call("run", "--queue-num", number).exit_code == 2
 
 
@@ -35,14 +35,16 @@ def test_number_that_no_queue_has_is_a_usage_error(number: str) -> None:
         (["--bridge", "-6"], "-4 and -6 cannot be used with --bridge."),
     ],
 )
-def test_rules_options_that_contradict_each_other(arguments: list[str], message: str) -> None:
+def test_contradictory_options_of_rules_are_a_usage_error(
+    arguments: list[str], message: str
+) -> None:
     result = call("rules", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "rules"])
-def test_faulty_configuration_is_a_usage_error_with_its_place(command: str, tmp_path: Path) -> None:
+def test_faulty_configuration_is_a_usage_error_with_its_line(command: str, tmp_path: Path) -> None:
     config = tmp_path / "faulty.cfg"
     config.write_text("policy-map type inspect esmtp m\n match weather\n")
     result = call(command, "--config", str(config))
@@ -50,43 +52,43 @@ def test_faulty_configuration_is_a_usage_error_with_its_place(command: str, tmp_
     assert result.stderr.startswith(f"nfinspect: error: {config}:2:")
 
 
-def test_bridge_without_rules_to_apply_is_a_usage_error() -> None:
+def test_run_with_bridge_but_without_apply_rules_is_a_usage_error() -> None:
     result = call("run", "--bridge")
     assert result.exit_code == 2
     assert "--bridge needs --apply-rules" in result.stderr
 
 
-def test_policy_that_inspects_nothing_still_has_its_port_diverted(tmp_path: Path) -> None:
+def test_policy_that_inspects_nothing_still_diverts_port_25(tmp_path: Path) -> None:
     config = tmp_path / "none.cfg"
     config.write_text("policy-map global_policy\n class inspection_default\n  no inspect esmtp\n")
     result = call("rules", "-4", "--config", str(config))
     assert (result.exit_code, result.stdout) == (0, call("rules", "-4").stdout)
 
 
-def test_nothing_to_divert_takes_out_the_rules_that_stand(
+def test_empty_diversion_removes_the_existing_rules(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taken: list[str] = []
+    removed: list[str] = []
     monkeypatch.setattr(rules.iptables, "apply", lambda _: pytest.fail("nothing to apply"))
-    monkeypatch.setattr(rules.iptables, "remove", lambda: not taken.append("iptables"))
-    monkeypatch.setattr(rules.bridges, "remove", lambda: not taken.append("bridge"))
+    monkeypatch.setattr(rules.iptables, "remove", lambda: not removed.append("iptables"))
+    monkeypatch.setattr(rules.bridges, "remove", lambda: not removed.append("bridge"))
     rules.put_in_place(Diversion(()), bridge=True)
-    assert taken == ["iptables", "bridge"]
+    assert removed == ["iptables", "bridge"]
     assert "notice: there is nothing to divert: no rules applied" in capsys.readouterr().err
 
 
-def test_printed_rules_name_the_queue() -> None:
+def test_printed_rules_have_the_queue_number_and_fail_open() -> None:
     result = call("rules", "-4", "--queue-num", "7", "--fail-open")
     assert result.exit_code == 0
     assert result.stdout.count("-j NFQUEUE --queue-num 7 --queue-bypass\n") == 2
     assert "it passes uninspected (fail-open)" in result.stdout
 
 
-def test_show_without_words_is_a_usage_error() -> None:
+def test_show_without_a_subject_is_a_usage_error() -> None:
     assert call("show").exit_code == 2
 
 
-def test_show_of_what_there_is_not_names_what_there_is_before_any_filter_is_asked() -> None:
+def test_show_of_an_unknown_subject_lists_the_known_ones_without_asking_a_filter() -> None:
     result = call("show", "service-policy", "inspect", "dns", "--control", "/nowhere")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
@@ -96,7 +98,7 @@ def test_show_of_what_there_is_not_names_what_there_is_before_any_filter_is_aske
 
 
 @pytest.mark.parametrize("words", ["queue", "service-policy", "service-policy inspect esmtp"])
-def test_show_of_what_there_is_asks_the_filter(words: str) -> None:
+def test_show_of_a_known_subject_asks_the_filter(words: str) -> None:
     result = call("show", *words.split(), "--control", "/nowhere")
     assert result.exit_code == 1
     assert "no filter is listening on /nowhere" in result.stderr
