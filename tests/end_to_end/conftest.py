@@ -1,7 +1,7 @@
-"""The lab for tests: a filter at work in it, and an eye on every syslog line.
+"""Fixtures: a lab, a filter running in it, and a check of every syslog line.
 
-A module that wants the filter asks for `running`, and for `stage` if it wants servers and clients
-too; all stand for the whole module. `syslog` fails a test for a line that it has not asked about.
+A module that needs the filter requests `running`, and `stage` if it needs servers and clients too;
+they last for the whole module. `syslog` fails a test if there is a line that it does not expect.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from nfinspect.lab.topology import LabError
 from tests.end_to_end.two_minutes import TwoMinutes
 
 PATIENCE = 10.0
-"""Seconds until a line that is expected must have come."""
+"""Seconds within which an expected line must appear."""
 
 
 @pytest.fixture(scope="module")
 def plain_lab() -> Iterator[Lab]:
-    """The lab without offloads: every packet is a frame within the MTU, its checksum filled in."""
+    """A lab without offloads: every packet is a frame within the MTU, with its checksum filled in."""
     with Lab(offloads=False) as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
 def running(plain_lab: Lab) -> Iterator[Filter]:
-    """The filter in that lab. Fails the module if it leaves a packet waiting or complains."""
+    """The filter in that lab. Stopping it fails if a packet is waiting or an error was reported."""
     filter_ = plain_lab.filter()
     yield filter_
     filter_.stop()
@@ -43,7 +43,7 @@ def stage(plain_lab: Lab) -> Stage:
 
 
 class Syslog:
-    """The syslog lines of one test: each must be expected, and each that is expected must come."""
+    """The syslog lines of one test: those that are expected must appear, and no others."""
 
     def __init__(self, running: Filter) -> None:
         self._running = running
@@ -66,7 +66,7 @@ class Syslog:
         assert not wrong, "\n".join(["syslog:", *wrong])
 
     def finish(self) -> None:
-        """Fail if there is a line that nobody has asked about."""
+        """Fail if there is a line that was not expected."""
         left = self._running.syslog[self._seen :]
         assert not left, "\n".join(["unexpected syslog lines:", *left])
 
@@ -78,8 +78,8 @@ def syslog(running: Filter) -> Iterator[Syslog]:
     watch.finish()
 
 
-# The longest test waits two minutes for one packet. It begins before all others, in a lab of its
-# own, and is judged after them.
+# The longest test waits two minutes for one packet. It starts before all others, in a lab of its
+# own, and is evaluated after them.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,27 +89,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
-    # Who ends a test run by SIGTERM wants its labs gone too, as after Ctrl-C.
+    # SIGTERM, like Ctrl-C, must take the labs down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if any("two_minutes" in getattr(item, "fixturenames", ()) for item in session.items):
         try:
             session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
         except LabError as error:
-            session.config.stash[_HINDRANCE] = error
+            session.config.stash[_LAB_ERROR] = error
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    begun = config.stash.get(_TWO_MINUTES, None)
-    if begun is not None:
-        begun.end()
+    started = config.stash.get(_TWO_MINUTES, None)
+    if started is not None:
+        started.end()
 
 
 _TWO_MINUTES = pytest.StashKey[TwoMinutes]()
-_HINDRANCE = pytest.StashKey[LabError]()
+_LAB_ERROR = pytest.StashKey[LabError]()
 
 
 @pytest.fixture(scope="session")
 def two_minutes(pytestconfig: pytest.Config) -> TwoMinutes:
-    if _HINDRANCE in pytestconfig.stash:
-        raise pytestconfig.stash[_HINDRANCE]
+    if _LAB_ERROR in pytestconfig.stash:
+        raise pytestconfig.stash[_LAB_ERROR]
     return pytestconfig.stash[_TWO_MINUTES]

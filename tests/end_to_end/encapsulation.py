@@ -1,7 +1,7 @@
-"""Frames with an IP packet some layers down, and a link on which real connections run in them.
+"""Frames with an encapsulated IP packet, and a link on which real connections use such frames.
 
-The kernel here has no VLAN devices; what a test needs of them is done in user space: at either end a
-TUN device, whose packets are put into frames on the cable, and taken out of such frames.
+A kernel may lack VLAN devices, so this is done in user space: each endpoint has a TUN device, whose
+packets are wrapped in frames on the cable and unwrapped at the other end.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ MTU = 1400
 
 @dataclass(frozen=True, slots=True)
 class Encapsulation:
-    """What stands in a frame between the link-layer addresses and the IP packet."""
+    """What is between the link-layer addresses and the IP packet in a frame."""
 
     wrap: Callable[[bytes], bytes]
 
     def unwrap(self, data: bytes) -> bytes | None:
-        """The IP packet in a frame without its addresses; None if there is none, encapsulated so."""
+        """The IP packet in a frame, given without its addresses; None if the frame holds no IP packet
+        encapsulated in this way."""
         for version in (4, 6):
             probe = self.wrap(bytes([version << 4]) + bytes(99))
             size = len(probe) - 100
@@ -75,13 +76,13 @@ def pppoe(before: str = "") -> Encapsulation:
 
 
 def pppoe_short(packet: bytes) -> bytes:
-    """The protocol in one byte: protocol field compression."""
+    """With protocol field compression: the protocol takes one byte."""
     protocol = b"\x21" if packet[0] >> 4 == 4 else b"\x57"
     return struct.pack("!HBBHH", 0x8864, 0x11, 0, 1, len(packet) + 1) + protocol + packet
 
 
 def with_length(header: bytes) -> Callable[[bytes], bytes]:
-    """A frame of IEEE 802.3, with a length in place of a type."""
+    """An IEEE 802.3 frame, with a length in place of the EtherType."""
     return lambda packet: (len(header) + len(packet)).to_bytes(2, "big") + header + packet
 
 
@@ -97,7 +98,7 @@ SAP = Encapsulation(with_length(b"\x06\x06\x03"))
 
 
 class Cable:
-    """A packet socket at an end of the cable: whole frames, VLAN tags where they were on the wire."""
+    """A packet socket at an endpoint: whole frames, with VLAN tags as they were on the wire."""
 
     def __init__(self, lab: Lab, where: str) -> None:
         self.socket = lab.socket(where, socket.AF_PACKET, socket.SOCK_RAW)
@@ -110,7 +111,7 @@ class Cable:
         self.socket.send(frame)
 
     def received(self) -> Iterator[bytes]:
-        """The frames that have come in by now, not those that this end has sent."""
+        """The frames that have arrived since the last call, without those that this endpoint sent."""
         while True:
             try:
                 frame, auxiliary, _, address = self.socket.recvmsg(65536, 128)
@@ -121,7 +122,7 @@ class Cable:
             for level, kind, data in auxiliary:
                 if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
                     status, _, _, _, _, tci, tpid = struct.unpack("=IIIHHHH", data)
-                    if status & 1 << 4:  # TP_STATUS_VLAN_VALID: the kernel has taken it off
+                    if status & 1 << 4:  # TP_STATUS_VLAN_VALID: the kernel has removed the tag
                         frame = frame[:12] + struct.pack("!HH", tpid, tci) + frame[12:]
             yield frame
 
@@ -131,7 +132,7 @@ class Cable:
 
 @contextmanager
 def link(lab: Lab, encapsulation: Encapsulation) -> Iterator[None]:
-    """`INNER_CLIENT` and `INNER_SERVER` reach each other, in frames of this kind on the lab's cables."""
+    """Connect `INNER_CLIENT` and `INNER_SERVER` with frames of this kind on the lab's cables."""
     ends = []
     for where, addresses in (
         (CLIENT, (INNER_CLIENT, INNER_CLIENT6)),
@@ -180,7 +181,7 @@ def _relay(
 
 
 def _tun(lab: Lab, where: str) -> int:
-    """A TUN device "inner" in that namespace; it goes when its file is closed."""
+    """Make a TUN device "inner" in that namespace. It disappears when its file is closed."""
     made: list[int] = []
 
     def make() -> None:

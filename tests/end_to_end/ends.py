@@ -1,5 +1,5 @@
-"""The two ends of a connection as the tests of the filter's own packets look at them: both IP versions,
-what is sent, the counters of each end's TCP, and what arrives at it.
+"""Helpers for tests of the packets that the filter injects: addresses in both IP versions, the mail
+that is sent, the TCP counters of both endpoints, and the packets that reach them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ IPV4, IPV6 = (
 
 
 class Counters:
-    """The TCP counters of an end, as they change."""
+    """How the TCP counters of an endpoint have changed."""
 
     def __init__(self, lab: Lab, where: str) -> None:
         self._lab, self._where = lab, where
@@ -74,7 +74,7 @@ class Counters:
 
 @contextmanager
 def rules(lab: Lab, family: Family, *texts: str) -> Iterator[None]:
-    """Rules in the filter, ``TABLE CHAIN MATCH...`` each, for as long as the block lasts."""
+    """Install rules on the filter, each ``TABLE CHAIN MATCH...``, for the duration of the block."""
     placed: list[list[str]] = []
     try:
         for text in texts:
@@ -91,18 +91,19 @@ def rules(lab: Lab, family: Family, *texts: str) -> Iterator[None]:
             lab.run(FILTER, [family.program, "-w", "-t", table, *rule])
 
 
-def lost(came: str, number: int = 12) -> str:
-    """A rule that loses one full segment, the so-manieth, before the queue; *came* matches its way."""
+def drop_one(ingress: str, number: int = 12) -> str:
+    """A rule that drops one large segment, number *number*, before the queue; *ingress* matches the
+    interface on which it arrives."""
     return (
-        f"mangle PREROUTING {came} -p tcp -m length --length 1000:65535"
+        f"mangle PREROUTING {ingress} -p tcp -m length --length 1000:65535"
         f" -m statistic --mode nth --every 100000 --packet {number} -j DROP"
     )
 
 
 def exchange_with_gaps(lab: Lab, family: Family, to: str, port: int = 25) -> None:
-    """Send a long mail and have a long reply, of which segments get lost before the filter.
+    """Send a long mail and receive a long reply; the caller has segments of both lost.
 
-    Fail unless all of it arrives, and both senders are told of their gaps.
+    Fail unless everything arrives and both senders learn of their gaps.
     """
     with (
         RecordingServer(lab, family.server, Script(replies={b"HELP": LONG_REPLY})) as server,
@@ -115,18 +116,18 @@ def exchange_with_gaps(lab: Lab, family: Family, to: str, port: int = 25) -> Non
         assert client.command("DATA").startswith("354")
         client.send(BODY)
         assert client.command(b".").startswith("250")
-        told_and_believed(senders[0])
+        assert_fast_retransmit(senders[0])
 
         assert client.command("HELP").splitlines() == LONG_REPLY.decode().splitlines()
-        told_and_believed(senders[1])
+        assert_fast_retransmit(senders[1])
         assert client.command("QUIT").startswith("221")
         (recording,) = server.wait()
     commands = b"".join(line.encode() + b"\r\n" for line in (*ENVELOPE, "DATA"))
     assert recording.received == commands + BODY + b".\r\nHELP\r\nQUIT\r\n"
 
 
-def told_and_believed(counters: Counters) -> dict[str, int]:
-    """Fail unless the sender has repeated what was lost at once, and no timer had to help."""
+def assert_fast_retransmit(counters: Counters) -> dict[str, int]:
+    """Fail unless the sender has retransmitted at once, without waiting for a timeout."""
     seen = counters.since()
     assert seen["TCPFastRetrans"] >= 1
     assert (seen["TCPTimeouts"], seen["InCsumErrors"], seen["OutRsts"]) == (0, 0, 0)
@@ -139,7 +140,7 @@ def queue(lab: Lab) -> Any:
 
 
 class Watch:
-    """Every TCP packet that arrives at either end, as frames, while the block lasts."""
+    """The frames of all TCP packets that reach either endpoint while the block lasts."""
 
     def __init__(self, lab: Lab) -> None:
         self._cables = {where: Cable(lab, where) for where in (CLIENT, SERVER)}
@@ -152,7 +153,8 @@ class Watch:
             cable.close()
 
     def arrived(self, where: str) -> set[tuple[bytes, bytes]]:
-        """The link-layer addresses and the ends of what has come; each has a right checksum."""
+        """The link-layer addresses and the TCP endpoints of the packets that have arrived. Fail if a
+        checksum is wrong."""
         found = set()
         for frame in self._cables[where].received():
             segment = parse(frame[14:])
@@ -161,7 +163,8 @@ class Watch:
                 found.add((frame[:12], segment.key))
         return found
 
-    def of_one_connection(self) -> None:
-        """Fail unless all packets are between the same two ends, and the same two neighbours."""
+    def assert_one_connection(self) -> None:
+        """Fail unless all packets have the same addresses and ports, and the same link-layer
+        addresses."""
         for where in (CLIENT, SERVER):
             assert len(self.arrived(where)) == 1

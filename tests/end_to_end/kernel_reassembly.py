@@ -1,8 +1,9 @@
-"""Sends random fragments over the loopback of its own network namespace and prints, as JSON lines,
-those of each datagram and what the kernel made of them. Run by test_reassembly.py in ``unshare``.
+"""Sends random fragments over loopback in a network namespace of its own and prints, as JSON lines,
+the fragments of each datagram and what the kernel delivered. Run by test_reassembly.py in
+``unshare``.
 
-Connection tracking is on, so that IPv6 is reassembled by the code that stands before a filter's
-queue (nf_conntrack_reasm.c). Protocol 253 is for experiments (RFC 3692).
+Connection tracking is on, so that IPv6 is reassembled by the code that precedes the filter's queue
+(nf_conntrack_reasm.c). Protocol 253 is for experiments (RFC 3692).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ LOCAL_6 = socket.inet_pton(socket.AF_INET6, "::1")
 
 
 def fragments(chance: random.Random) -> list[tuple[int, bytes, bool, int, bool]]:
-    """(start, payload, more, traffic class, don't fragment): a datagram, and what disturbs it."""
+    """(start, payload, more, traffic class, don't fragment) of a datagram's fragments, in random
+    order, with overlaps and duplicates."""
     blocks = chance.randint(1, 6)
     last = blocks - 1
 
@@ -46,7 +48,7 @@ def fragments(chance: random.Random) -> list[tuple[int, bytes, bool, int, bool]]
         others.append((block * 8, letters(b"abcdefgh", size), more, congestion, False))
     found = whole + others[: chance.randint(0, 3)] if chance.random() < 0.8 else others
     chance.shuffle(found)
-    # An IPv6 "atomic" fragment without any payload is nothing that a TCP filter could meet.
+    # A TCP filter never meets an IPv6 "atomic" fragment without a payload.
     return [f for f in found if f[0] or f[1] or f[2]]
 
 
@@ -81,7 +83,7 @@ def main(cases: int, seed: int) -> None:
         for number in range(1, cases + 1):
             sent = [make(number, piece) for piece in fragments(chance)]
             for packet in sent:
-                with contextlib.suppress(PermissionError):  # so it tells of what it drops at once
+                with contextlib.suppress(PermissionError):  # raised for what is dropped at once
                     sender.sendto(packet, (to, 0))
             received = []
             while True:  # loopback delivers before sendto returns

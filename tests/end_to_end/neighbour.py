@@ -1,6 +1,6 @@
-"""A neighbour with a TCP of its own making: it opens connections by the hundred and leaves gaps.
+"""A host with a TCP of its own: it opens connections by the hundred and leaves gaps in them.
 
-It sends frames from an address that no kernel has, so that nobody resets what it opens.
+It sends frames from an address that no kernel has, so no kernel resets its connections.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ports = itertools.count(20_000)
 
 
 class Neighbour:
-    """Connections from `ADDRESS` to a server that greets."""
+    """Opens connections from `ADDRESS` to a server that sends a greeting."""
 
     server = EXIM_ADDRESS
 
@@ -40,17 +40,17 @@ class Neighbour:
         lab.run(FILTER, ["ip", "neighbour", "replace", *neighbour])
         self._address, self._server = (socket.inet_aton(a) for a in (ADDRESS, self.server))
         self._acknowledged: dict[int, int] = {}
-        """By port: what it has received and acknowledged."""
+        """By port: the acknowledgment number, after all that has been received."""
 
     def send(self, port: int, at: int, flags: int, payload: bytes = b"") -> None:
-        """Send a segment *at* an offset from the initial sequence number."""
+        """Send a segment at the offset *at* from the initial sequence number."""
         ends = (self._address, port), (self._server, 25)
         acknowledged = self._acknowledged.get(port, 0)
         packet = Packet(*ends, FIRST + at, acknowledged, flags, 60_000, payload)
         self._cable.send(self._link + packet.build())
 
     def send_tcp(self, tcp: bytes, *, checksum: bool) -> None:
-        """Send these bytes as the payload of IP, with the right *checksum* of TCP or as they are."""
+        """Send these bytes as the payload of IP, as they are or with a correct TCP *checksum*."""
         if checksum:
             tcp = tcp[:16] + bytes(2) + tcp[18:]
             right = tcp_checksum(self._address + self._server, tcp)
@@ -61,7 +61,7 @@ class Neighbour:
         self._cable.send(self._link + ip + tcp)
 
     def open(self, count: int) -> list[int]:
-        """Open so many connections and receive the greeting; return their ports."""
+        """Open *count* connections and receive the greetings; return their ports."""
         ports = list(itertools.islice(_ports, count))
         for port in ports:
             self.send(port, 0, SYN)
@@ -69,11 +69,11 @@ class Neighbour:
         return ports
 
     def receive(self, *ports: int, at: int = 1) -> None:
-        """Wait until something has come to each of *ports*, and acknowledge all."""
+        """Wait until each of *ports* has received data, and acknowledge everything."""
         left = set(ports)
         deadline = time.monotonic() + PATIENCE
         while left:
-            assert time.monotonic() < deadline, f"nothing comes to {left}"
+            assert time.monotonic() < deadline, f"no data for {left}"
             time.sleep(0.01)
             for frame in self._cable.received():
                 segment = parse(frame[14:])

@@ -1,7 +1,7 @@
-"""A live filter with another engine in it: ``stand_in.py ENGINE CONTROL [LOG]``.
+"""The live filter with a different engine: ``stand_in.py ENGINE CONTROL [LOG]``.
 
-The queue, the worker, the control socket and the signals are the real ones; what is decided is so
-simple that a test can say what must happen.
+The queue, the worker, the control socket and the signals are the real ones; the engine is so simple
+that a test can predict its verdicts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nfinspect.policy.model import Inspection
 
 
 class AcceptAll:
-    """Everything passes as it came."""
+    """Everything passes unchanged."""
 
     def __init__(self) -> None:
         self.totals: dict[Inspection, Totals] = {}
@@ -47,7 +47,7 @@ class AcceptAll:
 
 
 class Describe(AcceptAll):
-    """Writes what is known of each packet to the file LOG, as JSON lines."""
+    """Writes the metadata of each packet to the file LOG, as JSON lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Describe(AcceptAll):
 
 
 class HoldAll(AcceptAll):
-    """Nothing gets a verdict before the end."""
+    """Nothing gets a verdict until the filter stops."""
 
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         self.waiting.append(arrival.token)
@@ -77,7 +77,7 @@ class HoldAll(AcceptAll):
 
 
 class HoldThenReverse(AcceptAll):
-    """Holds packets until there are three, then lets them pass, the last one first, at a tick."""
+    """Holds packets until there are three; the next tick passes them in reverse order."""
 
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         self.waiting.append(arrival.token)
@@ -93,7 +93,7 @@ class HoldThenReverse(AcceptAll):
 
 
 class Reset(AcceptAll):
-    """Answers every SYN in the server's place, with a reset of the filter's making."""
+    """Answers every SYN with an injected RST in the server's name."""
 
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         segment = parse(arrival.datagram)

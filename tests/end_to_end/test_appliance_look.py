@@ -1,4 +1,4 @@
-"""The filter, seen by those who know the appliance: Postfix and nmap."""
+"""The filter as seen by software that recognizes the appliance: Postfix and nmap."""
 
 import re
 from xml.etree import ElementTree
@@ -12,7 +12,7 @@ from nfinspect.lab.topology import CLIENT, CLIENT_ADDRESS, SERVER_ADDRESS
 from tests.end_to_end.conftest import Syslog
 
 
-def test_postfix_as_a_client_enables_its_workarounds_for_the_appliance(
+def test_postfix_as_client_enables_its_pix_workarounds(
     plain_lab: Lab, stage: Stage, syslog: Syslog
 ) -> None:
     stage.set("postfix", 4)
@@ -27,7 +27,7 @@ def test_postfix_as_a_client_enables_its_workarounds_for_the_appliance(
     syslog.expect(lines.BY_POSTFIX, client=CLIENT_ADDRESS, server=SERVER_ADDRESS)
 
 
-def test_nmap_calls_it_cisco_pix_sanitized_smtpd(
+def test_nmap_reports_cisco_pix_sanitized_smtpd(
     plain_lab: Lab, running: Filter, stage: Stage, syslog: Syslog
 ) -> None:
     topology.require_programs("nmap")
@@ -40,13 +40,13 @@ def test_nmap_calls_it_cisco_pix_sanitized_smtpd(
     assert service is not None
     assert service.get("product") == "Cisco PIX sanitized smtpd"
 
-    # How often nmap connects, and how it ends a connection, is its own affair.
+    # The test does not depend on how often nmap connects, or how it ends a connection.
     def connections(number: str) -> int:
         return sum(number in line for line in running.syslog[before:])
 
     assert running.wait(lambda: 2 <= connections("302013") == connections("302014"), 10)
     built = connections("302013")
-    # It resets a connection that it only looked at, and the greeting comes too late.
+    # nmap resets a connection at once if it only checks the port; the greeting arrives too late.
     late = (*lines.LATE, lines.LATE_FIN.replace("FIN ACK", "PSH ACK"))
     syslog.expect(
         [lines.BUILT, lines.ENDED] * built + [late, late] * built,

@@ -1,5 +1,5 @@
-"""The filter on a bridge without address: mail is inspected, in a VLAN and a PPPoE session too, what
-cannot be inspected does not pass, and nothing of it is left afterwards.
+"""The filter on a bridge without an address: mail is inspected, also in a VLAN or a PPPoE session;
+what cannot be inspected does not pass; removing the rules restores everything.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tests.end_to_end.ends import (
     IPV6,
     Family,
     Watch,
+    drop_one,
     exchange_with_gaps,
-    lost,
     queue,
     rules,
 )
@@ -63,7 +63,7 @@ def stage(bridge_lab: Lab) -> Stage:
 
 
 @pytest.mark.parametrize("case", ["ordinary", "postfix-ipv6", "starttls-wanted"])
-def test_case_goes_on_a_bridge_as_it_goes_routed(
+def test_case_has_the_same_outcome_on_a_bridge_as_routed(
     stage: Stage, running: Filter, case: str, tmp_path: Path
 ) -> None:
     outcome = run_case(named(case), stage, running, tmp_path)
@@ -76,15 +76,16 @@ def test_filter_has_no_address(bridge_lab: Lab, running: Filter) -> None:
 
 
 @FAMILIES
-def test_sender_on_either_side_of_a_bridge_is_told_of_a_gap(
+def test_gap_is_reported_to_the_sender_on_either_side_of_a_bridge(
     bridge_lab: Lab, running: Filter, family: Family
 ) -> None:
     lab = bridge_lab
     injected = queue(lab)["verdicts"]["injected"]
     port = "-m physdev --physdev-in"
-    with rules(lab, family, lost(f"{port} outside"), lost(f"{port} inside")), Watch(lab) as watch:
+    drops = [drop_one(f"{port} {interface}") for interface in ("outside", "inside")]
+    with rules(lab, family, *drops), Watch(lab) as watch:
         exchange_with_gaps(lab, family, family.server)
-        watch.of_one_connection()
+        watch.assert_one_connection()
     verdicts = queue(lab)["verdicts"]
     assert verdicts["injected"] > injected
     assert "not injected" not in verdicts
@@ -100,7 +101,7 @@ raw.sendto(header + bytes(4000), (sys.argv[1], 0))
 
 
 @FAMILIES
-def test_fragments_are_one_packet_to_the_filter(
+def test_fragments_reach_the_filter_as_one_packet(
     bridge_lab: Lab, running: Filter, family: Family
 ) -> None:
     before = queue(bridge_lab)["received"]
@@ -112,7 +113,7 @@ def test_fragments_are_one_packet_to_the_filter(
     assert received == before + 1
 
 
-# ---- encapsulated ------------------------------------------------------------------------------
+# ---- encapsulation -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_fragments_are_one_packet_to_the_filter(
 @pytest.mark.parametrize(
     "address", [frames.INNER_SERVER, frames.INNER_SERVER6], ids=["IPv4", "IPv6"]
 )
-def test_mail_in_frames_that_can_be_seen_is_inspected(
+def test_mail_in_an_encapsulation_that_can_be_inspected_is_inspected(
     bridge_lab: Lab, running: Filter, encapsulation: Encapsulation, address: str
 ) -> None:
     with (
@@ -142,9 +143,9 @@ def test_mail_in_frames_that_can_be_seen_is_inspected(
 @pytest.mark.parametrize(
     "encapsulation",
     [frames.QINQ, frames.QINQ_AD, frames.OLD_QINQ, frames.PPPOE_SHORT, frames.MPLS, frames.SNAP],
-    ids=["QinQ", "QinQ of 802.1ad", "QinQ of 0x9100", "PPPoE, short", "MPLS", "SNAP"],
+    ids=["QinQ", "QinQ with 802.1ad", "QinQ with 0x9100", "PPPoE, compressed", "MPLS", "SNAP"],
 )
-def test_mail_in_frames_that_cannot_be_seen_does_not_pass(
+def test_mail_in_an_encapsulation_that_cannot_be_inspected_does_not_pass(
     bridge_lab: Lab, running: Filter, encapsulation: Encapsulation
 ) -> None:
     with (
@@ -157,16 +158,16 @@ def test_mail_in_frames_that_cannot_be_seen_does_not_pass(
             client.connect((frames.INNER_SERVER, 25))
 
 
-def test_gap_in_a_vlan_is_left_to_the_senders_own_timers(bridge_lab: Lab, running: Filter) -> None:
-    """Nothing of the filter's own leaves untagged there; the mail arrives nevertheless."""
+def test_gap_in_a_vlan_is_left_to_the_senders_timers(bridge_lab: Lab, running: Filter) -> None:
+    """The filter injects nothing, as it would leave untagged; the mail arrives nevertheless."""
     before = queue(bridge_lab)["verdicts"]
     body = BODY[: 300 * 69]  # lines
-    strangers = Cable(bridge_lab, CLIENT)
+    untagged = Cable(bridge_lab, CLIENT)
     with (
         frames.link(bridge_lab, frames.VLAN),
         RecordingServer(bridge_lab, frames.INNER_SERVER) as server,
         Dialogue.open(bridge_lab, frames.INNER_SERVER) as client,
-        rules(bridge_lab, IPV4, lost("-m physdev --physdev-in outside", 3)),
+        rules(bridge_lab, IPV4, drop_one("-m physdev --physdev-in outside", 3)),
     ):
         assert client.reply().startswith("220 ***")
         for line in ENVELOPE:
@@ -180,9 +181,9 @@ def test_gap_in_a_vlan_is_left_to_the_senders_own_timers(bridge_lab: Lab, runnin
     after = queue(bridge_lab)["verdicts"]
     assert after["injected"] == before["injected"]
     assert after["not injected"] > before.get("not injected", 0)
-    tcp = [frame for frame in strangers.received() if frame[12:14] == b"\x08\x00"]
-    strangers.close()
-    assert tcp == []
+    ipv4 = [frame for frame in untagged.received() if frame[12:14] == b"\x08\x00"]
+    untagged.close()
+    assert ipv4 == []
 
 
 # ---- the guard, applied and removed ------------------------------------------------------------
@@ -216,7 +217,7 @@ PASSING = [
         "88cc 0207",
         "88f7 0002",
         "0026 424203",  # spanning tree
-        "8100 0005 0032 aaaa03 00000c 010b",  # Cisco's, in a VLAN
+        "8100 0005 0032 aaaa03 00000c 010b",  # Cisco PVST+ in a VLAN
         "0100 fefe03",  # IS-IS
     )
 ]
@@ -252,35 +253,35 @@ DROPPED = [
 ]
 
 
-def arrive(lab: Lab, expected: int) -> list[bytes]:
-    """Send all these frames from the client; return those that arrive, without addresses."""
+def send_all(lab: Lab, expected: int) -> list[bytes]:
+    """Send all frames from the client; return those that reach the server, without addresses."""
     sender, receiver = Cable(lab, CLIENT), Cable(lab, SERVER)
     addresses = frames.SERVER_MAC + frames.CLIENT_MAC
     sent = [addresses + frame for frame in (*PASSING, *INSPECTED, *DROPPED)]
     for frame in sent:
         sender.send(frame)
-    came: list[bytes] = []
+    arrived: list[bytes] = []
     deadline, silence = time.monotonic() + 5, 0
-    while (len(came) < expected or silence < 3) and time.monotonic() < deadline:
+    while (len(arrived) < expected or silence < 3) and time.monotonic() < deadline:
         time.sleep(0.05)
         more = [frame[12:] for frame in receiver.received() if frame in sent]
-        came += more
+        arrived += more
         silence = 0 if more else silence + 1
     for cable in (sender, receiver):
         cable.close()
-    return came
+    return arrived
 
 
 def settings(lab: Lab) -> list[str]:
     return lab.run(FILTER, ["sysctl", "net.bridge"]).stdout.splitlines()
 
 
-def kept() -> set[Path]:
+def saved() -> set[Path]:
     return set(Path("/run").glob("nfinspect-bridge-*"))
 
 
-def test_everything_passes_without_the_guard_little_with_it_and_everything_again() -> None:
-    """No filter runs, so what the rules would show to it does not pass either."""
+def test_guard_drops_what_cannot_be_inspected_and_its_removal_restores_everything() -> None:
+    """No filter is running, so the frames that would be diverted to it do not pass either."""
     with Lab(offloads=False, bridge=True) as lab:
 
         def nfinspect_rules(*arguments: str) -> str:
@@ -290,29 +291,29 @@ def test_everything_passes_without_the_guard_little_with_it_and_everything_again
         everything = [*PASSING, *INSPECTED, *DROPPED]
         odd = ("call-iptables=0", "filter-vlan-tagged=0", "filter-pppoe-tagged=1")
         lab.run(FILTER, ["sysctl", "-qw", *(f"net.bridge.bridge-nf-{each}" for each in odd)])
-        before, others = settings(lab), kept()
-        assert arrive(lab, len(everything)) == everything
+        before, others = settings(lab), saved()
+        assert send_all(lab, len(everything)) == everything
 
         assert nfinspect_rules("--bridge", "--apply") == ""
-        assert arrive(lab, len(PASSING)) == PASSING
+        assert send_all(lab, len(PASSING)) == PASSING
         ruleset = lab.run(FILTER, ["nft", "list", "ruleset"]).stdout
         assert f"counter packets {len(DROPPED)} " in ruleset
-        assert len(kept() - others) == 1
+        assert len(saved() - others) == 1
 
-        for again in (("--bridge", "--apply"), ("--apply",)):
-            assert nfinspect_rules(*again) == ""
-            assert arrive(lab, len(PASSING)) == PASSING
+        for arguments in (("--bridge", "--apply"), ("--apply",)):
+            assert nfinspect_rules(*arguments) == ""
+            assert send_all(lab, len(PASSING)) == PASSING
         assert settings(lab) != before
 
         assert nfinspect_rules("--bridge", "--remove") == ""
         assert settings(lab) == before
-        assert kept() == others
+        assert saved() == others
         assert lab.run(FILTER, ["nft", "list", "tables", "bridge"]).stdout == ""
-        assert arrive(lab, len(everything)) == everything
+        assert send_all(lab, len(everything)) == everything
         assert "there are no rules to remove" in nfinspect_rules("--bridge", "--remove")
 
 
-def test_removal_puts_settings_back_though_somebody_has_flushed_the_guard() -> None:
+def test_removal_restores_settings_although_the_guard_has_been_flushed() -> None:
     with Lab(bridge=True) as lab:
         before = settings(lab)
         lab.run(FILTER, [*NFINSPECT, "rules", "--bridge", "--apply"])
@@ -323,7 +324,7 @@ def test_removal_puts_settings_back_though_somebody_has_flushed_the_guard() -> N
 
 def test_without_nft_nothing_is_changed() -> None:
     with Lab(bridge=True) as lab:
-        before, others = settings(lab), kept()
+        before, others = settings(lab), saved()
         done = lab.run(
             FILTER,
             ["env", "PATH=/nowhere", *NFINSPECT, "rules", "--bridge", "--apply"],
@@ -331,13 +332,13 @@ def test_without_nft_nothing_is_changed() -> None:
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert "nft is not installed (apt-get install nftables)" in done.stderr
-        assert (settings(lab), kept()) == (before, others)
+        assert (settings(lab), saved()) == (before, others)
 
 
-def test_refused_guard_leaves_settings_as_they_were() -> None:
-    """Here the kernel refuses since the capability is missing, as a person would see it."""
+def test_guard_that_the_kernel_refuses_leaves_settings_as_they_were() -> None:
+    """It refuses because CAP_NET_ADMIN is missing."""
     with Lab(bridge=True) as lab:
-        before, others = settings(lab), kept()
+        before, others = settings(lab), saved()
         done = lab.run(
             FILTER,
             ["setpriv", "--bounding-set=-net_admin", *NFINSPECT, "rules", "--bridge", "--apply"],
@@ -345,10 +346,10 @@ def test_refused_guard_leaves_settings_as_they_were() -> None:
         )
         assert done.returncode == 1
         assert "cannot apply the rules" in done.stderr
-        assert (settings(lab), kept()) == (before, others)
+        assert (settings(lab), saved()) == (before, others)
 
 
-def test_printed_guard_is_what_nft_takes(bridge_lab: Lab) -> None:
+def test_printed_guard_is_accepted_by_nft(bridge_lab: Lab) -> None:
     printed = bridge_lab.run(FILTER, [*NFINSPECT, "rules", "--bridge"]).stdout
     assert guard() in printed
     bridge_lab.run(FILTER, ["nft", "--check", "--file", "-"], input=guard())

@@ -1,5 +1,5 @@
-"""The lab's cases, which the demo and the captures are made of: every row of the default map does
-its action and counts it, and all else goes as the table says."""
+"""The lab's cases, from which the demo and the captures are made: every clause of the default map
+takes its action and counts it, and everything else happens as the case says."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CONFIGURED = [case for case in CASES if case.config is not None]
 
 
 @pytest.mark.parametrize("case", DEFAULT, ids=lambda case: case.name)
-def test_case_goes_as_its_table_says(
+def test_case_has_the_expected_outcome(
     case: Case, stage: Stage, running: Filter, tmp_path: Path
 ) -> None:
     outcome = run_case(case, stage, running, tmp_path)
@@ -25,7 +25,7 @@ def test_case_goes_as_its_table_says(
 
 
 @pytest.mark.parametrize("case", CONFIGURED, ids=lambda case: case.name)
-def test_case_with_a_policy_of_its_own_goes_as_its_table_says(case: Case, tmp_path: Path) -> None:
+def test_case_with_a_policy_of_its_own_has_the_expected_outcome(case: Case, tmp_path: Path) -> None:
     config = tmp_path / "policy.cfg"
     config.write_text(case.config or "")
     with Lab(offloads=False) as lab:
@@ -40,7 +40,7 @@ def unmet(outcome: Outcome) -> str:
 
 
 def test_every_clause_of_the_default_map_is_counted_by_a_case() -> None:
-    """Each case is judged by its counts too, see `performance`; this tells that none is left out."""
+    """That a case counts what it says is checked with its outcome; here, that no clause is missing."""
     (inspection,) = default_policy().inspections
     clauses = {f"match {clause.words}" for clause in inspection.map.clauses}
     assert clauses == {words for case in CASES for words in case.counts} | {EHLO_MASK}

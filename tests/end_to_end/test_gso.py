@@ -1,7 +1,7 @@
-"""Large packets that the kernel would cut up later (GSO), and that the filter must cut elsewhere.
+"""GSO packets, which the kernel would segment later, and which the filter must cut elsewhere.
 
-A client sends commands, DATA and the beginning of the mail in one write. The filter may pass no byte
-behind DATA before the server has answered, and no verdict can shorten such a packet.
+A client sends commands, DATA and the beginning of the mail in one write. The filter may pass nothing
+after DATA until the server has replied, and no verdict can shorten such a packet.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from tests.end_to_end.ends import (
     IPV6,
     Counters,
     Family,
+    drop_one,
     exchange_with_gaps,
-    lost,
     queue,
     rules,
 )
 
 WRITE = 14_000
-"""Bytes: less than the ten segments that may leave at once, so that they leave as one packet."""
+"""Bytes: fewer than the ten segments of the initial window, so they leave as one packet."""
 
 SIZES = (536 - 12, 1220 - 12, 1448)
-"""What the filter sends at once over IPv4, over IPv6, and what the kernel would have."""
+"""Bytes per packet: what the filter sends over IPv4 and over IPv6, and what the kernel would send."""
 
 PLACES = sorted(
     {
@@ -40,7 +40,7 @@ PLACES = sorted(
         WRITE - 1,
     }
 )
-"""How many bytes of the write lie before the cut, DATA and its CR LF included."""
+"""How many bytes of the write precede the cut, including DATA and its CR LF."""
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["routed", "bridged"])
@@ -57,19 +57,19 @@ def running(gso_lab: Lab) -> Iterator[Filter]:
 
 
 def write(place: int) -> bytes:
-    """Commands up to and with DATA, so many bytes in all, and as much of a mail as fits."""
+    """Commands up to and including DATA, *place* bytes in all, then as much of a mail as fits."""
     end = b"DATA\r\n"
     commands = b""
     while (left := place - len(end) - len(commands)) > 0:
         size = left if left < 300 else 200
-        line = b"atrn" if size % 3 else b"NOOP"  # of the former the filter leaves X
+        line = b"atrn" if size % 3 else b"NOOP"  # the filter overwrites ATRN with X
         commands += (line + b" " + b"n" * size)[: size - 2] + b"\r\n"
     mail = b"".join(b"%08d %s\r\n" % (number, b"m" * 100) for number in range(200))
     return commands + end + mail[: WRITE - place]
 
 
 def expected(sent: bytes) -> bytes:
-    """What the server receives of it: verbs that are unknown, or cut short, are no verbs."""
+    """What the server receives: lines with an unknown or truncated verb are overwritten with X."""
     commands, data, mail = sent.partition(b"DATA\r\n")
     lines = commands.split(b"\r\n")
     passed = [line if line.startswith(b"NOOP") else b"X" * len(line) for line in lines]
@@ -77,7 +77,7 @@ def expected(sent: bytes) -> bytes:
 
 
 def cut_at(lab: Lab, family: Family, places: list[int]) -> None:
-    """Send a write that must be cut at each of *places*; fail unless the server gets it all."""
+    """For each of *places*, send a write that must be cut there; fail unless all of it arrives."""
     rest = b"\r\n.\r\nQUIT\r\n"
     with RecordingServer(lab, family.server) as server:
         for number, place in enumerate(places, 1):
@@ -100,7 +100,7 @@ FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 
 
 @FAMILIES
-def test_packet_that_must_be_cut_arrives_whole_wherever_the_cut_is(
+def test_gso_packet_that_must_be_cut_arrives_complete_wherever_the_cut_is(
     gso_lab: Lab, running: Filter, family: Family
 ) -> None:
     before = queue(gso_lab)
@@ -112,15 +112,15 @@ def test_packet_that_must_be_cut_arrives_whole_wherever_the_cut_is(
 
 
 @FAMILIES
-def test_pieces_fit_a_path_that_is_narrower_than_the_servers_segment_size(
+def test_pieces_fit_a_path_whose_mtu_is_below_the_servers_mss(
     gso_lab: Lab, running: Filter, family: Family
 ) -> None:
-    """The client has learnt of it, its packets are for 1,280 bytes; the SYN-ACK told of 1,500."""
+    """The client has discovered the path MTU of 1,280 bytes; the SYN-ACK announced an MSS for 1,500."""
     if gso_lab.bridge:  # a bridge has one MTU
         return
     gso_lab.run(FILTER, ["ip", "link", "set", "inside", "mtu", "1280"])
     try:
-        cut_at(gso_lab, family, [13_000])  # here it learns
+        cut_at(gso_lab, family, [13_000])  # the client discovers the path MTU here
         counters = Counters(gso_lab, CLIENT)
         before = queue(gso_lab)["dropped"]["gso-cut"]
         cut_at(gso_lab, family, [700, 3000, 9000, 13_000])
@@ -134,13 +134,13 @@ def test_pieces_fit_a_path_that_is_narrower_than_the_servers_segment_size(
 
 @FAMILIES
 @pytest.mark.parametrize("sack", ["1", "0"], ids=["SACK", "no SACK"])
-def test_sender_is_told_of_a_gap_before_large_packets(
+def test_gap_before_gso_packets_is_reported_to_the_sender(
     gso_lab: Lab, running: Filter, family: Family, sack: str
 ) -> None:
-    came = "-m physdev --physdev-in" if gso_lab.bridge else "-i"
+    port = "-m physdev --physdev-in" if gso_lab.bridge else "-i"
     gso_lab.run(CLIENT, ["sysctl", "-qw", f"net.ipv4.tcp_sack={sack}"])
     try:
-        with rules(gso_lab, family, lost(f"{came} outside", 4), lost(f"{came} inside", 4)):
+        with rules(gso_lab, family, drop_one(f"{port} outside", 4), drop_one(f"{port} inside", 4)):
             exchange_with_gaps(gso_lab, family, family.server)
     finally:
         gso_lab.run(CLIENT, ["sysctl", "-qw", "net.ipv4.tcp_sack=1"])

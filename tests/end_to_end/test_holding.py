@@ -1,4 +1,4 @@
-"""Packets held for neighbours that leave gaps: what they cost others, and that none of them stays."""
+"""Packets held for hosts that leave gaps: what they cost others, and that none is held for ever."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nfinspect.live.queue import MAX_LENGTH
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.tcp.limits import Limits
 from tests.end_to_end.encapsulation import Cable
-from tests.end_to_end.ends import IPV4, exchange_with_gaps, lost, queue, rules
+from tests.end_to_end.ends import IPV4, drop_one, exchange_with_gaps, queue, rules
 from tests.end_to_end.neighbour import Neighbour
 from tests.model.wire import ACK
 
 EACH = 64
-"""Packets that a neighbour leaves behind its gap."""
+"""Packets that a host sends beyond the gap in each connection."""
 TOTAL = Limits().held_packets_total
 PATIENCE = 10.0
 """Seconds."""
@@ -43,7 +43,7 @@ def neighbour(plain_lab: Lab, running: Filter) -> Iterator[Neighbour]:
 
 
 def leave_gaps(neighbour: Neighbour, count: int) -> None:
-    """Open so many connections, and send behind a gap in each."""
+    """Open *count* connections, and send packets beyond a gap in each."""
     ports = neighbour.open(count)
     for number in range(EACH):
         for port in ports:
@@ -52,7 +52,7 @@ def leave_gaps(neighbour: Neighbour, count: int) -> None:
 
 
 def held(plain_lab: Lab, running: Filter, expected: int) -> bool:
-    """Whether as many are held, after a while."""
+    """Wait until *expected* packets are held; whether that happens in time."""
     deadline = time.monotonic() + PATIENCE
     while queue(plain_lab)["held"] != expected or running.waiting() != expected:
         if time.monotonic() > deadline:
@@ -61,32 +61,30 @@ def held(plain_lab: Lab, running: Filter, expected: int) -> bool:
     return True
 
 
-def test_what_is_held_in_all_leaves_the_queue_room_for_others() -> None:
+def test_total_of_held_packets_leaves_the_queue_room_for_others() -> None:
     assert TOTAL <= MAX_LENGTH // 4
     assert Limits().held_packets > EACH
 
 
-def test_gaps_of_a_neighbour_cost_an_honest_connection_nothing(
+def test_gaps_of_one_host_cost_an_honest_connection_nothing(
     plain_lab: Lab, running: Filter, neighbour: Neighbour
 ) -> None:
-    below = TOTAL // EACH - 2
-    leave_gaps(neighbour, below)
-    assert held(plain_lab, running, below * EACH)
-    with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
+    gaps = TOTAL // EACH - 2
+    leave_gaps(neighbour, gaps)
+    assert held(plain_lab, running, gaps * EACH)
+    with rules(plain_lab, IPV4, drop_one("-i outside"), drop_one("-i inside")):
         exchange_with_gaps(plain_lab, IPV4, IPV4.server)
     assert "hold-bound" not in queue(plain_lab)["dropped"]
-    assert held(plain_lab, running, below * EACH)
+    assert held(plain_lab, running, gaps * EACH)
 
-    leave_gaps(neighbour, 10)  # more than is held in all
+    leave_gaps(neighbour, 10)  # beyond the total bound
     assert held(plain_lab, running, TOTAL)
-    with rules(plain_lab, IPV4, lost("-i outside"), lost("-i inside")):
-        exchange_with_gaps(plain_lab, IPV4, IPV4.server)  # whoever holds most gives way
+    with rules(plain_lab, IPV4, drop_one("-i outside"), drop_one("-i inside")):
+        exchange_with_gaps(plain_lab, IPV4, IPV4.server)  # whoever holds most gives up packets
     assert running.waiting() <= TOTAL
 
 
-def test_stop_gives_all_that_is_held_its_verdict(
-    plain_lab: Lab, running: Filter, neighbour: Neighbour
-) -> None:
+def test_stop_drops_all_held_packets(plain_lab: Lab, running: Filter, neighbour: Neighbour) -> None:
     leave_gaps(neighbour, 20)
     assert held(plain_lab, running, 20 * EACH)
     running.end()
@@ -95,7 +93,7 @@ def test_stop_gives_all_that_is_held_its_verdict(
     assert f"dropped flushed, packet {20 * EACH}" in text
 
 
-def test_close_gives_all_that_is_held_its_verdict(
+def test_connection_closed_by_inspection_drops_its_held_packets(
     plain_lab: Lab, running: Filter, neighbour: Neighbour
 ) -> None:
     (port,) = neighbour.open(1)
@@ -114,21 +112,21 @@ def test_held_packets_leave_in_order_when_the_gap_fills(
     neighbour.send(port, 1, ACK, b"EHLO x\r\n")  # the server permits pipelining
     neighbour.receive(port, at=9)
     lines = [b"NOOP %03d\r\n" % number for number in range(EACH)]
-    places = [9 + sum(map(len, lines[:number])) for number in range(EACH)]
-    later = list(zip(places[1:], lines[1:], strict=True))
+    offsets = [9 + sum(map(len, lines[:number])) for number in range(EACH)]
+    later = list(zip(offsets[1:], lines[1:], strict=True))
     random.Random(1).shuffle(later)
     server = Cable(plain_lab, SERVER)
-    for place, line in later:
-        neighbour.send(port, place, ACK, line)
+    for offset, line in later:
+        neighbour.send(port, offset, ACK, line)
     assert held(plain_lab, running, EACH - 1)
     list(server.received())
-    neighbour.send(port, places[0], ACK, lines[0])
+    neighbour.send(port, offsets[0], ACK, lines[0])
     assert held(plain_lab, running, 0)
     passed = []
     for frame in server.received():
         segment = parse(frame[14:])
         if isinstance(segment, Segment) and segment.destination_port == 25 and segment.length > 1:
-            passed.append(segment.payload_bytes)  # one byte is the filter's question: a repetition
+            passed.append(segment.payload_bytes)  # a single byte is one of the filter's probes
     server.close()
     assert passed == lines
 
@@ -139,7 +137,7 @@ CORRUPT = 10_000
 
 
 def corrupt(chance: random.Random, port: int) -> bytes:
-    """A TCP segment to or from port 25, with random faults in its header, options and data."""
+    """A TCP segment to port 25, with random faults in its header, options and data."""
     size = chance.choice((0, 1, 7, 20, 100, 1000))
     header = bytearray(chance.randbytes(20))
     header[:4] = port.to_bytes(2, "big") + b"\x00\x19"
@@ -152,7 +150,7 @@ def corrupt(chance: random.Random, port: int) -> bytes:
 def test_ten_thousand_corrupt_packets_leave_nothing_behind(
     plain_lab: Lab, running: Filter, neighbour: Neighbour
 ) -> None:
-    """Some in open connections, some in none, some with a checksum that is right."""
+    """Some belong to open connections, some to none; some have a correct checksum."""
     chance = random.Random(25)
     ports = neighbour.open(20)
     for number in range(CORRUPT):
@@ -161,7 +159,9 @@ def test_ten_thousand_corrupt_packets_leave_nothing_behind(
         if number % 250 == 249:
             time.sleep(0.03)
     deadline = time.monotonic() + PATIENCE
-    while (state := queue(plain_lab))["received"] < CORRUPT:  # and a few honest ones
+    while (state := queue(plain_lab))[
+        "received"
+    ] < CORRUPT:  # those that opened the connections come on top
         assert time.monotonic() < deadline, state
         time.sleep(0.05)
     verdicts = state["verdicts"]
@@ -173,10 +173,10 @@ def test_ten_thousand_corrupt_packets_leave_nothing_behind(
     assert running.waiting() == state["held"]
     assert (state["kernel_dropped"], state["user_dropped"]) == (0, 0)
 
-    (port,) = neighbour.open(1)  # it works as ever
+    (port,) = neighbour.open(1)  # the filter still works
     neighbour.send(port, 1, ACK, b"atrn x\r\n")
     neighbour.receive(port, at=9)
     running.end()
     text = "\n".join(running.counters)
     assert "waiting 0, held 0," in text
-    assert len(running.errors) == 1  # that it is ready, and nothing since
+    assert len(running.errors) == 1  # only that it is ready

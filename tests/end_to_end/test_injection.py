@@ -1,9 +1,9 @@
-"""What the filter sends of its own reaches a real TCP, which believes it: routed, with every kind of
-address translation.
+"""The packets that the filter injects reach the Linux TCP and take effect: routed, with every kind
+of address translation.
 
-A segment is lost before the filter, so that what follows is held. Only the filter can tell the
-sender, since the receiver sees nothing behind the gap: if the sender repeats the segment at once
-and no timer of its own expires, it has been told, and has believed it.
+A segment is lost before the filter, so the segments after it are held. Only the filter can report
+this to the sender, as the receiver sees nothing beyond the gap. If the sender retransmits the
+segment at once, without a timeout, it has received the report and accepted it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tests.end_to_end.ends import (
     IPV6,
     Family,
     Watch,
+    drop_one,
     exchange_with_gaps,
-    lost,
     queue,
     rules,
 )
@@ -37,7 +37,7 @@ class Translation:
     to_filter: bool = False
     port: int = 25
     searched: bool = False
-    """The filter has to go through all of connection tracking."""
+    """The filter has to search the whole connection tracking table."""
 
 
 DNAT = "nat PREROUTING -i outside -p tcp -d {outside} --dport 25 -j DNAT --to-destination {server}"
@@ -65,18 +65,18 @@ TRANSLATIONS = {
 
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("name", TRANSLATIONS)
-def test_sender_of_either_side_is_told_of_a_gap(
+def test_gap_is_reported_to_the_sender_on_either_side(
     plain_lab: Lab, running: Filter, family: Family, name: str
 ) -> None:
     lab, translation = plain_lab, TRANSLATIONS[name]
     if translation.searched:
         time.sleep(SEARCH_PERIOD)
     injected = queue(lab)["verdicts"]["injected"]
-    with rules(lab, family, *translation.rules, lost("-i outside"), lost("-i inside")):
+    with rules(lab, family, *translation.rules, drop_one("-i outside"), drop_one("-i inside")):
         to = family.outside if translation.to_filter else family.server
         with Watch(lab) as watch:
             exchange_with_gaps(lab, family, to, translation.port)
-            watch.of_one_connection()
+            watch.assert_one_connection()
     verdicts = queue(lab)["verdicts"]
     assert verdicts["injected"] > injected
     assert "not injected" not in verdicts

@@ -1,4 +1,4 @@
-"""The lab itself: what it builds, and that nothing of it stays."""
+"""The lab itself: what it builds, and that it leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ NFINSPECT = (sys.executable, "-m", "nfinspect")
 
 
 def remains(prefix: str) -> list[str]:
-    """What is left of a lab on the machine."""
+    """What a lab has left behind on the machine."""
     places = [Path("/etc/netns"), Path("/run/netns"), Path("/tmp")]
     files = [str(file) for place in places if place.exists() for file in place.glob(f"{prefix}-*")]
     return files + [name for name in netns.listnetns() if name.startswith(f"{prefix}-")]
 
 
-def test_client_reaches_the_server_through_the_filter_in_both_families() -> None:
+def test_client_reaches_the_server_through_the_filter_over_ipv4_and_ipv6() -> None:
     with Lab() as lab:
         for address in (SERVER_ADDRESS, SERVER_ADDRESS6):
             route = lab.run(CLIENT, ["ip", "route", "get", address]).stdout
@@ -44,24 +44,24 @@ def test_client_reaches_the_server_through_the_filter_in_both_families() -> None
         )
         began = time.monotonic()
         lab.run(CLIENT, ["getent", "hosts", "elsewhere.example"], check=False)
-        assert time.monotonic() - began < 2, "a name that does not resolve must not hang"
+        assert time.monotonic() - began < 2, "looking up an unknown name must not hang"
 
 
-def test_two_labs_stand_side_by_side() -> None:
+def test_two_labs_can_be_up_at_once() -> None:
     with Lab() as one, Lab() as other:
         assert one.prefix != other.prefix
         for lab in (one, other):
             assert "outside" in lab.run(FILTER, ["ip", "link"]).stdout
 
 
-def test_lab_left_by_an_error_leaves_no_process_no_namespace_and_no_file() -> None:
+def test_lab_ended_by_an_exception_leaves_no_process_no_namespace_and_no_file() -> None:
     lab = Lab()
     sleepers = []
 
     def fail() -> None:
         with lab:
             sleepers.append(lab.popen(SERVER, ["sleep", "1000"]))
-            # One that has left its session and does not care for SIGTERM.
+            # One in a session of its own that ignores SIGTERM.
             lab.run(SERVER, ["sh", "-c", "trap '' TERM; setsid sleep 1000 >/dev/null 2>&1 &"])
             raise KeyError
 
@@ -71,14 +71,14 @@ def test_lab_left_by_an_error_leaves_no_process_no_namespace_and_no_file() -> No
     assert remains(lab.prefix) == []
 
 
-def test_lab_cannot_be_built_twice_under_one_name_and_the_first_is_unharmed() -> None:
+def test_lab_cannot_be_built_twice_under_one_prefix_and_the_first_stays_intact() -> None:
     with Lab() as lab:
         with pytest.raises(LabError, match="is already up"):
             topology.build(lab.prefix)
         assert lab.run(CLIENT, ["true"]).returncode == 0
 
 
-def test_program_that_fails_is_told_in_its_own_words() -> None:
+def test_error_of_a_failed_program_quotes_its_stderr() -> None:
     with Lab() as lab, pytest.raises(LabError, match=r"ip in client ended with 1: .*nowhere"):
         lab.run(CLIENT, ["ip", "link", "show", "nowhere"])
 
@@ -96,7 +96,7 @@ def test_demo_interrupted_takes_its_lab_down(ending: signal.Signals) -> None:
     while not Path("/run/netns", full_name(prefix, CLIENT)).exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(1)  # somewhere in the midst of it
+    time.sleep(1)  # the demo is now under way
     demo.send_signal(ending)
     out, err = demo.communicate(timeout=30)
     assert demo.returncode == 128 + signal.SIGINT, out + err
@@ -111,7 +111,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_lab_up_exec_and_down() -> None:
-    # Under a name of its own: a lab that somebody has up is left alone.
+    # With a prefix of its own, so as not to disturb a lab that is already up.
     prefix = f"nfi{os.getpid()}-up"
 
     def lab(word: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -140,8 +140,8 @@ def test_lab_up_exec_and_down() -> None:
     assert lab("down").returncode == 1
 
 
-def test_lab_without_root_is_an_error_that_says_so() -> None:
-    # Imported as root: another user may not be able to read this checkout.
+def test_lab_without_root_fails_and_says_why() -> None:
+    # Import as root: another user may not be able to read this checkout.
     program = "import os\nfrom nfinspect.lab.topology import build\nos.seteuid(65534)\nbuild('x')"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60

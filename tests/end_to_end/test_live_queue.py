@@ -1,4 +1,4 @@
-"""The live filter on a real queue: real packets, signals, rules and errors, in namespaces."""
+"""The live filter on a real queue, in namespaces: packets, signals, rules and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from nfinspect.rules.mark import MARK, MASK
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 PATIENCE = 20.0
-"""Seconds until a test gives up; nothing here takes a tenth of that."""
+"""Seconds until a test gives up; normally nothing here takes a tenth of that."""
 
 FAMILIES = pytest.mark.parametrize(
     ("family", "server"),
@@ -43,7 +43,7 @@ FAMILIES = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def shared_lab() -> Iterator[Lab]:
-    """Namespaces for the whole file; `lab` leaves them as it found them."""
+    """Namespaces for the whole module; `lab` flushes their rules after each test."""
     with Lab() as lab:
         yield lab
 
@@ -59,21 +59,21 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
 def nfinspect(
     lab: Lab, *arguments: str, prefix: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command of nfinspect's on the filter to its end, whatever that is."""
+    """Run an nfinspect command on the filter to its end, whatever its status."""
     return lab.run(FILTER, [*prefix, *NFINSPECT, *arguments], check=False)
 
 
 def eventually(condition: Callable[[], Any]) -> Any:
-    """Return what *condition* returns once that is true; fail if that takes too long."""
+    """Return the value of *condition* once it is true; fail if that takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"in vain: {condition}"
+        assert time.monotonic() < deadline, f"still false: {condition}"
         time.sleep(0.02)
     return result
 
 
 class Running:
-    """A live filter that was started, with the engine of the stand-in or its own."""
+    """A live filter that has been started, with a stand-in engine or the real one."""
 
     def __init__(self, lab: Lab, *command: str, environment: dict[str, str] | None = None) -> None:
         self._lab = lab
@@ -111,7 +111,7 @@ def control(lab: Lab) -> Path:
 
 @contextlib.contextmanager
 def running(lab: Lab, filter_: Running) -> Iterator[Running]:
-    """Have the filter ready with the rules in place; it has ended when the block is left."""
+    """Check that the filter is ready and apply the rules; the filter has ended after the block."""
     try:
         assert filter_.first_line == "nfinspect ready, queues 0-0\n", filter_.first_line
         lab.run(FILTER, [*NFINSPECT, "rules", "--apply"])
@@ -123,7 +123,7 @@ def running(lab: Lab, filter_: Running) -> Iterator[Running]:
 
 
 class Transfer:
-    """A server on port 25 that keeps what a client sends to it."""
+    """A server on port 25 that keeps what a client sends."""
 
     def __init__(self, lab: Lab, family: int, server: str) -> None:
         self._lab, self._family, self._server = lab, family, server
@@ -159,8 +159,8 @@ class Transfer:
         return self.received
 
 
-def connect_in_vain(lab: Lab, family: int, server: str) -> bool:
-    """Whether a SYN stays without any answer for half a second."""
+def unanswered(lab: Lab, family: int, server: str) -> bool:
+    """Whether a SYN gets no answer within half a second."""
     with lab.socket(CLIENT, family) as client:
         client.settimeout(0.5)
         try:
@@ -193,7 +193,7 @@ for _ in range(int(sys.argv[1])):
 
 
 def send_raw(lab: Lab, *payloads: int, count: int = 1, server: str = SERVER_ADDRESS) -> None:
-    """Send TCP segments to port 25 with so many zeros each, in fragments where they must be."""
+    """Send TCP segments to port 25 with *payloads* zeros each, fragmented if they exceed the MTU."""
     program = [sys.executable, "-c", SEND_RAW, server, str(count), *map(str, payloads)]
     lab.run(CLIENT, program)
 
@@ -222,7 +222,7 @@ def test_transfer_passes_byte_for_byte_and_gso_packets_are_counted(
 
 
 @FAMILIES
-def test_kernel_tells_interfaces_and_checksum_of_each_packet(
+def test_each_packet_comes_with_its_interfaces_and_whether_its_checksum_is_ready(
     lab: Lab, family: int, server: str
 ) -> None:
     log = lab.directory / "log"
@@ -236,7 +236,7 @@ def test_kernel_tells_interfaces_and_checksum_of_each_packet(
     paths = {(each["ingress"], each["egress"], each["link_source"]) for each in seen}
     assert paths == {("outside", "inside", ""), ("inside", "outside", "")}
     assert {each["version"] for each in seen} == {4 if family == socket.AF_INET else 6}
-    # veth leaves checksums to the receiver; only the kernel's few packets without a socket have one
+    # veth leaves checksums to the receiver; only the few packets sent without a socket have one.
     assert not any(each["checksum_ready"] for each in seen if each["length"] > 1000)
     assert any(each["gso"] and each["length"] > 10_000 for each in seen)
     assert all(each["captured_length"] is None for each in seen)
@@ -245,7 +245,7 @@ def test_kernel_tells_interfaces_and_checksum_of_each_packet(
 @pytest.mark.parametrize(
     ("server", "headers"), [(SERVER_ADDRESS, 40), (SERVER_ADDRESS6, 60)], ids=["IPv4", "IPv6"]
 )
-def test_fragments_come_as_one_packet_and_a_cut_one_tells_its_true_length(
+def test_fragments_arrive_as_one_packet_and_a_truncated_one_with_its_true_length(
     lab: Lab, server: str, headers: int
 ) -> None:
     log = lab.directory / "log"
@@ -259,7 +259,7 @@ def test_fragments_come_as_one_packet_and_a_cut_one_tells_its_true_length(
     assert whole["checksum_ready"]
 
 
-def test_held_packets_pass_in_the_order_of_their_verdicts(lab: Lab) -> None:
+def test_held_packets_leave_in_the_order_of_their_verdicts(lab: Lab) -> None:
     receiver = lab.popen(SERVER, [sys.executable, "-c", RECEIVE_RAW, "3"])
     assert receiver.stdout is not None
     assert receiver.stdout.readline() == "ready\n"
@@ -270,7 +270,7 @@ def test_held_packets_pass_in_the_order_of_their_verdicts(lab: Lab) -> None:
     assert out.split() == ["30", "20", "10"]
 
 
-def test_verdict_for_a_packet_that_went_with_its_interface_is_refused_and_counted() -> None:
+def test_verdict_for_a_packet_whose_interface_went_down_is_refused_and_counted() -> None:
     with Lab() as lab, running(lab, Running.stand_in(lab, "HoldThenReverse")) as live:
         send_raw(lab, 10, 20)
         eventually(lambda: live.show("queue")["waiting"] == 2)
@@ -289,7 +289,7 @@ def test_verdict_for_a_packet_that_went_with_its_interface_is_refused_and_counte
 
 
 @FAMILIES
-def test_packet_of_the_filters_own_arrives_with_its_mark(
+def test_injected_packet_leaves_with_its_mark_and_arrives(
     lab: Lab, family: int, server: str
 ) -> None:
     program = "iptables" if family == socket.AF_INET else "ip6tables"
@@ -306,7 +306,7 @@ def test_packet_of_the_filters_own_arrives_with_its_mark(
     assert counted == "1"
 
 
-def test_packets_lost_by_the_kernel_are_shown(lab: Lab) -> None:
+def test_packets_that_the_kernel_drops_are_shown(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         live.process.send_signal(signal.SIGSTOP)
         send_raw(lab, 60_000, count=1500)  # more bytes than the receive buffer holds
@@ -328,7 +328,7 @@ def test_packets_lost_by_the_kernel_are_shown(lab: Lab) -> None:
         assert live.stop() == 0
 
 
-def test_full_queue_lets_packets_pass_with_fail_open_only(lab: Lab) -> None:
+def test_full_queue_passes_packets_with_fail_open(lab: Lab) -> None:
     with running(lab, Running.real(lab, "--fail-open")) as live:
         live.process.send_signal(signal.SIGSTOP)
         send_raw(lab, 1, count=MAX_LENGTH)
@@ -345,7 +345,7 @@ def test_full_queue_lets_packets_pass_with_fail_open_only(lab: Lab) -> None:
 
 
 @FAMILIES
-def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
+def test_policy_that_inspects_nothing_passes_mail_unchanged(
     lab: Lab, family: int, server: str
 ) -> None:
     config = lab.directory / "none.cfg"
@@ -354,7 +354,7 @@ def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
         with Transfer(lab, family, server) as older, lab.socket(CLIENT, family) as client:
             client.settimeout(PATIENCE)
             client.connect((server, 25))
-            assert nfinspect(lab, "rules", "--apply").returncode == 0  # they stand, fail-closed
+            assert nfinspect(lab, "rules", "--apply").returncode == 0  # fail-closed until it runs
             live = Running.real(lab, "--config", str(config), "--apply-rules")
             stack.callback(live.process.kill)
             assert "inspects nothing: all mail passes uninspected" in live.first_line
@@ -373,7 +373,7 @@ def test_policy_that_inspects_nothing_lets_mail_pass_as_it_is(
     assert new[1].endswith("/25")
 
 
-# ---- the end -----------------------------------------------------------------------------------
+# ---- stopping ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -392,7 +392,7 @@ def test_stop_drops_what_is_held_and_leaves_nothing_waiting(
     assert not control(lab).exists()
 
 
-def test_stop_with_a_gap_open_drops_the_segment_behind_it(lab: Lab) -> None:
+def test_stop_with_a_gap_open_drops_the_segment_beyond_it(lab: Lab) -> None:
     first = b"NOOP " + b"x" * 93 + b"\r\n"
     lost = "FORWARD -p tcp --dport 25 -m length --length 140:160 -j DROP"
     lab.run(FILTER, ["iptables", "-A", *lost.split()])
@@ -412,13 +412,13 @@ def test_stop_with_a_gap_open_drops_the_segment_behind_it(lab: Lab) -> None:
             client.sendall(b"NOOP\r\n")
             state = eventually(lambda: (s := live.show("queue"))["held"] == 1 and s)
             assert state["waiting"] == 1
-            assert state["verdicts"]["injected"] >= 1  # the sender is told of the gap
+            assert state["verdicts"]["injected"] >= 1  # the gap is reported to the sender
             assert live.stop() == 0
     assert "waiting 0, held 0, " in live.output
     assert "    dropped flushed, packet 1\n" in live.output
 
 
-def test_same_texts_at_the_end_as_from_show(lab: Lab) -> None:
+def test_stop_prints_what_show_prints(lab: Lab) -> None:
     with running(lab, Running.real(lab)) as live:
         words = (["service-policy", "inspect", "esmtp"], ["queue"])
         shown = [nfinspect(lab, "show", *each, "--control", str(control(lab))) for each in words]
@@ -430,7 +430,7 @@ def test_same_texts_at_the_end_as_from_show(lab: Lab) -> None:
 
 def test_engine_with_a_bug_passes_nothing_and_leaves_nothing_waiting(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "Fail")) as live:
-        assert connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        assert unanswered(lab, socket.AF_INET, SERVER_ADDRESS)
         send_raw(lab, 1, count=50)
         state = eventually(lambda: (s := live.show("queue"))["received"] >= 51 and s)
         assert live.stop() == 0
@@ -439,23 +439,23 @@ def test_engine_with_a_bug_passes_nothing_and_leaves_nothing_waiting(lab: Lab) -
     assert live.errors.count("ZeroDivisionError: a bug") == 1
 
 
-def test_filter_goes_on_when_nobody_reads_its_stdout(lab: Lab) -> None:
+def test_filter_keeps_running_when_its_stdout_is_closed(lab: Lab) -> None:
     with running(lab, Running.real(lab)) as live:
         assert live.process.stdout is not None
         live.process.stdout.close()
         for _ in range(3):
-            connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)  # refused, and logged
+            unanswered(lab, socket.AF_INET, SERVER_ADDRESS)  # the SYN is dropped and logged
         assert live.process.stderr is not None
         assert "stdout failed (Broken pipe)" in live.process.stderr.readline()
-        assert not connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        assert not unanswered(lab, socket.AF_INET, SERVER_ADDRESS)
         live.process.send_signal(signal.SIGTERM)
         assert live.process.wait(PATIENCE) == 0
 
 
-def test_events_as_json_lines_with_their_times_and_counts_at_the_end(lab: Lab) -> None:
+def test_json_run_prints_events_with_their_times_and_then_the_counters(lab: Lab) -> None:
     started = datetime.now(UTC)
     with running(lab, Running.real(lab, "--json")) as live:
-        connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+        unanswered(lab, socket.AF_INET, SERVER_ADDRESS)
         assert live.stop() == 0
     *events, last = map(json.loads, live.output.splitlines())
     assert [each["event"] for each in events] == ["connection-built", "connection-torn-down"]
@@ -465,7 +465,7 @@ def test_events_as_json_lines_with_their_times_and_counts_at_the_end(lab: Lab) -
     assert last["queue"]["waiting"] == 0
 
 
-def test_service_manager_is_told(lab: Lab) -> None:
+def test_service_manager_is_notified_of_ready_and_stopping(lab: Lab) -> None:
     path = str(lab.directory / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(PATIENCE)
@@ -480,13 +480,13 @@ def test_service_manager_is_told(lab: Lab) -> None:
 
 
 def tables(lab: Lab) -> str:
-    """All rules of the filter, without the counters and dates."""
+    """All rules in the filter's namespace, without counters and dates."""
     saved = [lab.run(FILTER, [program]).stdout for program in ("iptables-save", "ip6tables-save")]
     lines = "".join(saved).splitlines()
     return "\n".join(line for line in lines if not line.startswith(("#", ":")))
 
 
-def test_rules_applied_twice_are_there_once_and_removed_without_a_trace(lab: Lab) -> None:
+def test_rules_applied_twice_exist_once_and_are_removed_without_a_trace(lab: Lab) -> None:
     for program in ("iptables", "ip6tables"):
         lab.run(FILTER, [program, "-t", "security", "-N", "OTHERS"])
         lab.run(FILTER, [program, "-t", "security", "-A", "FORWARD", "-j", "OTHERS"])
@@ -511,16 +511,16 @@ def test_rules_applied_twice_are_there_once_and_removed_without_a_trace(lab: Lab
 def test_without_a_filter_nothing_passes_unless_the_rules_fail_open(
     lab: Lab, family: int, server: str
 ) -> None:
-    assert not connect_in_vain(lab, family, server)
+    assert not unanswered(lab, family, server)
     nfinspect(lab, "rules", "--apply")
-    assert connect_in_vain(lab, family, server)
+    assert unanswered(lab, family, server)
     nfinspect(lab, "rules", "--apply", "--fail-open")
-    assert not connect_in_vain(lab, family, server)
+    assert not unanswered(lab, family, server)
     nfinspect(lab, "rules", "--remove")
-    assert not connect_in_vain(lab, family, server)
+    assert not unanswered(lab, family, server)
 
 
-def test_printed_rules_are_what_restore_takes(lab: Lab) -> None:
+def test_printed_rules_restored_equal_the_applied_ones(lab: Lab) -> None:
     for option, program in (("-4", "iptables-restore"), ("-6", "ip6tables-restore")):
         text = nfinspect(lab, "rules", option).stdout
         lab.run(FILTER, [program, "--noflush"], input=text)
@@ -529,20 +529,20 @@ def test_printed_rules_are_what_restore_takes(lab: Lab) -> None:
     assert tables(lab) == printed
 
 
-def test_run_applies_the_rules_itself_and_leaves_them(lab: Lab) -> None:
+def test_run_with_apply_rules_applies_them_and_leaves_them_at_the_end(lab: Lab) -> None:
     live = Running.real(lab, "--apply-rules")
     try:
         assert live.first_line == "nfinspect ready, queues 0-0\n"
         assert tables(lab).count("-j NFQUEUE --queue-num 0") == 4
     finally:
         assert live.stop() == 0
-    assert connect_in_vain(lab, socket.AF_INET, SERVER_ADDRESS)
+    assert unanswered(lab, socket.AF_INET, SERVER_ADDRESS)
 
 
 # ---- errors ------------------------------------------------------------------------------------
 
 
-def test_second_filter_on_the_same_socket_is_told_of_the_first(lab: Lab) -> None:
+def test_second_filter_on_the_same_socket_fails_and_names_the_first(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         done = nfinspect(lab, "run", "--control", str(control(lab)), "--queue-num", "1")
         assert live.stop() == 0
@@ -554,12 +554,12 @@ def test_second_filter_on_the_same_socket_is_told_of_the_first(lab: Lab) -> None
     )
 
 
-def test_second_filter_on_the_same_queue_is_told_that_it_is_taken(lab: Lab) -> None:
+def test_second_filter_on_the_same_queue_fails_and_the_first_keeps_running(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         other = lab.directory / "other"
         done = nfinspect(lab, "run", "--control", str(other))
         assert not other.exists()
-        assert live.show("queue")["number"] == 0  # the first does not mind
+        assert live.show("queue")["number"] == 0
         assert live.stop() == 0
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: queue 0 is in use by another process (netlink port " in done.stderr
@@ -572,7 +572,7 @@ def test_second_filter_on_the_same_queue_is_told_that_it_is_taken(lab: Lab) -> N
         ("net_raw", "injecting packets needs CAP_NET_RAW"),
     ],
 )
-def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> None:
+def test_run_without_a_capability_names_it(lab: Lab, missing: str, message: str) -> None:
     without = ("setpriv", f"--bounding-set=-{missing}")
     done = nfinspect(lab, "run", "--control", str(control(lab)), prefix=without)
     assert (done.returncode, done.stdout) == (1, "")
@@ -582,7 +582,7 @@ def test_missing_capability_is_named(lab: Lab, missing: str, message: str) -> No
     assert not control(lab).exists()
 
 
-def test_rules_without_the_capability_say_what_iptables_says(lab: Lab) -> None:
+def test_rules_without_the_capability_quote_the_error_of_iptables(lab: Lab) -> None:
     done = nfinspect(lab, "rules", "--apply", prefix=("setpriv", "--bounding-set=-net_admin"))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("nfinspect: error: cannot apply the rules: IPv4: iptables")
@@ -598,13 +598,13 @@ def test_rules_without_iptables_name_the_package(lab: Lab) -> None:
     )
 
 
-def test_nobody_to_show_anything_is_a_plain_error(lab: Lab) -> None:
+def test_show_without_a_filter_is_one_error_line(lab: Lab) -> None:
     done = nfinspect(lab, "show", "queue", "--control", str(control(lab)))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (f"nfinspect: error: no filter is listening on {control(lab)}\n")
 
 
-def test_show_of_what_there_is_not_names_what_there_is(lab: Lab) -> None:
+def test_show_of_an_unknown_subject_lists_the_known_ones(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         done = nfinspect(lab, "show", "weather", "--control", str(control(lab)))
         assert live.stop() == 0
@@ -620,7 +620,7 @@ command = ["show", "queue", "--control", sys.argv[1]]
 own, sys.stdout = sys.stdout, open(os.devnull, "w")
 sys.argv = ["nfinspect", *command]
 try:
-    main()  # as root: from here on everything is imported that another user might not be able to read
+    main()  # as root, so that everything is imported that another user may not be able to read
 except SystemExit as ended:
     assert not ended.code, ended.code
 sys.stdout = own
@@ -630,7 +630,7 @@ main()
 """
 
 
-def test_show_is_for_root_alone(lab: Lab) -> None:
+def test_show_as_another_user_than_root_is_refused(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         done = lab.run(FILTER, [sys.executable, "-c", AS_NOBODY, str(control(lab))], check=False)
         assert live.stop() == 0

@@ -1,4 +1,4 @@
-"""Mail through the filter, in every pairing of client, server and IP version, byte for byte."""
+"""Mail through the filter, byte for byte, with every combination of client, server and IP version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.frames import faulty_frames
 
 KIB, MB = 1 << 10, 10**6
 SIZES = (1, 997, 64 * KIB, MB)
-"""Bytes of the mail's body: the least, less than a segment, several windows, many."""
+"""Bytes in the mail's body: the minimum, less than a segment, several windows, many windows."""
 
 CLIENTS = ("swaks", "postfix", "postfix-pipelining")
 SERVERS = ("postfix", "exim")
@@ -31,9 +31,9 @@ SERVERS = ("postfix", "exim")
 
 @cache
 def mail(size: int) -> bytes:
-    """A mail with a body of *size* bytes, always the same, of lines with whatever mail may hold."""
+    """A mail with a body of *size* bytes, always the same, of lines with any bytes allowed in mail."""
     chance = random.Random(size)
-    # All but the two characters in which swaks sees a language of its own.
+    # All but the two characters that swaks interprets.
     printable = (
         bytes(set(range(0x20, 0x7F)) - set(b"\\%")) + b"\t....  " + bytes(range(0xA0, 0x100))
     )
@@ -51,7 +51,7 @@ def mail(size: int) -> bytes:
 
 
 class Sender:
-    """Sends by each of the clients to whichever server."""
+    """Sends from any of the clients to any of the servers."""
 
     def __init__(self, lab: Lab, stage: Stage) -> None:
         self.lab = lab
@@ -91,7 +91,7 @@ def sender(plain_lab: Lab, stage: Stage) -> Sender:
     return Sender(plain_lab, stage)
 
 
-def session(client: str) -> tuple[lines.Template, ...]:
+def syslog_lines(client: str) -> tuple[lines.Template, ...]:
     return lines.ORDINARY if client == "swaks" else lines.BY_POSTFIX
 
 
@@ -118,7 +118,7 @@ def test_mail_of_any_size_arrives_byte_for_byte_with_correct_checksums_on_both_s
         delivered = sender.send(client, server, version, message)
         assert delivered.endswith(b"\n" + message), size
         syslog.expect(
-            session(client), client=client_address(version), server=ADDRESSES[server, version]
+            syslog_lines(client), client=client_address(version), server=ADDRESSES[server, version]
         )
     for capture in captures:
         assert faulty_frames(capture.stop()) == []
@@ -140,7 +140,7 @@ def test_mail_of_20_mb_arrives_byte_for_byte(
 
 
 @pytest.mark.timeout(300)
-def test_mail_of_20_mb_arrives_byte_for_byte_though_2_percent_of_packets_get_lost_either_way(
+def test_mail_of_20_mb_arrives_byte_for_byte_although_2_percent_of_packets_are_lost_each_way(
     running: Filter, sender: Sender, syslog: Syslog, plain_lab: Lab
 ) -> None:
     message = mail(20 * MB)
@@ -151,13 +151,14 @@ def test_mail_of_20_mb_arrives_byte_for_byte_though_2_percent_of_packets_get_los
     assert delivered.endswith(b"\n" + message)
     assert lost()["outside"] > 100
     assert lost()["inside"] > 10
-    # The sender was told of its gaps in the receiver's place.
+    # The filter reported the gaps to the sender on the receiver's behalf.
     assert running.show_json("queue")["verdicts"]["injected"] > before
 
 
 @contextmanager
 def random_loss(lab: Lab, probability: float) -> Iterator[Callable[[], dict[str, int]]]:
-    """Lose packets before the filter's queue, in both directions; tells how many, by interface."""
+    """Drop packets before the filter's queue, in both directions. The value is a function that
+    returns how many were lost by interface, once the block has ended."""
     counts: dict[str, int] = {}
     rule = f"-p tcp -m statistic --mode random --probability {probability} -j DROP".split()
     for side in ("outside", "inside"):

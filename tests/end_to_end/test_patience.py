@@ -1,5 +1,5 @@
-"""Real ends that wait: keep-alives, a receiver that does not read, a path that becomes narrow or is
-interrupted. Whatever it is, all bytes arrive in the end, and no packet is left without a verdict.
+"""Endpoints that wait: keep-alives, a receiver that does not read, a path whose MTU falls or that is
+interrupted. In every case all bytes arrive in the end, and no packet is left without a verdict.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="module", autouse=True)
 def running(lab: Lab) -> Iterator[Filter]:
-    """Fails the module if a packet is left waiting."""
+    """The filter. Stopping it fails if a packet is waiting."""
     filter_ = lab.filter()
     yield filter_
     filter_.stop()
@@ -46,7 +46,8 @@ def running(lab: Lab) -> Iterator[Filter]:
 def server(
     lab: Lab, family: Family, *, buffer: int = 0, after_data: Callable[[], None] = lambda: None
 ) -> Iterator[Mail]:
-    """One that reads a mail with so small a buffer, and does something else behind DATA first."""
+    """A server with a receive buffer of this size. After DATA it calls *after_data* before it reads
+    on."""
     version = socket.AF_INET if family is IPV4 else socket.AF_INET6
     listener = lab.socket(SERVER, version)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -79,7 +80,7 @@ def server(
 
 @contextmanager
 def client(lab: Lab, family: Family) -> Iterator[Dialogue]:
-    """One that may send its message."""
+    """A client that has sent DATA; its message ends when the block is left."""
     with Dialogue.open(lab, family.server, timeout=PATIENCE) as dialogue:
         assert dialogue.reply() == "220 *****"
         for line in ("HELO a", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"):
@@ -89,12 +90,12 @@ def client(lab: Lab, family: Family) -> Iterator[Dialogue]:
         assert dialogue.command(".").startswith("250")
 
 
-def arrived(mail: Mail) -> bool:
+def arrived_complete(mail: Mail) -> bool:
     return bytes(mail.read).endswith(b"DATA\r\n" + BODY + b".\r\n")
 
 
 def test_keep_alives_are_answered_through_the_filter(lab: Lab) -> None:
-    """Each end gives up if a single one is not."""
+    """The client gives up if a single one is not answered."""
     before = Counters(lab, CLIENT)
     with server(lab, IPV4) as mail, client(lab, IPV4) as dialogue:
         for option, value in (
@@ -105,47 +106,47 @@ def test_keep_alives_are_answered_through_the_filter(lab: Lab) -> None:
             dialogue.socket.setsockopt(socket.IPPROTO_TCP, option, value)
         dialogue.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         dialogue.socket.settimeout(3.3)
-        with pytest.raises(TimeoutError):  # nothing comes, not even the end
+        with pytest.raises(TimeoutError):  # nothing arrives, not even a FIN
             dialogue.reply()
         dialogue.send(BODY)
-    assert arrived(mail)
+    assert arrived_complete(mail)
     assert before.since()["TCPKeepAlive"] >= 2
 
 
-def test_receiver_that_does_not_read_for_two_seconds_gets_all_of_it(lab: Lab) -> None:
+def test_receiver_that_does_not_read_for_two_seconds_gets_the_whole_mail(lab: Lab) -> None:
     before = Counters(lab, SERVER)
     with (
         server(lab, IPV4, buffer=8192, after_data=lambda: time.sleep(2)) as mail,
         client(lab, IPV4) as dialogue,
     ):
         dialogue.send(BODY)
-    assert arrived(mail)
+    assert arrived_complete(mail)
     assert before.since()["TCPToZeroWindowAdv"] >= 1
 
 
 @FAMILIES
-def test_path_that_becomes_narrow_in_mid_transfer(lab: Lab, family: Family) -> None:
-    """The router's ICMP passes, the sender cuts anew what it sends again."""
+def test_mail_arrives_although_the_path_mtu_falls_in_mid_transfer(lab: Lab, family: Family) -> None:
+    """The router's ICMP message passes, and the sender retransmits in smaller segments."""
     level, option = (
         (socket.IPPROTO_IP, IP_MTU) if family is IPV4 else (socket.IPPROTO_IPV6, IPV6_MTU)
     )
 
-    def narrow(size: int) -> None:
+    def set_mtu(size: int) -> None:
         for where, interface in ((FILTER, "inside"), (SERVER, "eth0")):
             lab.run(where, ["ip", "link", "set", interface, "mtu", str(size)])
 
     try:
         with server(lab, family) as mail, client(lab, family) as dialogue:
             dialogue.send(BODY[: len(BODY) // 2])
-            narrow(1300)
+            set_mtu(1300)
             dialogue.send(BODY[len(BODY) // 2 :])
             deadline = time.monotonic() + PATIENCE
             while dialogue.socket.getsockopt(level, option) != 1300:
-                assert time.monotonic() < deadline, "the sender has not been told"
+                assert time.monotonic() < deadline, "the sender has not noticed"
                 time.sleep(0.01)
     finally:
-        narrow(1500)
-    assert arrived(mail)
+        set_mtu(1500)
+    assert arrived_complete(mail)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,9 @@ def test_path_that_becomes_narrow_in_mid_transfer(lab: Lab, family: Family) -> N
     ],
     ids=["to the filter", "to the server", "back to the filter", "back to the client"],
 )
-def test_direction_that_is_interrupted_for_a_while(lab: Lab, where: str, rule: str) -> None:
+def test_mail_arrives_although_one_direction_is_interrupted(
+    lab: Lab, where: str, rule: str
+) -> None:
     change = ["iptables", "-w", "-t", "mangle"]
     before = Counters(lab, CLIENT)
     with server(lab, IPV4) as mail, client(lab, IPV4) as dialogue:
@@ -170,11 +173,11 @@ def test_direction_that_is_interrupted_for_a_while(lab: Lab, where: str, rule: s
                 ).start()
             dialogue.send(piece)
             time.sleep(0.01)
-    assert arrived(mail)
+    assert arrived_complete(mail)
     assert before.since()["TCPTimeouts"] >= 1
 
 
-def test_nothing_is_left_waiting_when_all_is_over(lab: Lab, running: Filter) -> None:
+def test_no_packet_is_waiting_after_all_that(lab: Lab, running: Filter) -> None:
     state = running.show_json("queue")
     assert (state["waiting"], state["held"]) == (0, 0)
     assert (state["kernel_dropped"], state["user_dropped"], state["enobufs"]) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Replay's reassembly against the kernel's own, in random cases of order, repetition and overlap."""
+"""Replay's reassembly compared with the kernel's, with random order, duplicates and overlaps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from nfinspect.replay.capture import Frame, Interface
 from nfinspect.replay.fragments import Reassembler
 
 CASES = 1_500
-"""Of either family."""
+"""Per IP version."""
 
 ROOT = Path(__file__).parents[2]
 
 
 def reassembled(packets: list[bytes]) -> list[bytes]:
-    """What replay makes of them: of IPv6, as a raw socket, the payload only."""
+    """The datagrams that replay makes of *packets*; for IPv6 only the payload, as a raw socket
+    delivers it."""
     reassembler = Reassembler()
     found = []
     for packet in packets:
         if packet[0] >> 4 == 4 and not (packet[6] & 0x3F or packet[7]):
-            found.append(packet)  # nothing more follows and nothing stands before: no fragment
+            found.append(packet)  # offset 0 and no more fragments: a whole datagram
             continue
         frame = Frame(1, 0, Interface(101, False), packet, len(packet))
         frame.end = len(packet)
@@ -34,11 +35,11 @@ def reassembled(packets: list[bytes]) -> list[bytes]:
 
 
 def comparable(datagram: bytes, six: bool) -> bytes:
-    """A raw IPv4 socket shows a length and a checksum of its own."""
+    """The datagram without the IPv4 length and checksum, which a raw socket changes."""
     return datagram if six else datagram[:2] + datagram[4:10] + datagram[12:]
 
 
-def test_any_fragments_become_what_the_kernel_makes_of_them() -> None:
+def test_replay_reassembles_random_fragments_as_the_kernel_does() -> None:
     done = subprocess.run(
         ["unshare", "--net", sys.executable, "-m", "tests.end_to_end.kernel_reassembly",
          str(CASES), "1"],
@@ -54,4 +55,4 @@ def test_any_fragments_become_what_the_kernel_makes_of_them() -> None:
         kernel = [comparable(bytes.fromhex(packet), six) for packet in line["received"]]
         assert [comparable(packet, six) for packet in reassembled(sent)] == kernel, line
         datagrams += len(kernel)
-    assert datagrams > CASES  # it was no silence that was compared
+    assert datagrams > CASES  # the comparison was not of nothing with nothing

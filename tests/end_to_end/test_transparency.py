@@ -1,12 +1,11 @@
-"""Ordinary TCP looks the same to both ends, with the filter in the path and without it.
+"""Ordinary TCP looks the same to both endpoints with and without the filter in the path.
 
-Two labs, one of them with a filter; in each the same is done, over the same long way with the same
-losses, and captured at either end. What is compared is what the ends can see: numbers relative to
-the beginning, flags, options, windows, sizes, content, the fields of the IP header. Acknowledgements
-without data come when a kernel's timer or the machine's load has it so; they are compared by what
-they say.
+There are two labs, one of them with a filter. The same sessions run in both, with the same delay and
+the same losses, and are captured at both endpoints. What the endpoints see is compared: relative
+sequence numbers, flags, options, windows, sizes, content, the fields of the IP header. When a bare
+ACK is sent depends on the kernel's timers and the machine's load, so only what it says is compared.
 
-The words are such that inspection leaves them as they are.
+Inspection leaves all of this mail unchanged.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from nfinspect.lab.topology import CLIENT, SCRIPT_ADDRESS, SERVER
 from tests.end_to_end.ends import Counters
 
 DELAY = 0.04
-"""Seconds each way: flights of packets are told apart by the pause between them."""
+"""Seconds each way: long enough to tell flights of packets apart by the pauses between them."""
 LOSSY = Impairments(delay=DELAY, loss=0.02, seed=5)
 LOSSLESS = Impairments(delay=DELAY)
 PATIENCE = 10.0
@@ -43,7 +42,7 @@ SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """As captured at one end; numbers are offsets, -1 is a SYN's."""
+    """As captured at one endpoint. Numbers are relative to the first byte; a SYN has -1."""
 
     from_client: bool
     flags: int
@@ -52,10 +51,10 @@ class Packet:
     payload: bytes
     window: int
     options: tuple[tuple[str, object], ...]
-    """Without timestamps' values, padding and SACK."""
+    """Without NOP and SACK, and without the values of timestamps."""
     sack: tuple[tuple[int, int], ...]
     network: tuple[int, int, str]
-    """Type of service, time to live, flags."""
+    """TOS, TTL, flags."""
 
     @property
     def end(self) -> int:
@@ -64,17 +63,17 @@ class Packet:
 
 @dataclass
 class Seen:
-    """One connection as both ends saw it, and what the client's kernel counted."""
+    """One connection as both endpoints saw it, and the client's TCP counters."""
 
     client: list[Packet] = field(default_factory=list)
     server: list[Packet] = field(default_factory=list)
     counted: dict[str, int] = field(default_factory=dict)
     received: bytes = b""
-    """By the server, from the client."""
+    """What the server has received from the client."""
 
 
 def packets(file: Path) -> list[Packet]:
-    """Of the only connection in the capture."""
+    """The packets of the only connection in the capture."""
     found = []
     starts: dict[bool, int] = {}
     with PcapReader(str(file)) as captured:
@@ -110,21 +109,21 @@ def packets(file: Path) -> list[Packet]:
     return found
 
 
-# ---- what is done ------------------------------------------------------------------------------
+# ---- the sessions ------------------------------------------------------------------------------
 
 
 class Ends:
-    """A connection with both its ends in one hand."""
+    """A connection of which the test controls both endpoints."""
 
     def __init__(self, lab: Lab, *, server_buffer: int = 2_000_000) -> None:
         self.listener = lab.socket(SERVER)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # A size that is set: else it grows as fast as the machine lets the server read.
+        # A fixed size: otherwise the kernel grows it, depending on how fast the server reads.
         self.listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, server_buffer)
         self.listener.bind((SCRIPT_ADDRESS, 25))
         self.listener.listen()
         self.client = lab.socket(CLIENT)
-        # Slow start ends where something is lost, and not where the machine was busy.
+        # Reno leaves slow start at a loss, not when round-trip times grow on a busy machine.
         self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
         self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client.settimeout(PATIENCE)
@@ -132,21 +131,21 @@ class Ends:
         self.server, _ = self.listener.accept()
         self.server.settimeout(PATIENCE)
         self.received = b""
-        self.say(self.server, self.client, GREETING)
+        self.send(self.server, self.client, GREETING)
 
-    def say(self, speaker: socket.socket, listener: socket.socket, words: bytes) -> None:
-        """Send words and have them read."""
-        speaker.sendall(words)
-        heard = b""
-        while len(heard) < len(words):
-            heard += listener.recv(len(words) - len(heard))
-        assert heard == words
-        if listener is self.server:
-            self.received += heard
+    def send(self, sender: socket.socket, receiver: socket.socket, data: bytes) -> None:
+        """Send *data* and read it at the other endpoint."""
+        sender.sendall(data)
+        read = b""
+        while len(read) < len(data):
+            read += receiver.recv(len(data) - len(read))
+        assert read == data
+        if receiver is self.server:
+            self.received += read
 
     def command(self, line: bytes, reply: bytes) -> None:
-        self.say(self.client, self.server, line + b"\r\n")
-        self.say(self.server, self.client, reply + b"\r\n")
+        self.send(self.client, self.server, line + b"\r\n")
+        self.send(self.server, self.client, reply + b"\r\n")
 
     def envelope(self) -> None:
         self.command(b"EHLO client.example", b"250-mail.example\r\n250 8BITMIME")
@@ -155,7 +154,7 @@ class Ends:
         self.command(b"DATA", b"354 go ahead")
 
     def mail(self, body: bytes, *, read_after: float = 0.0) -> None:
-        """Send the body; the server reads it, at once or later."""
+        """Send the body; the server starts to read it after *read_after* seconds."""
         with ThreadPoolExecutor(1) as pool:
             sending = pool.submit(self.client.sendall, body + b".\r\n")
             time.sleep(read_after)
@@ -166,7 +165,7 @@ class Ends:
                 missing -= len(data)
                 self.received += data
             sending.result(PATIENCE)
-        self.say(self.server, self.client, b"250 taken\r\n")
+        self.send(self.server, self.client, b"250 taken\r\n")
 
     def close(self) -> None:
         for each in (self.client, self.server, self.listener):
@@ -174,7 +173,7 @@ class Ends:
 
 
 def transfer(lab: Lab) -> bytes:
-    """A mail, as fast as it goes."""
+    """Send a mail without waiting."""
     ends = Ends(lab)
     ends.envelope()
     ends.mail(BODY)
@@ -184,7 +183,7 @@ def transfer(lab: Lab) -> bytes:
 
 
 def small_window(lab: Lab) -> bytes:
-    """The server has little room, and reads only after a while."""
+    """The server has a small receive buffer, and reads only after a while."""
     ends = Ends(lab, server_buffer=20_000)
     ends.envelope()
     ends.mail(BODY, read_after=1.0)
@@ -193,8 +192,8 @@ def small_window(lab: Lab) -> bytes:
     return ends.received
 
 
-def shut_both_ways(lab: Lab) -> bytes:
-    """The client says QUIT and that it will say no more; the server answers, and ends as well."""
+def half_closed(lab: Lab) -> bytes:
+    """The client sends QUIT and a FIN; the server replies, and sends its FIN later."""
     ends = Ends(lab)
     ends.command(b"NOOP", b"250 ok")
     ends.client.sendall(b"QUIT\r\n")
@@ -202,7 +201,7 @@ def shut_both_ways(lab: Lab) -> bytes:
     while data := ends.server.recv(100):
         ends.received += data
     time.sleep(0.2)
-    ends.say(ends.server, ends.client, b"221 bye\r\n")
+    ends.send(ends.server, ends.client, b"221 bye\r\n")
     ends.server.shutdown(socket.SHUT_WR)
     assert ends.client.recv(1) == b""
     ends.close()
@@ -210,7 +209,7 @@ def shut_both_ways(lab: Lab) -> bytes:
 
 
 def kept_alive(lab: Lab) -> bytes:
-    """Both are silent for a while, and see whether the other is still there."""
+    """Both are silent for a while, and the client sends keep-alives."""
     ends = Ends(lab)
     ends.command(b"NOOP", b"250 ok")
     ends.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
@@ -223,7 +222,7 @@ def kept_alive(lab: Lab) -> bytes:
 
 
 def reset(lab: Lab) -> bytes:
-    """The client goes without a word."""
+    """The client resets the connection."""
     ends = Ends(lab)
     ends.command(b"NOOP", b"250 ok")
     time.sleep(0.1)
@@ -236,31 +235,31 @@ def reset(lab: Lab) -> bytes:
     return ends.received
 
 
-DONE: dict[str, tuple[Callable[[Lab], bytes], Impairments]] = {
+SESSIONS: dict[str, tuple[Callable[[Lab], bytes], Impairments]] = {
     "transfer": (transfer, LOSSLESS),
     "lossy transfer": (transfer, LOSSY),
     "small window": (small_window, LOSSLESS),
-    "shut both ways": (shut_both_ways, LOSSLESS),
+    "half-closed": (half_closed, LOSSLESS),
     "kept alive": (kept_alive, LOSSLESS),
     "reset": (reset, LOSSLESS),
 }
 
 
 def record(lab: Lab, directory: Path) -> dict[str, Seen]:
-    """Do everything in this lab."""
+    """Run every session in this lab."""
     recorded = {}
-    for name, (do, way) in DONE.items():
-        link = Link(lab, CLIENT, way, LOSSLESS)
+    for name, (run, impairments) in SESSIONS.items():
+        link = Link(lab, CLIENT, impairments, LOSSLESS)
         captures = [
             lab.capture(directory / f"{name}.{where}", interface, where)
             for where, interface in ((CLIENT, WIRE), (SERVER, "eth0"))
         ]
         counters = Counters(lab, CLIENT)
-        received = do(lab)
+        received = run(lab)
         at_client, at_server = (packets(capture.stop()) for capture in captures)
         recorded[name] = Seen(at_client, at_server, counters.since(), received)
         lost = link.stop()["there"]["lost"]
-        assert (lost > 0) == (way is LOSSY)
+        assert (lost > 0) == (impairments is LOSSY)
     return recorded
 
 
@@ -282,16 +281,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         yield Both(*recorded)
 
 
-# ---- what it looks like ------------------------------------------------------------------------
+# ---- what the endpoints saw --------------------------------------------------------------------
 
 
-def spoken(packets: list[Packet]) -> list[Packet]:
-    """All that is not a bare acknowledgement, each once: a timer of a busy machine may repeat it."""
+def without_bare_acks(packets: list[Packet]) -> list[Packet]:
+    """All packets but the bare ACKs, each once: on a busy machine a timeout may repeat one."""
     return list(dict.fromkeys(p for p in packets if p.payload or p.flags & (SYN | FIN | RST)))
 
 
 def stream(packets: list[Packet], *, from_client: bool) -> bytes:
-    """The bytes of one direction, as they were sent first."""
+    """The stream in one direction. Fail if a retransmission differs, or if there is a gap."""
     data: dict[int, int] = {}
     for packet in packets:
         if packet.from_client == from_client:
@@ -302,7 +301,7 @@ def stream(packets: list[Packet], *, from_client: bool) -> bytes:
 
 
 def flights(packets: list[Packet]) -> list[int]:
-    """How many segments the client has sent in each round trip of the mail."""
+    """How many segments of the mail the client has sent in each round trip."""
     counts, sent, round_end = [0], 0, 0
     for packet in packets:
         if packet.from_client and len(packet.payload) > 200:
@@ -314,30 +313,30 @@ def flights(packets: list[Packet]) -> list[int]:
     return counts
 
 
-def sent_again(packets: list[Packet]) -> set[tuple[int, int]]:
+def retransmitted(packets: list[Packet]) -> set[tuple[int, int]]:
     """The ranges that the client has sent more than once."""
     times = Counter((p.sequence, p.end) for p in packets if p.from_client and p.payload)
     return {span for span, count in times.items() if count > 1}
 
 
 def probes(packets: list[Packet]) -> list[Packet]:
-    """Empty segments of the client's that repeat the number before its next one."""
-    found, behind = [], 0
+    """The client's keep-alives and window probes: empty segments one below its next number."""
+    found, end = [], 0
     for packet in packets:
         if packet.from_client:
-            if packet.flags == ACK and not packet.payload and packet.sequence == behind - 1 >= 0:
+            if packet.flags == ACK and not packet.payload and packet.sequence == end - 1 >= 0:
                 found.append(packet)
-            behind = max(behind, packet.end)
+            end = max(end, packet.end)
     return found
 
 
 def ends_of(both: Both, name: str) -> list[tuple[list[Packet], list[Packet]]]:
-    """What an end saw without the filter and with it, for each end."""
+    """For each endpoint, what it saw without the filter and with it."""
     plain, filtered = both.plain[name], both.filtered[name]
     return [(plain.client, filtered.client), (plain.server, filtered.server)]
 
 
-@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize("name", SESSIONS)
 def test_handshake_options_windows_and_ip_headers_are_the_same(both: Both, name: str) -> None:
     for plain, filtered in ends_of(both, name):
         assert filtered[:3] == plain[:3]
@@ -350,8 +349,8 @@ def test_handshake_options_windows_and_ip_headers_are_the_same(both: Both, name:
         assert headers[0] == headers[1]
 
 
-@pytest.mark.parametrize("name", DONE)
-def test_every_byte_is_the_same(both: Both, name: str) -> None:
+@pytest.mark.parametrize("name", SESSIONS)
+def test_both_streams_are_byte_for_byte_the_same(both: Both, name: str) -> None:
     for plain, filtered in ends_of(both, name):
         for from_client in (True, False):
             expected = stream(plain, from_client=from_client)
@@ -360,10 +359,10 @@ def test_every_byte_is_the_same(both: Both, name: str) -> None:
     assert stream(both.plain[name].client, from_client=True) == both.plain[name].received
 
 
-@pytest.mark.parametrize("name", ["shut both ways", "kept alive", "reset"])
-def test_what_is_said_is_the_same_packet_by_packet(both: Both, name: str) -> None:
+@pytest.mark.parametrize("name", ["half-closed", "kept alive", "reset"])
+def test_all_packets_but_bare_acks_are_the_same(both: Both, name: str) -> None:
     for plain, filtered in ends_of(both, name):
-        assert spoken(filtered) == spoken(plain)
+        assert without_bare_acks(filtered) == without_bare_acks(plain)
         assert plain[-1].flags & RST if name == "reset" else sum(p.flags & FIN for p in plain) == 2
 
 
@@ -381,7 +380,7 @@ def test_keep_alives_arrive_and_are_answered(both: Both) -> None:
 def test_slow_start_doubles_from_flight_to_flight(both: Both) -> None:
     plain, filtered = (flights(each["transfer"].client) for each in (both.plain, both.filtered))
     for expected, one, other in zip((10, 20, 40, 80), plain, filtered, strict=False):
-        # An acknowledgement for two segments may stand across the border of two round trips.
+        # An ACK of two segments may span two round trips.
         assert one == pytest.approx(expected, abs=4, rel=0.2)
         assert other == pytest.approx(expected, abs=4, rel=0.2)
     for seen in (both.plain, both.filtered):
@@ -408,33 +407,35 @@ def test_window_closes_and_opens_at_the_same_numbers(both: Both) -> None:
         assert min(edges[0]) == min(edges[1])
 
 
-def test_lost_segments_are_told_and_repeated_without_a_timeout(both: Both) -> None:
+def test_lost_segments_are_reported_and_retransmitted_without_a_timeout(both: Both) -> None:
     plain, filtered = both.plain["lossy transfer"], both.filtered["lossy transfer"]
-    holes = sent_again(plain.client)
-    assert sent_again(filtered.client) == holes
-    assert len(holes) > 2
+    lost = retransmitted(plain.client)
+    assert retransmitted(filtered.client) == lost
+    assert len(lost) > 2
     for seen in (plain, filtered):
         assert seen.counted["TCPTimeouts"] == 0
-        assert seen.counted["TCPFastRetrans"] == seen.counted["RetransSegs"] >= len(holes)
+        assert seen.counted["TCPFastRetrans"] == seen.counted["RetransSegs"] >= len(lost)
         assert seen.counted["TCPSACKReneging"] == 0
         assert seen.counted["TCPDSACKRecv"] == 0
-        heard = {left for p in seen.client if not p.from_client for left, _ in p.sack}
-        assert heard == {end for _, end in holes}
-        # What was missing is acknowledged together with what lay behind it.
+        reported = {left for p in seen.client if not p.from_client for left, _ in p.sack}
+        assert reported == {end for _, end in lost}
+        # A lost segment is acknowledged together with the data beyond it.
         acknowledged = {p.acknowledgment for p in seen.client if not p.from_client}
-        assert not acknowledged & ({end for _, end in holes} - {start for start, _ in holes})
+        assert not acknowledged & ({end for _, end in lost} - {start for start, _ in lost})
 
 
-def test_receiver_of_a_lossy_way_gets_each_byte_once_and_the_lost_ones_late(both: Both) -> None:
+def test_receiver_on_a_lossy_path_gets_each_segment_once_and_lost_ones_after_later_ones(
+    both: Both,
+) -> None:
     for seen in (both.plain["lossy transfer"], both.filtered["lossy transfer"]):
-        holes = sent_again(seen.client)
+        lost = retransmitted(seen.client)
         sent = {(p.sequence, p.end) for p in seen.client if p.from_client}
-        came = [(p.sequence, p.end) for p in seen.server if p.from_client and p.payload]
-        questions = [span for span in came if span not in sent]
-        assert all(end - start == 1 for start, end in questions)  # the filter's, see flow/gap.py
-        assert len(questions) <= (len(holes) if seen is both.filtered["lossy transfer"] else 0)
-        data = [span for span in came if span in sent]
+        received = [(p.sequence, p.end) for p in seen.server if p.from_client and p.payload]
+        gap_probes = [span for span in received if span not in sent]
+        assert all(end - start == 1 for start, end in gap_probes)  # the filter's, see flow/gap.py
+        assert len(gap_probes) <= (len(lost) if seen is both.filtered["lossy transfer"] else 0)
+        data = [span for span in received if span in sent]
         assert len(data) == len(set(data))
-        for start, end in holes:
-            behind = min(span for span in data if span[0] >= end and span not in holes)
-            assert data.index(behind) < data.index((start, end))
+        for start, end in lost:
+            beyond = min(span for span in data if span[0] >= end and span not in lost)
+            assert data.index(beyond) < data.index((start, end))

@@ -1,4 +1,4 @@
-"""Connections that inspection closes, and two minutes of what the client's kernel makes of it."""
+"""Connections that inspection closes, and two minutes of the client kernel's retransmissions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LENGTH = 120.0
 
 @dataclass(frozen=True)
 class Closing:
-    """How a connection gets closed."""
+    """How inspection closes a connection."""
 
     name: str
     before: tuple[str, ...]
     """Commands that pass."""
     last: bytes
-    """What closes it, to its sender's surprise."""
+    """What closes it; the client hears nothing of that."""
     syslog: tuple[expected_lines.Template, ...]
 
 
@@ -60,16 +60,16 @@ CLOSINGS = (
 
 @dataclass
 class TwoMinutes:
-    """A lab where these connections have been closed, and both sides are captured since."""
+    """A lab in which these connections have been closed, with captures on both sides."""
 
-    began: float
+    started: float
     running: Filter
     outside: Capture
     inside: Capture
     server: RecordingServer
     clients: list[Dialogue]
     passed: list[bytes]
-    """What each client had sent before; only that may have reached the server."""
+    """What each client had sent before; nothing else may have reached the server."""
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -97,8 +97,8 @@ class TwoMinutes:
             )
 
     def wait(self) -> None:
-        """Wait until the two minutes are over, and end the captures."""
-        time.sleep(max(0.0, self.began + LENGTH - time.monotonic()))
+        """Wait until the two minutes are over, and stop the captures."""
+        time.sleep(max(0.0, self.started + LENGTH - time.monotonic()))
         self.outside.stop()
         self.inside.stop()
 
