@@ -1,4 +1,4 @@
-"""What a bridge needs: settings kept and put back, also where something fails on the way."""
+"""What a bridge needs: sysctl settings are saved and restored, also if something fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (*SETTINGS, "bridge-nf-call-arptables", "bridge-nf-pass-vlan-input-dev")
 
 
 class System:
-    """Settings in a directory, and an nft that remembers its table."""
+    """Settings in a directory, and an nft that records whether the guard is installed."""
 
     def __init__(self, directory: Path) -> None:
         self.settings = directory / "net-bridge"
@@ -27,7 +27,7 @@ class System:
         self.installed = True
 
     def load(self, **values: int) -> None:
-        """br_netfilter is loaded; by default it calls iptables, and looks into nothing."""
+        """Load br_netfilter; by default it calls iptables but looks into no encapsulation."""
         self.settings.mkdir()
         for name in NAMES:
             (self.settings / name).write_text("1" if "-call-" in name else "0")
@@ -37,7 +37,7 @@ class System:
     def read(self) -> dict[str, int]:
         return {name: int((self.settings / name).read_text()) for name in NAMES}
 
-    def kept(self) -> list[Path]:
+    def saved(self) -> list[Path]:
         return list(self.run.iterdir())
 
     def which(self, program: str) -> str | None:
@@ -77,7 +77,7 @@ def modprobe(monkeypatch: pytest.MonkeyPatch, system: System) -> Callable[[bool]
     return provide
 
 
-def test_settings_are_made_and_put_back(system: System) -> None:
+def test_apply_changes_settings_and_remove_restores_them(system: System) -> None:
     system.load(call_ip6tables=0, filter_pppoe_tagged=1)
     before = system.read()
     assert bridge.apply()
@@ -85,10 +85,10 @@ def test_settings_are_made_and_put_back(system: System) -> None:
     assert system.read() == before | SETTINGS
     assert bridge.remove()
     assert system.read() == before
-    assert (system.guarded, system.kept()) == (False, [])
+    assert (system.guarded, system.saved()) == (False, [])
 
 
-def test_applied_twice_what_was_there_first_is_put_back(system: System) -> None:
+def test_removal_after_applying_twice_restores_the_first_settings(system: System) -> None:
     system.load()
     before = system.read()
     assert bridge.apply()
@@ -97,10 +97,10 @@ def test_applied_twice_what_was_there_first_is_put_back(system: System) -> None:
     assert system.read() == before
 
 
-def test_kept_settings_are_such_as_sysctl_reads(system: System) -> None:
+def test_saved_settings_have_the_format_of_sysctl(system: System) -> None:
     system.load()
     bridge.apply()
-    (file,) = system.kept()
+    (file,) = system.saved()
     comment, *lines = file.read_text().splitlines()
     assert comment.startswith("# ")
     assert lines == [
@@ -111,12 +111,12 @@ def test_kept_settings_are_such_as_sysctl_reads(system: System) -> None:
     ]
 
 
-def test_nothing_to_remove(system: System) -> None:
+def test_removal_without_apply_reports_that_nothing_was_removed(system: System) -> None:
     system.load()
     assert not bridge.remove()
 
 
-def test_module_is_loaded_and_called_by_nobody_afterwards(
+def test_module_loaded_by_apply_calls_no_tables_after_removal(
     system: System, modprobe: Callable[[bool], None]
 ) -> None:
     modprobe(True)
@@ -131,42 +131,42 @@ def test_kernel_without_the_module_is_an_error(
     modprobe(False)
     with pytest.raises(RulesError, match="br_netfilter is not available"):
         bridge.apply()
-    assert system.kept() == []
+    assert system.saved() == []
 
 
-def test_module_that_is_gone_at_removal_is_none_to_set(system: System) -> None:
+def test_removal_succeeds_although_the_module_has_been_unloaded(system: System) -> None:
     system.load()
     bridge.apply()
     for name in NAMES:
         (system.settings / name).unlink()
     system.settings.rmdir()
     assert bridge.remove()
-    assert system.kept() == []
+    assert system.saved() == []
 
 
-def test_refused_guard_leaves_everything_as_it_was(system: System) -> None:
+def test_guard_that_nft_refuses_leaves_everything_as_it_was(system: System) -> None:
     system.load()
     before = system.read()
     system.refusal = "Error: Operation not supported"
     with pytest.raises(RulesError, match="nft: Error: Operation not supported"):
         bridge.apply()
-    assert (system.read(), system.kept()) == (before, [])
+    assert (system.read(), system.saved()) == (before, [])
 
 
-def test_refusal_of_a_second_time_leaves_the_first_in_place(system: System) -> None:
+def test_second_apply_that_nft_refuses_leaves_the_first_in_place(system: System) -> None:
     system.load()
     bridge.apply()
     system.refusal = "Error"
     with pytest.raises(RulesError):
         bridge.apply()
-    assert (system.guarded, len(system.kept())) == (True, 1)
+    assert (system.guarded, len(system.saved())) == (True, 1)
 
 
-def test_without_nft_there_is_nothing_done(system: System) -> None:
+def test_without_nft_nothing_is_changed(system: System) -> None:
     system.load()
     before = system.read()
     system.installed = False
     with pytest.raises(RulesError, match=r"nft is not installed \(apt-get install nftables\)"):
         bridge.apply()
-    assert (system.read(), system.kept()) == (before, [])
+    assert (system.read(), system.saved()) == (before, [])
     assert not bridge.remove()

@@ -1,4 +1,4 @@
-"""As what a packet came in, asked of a connection tracking of the test's own making."""
+"""A packet's headers before address translation, from a fake connection tracking table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTRY, DONE, ERROR, DUMP = 1 << 8, 3, 2, 0x300
 
 
 def key(source: str, destination: str) -> bytes:
-    """Ends as ``ADDRESS PORT``."""
+    """The key of a packet; *source* and *destination* are ``ADDRESS PORT``."""
     ends = [end.split() for end in (source, destination)]
     family = socket.AF_INET6 if ":" in source else socket.AF_INET
     addresses = b"".join(socket.inet_pton(family, address) for address, _ in ends)
@@ -37,14 +37,14 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 class Kernel:
-    """A table of connections, and a socket that answers from it."""
+    """A connection tracking table, and a netlink socket that answers from it."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[bytes, bytes]] = []
-        """Original and reply direction."""
+        """Keys of the original and of the reply direction."""
         self.zone = b""
         self.searches = True
-        """Whether a dump is filtered."""
+        """Whether this kernel can filter a dump."""
         self.refuses = 0
         self.asked = 0
         self.searched = 0
@@ -122,7 +122,7 @@ def test_packet_sets_out_as_the_connections_come_in(
     client, public, server, hiding = ends
     addressed = public if server_translated else server
     seen = hiding if client_translated else client
-    # Another connection from the same port is none of ours.
+    # The other connection from the same port must be ignored.
     kernel.entries = [
         (key(client, "192.0.2.2 25"), key("192.0.2.3 25", client)) if ends is V4 else
         (key(client, "2001:db8::2 25"), key("2001:db8::3 25", client)),
@@ -135,13 +135,13 @@ def test_packet_sets_out_as_the_connections_come_in(
     assert kernel.searched == (1 if server_translated and client_translated else 0)
 
 
-def test_connection_that_is_not_tracked_stays_so(kernel: Kernel) -> None:
+def test_untracked_connection_has_no_translation(kernel: Kernel) -> None:
     request = key(CLIENT, SERVER)
     assert Conntrack().origin(request, from_client=True) == Origin(request, False)
     assert kernel.searched == 1
 
 
-def test_address_that_clients_use_is_remembered_for_the_next(kernel: Kernel) -> None:
+def test_public_address_found_for_one_client_is_tried_first_for_the_next(kernel: Kernel) -> None:
     tracking = Conntrack()
     for port in range(40_000, 40_010):
         client = f"192.0.2.10 {port}"
@@ -151,7 +151,7 @@ def test_address_that_clients_use_is_remembered_for_the_next(kernel: Kernel) -> 
     assert kernel.searched == 1
 
 
-def test_search_is_made_once_a_period_and_until_then_nothing_is_sent(
+def test_table_is_searched_once_per_period_and_until_then_nothing_is_sent(
     kernel: Kernel, clock: list[float]
 ) -> None:
     tracking = Conntrack()
@@ -164,7 +164,7 @@ def test_search_is_made_once_a_period_and_until_then_nothing_is_sent(
     assert tracking.origin(requests[1], from_client=True) == Origin(requests[1], False)
 
 
-def test_two_addresses_whose_connections_are_not_tracked_are_searched_once(
+def test_addresses_with_untracked_connections_are_searched_once_per_period(
     kernel: Kernel, clock: list[float]
 ) -> None:
     tracking = Conntrack()
@@ -181,7 +181,7 @@ def test_two_addresses_whose_connections_are_not_tracked_are_searched_once(
     assert kernel.searched == 2
 
 
-def test_answer_is_remembered_until_it_is_to_be_forgotten(kernel: Kernel) -> None:
+def test_answer_is_remembered_until_forget(kernel: Kernel) -> None:
     kernel.entries = [(key(CLIENT, SERVER), key(SERVER, CLIENT))]
     tracking = Conntrack()
     for _ in range(5):
@@ -192,7 +192,7 @@ def test_answer_is_remembered_until_it_is_to_be_forgotten(kernel: Kernel) -> Non
     assert kernel.asked == 2
 
 
-def test_what_is_remembered_is_bounded(kernel: Kernel) -> None:
+def test_remembered_answers_are_bounded(kernel: Kernel) -> None:
     tracking = Conntrack()
     for number in range(3 * Conntrack.LIMIT):
         host = f"10.{number >> 8}.{number & 255}.1"
@@ -202,23 +202,21 @@ def test_what_is_remembered_is_bounded(kernel: Kernel) -> None:
     assert sum(map(len, tracking._destinations.values())) <= Conntrack.LIMIT
 
 
-def test_nothing_is_sent_in_a_zone(kernel: Kernel) -> None:
-    """OUTPUT would look it up in another one."""
+def test_nothing_is_sent_for_a_connection_in_a_zone(kernel: Kernel) -> None:
+    """OUTPUT would look the packet up in another zone."""
     kernel.zone = attribute(18, b"\0\5")
     kernel.entries = [(key(CLIENT, PUBLIC), key(SERVER, CLIENT))]
     assert Conntrack().origin(key(CLIENT, SERVER), from_client=True) is None
 
 
-def test_nothing_is_sent_where_the_kernel_cannot_search(kernel: Kernel) -> None:
+def test_nothing_is_sent_if_the_kernel_cannot_filter_a_dump(kernel: Kernel) -> None:
     kernel.searches = False
     kernel.entries = [(key("192.0.2.77 1", PUBLIC), key(SERVER, "192.0.2.77 1"))]
     assert Conntrack().origin(key(CLIENT, SERVER), from_client=True) is None
 
 
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL])
-def test_nothing_is_sent_where_connection_tracking_does_not_answer(
-    kernel: Kernel, number: int
-) -> None:
+def test_nothing_is_sent_if_connection_tracking_fails(kernel: Kernel, number: int) -> None:
     kernel.refuses = number
     assert Conntrack().origin(key(CLIENT, SERVER), from_client=True) is None
     kernel.refuses = 0

@@ -1,4 +1,4 @@
-"""The control socket: one question, one answer, and nobody who can hold the filter up."""
+"""The control socket: one request, one answer, and no client can delay the filter."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def connect(path: Path) -> socket.socket:
 
 
 class Serving(threading.Thread):
-    """A worker's loop, as far as the socket is concerned."""
+    """Serves the socket as the worker's loop does."""
 
     def __init__(self, server: ControlServer) -> None:
         super().__init__(daemon=True)
@@ -66,14 +66,12 @@ class Serving(threading.Thread):
         self.join()
 
 
-def test_question_is_answered_for_people_and_for_machines(
-    path: Path, server: ControlServer
-) -> None:
+def test_request_is_answered_with_text_and_data(path: Path, server: ControlServer) -> None:
     with Serving(server):
         assert ask(path, ["show", "queue"]) == Answer("show queue\n", ["show", "queue"])
 
 
-def test_long_answer_arrives_whole(path: Path) -> None:
+def test_long_answer_arrives_complete(path: Path) -> None:
     answer = Answer("x" * 3_000_000, None)
     server = ControlServer(path, lambda words: answer)
     with Serving(server):
@@ -81,14 +79,14 @@ def test_long_answer_arrives_whole(path: Path) -> None:
     server.close()
 
 
-def test_question_without_an_answer_is_told_so(path: Path, server: ControlServer) -> None:
+def test_unanswerable_request_is_an_error_with_the_reason(
+    path: Path, server: ControlServer
+) -> None:
     with Serving(server), pytest.raises(UnanswerableError, match="that makes no sense"):
         ask(path, ["fail"])
 
 
-def test_any_program_can_ask_in_words_and_gets_a_line_of_json(
-    path: Path, server: ControlServer
-) -> None:
+def test_request_of_plain_words_gets_one_line_of_json(path: Path, server: ControlServer) -> None:
     with connect(path) as client:
         client.sendall(b"show  queue\n")
         server.serve()
@@ -99,7 +97,7 @@ def test_any_program_can_ask_in_words_and_gets_a_line_of_json(
         assert client.recv(1000) == b""
 
 
-def test_question_in_pieces_is_answered_when_it_is_complete(
+def test_request_in_pieces_is_answered_when_it_is_complete(
     path: Path, server: ControlServer
 ) -> None:
     with connect(path) as client:
@@ -111,15 +109,15 @@ def test_question_in_pieces_is_answered_when_it_is_complete(
         assert json.loads(client.recv(1000))["text"] == "show queue\n"
 
 
-def test_socket_is_the_owners_alone(path: Path, server: ControlServer) -> None:
+def test_socket_is_accessible_only_to_its_owner(path: Path, server: ControlServer) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_another_user_is_turned_away_even_with_the_socket_open(
+def test_another_user_is_disconnected_although_it_could_open_the_socket(
     path: Path, server: ControlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stranger = control._Peer(process=1, user=os.geteuid() + 1, group=0)
-    monkeypatch.setattr(control, "_peer", lambda connection: stranger)
+    other = control._Peer(process=1, user=os.geteuid() + 1, group=0)
+    monkeypatch.setattr(control, "_peer", lambda connection: other)
     with connect(path) as client:
         client.sendall(b"show queue\n")
         server.serve()
@@ -130,7 +128,7 @@ def test_another_user_is_turned_away_even_with_the_socket_open(
 @pytest.mark.parametrize(
     "sent", [b"", b"show", b"x" * 2000, b"\xff\xfe\n", b"\n", b"show\nshow\nshow\n"]
 )
-def test_client_of_any_behaviour_costs_no_waiting(
+def test_client_never_delays_the_filter_whatever_it_sends(
     path: Path, server: ControlServer, sent: bytes
 ) -> None:
     with connect(path) as client:
@@ -141,7 +139,7 @@ def test_client_of_any_behaviour_costs_no_waiting(
         assert time.monotonic() - started < 1
 
 
-def test_client_that_reads_nothing_is_forgotten_after_its_time(
+def test_client_that_reads_nothing_is_disconnected_after_a_timeout(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "CLIENT_TIMEOUT", 0.05)
@@ -156,7 +154,7 @@ def test_client_that_reads_nothing_is_forgotten_after_its_time(
     server.close()
 
 
-def test_more_clients_than_the_bound_wait_and_are_served_later(
+def test_client_beyond_the_bound_waits_and_is_served_later(
     path: Path, server: ControlServer
 ) -> None:
     idle = [connect(path) for _ in range(control.CLIENTS)]
@@ -174,7 +172,7 @@ def test_more_clients_than_the_bound_wait_and_are_served_later(
         assert late.recv(1000)
 
 
-def test_socket_of_a_filter_that_ended_is_replaced(path: Path) -> None:
+def test_socket_left_by_a_dead_filter_is_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     server = ControlServer(path, echo)
@@ -183,7 +181,7 @@ def test_socket_of_a_filter_that_ended_is_replaced(path: Path) -> None:
     server.close()
 
 
-def test_socket_of_a_running_filter_is_left_alone_and_its_process_named(
+def test_socket_of_a_running_filter_is_kept_and_the_error_names_its_process(
     path: Path, server: ControlServer
 ) -> None:
     with pytest.raises(
@@ -194,26 +192,26 @@ def test_socket_of_a_running_filter_is_left_alone_and_its_process_named(
         assert ask(path, ["a"]).text == "a\n"
 
 
-def test_file_that_is_no_socket_is_left_alone(path: Path) -> None:
+def test_file_that_is_not_a_socket_is_kept(path: Path) -> None:
     path.write_text("precious")
     with pytest.raises(ControlError, match="is not a socket"):
         ControlServer(path, echo)
     assert path.read_text() == "precious"
 
 
-def test_folder_that_is_not_there_is_a_plain_error(tmp_path: Path) -> None:
+def test_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         ControlError, match=r"cannot create the control socket .*: No such file or directory"
     ):
         ControlServer(tmp_path / "nowhere" / "control", echo)
 
 
-def test_closing_removes_the_socket(path: Path) -> None:
+def test_close_removes_the_socket(path: Path) -> None:
     ControlServer(path, echo).close()
     assert not path.exists()
 
 
-def test_closing_leaves_the_socket_of_a_successor(path: Path) -> None:
+def test_close_keeps_the_socket_of_a_successor(path: Path) -> None:
     first = ControlServer(path, echo)
     path.unlink()
     second = ControlServer(path, echo)
@@ -222,12 +220,12 @@ def test_closing_leaves_the_socket_of_a_successor(path: Path) -> None:
     second.close()
 
 
-def test_asking_where_nobody_listens_is_a_plain_error(path: Path) -> None:
+def test_request_without_a_listening_filter_is_an_error(path: Path) -> None:
     with pytest.raises(ControlError, match=f"no filter is listening on {path}"):
         ask(path, ["show"])
 
 
-def test_asking_a_filter_that_hangs_ends_after_a_while(
+def test_request_to_a_filter_that_hangs_times_out(
     path: Path, server: ControlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "CLIENT_TIMEOUT", 0.05)

@@ -1,4 +1,4 @@
-"""Flowtables, from the messages of nftables."""
+"""Flowtables, parsed from nftables messages."""
 
 import struct
 
@@ -13,7 +13,7 @@ def message(kind: int, body: bytes) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 2, 1, 0) + body
 
 
-# As nf_tables_fill_flowtable_info writes one: table, name, uses, handle, a nested hook.
+# As nf_tables_fill_flowtable_info writes it: table, name, use count, handle, a nested hook.
 FLOWTABLE = (
     bytes((1, 0, 0, 5))
     + attribute(1, b"firewall\0")
@@ -28,10 +28,10 @@ def test_flowtable_is_named_by_its_table_and_name() -> None:
     assert flowtables.name(FLOWTABLE) == "firewall fast"
 
 
-def test_messages_of_one_read_are_told_apart() -> None:
+def test_messages_of_one_read_are_separated() -> None:
     data = message(10 << 8 | 22, FLOWTABLE) + message(3, bytes(4))
     assert list(flowtables.messages(data)) == [(10 << 8 | 22, FLOWTABLE), (3, bytes(4))]
 
 
-def test_message_of_no_length_ends_the_reading() -> None:
+def test_message_of_length_zero_does_not_loop() -> None:
     assert len(list(flowtables.messages(bytes(64)))) == 4

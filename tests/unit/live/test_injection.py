@@ -1,4 +1,4 @@
-"""Where a packet of the filter's own leaves: by which socket, for whom, in which form."""
+"""How an injected packet leaves: through which socket, to which destination, in which form."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DESTINATIONS = ["198.51.100.25", "2001:db8:2::25"]
 
 
 class Socket:
-    """Remembers what it was given."""
+    """Records its options and what is sent."""
 
     def __init__(self, family: int, kind: int, protocol: int) -> None:
         self.family, self.protocol = family, protocol
@@ -65,7 +65,7 @@ SOCKETS: list[Socket] = []
 
 
 class Tracking:
-    """Answers with what the test says."""
+    """Connection tracking with an answer set by the test."""
 
     answer: Origin | None = None
     asked: tuple[bytes, bool] | None = None
@@ -99,10 +99,10 @@ def sent() -> list[tuple[Socket, bytes, tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("version", [0, 1], ids=["IPv4", "IPv6"])
-def test_routed_packet_sets_out_as_connection_tracking_says(
+def test_routed_packet_has_the_header_that_connection_tracking_translates(
     tracking: Tracking, version: int
 ) -> None:
-    """Its route is that to its true destination, whatever the header says."""
+    """It is routed to its true destination, whatever its header says."""
     tracking.answer = Origin(PUBLIC[version], True)
     injector = Injector()
     action = Inject(acknowledgment(KEYS[version]), Direction.REQUEST, "")
@@ -116,7 +116,7 @@ def test_routed_packet_sets_out_as_connection_tracking_says(
 
 
 @pytest.mark.parametrize(("tracked", "marked"), [(True, False), (False, True)])
-def test_only_what_is_not_tracked_is_marked(
+def test_packet_is_marked_only_if_its_connection_is_untracked(
     tracking: Tracking, tracked: bool, marked: bool
 ) -> None:
     tracking.answer = Origin(KEYS[0], tracked)
@@ -126,19 +126,19 @@ def test_only_what_is_not_tracked_is_marked(
     assert tracking.asked == (KEYS[0], False)
 
 
-def test_nothing_is_sent_if_nobody_can_tell_how(tracking: Tracking) -> None:
+def test_nothing_is_sent_if_connection_tracking_has_no_answer(tracking: Tracking) -> None:
     assert not Injector().inject(Inject(acknowledgment(KEYS[0]), Direction.REPLY, ""))
     assert sent() == []
 
 
-def test_broken_datagram_is_not_sent(tracking: Tracking) -> None:
+def test_malformed_datagram_is_not_sent(tracking: Tracking) -> None:
     tracking.answer = Origin(KEYS[0], True)
     assert not Injector().inject(Inject(b"\x45" + bytes(30), Direction.REPLY, ""))
     assert sent() == []
 
 
 @pytest.mark.parametrize(("version", "type_"), [(0, 0x0800), (1, 0x86DD)], ids=["IPv4", "IPv6"])
-def test_bridged_packet_is_a_frame_from_neighbour_to_neighbour(
+def test_bridged_packet_is_sent_as_a_frame_between_the_link_addresses(
     tracking: Tracking, version: int, type_: int
 ) -> None:
     datagram = acknowledgment(KEYS[version])
@@ -155,7 +155,7 @@ def test_bridged_packet_is_a_frame_from_neighbour_to_neighbour(
     ("destination", "source"),
     [(SERVER, b""), (b"", CLIENT), (NOWHERE, CLIENT), (SERVER, NOWHERE), (NOWHERE, NOWHERE)],
 )
-def test_nothing_is_bridged_from_or_to_an_address_that_is_not_known(
+def test_nothing_is_sent_between_unknown_link_addresses(
     tracking: Tracking, destination: bytes, source: bytes
 ) -> None:
     tracking.answer = Origin(KEYS[0], True)
@@ -165,7 +165,9 @@ def test_nothing_is_bridged_from_or_to_an_address_that_is_not_known(
 
 
 @pytest.mark.parametrize("link", [(b"", b""), (SERVER, CLIENT)], ids=["routed", "bridged"])
-def test_refusal_of_the_kernel_is_told(tracking: Tracking, link: tuple[bytes, bytes]) -> None:
+def test_packet_that_the_kernel_refuses_counts_as_not_injected(
+    tracking: Tracking, link: tuple[bytes, bytes]
+) -> None:
     tracking.answer = Origin(KEYS[0], True)
     injector = Injector()
     for each in SOCKETS:
@@ -173,7 +175,7 @@ def test_refusal_of_the_kernel_is_told(tracking: Tracking, link: tuple[bytes, by
     assert not injector.inject(Inject(acknowledgment(KEYS[0]), Direction.REQUEST, "inside", *link))
 
 
-def test_sockets_are_closed_in_the_end(tracking: Tracking) -> None:
+def test_close_closes_all_sockets(tracking: Tracking) -> None:
     injector = Injector()
     injector.close()
     assert len(SOCKETS) == 5

@@ -1,4 +1,4 @@
-"""Applying rules: which commands are called, with what, and what is said if they fail."""
+"""Applying rules: which commands are called, with what input, and the errors if they fail."""
 
 import subprocess
 from pathlib import Path
@@ -14,21 +14,21 @@ NO_TABLE = "iptables v1.8.9 (legacy): can't initialize iptables table: Table doe
 
 
 class Kernel:
-    """Answers iptables commands: tables by name, and what fails with which words."""
+    """Answers iptables commands from tables by name; some commands fail with a inputs message."""
 
     def __init__(self) -> None:
         self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n", "mangle": "", "raw": ""}
         self.failures: dict[str, str] = {}
         self.called: list[str] = []
-        self.given: list[str] = []
+        self.inputs: list[str] = []
 
     def execute(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
         line = " ".join(command)
         self.called.append(line)
-        self.given.append(text)
-        for part, words in self.failures.items():
+        self.inputs.append(text)
+        for part, message in self.failures.items():
             if part in line:
-                return subprocess.CompletedProcess(command, 4, "", words)
+                return subprocess.CompletedProcess(command, 4, "", message)
         if "-S" in command:
             table = command[command.index("-t") + 1]
             if table not in self.tables:
@@ -38,7 +38,7 @@ class Kernel:
 
     @property
     def restored(self) -> list[str]:
-        """The commands that change something."""
+        """The commands called that change something."""
         return [c for c in self.called if "restore" in c and "--test" not in c]
 
 
@@ -51,7 +51,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     return kernel
 
 
-def test_both_families_are_tried_before_either_is_changed(kernel: Kernel) -> None:
+def test_both_ip_versions_are_tested_before_either_is_changed(kernel: Kernel) -> None:
     assert iptables.apply(PORT_25) == []
     assert kernel.called == [
         "iptables --wait 5 -t security -S",
@@ -63,45 +63,47 @@ def test_both_families_are_tried_before_either_is_changed(kernel: Kernel) -> Non
         "iptables-restore --noflush --wait 5",
         "ip6tables-restore --noflush --wait 5",
     ]
-    assert all(text.startswith("*security\n") for text in kernel.given[4:])
-    assert all("COMMIT\n*raw\n" in text for text in kernel.given[4:])
+    assert all(text.startswith("*security\n") for text in kernel.inputs[4:])
+    assert all("COMMIT\n*raw\n" in text for text in kernel.inputs[4:])
 
 
-def test_refusal_in_one_family_leaves_both_as_they_were(kernel: Kernel) -> None:
+def test_refusal_for_one_ip_version_leaves_both_as_they_were(kernel: Kernel) -> None:
     kernel.failures["ip6tables-restore"] = "ip6tables-restore: line 4 failed"
     with pytest.raises(RulesError, match="IPv6: ip6tables-restore: line 4 failed"):
         iptables.apply(PORT_25)
     assert kernel.restored == []
 
 
-def test_kernel_without_the_table_gets_them_in_mangle_with_a_warning(kernel: Kernel) -> None:
+def test_kernel_without_the_security_table_gets_the_rules_in_mangle_with_a_warning(
+    kernel: Kernel,
+) -> None:
     del kernel.tables["security"]
     warnings = iptables.apply(PORT_25)
     assert [warning.split(":")[0] for warning in warnings] == ["IPv4", "IPv6"]
     assert all("no table security" in w and "end of mangle FORWARD" in w for w in warnings)
-    assert kernel.given[-1].startswith("*mangle\n")
+    assert kernel.inputs[-1].startswith("*mangle\n")
 
 
-def test_kernel_without_the_raw_table_gets_the_others_with_a_warning(kernel: Kernel) -> None:
+def test_kernel_without_the_raw_table_gets_the_other_rules_with_a_warning(kernel: Kernel) -> None:
     del kernel.tables["raw"]
     warnings = iptables.apply(PORT_25)
     assert all("no table raw" in warning for warning in warnings)
-    assert (len(warnings), "*raw" in kernel.given[-1]) == (2, False)
+    assert (len(warnings), "*raw" in kernel.inputs[-1]) == (2, False)
 
 
-def test_kernel_with_neither_table_is_an_error(kernel: Kernel) -> None:
+def test_kernel_with_neither_security_nor_mangle_is_an_error(kernel: Kernel) -> None:
     kernel.tables.clear()
     with pytest.raises(RulesError, match="IPv4: this kernel has neither table security nor mangle"):
         iptables.apply(PORT_25)
 
 
-def test_kernel_without_ipv6_gets_the_rules_for_ipv4(kernel: Kernel) -> None:
+def test_kernel_without_ipv6_gets_only_the_ipv4_rules(kernel: Kernel) -> None:
     iptables.IPV6_INTERFACES.unlink()
     iptables.apply(PORT_25)
     assert kernel.restored == ["iptables-restore --noflush --wait 5"]
 
 
-def test_removal_looks_into_every_table_of_both_families(kernel: Kernel) -> None:
+def test_removal_looks_in_every_table_for_both_ip_versions(kernel: Kernel) -> None:
     kernel.tables["mangle"] = "-N NFINSPECT\n-A FORWARD -p tcp -j NFINSPECT\n"
     assert iptables.remove()
     assert [c for c in kernel.called if c.startswith("iptables ")] == [
@@ -115,7 +117,7 @@ def test_removal_looks_into_every_table_of_both_families(kernel: Kernel) -> None
     ]
 
 
-def test_nothing_to_remove_changes_nothing(kernel: Kernel) -> None:
+def test_removal_without_rules_changes_nothing(kernel: Kernel) -> None:
     del kernel.tables["security"]
     assert not iptables.remove()
     assert kernel.restored == []

@@ -1,4 +1,4 @@
-"""Lines through a thread: in order, without waiting, and lost rather than waited for."""
+"""Lines written by a thread: in order, never blocking, and lost rather than waited for."""
 
 import contextlib
 import os
@@ -15,12 +15,12 @@ from nfinspect.live.lines import LineWriter
 def pipe():
     reading, writing = os.pipe()
     yield reading, writing
-    for end in (reading, writing):
+    for descriptor in (reading, writing):
         with contextlib.suppress(OSError):  # a test has closed it
-            os.close(end)
+            os.close(descriptor)
 
 
-def test_lines_arrive_whole_and_in_order(pipe) -> None:
+def test_lines_arrive_complete_and_in_order(pipe) -> None:
     reading, writing = pipe
     writer = LineWriter(writing, report=pytest.fail)
     for number in range(1000):
@@ -46,7 +46,7 @@ def test_nothing_is_written_before_a_flush(pipe) -> None:
     assert os.read(reading, 10) == b"a\n"
 
 
-def test_reader_that_stops_holds_nobody_up_and_loses_what_is_beyond_the_bound(
+def test_reader_that_stops_blocks_nothing_and_lines_beyond_the_bound_are_lost(
     pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, writing = pipe
@@ -66,7 +66,7 @@ def test_reader_that_stops_holds_nobody_up_and_loses_what_is_beyond_the_bound(
     assert writer.finish(5)
 
 
-def test_closed_reader_is_reported_once_and_later_lines_are_counted(pipe) -> None:
+def test_closed_pipe_is_reported_once_and_later_lines_are_counted_as_lost(pipe) -> None:
     reading, writing = pipe
     os.close(reading)
     reported = threading.Event()

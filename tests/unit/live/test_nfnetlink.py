@@ -1,7 +1,7 @@
-"""Messages of nfnetlink_queue: what is sent, and the metadata of queued packets.
+"""Messages of nfnetlink_queue: configuration, and the metadata of queued packets.
 
-The recorded attributes are a kernel's (6.18): a GSO packet that was forwarded between two veth
-interfaces, 2 and 3.
+The recorded attributes are from Linux 6.18: a GSO packet forwarded between two veth interfaces, 2
+and 3.
 """
 
 import struct
@@ -33,13 +33,13 @@ RECORDED = bytes.fromhex(
 
 
 class Names:
-    """Interface names, counting how often they are asked for: how often attributes are walked."""
+    """Interface names. Counts how often they are looked up, and so how often attributes are parsed."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.lookups = 0
 
     def __call__(self, index: int) -> str:
-        self.asked += 1
+        self.lookups += 1
         return f"eth{index}"
 
 
@@ -47,7 +47,7 @@ def read(attributes: bytes) -> Metadata:
     return MetadataReader(Names()).read(attributes)
 
 
-def test_recorded_attributes_of_a_gso_packet() -> None:
+def test_recorded_attributes_of_a_gso_packet_are_read() -> None:
     assert read(RECORDED) == Metadata(
         captured_length=None,
         checksum_ready=False,
@@ -64,7 +64,11 @@ def test_recorded_attributes_of_a_gso_packet() -> None:
     [
         (INDEV, "checksum_ready", True),
         (INDEV + number(14, CSUMNOTREADY), "checksum_ready", False),
-        (INDEV + number(14, 4), "checksum_ready", True),  # not verified: by us, then
+        (
+            INDEV + number(14, 4),
+            "checksum_ready",
+            True,
+        ),  # the kernel has not verified it, so the filter does
         (INDEV, "gso", False),
         (INDEV + number(14, GSO), "gso", True),
         (INDEV, "captured_length", None),
@@ -85,7 +89,7 @@ def test_recorded_attributes_of_a_gso_packet() -> None:
         (MARK + PHYSINDEV + PHYSOUTDEV + HWADDR, "link_source", bytes.fromhex("62afc6947872")),
         (IN_VLAN + PHYSINDEV + PHYSOUTDEV + HWADDR, "link_source", bytes(6)),
         (PHYSINDEV + PHYSOUTDEV + attribute(9, b""), "link_source", bytes(6)),
-        (INDEV + MARK + attribute(99, b"of a kernel to come") + OUTDEV, "egress", "eth3"),
+        (INDEV + MARK + attribute(99, b"of a future kernel") + OUTDEV, "egress", "eth3"),
         (b"", "ingress", ""),
     ],
 )
@@ -93,15 +97,15 @@ def test_attribute_is_read(attributes: bytes, field: str, value: object) -> None
     assert getattr(read(attributes), field) == value
 
 
-def test_attributes_seen_before_are_recalled_without_a_walk() -> None:
+def test_attributes_seen_before_are_recalled_without_parsing() -> None:
     reader = MetadataReader(names := Names())
     assert reader.recall(RECORDED) is None
     first = reader.read(RECORDED)
     assert reader.recall(RECORDED) is first
-    assert names.asked == 2
+    assert names.lookups == 2
 
 
-def test_forgotten_attributes_are_walked_again() -> None:
+def test_forgotten_attributes_are_parsed_again() -> None:
     reader = MetadataReader(Names())
     reader.read(RECORDED)
     reader.forget()
@@ -113,23 +117,23 @@ def stamped(seconds: int) -> bytes:
     return INDEV + OUTDEV + HWADDR + stamp + number(14, GSO)
 
 
-def test_another_timestamp_needs_no_second_walk() -> None:
+def test_attributes_that_differ_only_in_the_timestamp_are_not_parsed_again() -> None:
     reader = MetadataReader(names := Names())
     first = reader.read(stamped(1))
     assert [reader.read(stamped(second)) for second in (2, 3, 4)] == [first] * 3
-    assert names.asked == 2
+    assert names.lookups == 2
 
 
-def test_other_flags_behind_a_timestamp_are_told_apart() -> None:
+def test_attributes_with_other_flags_after_the_timestamp_are_distinguished() -> None:
     reader = MetadataReader(Names())
     with_gso = reader.read(INDEV + TIMESTAMP + number(14, GSO))
     without = reader.read(INDEV + TIMESTAMP + number(14, CSUMNOTREADY))
     assert (with_gso.gso, without.gso) == (True, False)
 
 
-def test_address_that_imitates_a_timestamp_hides_nothing() -> None:
-    # The neighbour's address is the header of a timestamp: cutting 20 bytes there would swallow
-    # the flags behind it.
+def test_link_address_that_looks_like_a_timestamp_hides_nothing() -> None:
+    # The link-layer address equals the header of a timestamp: cutting out 20 bytes there would
+    # remove the flags that follow.
     imitation = attribute(9, b"\x00\x06\x00\x00" + nfnetlink.TIMESTAMP_HEADER + bytes(4))
     reader = MetadataReader(Names())
     assert reader.read(INDEV + imitation + MARK + number(14, GSO)).gso
@@ -138,7 +142,7 @@ def test_address_that_imitates_a_timestamp_hides_nothing() -> None:
     assert not reader.read(INDEV + imitation + TIMESTAMP + number(14, CSUMNOTREADY)).gso
 
 
-def test_memory_is_bounded_and_forgetting_does_no_harm() -> None:
+def test_known_attributes_are_bounded_and_all_are_still_read() -> None:
     reader = MetadataReader(Names())
     for length in range(3 * MetadataReader.LIMIT):
         assert reader.read(INDEV + number(13, length)).captured_length == length
@@ -158,12 +162,12 @@ def test_memory_is_bounded_and_forgetting_does_no_harm() -> None:
         attribute(5, b""),
     ],
 )
-def test_broken_attributes_are_an_error(attributes: bytes) -> None:
+def test_malformed_attributes_are_an_error(attributes: bytes) -> None:
     with pytest.raises(ValueError):
         read(attributes)
 
 
-def test_configuration_message_asks_for_gso_and_a_length() -> None:
+def test_configuration_message_sets_gso_and_the_queue_length() -> None:
     message = nfnetlink.set_flags_and_length(7, 8192, fail_open=False)
     assert struct.unpack("=IHHII", message[:16]) == (44, 3 << 8 | 2, 1 | 4, 0, 0)
     assert message[16:20] == b"\x00\x00\x00\x07"
@@ -174,24 +178,24 @@ def test_configuration_message_asks_for_gso_and_a_length() -> None:
     ]
 
 
-def test_fail_open_sets_its_flag_too() -> None:
+def test_fail_open_also_sets_its_flag() -> None:
     message = nfnetlink.set_flags_and_length(7, 8192, fail_open=True)
     assert next(nfnetlink.walk(message[20:])) == (0, 5, struct.pack("!I", 1 | 4))
 
 
-def test_copying_message_asks_for_whole_packets() -> None:
+def test_copy_mode_message_requests_whole_packets() -> None:
     message = nfnetlink.start_copying(7)
     assert struct.unpack("=IHHII", message[:16]) == (len(message), 3 << 8 | 2, 1, 0, 0)
     assert list(nfnetlink.walk(message[20:])) == [(0, 2, b"\x00\x00\xff\xff\x02")]
 
 
 @pytest.mark.parametrize(("errno", "number"), [(0, 0), (-16, 16)])
-def test_acknowledgement_tells_the_error(errno: int, number: int) -> None:
+def test_acknowledgement_has_the_error_number(errno: int, number: int) -> None:
     message = struct.pack("=IHHII", 36, 2, 0, 0, 0) + struct.pack("=i", errno) + bytes(16)
     assert nfnetlink.refusal(message) == number
 
 
 @pytest.mark.parametrize("message", [b"", struct.pack("=IHHIIi", 20, 0x300, 0, 0, 0, 0)])
-def test_anything_else_is_no_acknowledgement(message: bytes) -> None:
+def test_any_other_message_is_an_error(message: bytes) -> None:
     with pytest.raises(ValueError):
         nfnetlink.refusal(message)

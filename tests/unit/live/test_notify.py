@@ -1,4 +1,4 @@
-"""sd_notify without its library."""
+"""sd_notify without libsystemd."""
 
 import socket
 from pathlib import Path
@@ -9,7 +9,7 @@ from nfinspect.live.notify import notify
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_state_reaches_the_manager(
+def test_state_reaches_the_service_manager(
     abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(tmp_path / "notify")
@@ -22,7 +22,9 @@ def test_state_reaches_the_manager(
 
 
 @pytest.mark.parametrize("address", [None, "", "relative", "/nowhere/at/all"])
-def test_no_manager_is_no_error(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_service_manager_is_no_error(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)

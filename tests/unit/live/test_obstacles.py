@@ -1,4 +1,4 @@
-"""Why a queue cannot be had, as far as the system tells."""
+"""Why a queue is unavailable, as far as the system shows."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nfinspect.live import obstacles, queue_table
 
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A /proc of the test's own: all capabilities, NFQUEUE there, no queue bound."""
+    """A fake /proc: all capabilities, NFQUEUE available, no queue bound."""
     (tmp_path / "status").write_text("Name:\tx\nCapEff:\t000001ffffffffff\n")
     (tmp_path / "nfnetlink_queue").write_text("")
     monkeypatch.setattr(obstacles, "STATUS", tmp_path / "status")
@@ -17,7 +17,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_missing_capability_is_the_first_reason(system: Path) -> None:
+def test_missing_capability_is_named_first(system: Path) -> None:
     (system / "status").write_text("CapEff:\t00000000a80425fb\n")  # a container's usual set
     (system / "nfnetlink_queue").unlink()
     assert obstacles.of_queue(3) == (
@@ -33,14 +33,14 @@ def test_missing_kernel_module_is_named(system: Path) -> None:
     )
 
 
-def test_owner_of_a_taken_queue_is_named(system: Path) -> None:
+def test_queue_in_use_names_its_owner(system: Path) -> None:
     (system / "nfnetlink_queue").write_text("3 20107 0 2 65531 0 0 2 1\n")
     assert obstacles.of_queue(3).startswith(
         "queue 3 is in use by another process (netlink port 20107,"
     )
 
 
-def test_reason_that_the_system_does_not_tell_is_not_invented(system: Path) -> None:
+def test_unknown_reason_is_reported_as_unknown(system: Path) -> None:
     assert obstacles.of_queue(3) == "the kernel refused queue 3 without giving a reason"
 
 
@@ -52,6 +52,6 @@ def test_capability_is_read_from_the_status(system: Path, effective: str, has: b
     assert obstacles.has_capability(obstacles.CAP_NET_ADMIN) is has
 
 
-def test_status_without_capabilities_has_none(system: Path) -> None:
+def test_status_without_capabilities_means_none(system: Path) -> None:
     (system / "status").write_text("Name:\tx\n")
     assert not obstacles.has_capability(obstacles.CAP_NET_ADMIN)

@@ -1,4 +1,4 @@
-"""The kernel's table of queues, as text."""
+"""The kernel's table of queues in /proc."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 from nfinspect.live import queue_table
 from nfinspect.live.queue_table import QueueRow
 
-# Two queues of a kernel 6.18; the columns are described in nfnetlink_queue.c, seq_show.
+# Two queues, from Linux 6.18. For the columns see seq_show in nfnetlink_queue.c.
 TABLE = """\
     0  20107     3 2 65531    17     4     1002  1
    12 4294966  200 2  4016     0     0        0  1
 """
 
 
-def test_each_line_is_a_queue() -> None:
+def test_each_line_is_parsed_as_a_queue() -> None:
     assert queue_table.parse(TABLE) == {
         0: QueueRow(0, 20107, waiting=3, copy_range=65531, queue_dropped=17, user_dropped=4),
         12: QueueRow(12, 4294966, waiting=200, copy_range=4016, queue_dropped=0, user_dropped=0),
@@ -25,11 +25,11 @@ def test_table_without_queues_has_no_rows() -> None:
     assert queue_table.parse("") == {}
 
 
-def test_line_of_another_form_is_left_out() -> None:
+def test_line_of_another_form_is_ignored() -> None:
     assert queue_table.parse("0 1 2\nqueue peer waiting copy range dropped user\n") == {}
 
 
-def test_kernel_without_queues_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_table_has_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_table, "TABLE", tmp_path / "nfnetlink_queue")
     assert queue_table.read(0) is None
 

@@ -1,4 +1,4 @@
-"""The worker's loop: actions become verdicts, and no error leaves a packet without one."""
+"""The worker's loop: actions become verdicts, and every packet gets one whatever fails."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from nfinspect.live.worker import Worker
 
 
 class Packet:
-    """A queued packet that keeps what was done to it."""
+    """A queued packet that records its verdicts."""
 
     def __init__(self, *, broken: bool = False) -> None:
         self.verdicts: list[str] = []
@@ -33,7 +33,7 @@ class Packet:
 
 
 class Engine:
-    """Does what the test wants done at each packet."""
+    """Decides each packet with a function of the test."""
 
     def __init__(self, decide: Callable[[Arrival], Sequence[Action]]) -> None:
         self.arrive = decide
@@ -77,7 +77,7 @@ class Audit:
 
 
 class Harness:
-    """A worker with everything around it made for looking at."""
+    """A worker whose surroundings record what it does."""
 
     def __init__(self, decide: Callable[[Arrival], Sequence[Action]], **changes: Any) -> None:
         self.engine = Engine(decide)
@@ -103,19 +103,19 @@ END = Endpoint("outside", bytes(4), 1)
 EVENT = events.TableFull(END, END)
 
 
-def test_accept_passes_the_packet_without_its_payload() -> None:
+def test_accept_passes_the_packet_unchanged() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     assert harness.handle(Packet()) == ["accept"]
     assert (harness.packets.seen, harness.packets.accepted) == (1, 1)
 
 
-def test_replace_passes_other_bytes() -> None:
+def test_replace_passes_the_new_bytes() -> None:
     harness = Harness(lambda arrival: [Replace(arrival.token, b"other")])
     assert harness.handle(Packet()) == ["payload other", "accept"]
     assert (harness.packets.seen, harness.packets.rewritten) == (1, 1)
 
 
-def test_drop_discards_and_counts_the_reason() -> None:
+def test_drop_drops_the_packet_and_counts_the_reason() -> None:
     harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.SHUT)])
     assert harness.handle(Packet()) == ["drop"]
     assert harness.packets.dropped == 1
@@ -129,14 +129,14 @@ def test_event_is_counted_and_written() -> None:
     assert harness.lines.written == ["a line of TableFull"]
 
 
-def test_event_without_a_line_is_counted_only() -> None:
+def test_event_without_a_line_is_only_counted() -> None:
     harness = Harness(lambda arrival: [Emit(EVENT)], render=lambda event: None)
     harness.handle(Packet())
     assert (harness.audit.events, harness.lines.written) == ([EVENT], [])
 
 
 @pytest.mark.parametrize(("sent", "count"), [(True, 1), (False, 0)])
-def test_injection_is_counted_if_it_was_sent(sent: bool, count: int) -> None:
+def test_injection_is_counted_as_injected_or_not_injected(sent: bool, count: int) -> None:
     action = Inject(b"datagram", Direction.REPLY, "eth0")
     harness = Harness(lambda arrival: [action], inject=lambda action: sent)
     harness.handle(Packet())
@@ -150,7 +150,7 @@ def test_gso_packet_is_counted() -> None:
     assert (harness.packets.seen, harness.packets.gso) == (2, 1)
 
 
-def test_held_packets_get_their_verdicts_later_in_the_order_of_the_actions() -> None:
+def test_held_packets_get_their_verdicts_in_the_order_of_the_actions() -> None:
     held: list[Any] = []
     order: list[str] = []
 
@@ -176,7 +176,7 @@ def fail(arrival: Arrival) -> list[Action]:
     raise ZeroDivisionError("a bug")
 
 
-def test_engine_that_fails_drops_the_packet_and_reports_with_a_traceback() -> None:
+def test_exception_in_the_engine_drops_the_packet_and_reports_a_traceback() -> None:
     harness = Harness(fail)
     assert harness.handle(Packet()) == ["drop"]
     assert harness.audit.drops == [DropReason.FILTER_ERROR]
@@ -185,7 +185,7 @@ def test_engine_that_fails_drops_the_packet_and_reports_with_a_traceback() -> No
     assert "ZeroDivisionError: a bug" in harness.reports[0]
 
 
-def test_engine_that_fails_often_is_reported_once_a_period(
+def test_repeated_exceptions_are_reported_once_per_period(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [1000.0]
@@ -200,7 +200,7 @@ def test_engine_that_fails_often_is_reported_once_a_period(
     assert "internal error 101:" in harness.reports[1]
 
 
-def test_verdict_that_fails_does_not_keep_the_next_from_its_packet() -> None:
+def test_verdict_that_fails_does_not_prevent_the_next_one() -> None:
     broken, sound = Packet(broken=True), Packet()
     harness = Harness(lambda arrival: [Accept(broken), Accept(sound)])
     harness.worker.handle(Arrival(sound, b"", 1.0))
@@ -208,7 +208,7 @@ def test_verdict_that_fails_does_not_keep_the_next_from_its_packet() -> None:
     assert harness.packets.failures == 1
 
 
-def test_rendering_that_fails_does_not_keep_the_packet_from_its_verdict() -> None:
+def test_event_that_cannot_be_rendered_does_not_prevent_the_verdict() -> None:
     def render(event: events.Event) -> str:
         raise UnicodeError
 
@@ -217,7 +217,7 @@ def test_rendering_that_fails_does_not_keep_the_packet_from_its_verdict() -> Non
 
 
 class Queue:
-    """Plays rounds of packets; the last round stops the worker."""
+    """Delivers rounds of packets; the last round stops the worker."""
 
     def __init__(self, harness: Harness, rounds: list[list[Packet]]) -> None:
         self._harness = harness
@@ -239,7 +239,7 @@ class Queue:
         self.forgotten += 1
 
 
-def test_stop_decides_what_is_ready_and_flushes_what_is_held() -> None:
+def test_stop_decides_queued_packets_and_flushes_held_ones() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     held = Packet()
     harness.engine.left = [Drop(held, DropReason.FLUSHED)]
@@ -250,7 +250,7 @@ def test_stop_decides_what_is_ready_and_flushes_what_is_held() -> None:
     assert harness.audit.drops == [DropReason.FLUSHED]
 
 
-def test_tick_comes_when_it_is_due_and_not_before() -> None:
+def test_engine_is_ticked_when_due_and_not_before() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     harness.engine.due = 1e18
     harness.worker.run(Queue(harness, [[], []]))

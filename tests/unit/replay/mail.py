@@ -1,4 +1,4 @@
-"""One mail session as datagrams, and every link header that replay reads, crafted with scapy."""
+"""A mail session as datagrams, and every link header that replay reads, built with scapy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIALOGUE = (
 
 
 def datagram(
-    way: str,
+    direction: str,
     flags: str,
     seq: int,
     ack: int,
@@ -41,10 +41,10 @@ def datagram(
     port: int = 40_000,
     **ip: object,
 ) -> bytes:
-    """A segment of the client's (``>``) or of the server's (``<``)."""
+    """A segment from the client (``>``) or from the server (``<``)."""
     ends = (CLIENT_6, SERVER_6) if six else (CLIENT, SERVER)
     ports = (port, 25)
-    if way == "<":
+    if direction == "<":
         ends, ports = ends[::-1], ports[::-1]
     header = IPv6(src=ends[0], dst=ends[1], **ip) if six else IP(src=ends[0], dst=ends[1], **ip)
     tcp = TCP(sport=ports[0], dport=ports[1], flags=flags, seq=seq, ack=ack, window=29_200)
@@ -54,15 +54,17 @@ def datagram(
 def session(
     dialogue: tuple[tuple[str, bytes], ...] = DIALOGUE, *, six: bool = False, port: int = 40_000
 ) -> list[bytes]:
-    """SYN to FIN, every line acknowledged with the next one of the other side."""
+    """From SYN to FIN; every line acknowledges the previous line of the other side."""
 
-    def segment(way: str, flags: str, payload: bytes = b"") -> bytes:
-        own, other = (0, 1) if way == ">" else (1, 0)
-        packet = datagram(way, flags, numbers[own], numbers[other], payload, six=six, port=port)
+    def segment(direction: str, flags: str, payload: bytes = b"") -> bytes:
+        own, other = (0, 1) if direction == ">" else (1, 0)
+        packet = datagram(
+            direction, flags, numbers[own], numbers[other], payload, six=six, port=port
+        )
         numbers[own] = (numbers[own] + len(payload) + ("S" in flags) + ("F" in flags)) % 2**32
         return packet
 
-    numbers = [2**32 - 20, 1_000]  # the client's wrap around
+    numbers = [2**32 - 20, 1_000]  # the client's numbers wrap around
     packets = [
         datagram(">", "S", numbers[0], 0, six=six, port=port),
         datagram("<", "SA", numbers[1], numbers[0] + 1, six=six, port=port),
@@ -70,7 +72,7 @@ def session(
     numbers[0] += 1
     numbers[1] += 1
     packets.append(segment(">", "A"))
-    packets += [segment(way, "PA", payload) for way, payload in dialogue]
+    packets += [segment(direction, "PA", payload) for direction, payload in dialogue]
     packets += [segment(">", "FA"), segment("<", "FA"), segment(">", "A")]
     return packets
 
@@ -80,7 +82,7 @@ def ether_type(packet: bytes) -> int:
 
 
 def ethernet(packet: bytes) -> bytes:
-    """Padded to 60 bytes, as a card does."""
+    """An Ethernet frame, padded to 60 bytes."""
     frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02", type=ether_type(packet))
     return bytes(frame / Raw(packet)).ljust(60, b"\0")
 
@@ -151,6 +153,6 @@ LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "BSD loopback, little-endian": (0, _loopback("little")),
     "BSD loopback, big-endian": (0, _loopback("big")),
     "OpenBSD loopback": (108, _loopback("big")),
-    "OpenBSD loopback under the number of raw IP": (12, _loopback("big")),
+    "OpenBSD loopback with the number of raw IP": (12, _loopback("big")),
 }
-"""Link type, and from a datagram to a frame."""
+"""Link type, and a function that makes a frame of a datagram."""

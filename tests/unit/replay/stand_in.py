@@ -1,7 +1,7 @@
-"""A stand-in for the engine, in the shape that the driver knows, and a mail to send through it.
+"""A stand-in for the engine, with the interface that the driver uses, and helpers for captures.
 
-It follows connections by their SYNs and FINs only and inspects nothing; a test scripts what else it
-is to do.
+It follows connections only by their SYNs and FINs and inspects nothing; a test can script anything
+else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Script = Callable[[Arrival, Segment], list[Action] | None]
 
 
 class StandIn:
-    """Accepts everything but what *script* gives other actions for."""
+    """Accepts every packet for which *script* returns no actions."""
 
     def __init__(self, script: Script | None = None) -> None:
         self.totals = {}
@@ -111,7 +111,7 @@ class StandIn:
 def replayed(
     capture: bytes, out: Path | None = None, engine: StandIn | None = None
 ) -> tuple[Result, StandIn]:
-    """The result of replaying a capture through the stand-in."""
+    """Replay a capture through the stand-in; return the result and the engine."""
     engine = engine or StandIn()
     writer = CaptureWriter(out) if out is not None else None
     replay = Replay(POLICY, engine, writer)

@@ -1,4 +1,4 @@
-"""Reading pcap and pcapng in all their forms, and what is said of damaged ones."""
+"""Reading pcap and pcapng in all their forms, and reporting damaged ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_pcap_is_read_to_its_last_packet(order: str, nanoseconds: bool, packed: 
 
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-def test_pcapng_with_interfaces_of_several_kinds_is_read(order: str, packed: bool) -> None:
+def test_pcapng_with_different_interfaces_is_read(order: str, packed: bool) -> None:
     data = (
         section(order)
         + block(0x0BAD, b"a custom block", order)
@@ -104,7 +104,7 @@ def test_time_offset_of_an_interface_is_added() -> None:
     assert found == [(1, START + 5000, b"x", 1)]
 
 
-def test_old_and_simple_packet_blocks_are_read() -> None:
+def test_obsolete_and_simple_packet_blocks_are_read() -> None:
     old = pack("<HHIIII", 0, 3, START // 1000 >> 32, START // 1000 & 0xFFFFFFFF, 3, 9) + b"old"
     data = section() + interface(snap_length=4) + block(2, old + bytes(1))
     data += block(3, pack("<I", 6) + b"simple"[:4])
@@ -121,7 +121,7 @@ def test_second_section_has_its_own_byte_order_and_interfaces() -> None:
 
 
 @pytest.mark.parametrize("write", [wrpcap, wrpcapng])
-def test_what_scapy_writes_is_read(write: Callable[..., None], tmp_path: Path) -> None:
+def test_capture_written_by_scapy_is_read(write: Callable[..., None], tmp_path: Path) -> None:
     packets = [Ether() / IP() / Raw(b"x" * n) for n in range(5)]
     for packet in packets:
         packet.time = 1_700_000_000.25
@@ -131,7 +131,7 @@ def test_what_scapy_writes_is_read(write: Callable[..., None], tmp_path: Path) -
     assert found == [(bytes(packet), 1, START + 10**9 // 4) for packet in packets]
 
 
-def test_records_across_the_borders_of_what_is_read_at_once_are_whole(tmp_path: Path) -> None:
+def test_records_that_span_two_reads_are_complete(tmp_path: Path) -> None:
     packets = [bytes([n & 255]) * (n * 37 % 3000) for n in range(3000)]  # 4.5 MB
     (tmp_path / "x.pcap").write_bytes(pcap(packets))
     (tmp_path / "x.pcap.gz").write_bytes(gzip.compress(pcap(packets), 1))
@@ -140,7 +140,7 @@ def test_records_across_the_borders_of_what_is_read_at_once_are_whole(tmp_path: 
             assert [frame.data for frame in Capture(file, name)] == packets
 
 
-def test_pipe_that_gives_a_few_bytes_at_a_time_is_read() -> None:
+def test_pipe_that_delivers_a_few_bytes_at_a_time_is_read() -> None:
     data = section() + interface() + b"".join(enhanced(packet, 1) for packet in PACKETS)
     for whole in (data, pcap(PACKETS), gzip.compress(data)):
         reader, writer = os.pipe()
@@ -159,12 +159,12 @@ def test_pipe_that_gives_a_few_bytes_at_a_time_is_read() -> None:
         thread.join()
 
 
-def test_packet_that_was_cut_short_tells_its_length_on_the_wire() -> None:
+def test_truncated_packet_has_its_length_on_the_wire() -> None:
     data = pcap([]) + pack("<IIII", 1, 2, 3, 1500) + b"abc"
     assert read(data)[0] == [(1, 10**9 + 2000, b"abc", 1500)]
 
 
-def test_time_beyond_2106_is_taken_for_the_last_that_pcap_can_tell() -> None:
+def test_time_beyond_2106_becomes_the_latest_that_pcap_can_express() -> None:
     found, _ = read(section() + interface(options=resolution(0)) + enhanced(b"x", 2**64 - 1))
     assert found[0][1] == LATEST
     found, _ = read(pcap([]) + pack("<IIII", 2**32 - 1, 2**32 - 1, 1, 1) + b"x")
@@ -175,7 +175,7 @@ def test_time_beyond_2106_is_taken_for_the_last_that_pcap_can_tell() -> None:
 
 
 @pytest.mark.parametrize("value", [0xFF, 0x7F, 0x80, 0x00])
-def test_absurd_time_resolution_is_computed(value: int) -> None:
+def test_absurd_time_resolution_is_no_error(value: int) -> None:
     found, damage = read(section() + interface(options=resolution(value)) + enhanced(b"x", 3))
     assert len(found) == 1
     assert damage is None
@@ -195,7 +195,7 @@ def test_absurd_time_resolution_is_computed(value: int) -> None:
         (b"\x28\xb5\x2f\xfdxxxx", "compressed with zstd; replay reads plain and gzip captures"),
     ],
 )
-def test_what_is_no_capture_is_refused_with_a_reason(data: bytes, text: str) -> None:
+def test_file_that_is_not_a_capture_is_refused_with_a_reason(data: bytes, text: str) -> None:
     with pytest.raises(NotACaptureError) as caught:
         Capture(io.BytesIO(data), "x")
     assert str(caught.value) == text
@@ -230,17 +230,17 @@ NG = section() + interface() + enhanced(b"one", 1)
         (gzip.compress(TWO)[:-12], 1, "the gzip data ends early"),
     ],
 )  # fmt: skip
-def test_damaged_capture_is_used_up_to_the_damage_which_is_told_with_its_place(
+def test_damaged_capture_is_used_up_to_the_damage_which_is_reported_with_its_position(
     data: bytes, packets: int, damage: str
 ) -> None:
-    found, told = read(data)
+    found, reported = read(data)
     assert len(found) >= packets
-    assert told is not None
-    assert told.startswith("x.pcap: ")
-    assert told.endswith(damage)
+    assert reported is not None
+    assert reported.startswith("x.pcap: ")
+    assert reported.endswith(damage)
 
 
-def test_length_that_lies_allocates_nothing(tmp_path: Path) -> None:
+def test_record_with_a_false_length_allocates_no_memory(tmp_path: Path) -> None:
     import tracemalloc
 
     data = pcap([b"x"]) + pack("<IIII", 0, 0, LARGEST_RECORD, 1) + b"short"
@@ -255,7 +255,7 @@ def test_length_that_lies_allocates_nothing(tmp_path: Path) -> None:
     assert peak < 4 * 1024 * 1024
 
 
-def test_gzip_whose_checksum_is_wrong_is_used_and_told() -> None:
+def test_gzip_with_a_wrong_checksum_is_used_and_reported() -> None:
     packed = bytearray(gzip.compress(TWO))
     packed[-8] ^= 1
     found, damage = read(bytes(packed))
@@ -264,12 +264,12 @@ def test_gzip_whose_checksum_is_wrong_is_used_and_told() -> None:
 
 
 @pytest.mark.parametrize("link_type", [1, 1 | 0x40000000 | 0x04000000])
-def test_frame_check_sequence_bits_are_no_part_of_the_link_type(link_type: int) -> None:
+def test_frame_check_sequence_bits_are_not_part_of_the_link_type(link_type: int) -> None:
     capture = Capture(io.BytesIO(pcap([b"x"], link_type)), "x")
     assert [frame.interface.link_type for frame in capture] == [1]
 
 
-def test_unreadable_disk_is_damage() -> None:
+def test_read_error_is_reported_as_damage() -> None:
     class Bad(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell() > 0:

@@ -1,4 +1,5 @@
-"""Packets through the driver: whose business they are, whose connection, their order and counts."""
+"""Packets through the driver: which are inspected, to which connection they belong, their order and
+counts."""
 
 from __future__ import annotations
 
@@ -27,20 +28,20 @@ def as_json(result: Result) -> dict:
     return json.loads(text.getvalue())
 
 
-COMMANDS = [line.split(b"\r\n")[0].decode() for way, line in DIALOGUE if way == ">"]
-REPLIES = [line.split(b"\r\n")[0].decode() for way, line in DIALOGUE if way == "<"]
+COMMANDS = [line.split(b"\r\n")[0].decode() for side, line in DIALOGUE if side == ">"]
+REPLIES = [line.split(b"\r\n")[0].decode() for side, line in DIALOGUE if side == "<"]
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("link", LINKS)
-def test_mail_behind_any_link_header_is_replayed_and_copied(
+def test_mail_with_any_link_header_is_replayed_and_copied(
     link: str, six: bool, tmp_path: Path
 ) -> None:
     link_type, wrap = LINKS[link]
     packets = [wrap(packet) for packet in session(six=six)]
     result, _ = replayed(pcap(packets, link_type), tmp_path / "out.pcap")
-    told = as_json(result)
-    (connection,) = told["connections"]
+    report = as_json(result)
+    (connection,) = report["connections"]
     client, server = ("[2001:db8::1]", "[2001:db8::25]") if six else ("192.0.2.1", "198.51.100.25")
     assert (connection["client"], connection["server"]) == (f"{client}:40000", f"{server}:25")
     assert connection["commands"] == COMMANDS
@@ -68,9 +69,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_packet_that_is_not_the_filters_business_is_copied_byte_for_byte(
-    kind: str, tmp_path: Path
-) -> None:
+def test_packet_that_is_not_inspected_is_copied_byte_for_byte(kind: str, tmp_path: Path) -> None:
     packet = FOREIGN[kind]
     result, engine = replayed(pcap([packet]), tmp_path / "out.pcap")
     assert engine.arrivals == 0
@@ -78,7 +77,7 @@ def test_packet_that_is_not_the_filters_business_is_copied_byte_for_byte(
     assert result.summary["packets"]["copied"] == 1
 
 
-def test_foreign_packets_keep_their_time_and_their_place(tmp_path: Path) -> None:
+def test_copied_packets_keep_their_time_and_position(tmp_path: Path) -> None:
     mail = [ethernet(packet) for packet in session()]
     packets = [mixed for packet in mail for mixed in (packet, FOREIGN["ARP"])]
     capture = pcap(packets)
@@ -87,7 +86,7 @@ def test_foreign_packets_keep_their_time_and_their_place(tmp_path: Path) -> None
     assert [(f.time, f.data) for f in after] == [(f.time, f.data) for f in before]
 
 
-def test_rewritten_datagram_stands_behind_the_same_header_with_the_padding(tmp_path: Path) -> None:
+def test_rewritten_datagram_keeps_its_link_header_and_padding(tmp_path: Path) -> None:
     def script(arrival: Arrival, segment: Segment) -> list[Action] | None:
         if segment.payload_bytes == b"DATA\r\n":
             return [Replace(arrival.token, arrival.datagram[:-6] + b"XXXX\r\n")]
@@ -115,7 +114,7 @@ def test_packet_cut_to_its_bare_ack_is_padded_to_the_smallest_frame(tmp_path: Pa
     assert frame.length == 60
 
 
-def test_held_packet_is_written_when_it_gets_its_verdict_with_that_time(tmp_path: Path) -> None:
+def test_held_packet_is_written_with_the_time_of_its_verdict(tmp_path: Path) -> None:
     def script(arrival: Arrival, segment: Segment) -> list[Action] | None:
         if segment.payload_bytes == b"two":
             return engine.hold(arrival)
@@ -146,14 +145,14 @@ def test_packet_still_held_at_the_end_is_dropped_and_not_written(tmp_path: Path)
     packets = [datagram(">", "S", 0, 0), datagram(">", "PA", 9, 1, b"late")]
     result, _ = replayed(pcap(packets, 101), tmp_path / "out.pcap", engine)
     assert [frame.data for frame in frames(tmp_path / "out.pcap")] == packets[:1]
-    told = as_json(result)
-    assert told["connections"][0]["packets"]["dropped"] == 1
-    assert told["connections"][0]["close_reason"] is None
-    assert told["connections"][0]["bytes"] == 11  # what the engine says of an open one
-    assert told["summary"]["dropped"] == {"flushed": 1}
+    report = as_json(result)
+    assert report["connections"][0]["packets"]["dropped"] == 1
+    assert report["connections"][0]["close_reason"] is None
+    assert report["connections"][0]["bytes"] == 11  # the engine's figure for an open connection
+    assert report["summary"]["dropped"] == {"flushed": 1}
 
 
-def test_injected_packet_leaves_behind_the_header_of_its_direction(tmp_path: Path) -> None:
+def test_injected_packet_has_the_link_header_of_its_direction(tmp_path: Path) -> None:
     to_client = datagram("<", "A", 1, 5)
     to_server = datagram(">", "A", 5, 1)
 
@@ -166,29 +165,29 @@ def test_injected_packet_leaves_behind_the_header_of_its_direction(tmp_path: Pat
             Accept(arrival.token),
         ]
 
-    there = bytes.fromhex("0200000000020200000000010800")
+    forward = bytes.fromhex("0200000000020200000000010800")
     back = bytes.fromhex("0200000000010200000000020800")
-    packets = [there + datagram(">", "S", 0, 0), there + datagram(">", "PA", 1, 1, b"x")]
+    packets = [forward + datagram(">", "S", 0, 0), forward + datagram(">", "PA", 1, 1, b"x")]
     result, _ = replayed(pcap(packets), tmp_path / "out.pcap", StandIn(script))
     written = [frame.data for frame in frames(tmp_path / "out.pcap")]
-    assert written == [packets[0], back + to_client, there + to_server, packets[1]]
+    assert written == [packets[0], back + to_client, forward + to_server, packets[1]]
     assert as_json(result)["connections"][0]["packets"]["injected"] == 2
 
 
-def test_segment_of_no_connection_counts_to_none(tmp_path: Path) -> None:
+def test_segment_of_no_connection_is_counted_in_the_summary_only(tmp_path: Path) -> None:
     def script(arrival: Arrival, segment: Segment) -> list[Action] | None:
         return [Drop(arrival.token, DropReason.NO_CONNECTION)] if segment.window == 1 else None
 
     stray = TCP(sport=40_000, dport=25, flags="A", seq=1, window=1)
     packets = [*session(), bytes(IP(src="192.0.2.1", dst="198.51.100.25") / stray)]
     result, _ = replayed(pcap(packets, 101), engine=StandIn(script))
-    told = as_json(result)
-    assert told["connections"][0]["packets"]["seen"] == len(packets) - 1
-    assert told["summary"]["packets"]["seen"] == len(packets)
-    assert told["summary"]["packets"]["dropped"] == 1
+    report = as_json(result)
+    assert report["connections"][0]["packets"]["seen"] == len(packets) - 1
+    assert report["summary"]["packets"]["seen"] == len(packets)
+    assert report["summary"]["packets"]["dropped"] == 1
 
 
-def test_wrong_ip_header_checksum_is_dropped_before_the_engine_and_zero_is_an_offload() -> None:
+def test_wrong_ip_header_checksum_drops_the_packet_before_the_engine_but_zero_passes() -> None:
     right = datagram(">", "S", 0, 0)
     wrong = right[:10] + b"\x12\x34" + right[12:]
     offloaded = right[:10] + b"\0\0" + right[12:]
@@ -197,7 +196,7 @@ def test_wrong_ip_header_checksum_is_dropped_before_the_engine_and_zero_is_an_of
     assert result.summary["dropped"] == {"bad-checksum": 1}
 
 
-def test_packet_cut_by_the_snap_length_is_dropped_and_noted() -> None:
+def test_packet_truncated_by_the_snap_length_is_dropped_and_noted() -> None:
     whole = datagram(">", "S", 0, 0) + b""
     capture = pcap([whole], 101)
     short = capture[: -len(whole) - 8] + (30).to_bytes(4, "little") + capture[-len(whole) - 4 : -10]
@@ -208,7 +207,7 @@ def test_packet_cut_by_the_snap_length_is_dropped_and_noted() -> None:
     ]
 
 
-def test_clock_that_runs_backwards_stands_still_for_the_engine(tmp_path: Path) -> None:
+def test_time_that_runs_backwards_stands_still_for_the_engine(tmp_path: Path) -> None:
     times = []
 
     def script(arrival: Arrival, segment: Segment) -> None:
@@ -221,22 +220,22 @@ def test_clock_that_runs_backwards_stands_still_for_the_engine(tmp_path: Path) -
     assert (note["packets"], note["first"]) == (2, 3)
 
 
-def test_engine_is_woken_at_its_deadlines_before_the_next_packet() -> None:
+def test_engine_is_ticked_at_its_deadlines_before_the_next_packet() -> None:
     engine = StandIn()
     engine.deadlines = [0.5, 1.5, 60.0]
     replayed(pcap(session()[:4], 101, step=1_000_000), engine=engine)
     assert engine.ticks == [0.5, 1.5]
 
 
-def test_clock_that_jumps_by_a_century_wakes_the_engine_a_bounded_number_of_times(
+def test_time_that_jumps_by_a_century_ticks_the_engine_a_bounded_number_of_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Nervous(StandIn):
+    class Frequent(StandIn):
         def deadline(self) -> float:
             return (self.ticks[-1] if self.ticks else 0.0) + 1.0
 
     monkeypatch.setattr("nfinspect.replay.driver.MAX_TICKS", 50)
-    engine = Nervous()
+    engine = Frequent()
     first, second = session()[:2]
     capture = pcap([first], 101) + pcap([second], 101, start=2**32 - 2)[24:]
     replayed(capture, engine=engine)
@@ -254,7 +253,7 @@ def test_deadline_that_never_moves_does_not_hang_the_replay() -> None:
     assert len(engine.ticks) < 20
 
 
-def test_packets_are_numbered_through_all_captures() -> None:
+def test_packets_are_numbered_across_captures() -> None:
     import io
 
     from nfinspect.replay.driver import Replay
@@ -274,10 +273,10 @@ def test_packets_are_numbered_through_all_captures() -> None:
     assert [c["packets"] for c in result.summary["captures"]] == [3, 2]
 
 
-def test_connection_that_reuses_the_addresses_is_another_one() -> None:
+def test_second_connection_between_the_same_ports_is_separate() -> None:
     packets = session() + session()
     result, _ = replayed(pcap(packets, 101))
-    told = as_json(result)["connections"]
-    # the last ACK comes behind the second FIN and still counts to its connection
-    assert [c["packets"]["seen"] for c in told] == [len(packets) // 2] * 2
-    assert [c["number"] for c in told] == [1, 2]
+    report = as_json(result)["connections"]
+    # The last ACK, after the second FIN, still belongs to its connection.
+    assert [c["packets"]["seen"] for c in report] == [len(packets) // 2] * 2
+    assert [c["number"] for c in report] == [1, 2]

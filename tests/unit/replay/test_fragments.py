@@ -1,4 +1,4 @@
-"""Reassembly as Linux does it: any order, repetitions, overlaps, timeouts, the bound."""
+"""Reassembly as Linux does it: any order, duplicates, overlaps, timeouts, the bound."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pieces_6(size: int = 344, payload: bytes = PAYLOAD, identification: int = 7)
 
 
 def piece(start: int, data: bytes, *, more: bool = True, tos: int = 0, flags: int = 0) -> bytes:
-    """An IPv4 fragment of a datagram, by hand."""
+    """A hand-made IPv4 fragment."""
     header = IP(
         src="192.0.2.1", dst="198.51.100.25", id=9, proto=6, tos=tos,
         flags=flags | (1 if more else 0), frag=start // 8,
@@ -62,14 +62,14 @@ def piece_6(start: int, data: bytes, *, more: bool = True) -> bytes:
 
 
 def joined(packets: list[bytes]) -> list[Decided]:
-    """What the packets decide, one after the other."""
+    """What each packet in turn decides."""
     reassembler = Reassembler()
     decided = [reassembler.add(frame(p, n + 1), 0.0) for n, p in enumerate(packets)]
     return [d for d in decided if d is not None]
 
 
 @pytest.mark.parametrize("pieces", [pieces_4(), pieces_6()], ids=["IPv4", "IPv6"])
-def test_fragments_in_any_order_become_the_datagram(pieces: list[bytes]) -> None:
+def test_fragments_in_any_order_are_reassembled(pieces: list[bytes]) -> None:
     assert len(pieces) in (3, 4)
     assert all(is_fragment(p) for p in pieces)
     for order in itertools.permutations(pieces):
@@ -83,7 +83,7 @@ def test_fragments_in_any_order_become_the_datagram(pieces: list[bytes]) -> None
         assert bytes((IP if segment.version == 4 else IPv6)(decided.datagram)) == decided.datagram
 
 
-def test_reassembled_ipv4_header_is_right() -> None:
+def test_reassembled_ipv4_header_is_correct() -> None:
     (decided,) = joined(pieces_4(tos=0x10, ttl=33))
     assert decided.datagram is not None
     packet = IP(decided.datagram)
@@ -93,7 +93,7 @@ def test_reassembled_ipv4_header_is_right() -> None:
     assert IP(bytes(packet)).chksum == checksum
 
 
-def test_extension_headers_before_the_fragment_header_stay() -> None:
+def test_extension_headers_before_the_fragment_header_are_kept() -> None:
     packet = IPv6(src="2001:db8::1", dst="2001:db8::25") / IPv6ExtHdrHopByHop()
     packet /= IPv6ExtHdrFragment(id=3) / TCP(sport=40_000, dport=25) / Raw(PAYLOAD)
     (decided,) = joined([bytes(p) for p in fragment6(packet, 344)])
@@ -104,7 +104,7 @@ def test_extension_headers_before_the_fragment_header_stay() -> None:
     assert bytes(again[Raw]) == PAYLOAD
 
 
-def test_atomic_ipv6_fragment_is_a_datagram_at_once() -> None:
+def test_atomic_ipv6_fragment_is_a_complete_datagram() -> None:
     (decided,) = joined([piece_6(0, bytes(TCP(dport=25)) + b"x", more=False)])
     assert decided.datagram is not None
     assert IPv6(decided.datagram)[TCP].dport == 25
@@ -113,23 +113,23 @@ def test_atomic_ipv6_fragment_is_a_datagram_at_once() -> None:
 A, B, C, D, E, F, G, H = (bytes([65 + n]) * 8 for n in range(8))
 
 OVERLAPS = {
-    # what arrives, as (start, bytes), the last one is the datagram's end: what comes of it
+    # fragments as (start, bytes); the one that starts last ends the datagram: the result
     "in order": ([(0, A), (8, B), (16, C)], A + B + C),
     "the last first": ([(16, C), (8, B), (0, A)], A + B + C),
-    "exact repetition": ([(0, A), (0, A), (8, B), (16, C)], A + B + C),
-    "repetition with other bytes": ([(0, A), (0, D), (8, B), (16, C)], A + B + C),
-    "inside a run": ([(0, A), (8, B), (0, A + B), (16, C)], A + B + C),
+    "exact duplicate": ([(0, A), (0, A), (8, B), (16, C)], A + B + C),
+    "duplicate with other bytes": ([(0, A), (0, D), (8, B), (16, C)], A + B + C),
+    "within a run": ([(0, A), (8, B), (0, A + B), (16, C)], A + B + C),
     "part of one fragment": ([(0, A + B), (8, D), (16, C)], A + B + C),
     "overlaps the beginning": ([(8, B + C), (0, A + D), (24, E)], None),
     "overlaps the end": ([(0, A + B), (8, D + C), (24, E)], None),
     "covers one": ([(8, B), (0, A + D + C), (24, E)], None),
-    "covers neighbours that came out of order": ([(16, C), (8, B), (8, B + C), (0, A)], None),
+    "covers adjacent ones that arrived out of order": ([(16, C), (8, B), (8, B + C), (0, A)], None),
     "beyond the end": ([(16, C), (24, D), (0, A + B)], None),
 }
 
 
 @pytest.mark.parametrize("case", OVERLAPS)
-def test_ipv4_overlap_discards_and_repetition_does_not(case: str) -> None:
+def test_ipv4_overlap_discards_the_datagram_and_a_duplicate_does_not(case: str) -> None:
     arriving, whole = OVERLAPS[case]
     end = 16 if case == "beyond the end" else max(start for start, _ in arriving)
     packets = [piece(start, data, more=start != end) for start, data in arriving]
@@ -140,17 +140,19 @@ def test_ipv4_overlap_discards_and_repetition_does_not(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [name for name in OVERLAPS if name != "beyond the end"])
-def test_ipv6_overlap_discards_and_repetition_does_not(case: str) -> None:
+def test_ipv6_overlap_discards_the_datagram_and_a_duplicate_does_not(case: str) -> None:
     arriving, whole = OVERLAPS[case]
     end = max(start for start, _ in arriving)
-    head = bytes(TCP(dport=25)) + bytes(12)  # the first must hold all headers: move all by 32
+    head = bytes(TCP(dport=25)) + bytes(
+        12
+    )  # the first fragment must contain all headers, so the others move by 32
     packets = [piece_6(0, head)]
     packets += [piece_6(32 + start, data, more=start != end) for start, data in arriving]
     datagrams = [d.datagram[72:] for d in joined(packets) if d.datagram is not None]
     assert datagrams == ([whole] if whole else [])
 
 
-def test_bytes_beyond_the_end_discard_ipv4_and_are_ignored_in_ipv6() -> None:
+def test_fragment_beyond_the_end_discards_an_ipv4_datagram_and_is_ignored_in_ipv6() -> None:
     head = bytes(TCP(dport=25)) + bytes(4)
     for make, whole in ((piece, None), (piece_6, head + A)):
         packets = [make(24, A, more=False), make(32, B), make(0, head)]
@@ -159,16 +161,16 @@ def test_bytes_beyond_the_end_discard_ipv4_and_are_ignored_in_ipv6() -> None:
         assert [d.endswith(whole or b"") for d in found] == ([True] if whole else [])
 
 
-def test_second_end_elsewhere_discards_ipv4() -> None:
+def test_second_last_fragment_with_another_end_discards_an_ipv4_datagram() -> None:
     decided = joined([piece(16, C, more=False), piece(8, B, more=False), piece(0, A)])
     assert [d.datagram for d in decided] == [None]
 
 
-def test_fragment_of_no_bytes_discards_ipv4() -> None:
+def test_empty_fragment_discards_an_ipv4_datagram() -> None:
     assert [d.datagram for d in joined([piece(0, A), piece(8, b"")])] == [None]
 
 
-def test_ipv4_fragment_in_the_middle_is_cut_to_eight_bytes_and_ipv6_is_condemned() -> None:
+def test_middle_fragment_of_odd_length_is_trimmed_in_ipv4_and_discards_an_ipv6_datagram() -> None:
     decided = joined([piece(0, A + b"xyz"), piece(8, B, more=False)])
     assert [d.datagram[20:] for d in decided if d.datagram] == [A + B]
     head = bytes(TCP(dport=25)) + bytes(4)
@@ -176,7 +178,7 @@ def test_ipv4_fragment_in_the_middle_is_cut_to_eight_bytes_and_ipv6_is_condemned
     assert [d.datagram for d in decided] == [None]
 
 
-def test_ipv6_first_fragment_without_the_whole_tcp_header_is_dropped() -> None:
+def test_first_ipv6_fragment_without_the_complete_tcp_header_is_dropped() -> None:
     decided = joined([piece_6(0, bytes(16)), piece_6(16, C, more=False)])
     assert [(d.datagram, len(d.frames)) for d in decided] == [(None, 1)]
 
@@ -191,7 +193,7 @@ def test_datagram_of_more_than_65535_bytes_is_discarded() -> None:
     ("codepoints", "result"),
     [((0, 0), 0), ((1, 1), 1), ((2, 3), 3), ((1, 3), 3), ((0, 3), None), ((0, 1), None)],
 )
-def test_congestion_marks_are_joined_as_rfc_3168_says(
+def test_ecn_codepoints_are_combined_as_in_rfc_3168(
     codepoints: tuple[int, int], result: int | None
 ) -> None:
     packets = [piece(0, A, tos=codepoints[0]), piece(8, B, more=False, tos=codepoints[1])]
@@ -200,7 +202,7 @@ def test_congestion_marks_are_joined_as_rfc_3168_says(
 
 
 @pytest.mark.parametrize(("flags", "sizes", "keeps"), [(2, (16, 8), True), (0, (16, 8), False)])
-def test_dont_fragment_stays_if_the_largest_fragment_had_it(
+def test_dont_fragment_is_kept_if_the_largest_fragment_has_it(
     flags: int, sizes: tuple[int, int], keeps: bool
 ) -> None:
     packets = [piece(0, bytes(sizes[0]), flags=flags), piece(16, bytes(sizes[1]), more=False)]
@@ -209,7 +211,7 @@ def test_dont_fragment_stays_if_the_largest_fragment_had_it(
     assert bool(decided.datagram[6] & 0x40) is keeps
 
 
-def test_unfinished_datagram_is_discarded_after_30_seconds_ipv6_after_60() -> None:
+def test_incomplete_datagram_is_discarded_after_30_seconds_ipv6_after_60() -> None:
     reassembler = Reassembler()
     reassembler.add(frame(pieces_4()[0]), 0.0)
     reassembler.add(frame(pieces_6()[0]), 0.0)
@@ -220,7 +222,7 @@ def test_unfinished_datagram_is_discarded_after_30_seconds_ipv6_after_60() -> No
     assert len(reassembler) == 0
 
 
-def test_beyond_the_bound_fragments_are_discarded_until_others_leave(
+def test_fragments_beyond_the_bound_are_discarded_until_others_expire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MEMORY_BOUND", 10_000)
@@ -237,7 +239,7 @@ def test_beyond_the_bound_fragments_are_discarded_until_others_leave(
     assert reassembler.add(frame(piece(0, A)), 31.0) is None
 
 
-def test_fragment_whose_lengths_lie_is_discarded_alone() -> None:
+def test_fragment_with_a_malformed_header_is_discarded_alone() -> None:
     for wrong in (
         piece(0, A)[:-1],  # shorter than its header says
         piece(0, A)[:2] + b"\0\x05" + piece(0, A)[4:],
@@ -253,7 +255,7 @@ def test_fragment_whose_lengths_lie_is_discarded_alone() -> None:
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
-def test_reassembled_packet_is_written_under_its_last_fragments_number(
+def test_reassembled_packet_has_the_number_and_time_of_its_last_fragment(
     six: bool, tmp_path: Path
 ) -> None:
     numbers = []
@@ -282,7 +284,7 @@ def test_reassembled_packet_is_written_under_its_last_fragments_number(
     }  # fmt: skip
 
 
-def test_foreign_fragments_are_copied_byte_for_byte(tmp_path: Path) -> None:
+def test_fragments_of_other_traffic_are_copied_byte_for_byte(tmp_path: Path) -> None:
     tcp = IP(src="192.0.2.1", dst="198.51.100.25", id=5) / TCP(dport=443) / Raw(PAYLOAD)
     udp = IP(src="192.0.2.1", dst="198.51.100.25", id=6) / UDP(dport=25) / Raw(PAYLOAD)
     complete = [bytes(p) for p in fragment(tcp, 256)]
@@ -294,7 +296,7 @@ def test_foreign_fragments_are_copied_byte_for_byte(tmp_path: Path) -> None:
     assert result.summary["packets"]["copied"] == len(packets)
 
 
-def test_fragments_that_never_become_a_datagram_are_dropped(tmp_path: Path) -> None:
+def test_fragments_of_an_incomplete_datagram_are_dropped(tmp_path: Path) -> None:
     result, _ = replayed(pcap(pieces_4()[1:], 101), tmp_path / "out.pcap")
     assert frames(tmp_path / "out.pcap") == []
     assert result.summary["fragments"]["discarded"] == len(pieces_4()) - 1

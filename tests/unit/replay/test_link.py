@@ -1,4 +1,4 @@
-"""Where the datagram begins behind any link header, and how another takes its place."""
+"""Where the datagram starts after any link header, and how another datagram replaces it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ V4, V6 = datagram(">", "S", 0, 0), datagram(">", "S", 0, 0, six=True)
 
 @pytest.mark.parametrize("packet", [V4, V6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("link", LINKS)
-def test_datagram_is_found_behind_the_link_header(link: str, packet: bytes) -> None:
+def test_datagram_is_found_after_the_link_header(link: str, packet: bytes) -> None:
     link_type, wrap = LINKS[link]
     find = locate(link_type)
     assert find is not None
@@ -25,7 +25,7 @@ def test_datagram_is_found_behind_the_link_header(link: str, packet: bytes) -> N
 
 
 @pytest.mark.parametrize("link", LINKS)
-def test_frame_cut_at_any_byte_is_no_fault(link: str) -> None:
+def test_frame_truncated_at_any_byte_is_no_error(link: str) -> None:
     link_type, wrap = LINKS[link]
     find = locate(link_type)
     assert find is not None
@@ -49,7 +49,7 @@ def test_frame_cut_at_any_byte_is_no_fault(link: str) -> None:
         (108, b"\0\0\0\x07" + V4),
     ],
 )
-def test_what_is_no_ip_is_not_taken_for_it(link_type: int, frame: bytes) -> None:
+def test_frame_without_ip_is_recognized(link_type: int, frame: bytes) -> None:
     find = locate(link_type)
     assert find is not None
     assert find(frame) == NOT_IP
@@ -65,17 +65,17 @@ def frame(data: bytes, offset: int, end: int) -> Frame:
     return made
 
 
-def test_datagram_of_the_same_length_keeps_everything_around_it() -> None:
+def test_datagram_of_the_same_length_keeps_header_and_padding() -> None:
     assert enclose(b"NEW!", frame(b"headOLD!pad", 4, 8)) == b"headNEW!pad"
 
 
-def test_shorter_datagram_loses_the_padding_and_gets_its_own_if_the_frame_had_room() -> None:
+def test_shorter_datagram_loses_the_old_padding_and_is_padded_if_the_frame_was_long() -> None:
     assert enclose(b"N", frame(b"headOLD!pad", 4, 8)) == b"headN"
     long = frame(b"head" + b"x" * 96, 4, 100)
     assert enclose(b"N", long) == b"headN" + bytes(55)
 
 
-def test_pppoe_header_tells_the_new_length() -> None:
+def test_pppoe_header_has_the_new_length() -> None:
     head = Ether(type=0x8864) / PPPoE(sessionid=5, len=len(V4) + 2) / PPP(proto=0x21)
     old = bytes(head / Raw(V4))
     cut = enclose(V4[:-4], frame(old, len(old) - len(V4), len(old)))
@@ -84,7 +84,7 @@ def test_pppoe_header_tells_the_new_length() -> None:
     assert bytes(again).startswith(old[:18])
 
 
-def test_header_is_turned_round_for_the_other_direction() -> None:
+def test_header_is_reversed_for_the_other_direction() -> None:
     head = bytes.fromhex("0a0000000002 0a0000000001 0800")
     assert turned(head, 1) == bytes.fromhex("0a0000000001 0a0000000002 0800")
     assert turned(b"\x02\0\0\0", 0) == b"\x02\0\0\0"

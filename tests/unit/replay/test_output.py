@@ -1,4 +1,5 @@
-"""Writing captures: the format of the input, pcapng where it mixes; read back, and by scapy."""
+"""Writing captures: in the format of the input, or pcapng if it is mixed; read back by replay and by
+scapy."""
 
 from __future__ import annotations
 
@@ -55,19 +56,19 @@ def test_mixed_link_types_and_precisions_turn_the_file_into_pcapng(tmp_path: Pat
         assert [(m.linktype, d) for d, m in reader] == [(i.link_type, d) for i, d in packets]
 
 
-def test_equal_interfaces_of_several_captures_are_one(tmp_path: Path) -> None:
+def test_equal_interfaces_of_several_captures_are_merged(tmp_path: Path) -> None:
     path = tmp_path / "out"
     write(path, (ETHERNET, b"one"), (Interface(1, False), b"two"))
     assert path.read_bytes()[:4].hex() == "d4c3b2a1"
     assert len(frames(path)) == 2
 
 
-def test_capture_without_packets_has_a_header(tmp_path: Path) -> None:
+def test_capture_without_packets_still_has_a_header(tmp_path: Path) -> None:
     write(tmp_path / "out")
     assert frames(tmp_path / "out") == []
 
 
-def test_pipe_gets_pcapng_from_the_beginning(tmp_path: Path) -> None:
+def test_pipe_always_gets_pcapng(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     got = []
@@ -78,7 +79,7 @@ def test_pipe_gets_pcapng_from_the_beginning(tmp_path: Path) -> None:
     assert [(f.interface, f.data) for f in frames(got[0])] == [(ETHERNET, b"one"), (RAW, b"two")]
 
 
-def test_full_disk_is_an_error_with_the_name_of_the_file() -> None:
+def test_full_disk_is_an_error_that_names_the_file() -> None:
     full = Path("/dev/full")
     with pytest.raises(OSError) as caught:
         write(full, (ETHERNET, bytes(2_000_000)))

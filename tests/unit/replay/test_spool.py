@@ -1,4 +1,4 @@
-"""What is put aside on disk comes back whole, in order, and leaves nothing behind."""
+"""What is spooled to disk comes back complete and in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nfinspect.replay.spool import Spool, SpooledList, SpooledTable, items, text
 
 
 @pytest.mark.parametrize("in_memory", [0, 100, 10**6])
-def test_lists_that_grow_by_turns_come_back_each_in_its_order(
+def test_lists_that_grow_in_turns_come_back_each_in_order(
     in_memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 50)
@@ -32,7 +32,7 @@ def test_lists_that_grow_by_turns_come_back_each_in_its_order(
     spool.close()
 
 
-def test_list_in_memory_is_never_larger_than_a_chunk() -> None:
+def test_pending_part_of_a_list_is_never_larger_than_a_chunk() -> None:
     spooled = SpooledList(Spool())
     for _ in range(10_000):
         spooled.append("x" * 100)
@@ -40,14 +40,14 @@ def test_list_in_memory_is_never_larger_than_a_chunk() -> None:
     assert spooled.chunks
 
 
-def test_empty_list_is_no_text() -> None:
+def test_empty_list_has_no_text() -> None:
     spool = Spool()
     spooled = SpooledList(spool)
     spooled.settle()
     assert list(texts(spool, spooled.chunks)) == []
 
 
-def test_table_is_read_by_its_numbers_whatever_the_order_in_which_it_was_filled() -> None:
+def test_table_filled_in_any_order_is_read_in_the_order_of_its_numbers() -> None:
     spool = Spool()
     table = SpooledTable(spool)
     numbers = list(range(1, 10_001))
