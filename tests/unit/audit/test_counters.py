@@ -1,4 +1,4 @@
-"""What is counted, and under which name."""
+"""What is counted, and under which names."""
 
 import json
 from dataclasses import dataclass
@@ -57,26 +57,26 @@ def torn_down(reason: TeardownReason = TeardownReason.TCP_FINS) -> ConnectionTor
     return ConnectionTornDown(C, reason, 0.0, 0)
 
 
-def test_every_event_is_counted_or_known_to_be_none() -> None:
+def test_every_event_has_a_tally_or_is_known_to_have_none() -> None:
     others = {ConnectionBuilt, ClauseMatched, BannerMasked, CommandSeen, ReplySeen}
     assert set(TALLIES) | others == set(get_args(Event))
     assert not set(TALLIES) & others
 
 
-def test_connections_in_use_go_down_and_most_used_stays() -> None:
+def test_connections_in_use_decrease_and_most_used_stays() -> None:
     built = ConnectionBuilt(C)
     counters = after(built, built, built, torn_down(), built, torn_down(TeardownReason.SYN_TIMEOUT))
     assert (counters.built, counters.in_use, counters.most_used) == (4, 2, 3)
     assert counters.tallies["torn_down"] == {"TCP FINs": 1, "SYN Timeout": 1}
 
 
-def test_clause_counts_every_packet_that_met_it_whether_it_logs_or_not() -> None:
+def test_clause_counts_every_packet_that_matched_it_logged_or_not() -> None:
     counters = after(matched(3), matched(3, log=False), matched(4), matched(3, "another"))
     (counts,) = counters.inspections(POLICY, {})
     assert [n for _, n in counts.clauses] == [0, 0, 2, 1, 0, 0, 0]
 
 
-def test_greetings_are_counted_where_the_map_masks_them() -> None:
+def test_masked_banners_are_counted_for_a_map_with_mask_banner() -> None:
     counters = after(BannerMasked(C, MAP.name), BannerMasked(C, MAP.name), BannerMasked(C, "m"))
     (counts,) = counters.inspections(POLICY, {})
     assert counts.mask_banner == 2
@@ -86,7 +86,7 @@ def test_greetings_are_counted_where_the_map_masks_them() -> None:
     assert counts.mask_banner is None
 
 
-def test_packet_totals_are_the_engines() -> None:
+def test_packet_totals_come_from_the_engine() -> None:
     totals = {POLICY.inspections[0]: Totals(packet=9, drop=2, reset_drop=1)}
     (counts,) = Counters().inspections(POLICY, totals)
     assert (counts.packet, counts.drop, counts.reset_drop) == (9, 2, 1)
@@ -95,12 +95,12 @@ def test_packet_totals_are_the_engines() -> None:
 
 
 @pytest.mark.parametrize("kind", TALLIES)
-def test_nothing_that_happened_is_told_as_zero_or_nothing(kind: type) -> None:
+def test_tally_without_events_is_zero_or_empty(kind: type) -> None:
     name, divided_by = TALLIES[kind]
     assert Counters().to_json(POLICY, {})[name] == ({} if divided_by else 0)
 
 
-def test_json_holds_what_show_prints_and_every_other_count() -> None:
+def test_json_contains_what_show_prints_and_all_other_counts() -> None:
     counters = after(
         ConnectionBuilt(C),
         BannerMasked(C, MAP.name),

@@ -76,14 +76,12 @@ ENDS = {
         ),
     ],
 )  # fmt: skip
-def test_event_becomes_an_object_of_jsons_own_types(
-    event: Event, expected: dict[str, object]
-) -> None:
+def test_event_becomes_an_object_of_json_types(event: Event, expected: dict[str, object]) -> None:
     assert to_json(event) == expected
     assert json.loads(json.dumps(to_json(event))) == expected
 
 
-def test_event_whose_time_is_known_tells_it_in_utc() -> None:
-    told = to_json(CommandSeen(CONNECTION, b"QUIT"), 1_700_000_000.25)
-    assert told["time"] == "2023-11-14T22:13:20.250000+00:00"
+def test_event_with_a_known_time_has_it_in_utc() -> None:
+    timed = to_json(CommandSeen(CONNECTION, b"QUIT"), 1_700_000_000.25)
+    assert timed["time"] == "2023-11-14T22:13:20.250000+00:00"
     assert "time" not in to_json(CommandSeen(CONNECTION, b"QUIT"))

@@ -1,4 +1,4 @@
-"""The texts of show, line by line (section 6)."""
+"""The output of show, line by line (section 6)."""
 
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, InspectionCounts
@@ -6,7 +6,7 @@ from nfinspect.policy import default_policy, parse_policy
 from nfinspect.policy.parser import read
 
 
-def test_show_service_policy_prints_the_listing_of_the_appliance() -> None:
+def test_show_service_policy_prints_the_appliances_listing() -> None:
     (inspection,) = default_policy().inspections
     counts = {4: 41, 7: 2555}
     clauses = tuple((clause, counts.get(clause.position, 0)) for clause in inspection.map.clauses)
@@ -35,7 +35,7 @@ Global policy:
     )
 
 
-def test_two_classes_of_one_policy_stand_under_one_heading() -> None:
+def test_two_classes_of_one_policy_share_one_heading() -> None:
     policy = parse_policy(
         """class-map again
 match default-inspection-traffic
@@ -61,11 +61,11 @@ Global policy:
     )
 
 
-def test_policy_that_inspects_nothing_shows_nothing() -> None:
+def test_policy_that_inspects_nothing_is_shown_as_a_sentence() -> None:
     assert show.service_policy([]) == show.NOTHING_INSPECTED
 
 
-def test_clauses_as_show_prints_them_are_read_back() -> None:
+def test_clauses_printed_by_show_can_be_parsed() -> None:
     policy = default_policy()
     shown = show.service_policy(Counters().inspections(policy, {}))
     lines = [line.partition(", packet")[0] for line in shown.splitlines()[5:]]
@@ -74,7 +74,7 @@ def test_clauses_as_show_prints_them_are_read_back() -> None:
     assert tuple(clauses) == policy.inspections[0].map.clauses
 
 
-def test_show_queue_prints_what_waits_what_is_lost_and_why_packets_were_dropped() -> None:
+def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() -> None:
     state = show.QueueState(
         number=3,
         waiting=2,
@@ -101,5 +101,5 @@ Queue 3:
     )
 
 
-def test_show_queue_of_a_queue_that_has_seen_nothing_is_three_lines() -> None:
+def test_show_queue_of_an_unused_queue_prints_three_lines() -> None:
     assert len(show.queue(show.QueueState(0)).splitlines()) == 3

@@ -1,4 +1,4 @@
-"""Every message as the appliance writes it, character by character (section 7)."""
+"""Every message exactly as the appliance writes it (section 7)."""
 
 import dataclasses
 from timeit import repeat
@@ -180,21 +180,21 @@ SILENT: list[Event] = [
 
 
 @pytest.mark.parametrize(("event", "line"), LINES)
-def test_event_becomes_the_line_of_the_appliance(event: Event, line: str) -> None:
+def test_event_is_rendered_as_the_appliances_line(event: Event, line: str) -> None:
     assert render(event) == line
 
 
 @pytest.mark.parametrize("event", SILENT, ids=lambda event: type(event).__name__)
-def test_event_without_a_number_becomes_no_line(event: Event) -> None:
+def test_event_without_a_message_number_has_no_line(event: Event) -> None:
     assert render(event) is None
 
 
-def test_every_event_is_among_those_of_these_tests() -> None:
+def test_every_event_is_tested_here() -> None:
     assert {type(e) for e, _ in LINES} | {type(e) for e in SILENT} == set(get_args(Event))
     assert {m.event for m in MESSAGES} == {type(event) for event, _ in LINES}
 
 
-def test_line_of_the_field_is_written_as_it_was_seen() -> None:
+def test_line_seen_on_a_real_appliance_is_reproduced() -> None:
     client = Endpoint("outside", bytes([75, 75, 75, 75]), 35314)
     server = Endpoint("DMZ", bytes([10, 0, 25, 101]), 25)
     event = dataclasses.replace(HEADER, connection=Connection(9, client, server))
@@ -217,7 +217,7 @@ def test_line_of_the_field_is_written_as_it_was_seen() -> None:
         (0x00, ""),
     ],
 )
-def test_flags_are_told_in_the_words_of_the_appliance(flags: int, words: str) -> None:
+def test_flags_are_named_as_by_the_appliance(flags: int, words: str) -> None:
     line = render(DeniedNoConnection(CLIENT, SERVER, flags))
     assert line is not None
     assert line.endswith(f" flags {words}  on interface outside")
@@ -240,15 +240,15 @@ def test_teardown_ends_with_its_reason(reason: TeardownReason) -> None:
         (b"a" * 513, "a" * 512 + "..."),
     ],
 )
-def test_client_cannot_forge_a_line_or_reach_the_terminal(sent: bytes, logged: str) -> None:
+def test_client_cannot_forge_a_line_or_send_control_characters(sent: bytes, logged: str) -> None:
     for event in (CharacterReplaced(FOUR, "<", sent), MaliciousAddress(FOUR, sent)):
         line = render(event)
         assert line is not None
         assert line.endswith(":" + " " * isinstance(event, CharacterReplaced) + logged)
 
 
-def test_lines_of_every_session_cost_little() -> None:
-    # Some 2 microseconds each; the bound leaves room for a machine that is busy.
+def test_lines_of_every_session_are_rendered_quickly() -> None:
+    # About 2 microseconds each; the bound allows for a busy machine.
     for event in (ConnectionBuilt(SIX), ConnectionTornDown(SIX, TeardownReason.TCP_FINS, 3.0, 9)):
         best = min(repeat(lambda event=event: render(event), number=1000, repeat=20)) / 1000
         assert best < 20e-6

@@ -1,4 +1,4 @@
-"""The comparison on which every end-to-end test rests: no line too few, none too many."""
+"""The comparison on which every end-to-end test relies: no line missing, none unexpected."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ LATE_LINE = (
 
 
 def wrong(lines: list[str], templates: list[Template], *, in_order: bool = True) -> list[str]:
-    """The differences, each by its first word."""
+    """The first word of each difference."""
     found = differences(lines, templates, client=CLIENT, server=SERVER, in_order=in_order)
     return [each.split()[0] for each in found]
 
@@ -47,13 +47,13 @@ def wrong(lines: list[str], templates: list[Template], *, in_order: bool = True)
         ([BUILT_LINE, FINISHED_LINE, "%ASA-6-108005: anything"], ["unexpected:"]),
     ],
 )
-def test_lines_are_right_if_none_is_missing_and_none_unexpected(
+def test_lines_missing_and_unexpected_are_differences(
     lines: list[str], expected: list[str], in_order: bool
 ) -> None:
     assert wrong(lines, [BUILT, FINISHED], in_order=in_order) == expected
 
 
-def test_order_counts_unless_said_otherwise() -> None:
+def test_order_matters_unless_in_order_is_false() -> None:
     lines = [FINISHED_LINE, BUILT_LINE]
     assert wrong(lines, [BUILT, FINISHED]) == ["expected:", "expected:"]
     assert wrong(lines, [BUILT, FINISHED], in_order=False) == []
@@ -72,11 +72,11 @@ def test_order_counts_unless_said_otherwise() -> None:
         BUILT_LINE.replace("inbound", "outbound"),
     ],
 )
-def test_line_that_differs_in_anything_but_a_number_is_wrong(line: str) -> None:
+def test_line_that_differs_in_more_than_a_number_is_a_difference(line: str) -> None:
     assert wrong([line], [BUILT]) == ["expected:"]
 
 
-def test_one_of_several_lines_may_come_but_only_one() -> None:
+def test_exactly_one_of_alternative_lines_must_appear() -> None:
     either = (FINISHED, RESET_BY_CLIENT)
     assert wrong([FINISHED_LINE], [either]) == wrong([RESET_LINE], [either]) == []
     assert wrong([FINISHED_LINE, RESET_LINE], [either]) == ["unexpected:"]
@@ -84,7 +84,7 @@ def test_one_of_several_lines_may_come_but_only_one() -> None:
 
 
 @pytest.mark.parametrize("in_order", [True, False])
-def test_line_that_need_not_come_is_neither_missing_nor_unexpected(in_order: bool) -> None:
+def test_optional_line_is_neither_missing_nor_unexpected(in_order: bool) -> None:
     templates: list[Template] = [BUILT, expected_lines.LATE, FINISHED]
     lines = [BUILT_LINE, LATE_LINE, FINISHED_LINE]
     assert wrong(lines, templates, in_order=in_order) == []
@@ -94,7 +94,7 @@ def test_line_that_need_not_come_is_neither_missing_nor_unexpected(in_order: boo
     assert required(templates) == 2
 
 
-def test_difference_shows_what_was_expected_with_its_addresses_filled_in() -> None:
+def test_difference_shows_the_expected_line_with_its_addresses_filled_in() -> None:
     (found,) = differences(
         [], [expected_lines.replaced(">", "RCPT TO:<a>>")], client=CLIENT, server=SERVER
     )
@@ -104,7 +104,7 @@ def test_difference_shows_what_was_expected_with_its_addresses_filled_in() -> No
 
 
 class Silent:
-    """A filter that has said all it will say."""
+    """A filter that prints no further lines."""
 
     def __init__(self, *lines: str) -> None:
         self.syslog = list(lines)
@@ -113,7 +113,7 @@ class Silent:
         return condition()
 
 
-def test_end_to_end_test_fails_for_a_line_that_is_missing_unexpected_or_never_asked_about() -> None:
+def test_end_to_end_test_fails_for_a_line_that_is_missing_unexpected_or_left_over() -> None:
     def watch(*lines: str) -> Syslog:
         silent = Silent()
         watching = Syslog(silent)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""What the long way does to packets, decided by what they carry; without devices and namespaces."""
+"""What the link does to packets, without devices and namespaces. A packet's fate depends on its
+content."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def data(at: int, size: int, port: int = 40000) -> bytes:
 
 
 def lost(fate: Fate, sizes: list[int], port: int = 40000) -> list[tuple[int, int]]:
-    """Send so many bytes after each other; the ranges that are struck."""
+    """Send segments of these sizes in sequence; return the ranges that are lost."""
     assert not fate.strikes(syn(port))
     struck, at = [], 0
     for size in sizes:
@@ -34,16 +35,16 @@ def lost(fate: Fate, sizes: list[int], port: int = 40000) -> list[tuple[int, int
     return struck
 
 
-def test_share_of_full_segments_is_lost() -> None:
+def test_fraction_of_full_segments_lost_is_as_configured() -> None:
     struck = lost(Fate(1, 0.03, "x"), [CELL] * 10_000)
     assert 240 < len(struck) < 360
 
 
-def test_nothing_is_lost_of_a_way_that_loses_nothing() -> None:
+def test_nothing_is_lost_without_loss() -> None:
     assert not lost(Fate(1, 0.0, "x"), [CELL] * 1000)
 
 
-def test_same_seed_loses_the_same_from_any_port_and_another_seed_others() -> None:
+def test_same_seed_loses_the_same_bytes_from_any_port_and_another_seed_other_bytes() -> None:
     sizes = [CELL] * 2000
     first = lost(Fate(1, 0.02, "x"), sizes)
     assert first == lost(Fate(1, 0.02, "x"), sizes, port=41000)
@@ -52,7 +53,7 @@ def test_same_seed_loses_the_same_from_any_port_and_another_seed_others() -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_same_bytes_are_lost_however_they_are_cut(seed: int) -> None:
+def test_same_bytes_are_lost_however_they_are_segmented(seed: int) -> None:
     whole = lost(Fate(seed, 0.02, "x"), [CELL] * 1000)
     chance = random.Random(seed)
     pieces: list[int] = []
@@ -63,20 +64,20 @@ def test_same_bytes_are_lost_however_they_are_cut(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_of_each_lost_segment_one_byte_is_to_blame(seed: int) -> None:
+def test_segment_is_lost_because_of_a_single_byte(seed: int) -> None:
     whole = lost(Fate(seed, 0.1, "x"), [CELL] * 40)
     single = lost(Fate(seed, 0.1, "x"), [1] * CELL * 40)
     assert [at // CELL * CELL for at, _ in single] == [start for start, _ in whole]
 
 
-def test_repetition_has_a_chance_of_its_own() -> None:
+def test_each_retransmission_has_its_own_chance() -> None:
     fate = Fate(1, 0.5, "x")
     fate.strikes(syn())
     fates = {tuple(fate.strikes(data(at * CELL, CELL)) for _ in range(6)) for at in range(500)}
     assert len(fates) == 64
 
 
-def test_acknowledgements_are_lost_too_each_by_its_number_and_time() -> None:
+def test_bare_acks_are_lost_too_each_transmission_independently() -> None:
     fate = Fate(1, 0.1, "x")
     fate.strikes(syn())
     acks = [
@@ -92,41 +93,41 @@ def direction(**settings: float) -> Direction:
     return Direction("there", asdict(Impairments(**settings)))  # type: ignore[arg-type]
 
 
-def arrivals(way: Direction, until: float) -> list[bytes]:
+def arrivals(link: Direction, until: float) -> list[bytes]:
     found = []
-    while (packet := way.arrived(until)) is not None:
+    while (packet := link.arrived(until)) is not None:
         found.append(packet)
     return found
 
 
 def test_packets_arrive_in_order_after_the_delay() -> None:
-    way = direction(delay=0.01)
+    link = direction(delay=0.01)
     packets = [data(n, 1) for n in range(5)]
     for number, packet in enumerate(packets):
-        way.take(packet, 1 + number / 1000)
-    assert way.due() == pytest.approx(1.01)
-    assert arrivals(way, 1.0115) == packets[:2]
-    assert arrivals(way, 2) == packets[2:]
-    assert way.due() == float("inf")
+        link.take(packet, 1 + number / 1000)
+    assert link.due() == pytest.approx(1.01)
+    assert arrivals(link, 1.0115) == packets[:2]
+    assert arrivals(link, 2) == packets[2:]
+    assert link.due() == float("inf")
 
 
-def test_rate_spaces_packets_and_what_does_not_fit_is_lost() -> None:
-    way = direction(delay=0.0, rate=8000, queue=3000)
+def test_rate_spaces_packets_and_a_full_queue_loses_them() -> None:
+    link = direction(delay=0.0, rate=8000, queue=3000)
     for _ in range(6):
-        way.take(data(0, 960), 0.0)  # 1,000 bytes take a second
-    assert way.counts["overflowed"] == 2
-    assert len(arrivals(way, 2.5)) == 2
-    assert len(arrivals(way, 4.0)) == 2
+        link.take(data(0, 960), 0.0)  # 1,000 bytes take a second
+    assert link.counts["overflowed"] == 2
+    assert len(arrivals(link, 2.5)) == 2
+    assert len(arrivals(link, 4.0)) == 2
 
 
 def test_late_packets_are_overtaken() -> None:
-    way = direction(delay=0.01, late=0.2, lateness=0.003)
-    way.take(syn(), 0.0)
+    link = direction(delay=0.01, late=0.2, lateness=0.003)
+    link.take(syn(), 0.0)
     packets = [data(n * CELL, CELL) for n in range(100)]
     for number, packet in enumerate(packets):
-        way.take(packet, number / 1000)
-    came = arrivals(way, 10)[1:]
-    assert sorted(came) == sorted(packets)
-    overtaken = [n for n, packet in enumerate(packets) if came.index(packet) > n]
-    assert len(overtaken) == way.counts["late"] > 5
-    assert all(came.index(packets[n]) - n <= 3 for n in overtaken)
+        link.take(packet, number / 1000)
+    arrived = arrivals(link, 10)[1:]
+    assert sorted(arrived) == sorted(packets)
+    overtaken = [n for n, packet in enumerate(packets) if arrived.index(packet) > n]
+    assert len(overtaken) == link.counts["late"] > 5
+    assert all(arrived.index(packets[n]) - n <= 3 for n in overtaken)

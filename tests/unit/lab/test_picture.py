@@ -1,4 +1,4 @@
-"""How an outcome looks."""
+"""How the outcome of a case is displayed."""
 
 from io import StringIO
 
@@ -17,20 +17,20 @@ def shown(outcome: Outcome) -> str:
     return out.getvalue()
 
 
-def test_repeats_of_a_reply_that_passed_are_told_apart_from_it() -> None:
+def test_repeats_of_a_reply_are_shown_separately_from_it() -> None:
     text = shown(Outcome(rows=[[Row(REPLY, b"250 ok", b"250 ok", PASSED, tries=6, arrivals=1)]]))
     assert "passed; 5 repeats" in text
     assert "×" not in text
 
 
-def test_segment_boundary_has_a_legend_only_where_one_is_shown() -> None:
+def test_legend_of_segment_boundaries_appears_only_if_there_is_one() -> None:
     cut = Row(REQUEST, b"HELO", b"XXXX", MASKED, cuts=(1, 2))
     whole = Row(REQUEST, b"HELO", b"HELO", PASSED)
     assert "│ segment boundary" in shown(Outcome(rows=[[cut]]))
     assert "segment" not in shown(Outcome(rows=[[whole]]))
 
 
-def test_drops_stand_with_their_reasons_and_counters_in_words() -> None:
+def test_drops_are_shown_with_their_reasons_and_counters_with_names() -> None:
     packets = {DROPPED: 11, "dropped inspection": 1, "dropped closed-connection": 10}
     text = shown(Outcome(packets=packets, counters={"packet": 13, "mask-banner": 1}))
     assert "packets: dropped 11 (inspection 1, closed-connection 10)" in text

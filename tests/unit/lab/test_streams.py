@@ -1,4 +1,4 @@
-"""The lab's reading of captures, and of both sides of the filter together."""
+"""How the lab reads captures, and compares both sides of the filter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.frames import faulty_frames
 
 CLIENT_ISN, SERVER_ISN = 2**32 - 3, 2**32 - 8  # both streams cross the wrap
 
-# Addressed, or scapy would ask the network for the address.
+# With addresses, or scapy would resolve them on the network.
 ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
@@ -51,7 +51,7 @@ class Wire:
         return found
 
 
-def test_segments_in_order_are_streams_from_the_syn_on(tmp_path: Path) -> None:
+def test_segments_in_order_form_streams_from_the_syn_on(tmp_path: Path) -> None:
     wire = Wire().server(0, b"220 hi\r\n").client(0, b"EHLO x\r\n").client(8, b"QUIT\r\n")
     found = wire.conversation(tmp_path)
     assert (found.client, found.server) == ("192.0.2.10:40001", "198.51.100.25:25")
@@ -63,25 +63,25 @@ def test_segments_in_order_are_streams_from_the_syn_on(tmp_path: Path) -> None:
     ]
 
 
-def test_segments_repeated_overlapping_and_out_of_order_are_taken_as_a_receiver_does(
+def test_segments_retransmitted_overlapping_and_out_of_order_are_read_as_by_a_receiver(
     tmp_path: Path,
 ) -> None:
     wire = Wire().client(6, b"ghi").client(0, b"abc").client(0, b"abc").client(2, b"CDEFG")
     assert wire.conversation(tmp_path).request.data == b"abcDEFGhi"
 
 
-def test_stream_ends_where_the_capture_has_a_hole(tmp_path: Path) -> None:
+def test_stream_ends_where_a_segment_is_missing(tmp_path: Path) -> None:
     assert Wire().client(0, b"abc").client(4, b"e").conversation(tmp_path).request.data == b"abc"
 
 
-def test_padding_of_a_short_frame_is_no_payload(tmp_path: Path) -> None:
+def test_padding_of_a_short_frame_is_not_payload(tmp_path: Path) -> None:
     wire = Wire()
     wire.client(0, b"abc")
     wire.packets[-1] = Ether(bytes(wire.packets[-1]) + b"\0" * 6)
     assert wire.conversation(tmp_path).request.data == b"abc"
 
 
-def test_line_that_came_in_pieces_tells_where_they_ended(tmp_path: Path) -> None:
+def test_line_in_several_segments_has_their_boundaries(tmp_path: Path) -> None:
     wire = Wire()
     for offset, letter in enumerate((b"H", b"I", b"\r", b"\n")):
         wire.client(offset, letter)
@@ -89,7 +89,7 @@ def test_line_that_came_in_pieces_tells_where_they_ended(tmp_path: Path) -> None
     assert (line.text, line.cuts, line.complete) == (b"HI", (1, 2), True)
 
 
-def test_both_sides_are_told_apart_line_by_line(tmp_path: Path) -> None:
+def test_both_sides_are_compared_line_by_line(tmp_path: Path) -> None:
     outside = Wire().server(0, b"220 ****\r\n").client(0, b"ATRN x\r\n").client(8, b"QUIT\r\n")
     outside.client(14, b"NOOP\r\n").client(14, b"NOOP\r\n")
     inside = Wire().server(0, b"220 mail\r\n").client(0, b"XXXXXX\r\n").client(8, b"QUI")
@@ -104,11 +104,11 @@ def test_both_sides_are_told_apart_line_by_line(tmp_path: Path) -> None:
     assert [row.verdict for row in rows(sides[0], sides[0])] == [PASSED] * 4
 
 
-def test_frame_with_a_wrong_checksum_is_faulty_one_with_the_other_zero_is_not(
+def test_frame_with_a_wrong_checksum_is_faulty_and_one_with_the_other_zero_is_not(
     tmp_path: Path,
 ) -> None:
     segment = ETHERNET / IP(src="192.0.2.10", dst="198.51.100.25") / TCP(dport=25, flags="PA")
-    # With its own checksum at the end of its payload a segment sums up to zero.
+    # With its own checksum at the end of its payload, a segment sums to zero.
     own = Ether(bytes(segment / b"ab\0\0"))[TCP].chksum
     frames = []
     for checksum in (0x0000, 0xFFFF, 0x0005):
@@ -122,7 +122,7 @@ def test_frame_with_a_wrong_checksum_is_faulty_one_with_the_other_zero_is_not(
     assert [line.split("\t")[0] for line in faulty] == ["3", "4"]
 
 
-def test_blank_in_the_place_of_a_bracket_is_no_mask(tmp_path: Path) -> None:
+def test_blank_in_place_of_a_bracket_is_shown_as_blanked(tmp_path: Path) -> None:
     outside, inside = Wire().client(0, b"RCPT <a>>\r\n"), Wire().client(0, b"RCPT <a> \r\n")
     (tmp_path / "in").mkdir()
     (row,) = rows(outside.conversation(tmp_path), inside.conversation(tmp_path / "in"))
@@ -130,7 +130,7 @@ def test_blank_in_the_place_of_a_bracket_is_no_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "tries", "arrivals", "told"),
+    ("verdict", "tries", "arrivals", "expected"),
     [
         (PASSED, 1, 1, ""),
         (PASSED, 6, 1, "5 repeats dropped"),
@@ -141,8 +141,8 @@ def test_blank_in_the_place_of_a_bracket_is_no_mask(tmp_path: Path) -> None:
         (DROPPED, 1, 0, ""),
     ],
 )
-def test_repeats_tell_what_became_of_them(
-    verdict: str, tries: int, arrivals: int, told: str
+def test_repeats_are_described_with_their_outcome(
+    verdict: str, tries: int, arrivals: int, expected: str
 ) -> None:
     row = Row(REPLY, b"250 ok", None, verdict, tries=tries, arrivals=arrivals)
-    assert row.repeats == told
+    assert row.repeats == expected

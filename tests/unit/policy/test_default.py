@@ -1,4 +1,4 @@
-"""The default configuration is the appliance's default map, row by row (section 3)."""
+"""The default configuration is the appliance's default map, clause by clause (section 3)."""
 
 from nfinspect.policy import default_configuration, default_policy, default_text, parse_policy
 from nfinspect.policy.model import Parameters
@@ -18,7 +18,7 @@ def test_default_policy_inspects_port_25_with_the_default_map() -> None:
     assert policy.midstream_pickup == 300
 
 
-def test_default_map_has_the_rows_of_the_appliance_in_their_order() -> None:
+def test_default_map_has_the_appliances_clauses_in_order() -> None:
     (inspection,) = default_policy().inspections
     assert [(c.position, c.words, c.action_words) for c in inspection.map.clauses] == [
         (1, "cmd line length gt 512", "drop-connection log"),
@@ -31,7 +31,7 @@ def test_default_map_has_the_rows_of_the_appliance_in_their_order() -> None:
     ]
 
 
-def test_default_text_as_a_file_of_the_users_is_the_same_without_notice() -> None:
+def test_default_text_in_a_users_file_is_the_same_policy_without_notices() -> None:
     configuration = parse_policy(default_text(), "mine.cfg")
     assert configuration.policy == default_policy()
     assert configuration.notices == ()

@@ -1,4 +1,4 @@
-"""docs/configuration.md and the grammar tell the same."""
+"""docs/configuration.md and the grammar agree."""
 
 import re
 from pathlib import Path
@@ -20,26 +20,26 @@ def blocks(language: str) -> list[str]:
     return [text for word, text in fenced if word == language]
 
 
-def test_every_line_of_the_grammar_is_explained_and_no_other() -> None:
-    # Actions are listed by number in a table of their own: |1| `drop-connection …` |.
+def test_document_explains_every_line_of_the_grammar_and_no_other() -> None:
+    # Actions are listed by number in a separate table: |1| `drop-connection …` |.
     assert sorted(CELLS - set(ARGUMENTS)) == ROWS
 
 
-def test_every_argument_is_explained_with_its_range() -> None:
+def test_document_explains_every_argument_with_its_range() -> None:
     for name, argument in ARGUMENTS.items():
-        (told,) = re.findall(rf"^\| `{name}` \| (.*?) \|", DOCUMENT, re.MULTILINE)
+        (explanation,) = re.findall(rf"^\| `{name}` \| (.*?) \|", DOCUMENT, re.MULTILINE)
         for figure in re.findall(r"\d+", argument.description):
-            assert figure in told
+            assert figure in explanation
 
 
-def test_example_is_understood_without_a_notice() -> None:
+def test_example_is_parsed_without_a_notice() -> None:
     (example,) = blocks("cfg")
     configuration = parse_policy(example, "mail.cfg")
     assert configuration.notices == ()
     assert [m.name for m in configuration.maps] == ["mail"]
 
 
-def test_message_in_the_document_is_what_is_printed() -> None:
+def test_error_in_the_document_is_what_is_printed() -> None:
     (message,) = blocks("")
     text = "!\npolicy-map type inspect esmtp mail\n parameters\n  mask-baner\n"
     with pytest.raises(ConfigurationError) as caught:
@@ -47,7 +47,7 @@ def test_message_in_the_document_is_what_is_printed() -> None:
     assert f"{caught.value}\n" == message
 
 
-def test_message_about_a_word_that_is_not_read_is_what_is_printed() -> None:
+def test_error_for_unsupported_syntax_in_the_document_is_what_is_printed() -> None:
     (message,) = blocks("text")
     with pytest.raises(ConfigurationError) as caught:
         parse_policy("!\n" * 11 + "access-list a permit ip any any\n", "fw.cfg")

@@ -1,4 +1,4 @@
-"""Texts that are not understood: where, what, and what was expected."""
+"""Faulty configurations: where the error is, what it is, and what was expected."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def only(text: str) -> Finding:
     return finding
 
 
-def test_mistyped_keyword_that_passes_for_a_name_is_the_fault_of_the_line() -> None:
+def test_mistyped_keyword_where_a_name_is_possible_is_reported_as_mistyped() -> None:
     finding = only("policy-map tyep inspect esmtp m\n parameters\n  mask-banner\n")
     assert (finding.column, finding.message, finding.suggestion) == (
         12,
@@ -51,7 +51,7 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
 @pytest.mark.parametrize(
     ("line", "column", "message", "expected"),
     [
-        # (a line of a map, where it goes wrong, what is said, what was expected)
+        # (a line of a map, the column of the error, the message, what was expected)
         ("match", 6, "the line is incomplete", None),
         ("match cmd line length gt", 25, "the line is incomplete", None),
         ("match cmd line length 5", 23, "unexpected '5'", ("gt",)),
@@ -118,7 +118,7 @@ def test_error_prints_place_message_expectation_line_and_caret() -> None:
         ("access-list a permit ip any any", 1, "'access-list'" + NOT_YET + EXEMPT, GLOBAL),
     ],
 )
-def test_faulty_line_is_told_at_the_word_where_it_goes_wrong(
+def test_error_is_reported_at_the_first_wrong_word(
     line: str, column: int, message: str, expected: tuple[str, ...] | None
 ) -> None:
     finding = only(f"policy-map type inspect esmtp m\n{line}\n")
@@ -146,7 +146,7 @@ def test_faulty_line_is_told_at_the_word_where_it_goes_wrong(
         ("bare-newline action log", 1),
     ],
 )
-def test_faulty_parameter_is_an_error_at_its_word(line: str, column: int) -> None:
+def test_faulty_parameter_is_reported_at_the_wrong_word(line: str, column: int) -> None:
     finding = only(f"policy-map type inspect esmtp m\nparameters\n{line}\n")
     assert (finding.line, finding.column) == (3, column)
 
@@ -163,7 +163,7 @@ def test_faulty_parameter_is_an_error_at_its_word(line: str, column: int) -> Non
         ("snmp-server", ""),
     ],
 )
-def test_word_that_is_close_to_a_known_one_is_asked_for(line: str, meant: str) -> None:
+def test_known_word_is_suggested_for_a_similar_one(line: str, meant: str) -> None:
     sentence = only(f"policy-map type inspect esmtp m\n{line}\n").sentence
     assert sentence.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")
 
@@ -244,7 +244,7 @@ def test_word_that_is_close_to_a_known_one_is_asked_for(line: str, meant: str) -
         ),
     ],
 )
-def test_contradiction_is_told_where_it_arises(
+def test_contradiction_is_reported_where_it_arises(
     text: str, found: list[tuple[int, int, str]]
 ) -> None:
     assert places(text) == found
@@ -258,12 +258,12 @@ def test_name_of_40_and_description_of_200_characters_are_accepted() -> None:
     assert (inspection.map.name, len(inspection.map.description)) == (name, 200)
 
 
-def test_undefined_name_that_is_close_to_a_defined_one_is_asked_for() -> None:
+def test_defined_name_is_suggested_for_a_similar_one() -> None:
     text = "policy-map p\n class inspection_defualt\nservice-policy p global\n"
     assert only(text).suggestion == "inspection_default"
 
 
-def test_every_faulty_line_is_told_and_no_line_that_follows_from_it() -> None:
+def test_every_faulty_line_is_reported_without_consequential_errors() -> None:
     text = """policy-map type inspect esmtp m
  parametrs
   mask-banner
@@ -324,7 +324,7 @@ Cryptochecksum:d41d8cd98f00b204e9800998ecf8427e
 """
 
 
-def test_words_of_the_appliance_are_told_from_typos_in_a_whole_listing() -> None:
+def test_unsupported_appliance_syntax_is_distinguished_from_typos() -> None:
     block = "remove it and the lines below it"
     assert [(n, message) for n, _, message in places(APPLIANCE)] == [
         (2, "'ASA'" + NOT_YET + "remove the line"),
@@ -348,14 +348,14 @@ def test_words_of_the_appliance_are_told_from_typos_in_a_whole_listing() -> None
 
 
 @pytest.mark.parametrize("first", [" ".join(words) for words in unsupported.LINES])
-def test_line_that_is_said_not_to_be_read_is_not_read(first: str) -> None:
+def test_line_listed_as_unsupported_is_not_in_the_grammar(first: str) -> None:
     line = lexer.Line("a.cfg", 1, first.replace("*", "name") + " x y z")
     words = lexer.words(line)
     assert unsupported.find(words) is not None
     assert not any(isinstance(mode.match(words), Statement) for mode in SYNTAX.values())
 
 
-def test_errors_beyond_the_bound_are_not_listed() -> None:
+def test_errors_beyond_the_bound_are_omitted() -> None:
     lines = str(error_of("x\n" * 1000)).splitlines()
     assert len(lines) == 3 * MAX_ERRORS + 1
     assert lines[-1] == "a.cfg: the first 20 errors are shown"
@@ -374,7 +374,7 @@ def test_errors_beyond_the_bound_are_not_listed() -> None:
         ("class-map \ud800\n", 1, 11, "U+D800"),
     ],
 )
-def test_character_that_is_not_to_be_seen_is_an_error_and_not_printed(
+def test_invisible_character_is_an_error_and_is_not_printed(
     text: str, line: int, column: int, character: str
 ) -> None:
     error = error_of(text)
@@ -384,14 +384,14 @@ def test_character_that_is_not_to_be_seen_is_an_error_and_not_printed(
     assert str(error).replace("\n", "").isprintable()
 
 
-def test_line_beyond_the_bound_is_an_error_that_shows_its_end() -> None:
+def test_line_longer_than_the_bound_is_an_error_at_its_end() -> None:
     assert places(f"class-map {'x ' * 495}") == [(1, 13, "unexpected 'x'")]
     text = f"class-map {'x ' * 496}"
     assert places(text) == [(1, 1001, "the line is longer than 1000 characters")]
     assert str(error_of(text)).splitlines()[2].endswith(" ^")
 
 
-def test_invisible_character_in_a_comment_is_nobodys_business() -> None:
+def test_invisible_character_in_a_comment_is_ignored() -> None:
     parse_policy("! \0 \x1b \xa0\n: \ud800", "a.cfg")
 
 
@@ -412,7 +412,7 @@ def test_long_line_is_cropped_around_its_error() -> None:
         ("! x\n".encode("utf-16"), (1, 1), "the file is UTF-16; save it as UTF-8"),
     ],
 )
-def test_bytes_that_are_not_utf_8_are_an_error_at_their_place(
+def test_bytes_that_are_not_utf_8_are_an_error_at_their_position(
     data: bytes, place: tuple[int, int], message: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -1,4 +1,4 @@
-"""Texts that are understood, and what they mean."""
+"""Valid configurations, and the policies they define."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def the_map(configuration: Configuration) -> InspectionMap:
 
 
 def map_of(*lines: str) -> InspectionMap:
-    """The map that these lines define, applied to the default class."""
+    """The map that *lines* define, applied to the default class."""
     text = "\n".join(["policy-map type inspect esmtp m", *lines, APPLIED])
     return the_map(parse_policy(text, "test.cfg"))
 
@@ -80,7 +80,7 @@ def test_parameter_sets_its_field_and_no_other(line: str, parameters: Parameters
         ("match mime FileName length gt 255", Criterion.MIME_FILENAME_LENGTH, 255),
     ],
 )
-def test_match_becomes_a_clause_with_its_limit(line: str, criterion: Criterion, limit: int) -> None:
+def test_match_defines_a_clause_with_its_limit(line: str, criterion: Criterion, limit: int) -> None:
     assert map_of(line, "log").clauses == (Clause(1, criterion, ClauseAction.LOG, True, limit),)
 
 
@@ -101,7 +101,7 @@ def test_action_line_completes_the_clause(line: str, action: ClauseAction, log: 
     assert clause.action_words == line
 
 
-def test_clauses_are_numbered_in_their_order_whatever_stands_between() -> None:
+def test_clauses_are_numbered_in_order_whatever_is_between_them() -> None:
     clauses = map_of(
         "match header line length gt 2000",
         "drop-connection",
@@ -117,7 +117,7 @@ def test_clauses_are_numbered_in_their_order_whatever_stands_between() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["drop", "drop-connection"])
-def test_send_protocol_error_of_7_x_is_read_as_drop_connection_with_a_notice(
+def test_send_protocol_error_from_7_x_is_read_as_drop_connection_with_a_notice(
     spelling: str,
 ) -> None:
     text = f"""policy-map type inspect esmtp m
@@ -179,36 +179,36 @@ def test_description_keeps_its_blanks_and_its_case() -> None:
     assert map_of("description Mail  for\tBücher 25 ").description == "Mail  for\tBücher 25"
 
 
-def test_inspect_esmtp_without_a_map_means_the_default_map() -> None:
+def test_inspect_esmtp_without_a_map_uses_the_default_map() -> None:
     text = "policy-map p\n class inspection_default\n  inspect esmtp\nservice-policy p global\n"
     (inspection,) = parse_policy(text, "test.cfg").policy.inspections
     assert inspection.map == default_policy().inspections[0].map
     assert inspection.service_policy == "p"
 
 
-def test_map_of_the_default_maps_name_replaces_it() -> None:
+def test_map_with_the_default_maps_name_replaces_it() -> None:
     text = "policy-map type inspect esmtp _default_esmtp_map\n parameters\n  allow-tls\n"
     assert the_map(parse_policy(text, "test.cfg")).parameters == Parameters(allow_tls=True)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "! nothing\n", "\ufeff: end\r\n"])
-def test_text_that_says_nothing_is_the_default_with_a_notice(text: str) -> None:
+def test_empty_configuration_is_the_default_with_a_notice(text: str) -> None:
     assert parse_policy(text, "test.cfg").policy == default_policy()
     assert notices(text) == [(1, "no configuration in the file: the default applies")]
 
 
-def test_lines_without_a_service_policy_are_typed_into_the_default_configuration() -> None:
+def test_configuration_without_a_service_policy_is_added_to_the_default() -> None:
     configuration = parse_policy(f"policy-map type inspect esmtp m\n{APPLIED}", "test.cfg")
     (inspection,) = configuration.policy.inspections
     assert (inspection.service_policy, inspection.map) == ("global_policy", InspectionMap("m"))
 
 
-def test_class_that_is_only_entered_keeps_its_inspection() -> None:
+def test_class_without_lines_keeps_its_inspection() -> None:
     text = "policy-map global_policy\n class inspection_default\n"
     assert parse_policy(text, "test.cfg").policy == default_policy()
 
 
-def test_no_inspect_in_the_default_class_leaves_mail_known_but_not_inspected() -> None:
+def test_no_inspect_in_the_default_class_leaves_port_25_uninspected_with_a_notice() -> None:
     text = "policy-map global_policy\n class inspection_default\n  no inspect esmtp\n"
     policy = parse_policy(text, "test.cfg").policy
     assert policy == Policy({25: Plan(inspection=None)}, (), midstream_pickup=300)
@@ -217,19 +217,19 @@ def test_no_inspect_in_the_default_class_leaves_mail_known_but_not_inspected() -
     ]
 
 
-def test_inspection_taken_away_and_given_again_is_the_last_one() -> None:
+def test_inspection_removed_and_set_again_is_the_last_one() -> None:
     text = f"policy-map type inspect esmtp m\n{APPLIED}"
     text = text.replace("  inspect", "  inspect esmtp\n  no inspect esmtp\n  inspect")
     assert the_map(parse_policy(text, "test.cfg")).name == "m"
 
 
-def test_service_policy_whose_policy_map_inspects_nothing_is_noticed() -> None:
+def test_service_policy_that_inspects_nothing_gets_a_notice() -> None:
     text = "policy-map p\nservice-policy p global"
     assert parse_policy(text, "test.cfg").policy.plans == {25: Plan(inspection=None)}
     assert notices(text) == [(2, "policy-map 'p' inspects nothing: all mail passes uninspected")]
 
 
-def test_definitions_without_effect_in_a_whole_configuration_are_noticed() -> None:
+def test_definitions_without_effect_get_notices() -> None:
     text = """policy-map type inspect esmtp spare
 policy-map other
  class inspection_default
@@ -244,7 +244,7 @@ service-policy p global"""
     assert [m.name for m in parse_policy(text, "test.cfg").maps] == ["spare"]
 
 
-def test_class_map_that_no_policy_map_uses_is_noticed() -> None:
+def test_class_map_that_no_policy_map_uses_gets_a_notice() -> None:
     text = """class-map inspection_defautl
  match default-inspection-traffic
 policy-map p
@@ -258,11 +258,11 @@ service-policy p global"""
     )
 
 
-def test_class_map_typed_into_the_default_configuration_is_used_by_its_policy() -> None:
+def test_class_map_added_to_the_default_configuration_is_used_by_its_policy() -> None:
     assert notices("class-map inspection_default\n match default-inspection-traffic\n") == []
 
 
-def test_second_class_for_the_same_traffic_is_listed_and_noticed() -> None:
+def test_second_class_for_the_same_traffic_is_listed_and_gets_a_notice() -> None:
     text = """class-map again
  match default-inspection-traffic
 policy-map type inspect esmtp m
@@ -281,7 +281,7 @@ service-policy p global"""
     assert notices(text) == [(9, "no effect: class 'inspection_default' matches the same traffic")]
 
 
-def test_parameter_that_contradicts_an_earlier_one_holds_and_is_noticed() -> None:
+def test_parameter_that_contradicts_an_earlier_one_overrides_it_with_a_notice() -> None:
     text = f"""policy-map type inspect esmtp m
  parameters
   allow-tls action log

@@ -1,4 +1,4 @@
-"""The notation of the grammar, apart from any grammar."""
+"""The notation of the grammar, independent of any particular grammar."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def match(pattern: str, line: str) -> Statement[str] | Mismatch:
         ("a TEXT", ["a b", "a b  c d", "a {b|c}"]),
     ],
 )
-def test_line_of_the_pattern_is_understood(pattern: str, lines: list[str]) -> None:
+def test_line_that_fits_the_pattern_is_a_statement(pattern: str, lines: list[str]) -> None:
     for line in lines:
         statement = match(pattern, line)
         assert isinstance(statement, Statement), line
@@ -47,7 +47,7 @@ def test_line_of_the_pattern_is_understood(pattern: str, lines: list[str]) -> No
         ("a TEXT", "a b  c d  e f", 1, ("a text of at most 9 characters",)),
     ],
 )
-def test_line_that_leaves_the_pattern_tells_what_was_expected_there(
+def test_line_that_leaves_the_pattern_reports_what_was_expected_there(
     pattern: str, line: str, understood: int, expected: tuple[str, ...]
 ) -> None:
     mismatch = match(pattern, line)
@@ -55,7 +55,7 @@ def test_line_that_leaves_the_pattern_tells_what_was_expected_there(
     assert (mismatch.words_understood, mismatch.finding.expected) == (understood, expected)
 
 
-def test_arguments_are_found_by_name_and_keywords_without_them() -> None:
+def test_arguments_are_found_by_name_and_keywords_are_listed_without_them() -> None:
     statement = match("a N b NAME [c]", "A 7 B A C")
     assert isinstance(statement, Statement)
     assert {key: word.text for key, word in statement.arguments.items()} == {"N": "7", "NAME": "A"}
@@ -63,10 +63,10 @@ def test_arguments_are_found_by_name_and_keywords_without_them() -> None:
 
 
 @pytest.mark.parametrize("digits", ["0", "10", "1" * 5000, "0" * 5000 + "10", "+1", "1.0", "1e0"])
-def test_number_out_of_its_range_or_form_is_a_fault(digits: str) -> None:
+def test_number_out_of_range_or_malformed_is_a_fault(digits: str) -> None:
     assert number(1, 9).fault(digits)
 
 
 @pytest.mark.parametrize("digits", ["1", "9", "0" * 5000 + "5"])
-def test_number_within_its_range_is_none(digits: str) -> None:
+def test_number_within_its_range_is_no_fault(digits: str) -> None:
     assert number(1, 9).fault(digits) == ""

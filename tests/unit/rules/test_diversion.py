@@ -1,4 +1,4 @@
-"""The rules as text: what is diverted, replaced and removed."""
+"""The text of the rules: what is diverted, replaced and removed."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from nfinspect.rules.diversion import Diversion, application, describe, removal,
 STATES = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 PORT_25 = Diversion((25,))
 
-# As `iptables -S` lists what application() has put there, beside rules of others.
+# As `iptables -S` lists the rules of application(), among rules of others.
 PRESENT = [
     "-P INPUT ACCEPT",
     "-P FORWARD ACCEPT",
@@ -21,7 +21,7 @@ PRESENT = [
 ]
 
 
-def test_both_directions_go_to_the_queue_past_a_conntrack_match() -> None:
+def test_both_directions_are_queued_after_a_conntrack_match() -> None:
     assert application(PORT_25, "security").splitlines() == [
         "*security",
         ":NFINSPECT - [0:0]",
@@ -34,7 +34,7 @@ def test_both_directions_go_to_the_queue_past_a_conntrack_match() -> None:
     ]
 
 
-def test_untracked_packets_of_the_filters_own_stay_so() -> None:
+def test_marked_injected_packets_stay_untracked() -> None:
     assert untracking().splitlines() == [
         "*raw",
         ":NFINSPECT - [0:0]",
@@ -54,7 +54,7 @@ PRESENT_IN_RAW = [
 ]
 
 
-def test_untracking_again_replaces_its_jump() -> None:
+def test_untracking_applied_again_replaces_its_jump() -> None:
     assert untracking(PRESENT_IN_RAW).splitlines()[2] == PRESENT_IN_RAW[2].replace("-A", "-D")
     assert removal("raw", PRESENT_IN_RAW).splitlines()[1:-1] == [
         PRESENT_IN_RAW[2].replace("-A", "-D"),
@@ -63,7 +63,7 @@ def test_untracking_again_replaces_its_jump() -> None:
     ]
 
 
-def test_every_port_has_both_its_directions() -> None:
+def test_every_port_is_diverted_in_both_directions() -> None:
     text = application(Diversion((25, 587)), "security")
     for match in ("--dport 25", "--sport 25", "--dport 587", "--sport 587"):
         assert text.count(f" {match} ") == 1
@@ -77,7 +77,7 @@ def test_every_port_has_both_its_directions() -> None:
         (Diversion((25,), fail_open=True), "NFQUEUE --queue-num 0 --queue-bypass"),
     ],
 )
-def test_target_has_the_queues_and_bypasses_only_if_asked(
+def test_target_has_the_queues_and_bypasses_only_with_fail_open(
     diversion: Diversion, target: str
 ) -> None:
     assert diversion.target == target
@@ -86,7 +86,7 @@ def test_target_has_the_queues_and_bypasses_only_if_asked(
     assert all(rule.endswith(f" -j {target}") for rule in rules)
 
 
-def test_applying_again_replaces_the_jump_in_the_same_transaction() -> None:
+def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
     lines = application(PORT_25, "security", PRESENT).splitlines()
     assert lines[:4] == [
         "*security",
@@ -97,7 +97,7 @@ def test_applying_again_replaces_the_jump_in_the_same_transaction() -> None:
     assert lines.count("COMMIT") == 1
 
 
-def test_removal_takes_out_what_is_ours_and_nothing_else() -> None:
+def test_removal_deletes_our_rules_and_no_others() -> None:
     assert removal("security", PRESENT).splitlines() == [
         "*security",
         "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
@@ -107,12 +107,12 @@ def test_removal_takes_out_what_is_ours_and_nothing_else() -> None:
     ]
 
 
-def test_removal_of_a_chain_without_a_jump() -> None:
+def test_removal_deletes_a_chain_without_a_jump() -> None:
     present = [rule for rule in PRESENT if not rule.startswith("-A FORWARD")]
     assert removal("security", present).splitlines()[1:-1] == ["-F NFINSPECT", "-X NFINSPECT"]
 
 
-def test_nothing_of_ours_is_nothing_to_remove() -> None:
+def test_removal_without_our_rules_is_empty() -> None:
     assert removal("security", ["-P FORWARD ACCEPT", "-A FORWARD -i eth0 -j OTHERS"]) == ""
 
 
@@ -124,7 +124,7 @@ def test_nothing_of_ours_is_nothing_to_remove() -> None:
         (Diversion((25, 587), 3, 2, True), "IPv4", ["25 and 587", "queues 3 to 4", "uninspected"]),
     ],
 )
-def test_description_tells_what_the_rules_do(
+def test_description_says_what_the_rules_do(
     diversion: Diversion, family: str, words: list[str]
 ) -> None:
     lines = describe(diversion, family).splitlines()
