@@ -1,4 +1,5 @@
-"""The benchmark of lossy paths: what is sent together, the ratios, the report. On made-up samples."""
+"""The benchmark of lossy paths: what is sent together, the ratios, the report; with made-up
+samples."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ def transfer(path: str, seconds: float, *, round: int = 1, where: Condition = LO
     return Transfer(where, path, round, 50 * MB, seconds, 30, 2, cpu)
 
 
-def test_every_rate_is_measured_on_both_sides_with_either_sender() -> None:
+def test_every_loss_rate_is_measured_on_both_sides_with_both_congestion_controls() -> None:
     for control in ("cubic", "bbr"):
         for side in (SENDER, RECEIVER):
             found = [c for c in CONDITIONS if (c.control, c.side, c.far) == (control, side, False)]
@@ -39,7 +40,7 @@ def test_each_condition_is_sent_once_through_each_path() -> None:
     assert sorted(map(str, tasks)) == sorted(str((c, path)) for c in CONDITIONS for path in PATHS)
 
 
-def test_only_slow_transfers_share_the_time_and_only_with_their_like() -> None:
+def test_only_slow_transfers_run_together_and_only_with_others_of_their_kind() -> None:
     for batch in batches(CONDITIONS, 1):
         kinds = {(condition.loss, condition.far) for condition, _ in batch}
         assert len(kinds) == 1
@@ -47,7 +48,7 @@ def test_only_slow_transfers_share_the_time_and_only_with_their_like() -> None:
 
 
 @pytest.mark.parametrize(("number", "first"), [(1, PLAIN), (2, FILTER), (3, PLAIN)])
-def test_paths_take_turns_in_coming_first(number: int, first: str) -> None:
+def test_paths_alternate_in_being_first(number: int, first: str) -> None:
     (batch, *_) = batches(CONDITIONS, number)
     assert batch[0][1] == first
 
@@ -58,7 +59,7 @@ def test_ratio_is_taken_within_a_round_that_has_both() -> None:
     assert ratios(samples, LOSSY) == [1.1, 1.5]
 
 
-def test_report_tells_ratios_and_which_of_the_senders_side_miss_the_aim() -> None:
+def test_report_has_ratios_and_the_conditions_on_the_senders_side_that_miss_the_aim() -> None:
     other, far = Condition(RECEIVER, loss=0.01), Condition(SENDER, loss=0.03, control="bbr")
     samples = [transfer(PLAIN, 10), transfer(FILTER, 11)]
     samples += [transfer(PLAIN, 10, where=other), transfer(FILTER, 20, where=other)]

@@ -1,4 +1,4 @@
-"""The benchmark of memory: its scenes do what they say, and its report."""
+"""The benchmark of memory: its scenes do what they say, and the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.memory import (
 
 
 @pytest.mark.parametrize("scene", [idle, after_mail])
-def test_silent_connections_are_open_and_owe_nothing(scene: object) -> None:
+def test_idle_connections_are_open_and_keep_no_payload(scene: object) -> None:
     stage = Stage()
     scene(stage, 50)  # type: ignore[operator]
     assert stage.engine.connections == 51
@@ -25,7 +25,7 @@ def test_silent_connections_are_open_and_owe_nothing(scene: object) -> None:
     assert not stage.refused
 
 
-def test_gaps_hold_one_segment_each_or_a_window() -> None:
+def test_one_segment_or_a_window_is_held_beyond_each_gap() -> None:
     stage = Stage()
     one_behind_each_gap(stage, 10)
     assert (stage.engine.connections, stage.engine.held) == (10, 10)
@@ -37,14 +37,14 @@ def test_gaps_hold_one_segment_each_or_a_window() -> None:
     assert not stage.refused
 
 
-def test_unacknowledged_mail_stays() -> None:
+def test_unacknowledged_mail_is_kept() -> None:
     stage = Stage()
     unacknowledged(stage, 1)
     assert 5_000_000 < stage.engine.ledger.memory_bytes < 5_001_000
     assert not stage.refused
 
 
-def test_report_divides_and_names_the_bounds() -> None:
+def test_report_has_bytes_per_connection_and_the_bounds() -> None:
     worst = {"held_packets": 4096, "held_bytes": 7, "memory_bytes": 0}
     kept = Kept("idle", 200, 700_000, 0, worst, {"hold-bound": 1234})
     traced = Kept("idle", 10, 0, 30_000, {}, {})

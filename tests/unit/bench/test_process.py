@@ -1,4 +1,4 @@
-"""What is read from /proc."""
+"""Figures read from /proc."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from bench.process import (
 )
 
 
-def test_cpu_time_is_user_and_system_whatever_the_process_is_called() -> None:
+def test_cpu_time_is_user_plus_system_time_whatever_the_process_name() -> None:
     stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 250 50 7 7 20 0 1 0 100 0 0"
     assert parse_cpu_ticks(stat) == 300
 
@@ -33,7 +33,7 @@ def test_queue_counters_are_summed_over_queues() -> None:
     assert parse_queue_counters(table) == (350, 7)
 
 
-def test_own_process_has_used_time_and_memory() -> None:
+def test_this_process_has_used_time_and_memory() -> None:
     before = cpu_seconds(os.getpid())
     until = time.process_time() + 0.05
     while time.process_time() < until:

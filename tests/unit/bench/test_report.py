@@ -1,4 +1,4 @@
-"""RESULTS.md and PROFILE.md as text."""
+"""The texts of RESULTS.md and PROFILE.md."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ def row(text: str, *cells: str) -> list[str]:
     return found[len(cells) :]
 
 
-def test_table_stands_in_columns() -> None:
+def test_table_has_aligned_columns() -> None:
     assert table(["a", "long head"], [["wide cell", "b"], ["c", ""]]) == [
         "| a         | long head |",
         "| --------- | --------- |",
@@ -44,7 +44,7 @@ def test_table_stands_in_columns() -> None:
     ]
 
 
-def test_results_have_medians_and_ratios_to_both_references() -> None:
+def test_results_have_medians_and_the_ratios_to_both_references() -> None:
     text = results(samples(2.0), LOADS, {"kernel": "6.1"}, "script/bench --rounds 3")
     assert row(text, "sessions/s", "small", FILTER) == ["1,500", "0.50", "0.50"]
     assert row(text, "CPU s per 1,000 sessions", "small", FILTER) == ["0.250", "–", "1.50"]
@@ -61,14 +61,14 @@ def test_results_say_whether_an_aim_is_met(seconds: float, verdict: str) -> None
     assert row(text, "sessions/s", "at least 0.70 of accept-only")[-1] == verdict
 
 
-def test_results_of_rounds_that_differ_show_the_least_and_the_greatest() -> None:
+def test_results_of_differing_rounds_show_the_least_and_the_greatest() -> None:
     made = samples(2.0)
     slow = Sample(FILTER, 4, SMALL.name, SMALL.sessions, SMALL.octets, 3.0)
     text = results([*made, slow], LOADS, {}, "script/bench")
     assert row(text, "sessions/s", "small", FILTER)[0] == "1,500 (1,000 to 1,500)"
 
 
-def test_micro_benchmark_has_a_row_for_each_kind_of_packet() -> None:
+def test_micro_benchmark_has_a_row_for_every_kind_of_packet() -> None:
     text = "\n".join(run(Workload("two small", SMALL.size, SEGMENT, sessions=2), passes=1))
     for packet in session(SMALL.size, SEGMENT):
         assert len(row(text, packet.kind)) == 2
@@ -97,7 +97,7 @@ def test_sampler_counts_the_running_line_and_each_function_on_the_stack_once() -
     assert counted == 1
 
 
-def test_profile_shares_out_the_cpu_time_of_a_session() -> None:
+def test_profile_distributes_the_cpu_time_of_a_session() -> None:
     engine = str(ROOT / "nfinspect/engine.py")
     written = {
         "samples": 4,
@@ -111,7 +111,7 @@ def test_profile_shares_out_the_cpu_time_of_a_session() -> None:
     assert row(text, "nfinspect/engine.py:11 arrive") == ["50.0%"]
 
 
-def test_profile_of_a_library_names_no_place_of_the_machine() -> None:
+def test_profile_shows_no_absolute_path_of_a_library() -> None:
     assert name((str(ROOT / ".venv/lib/site-packages/click/core.py"), "main", 3)) == (
         "click/core.py:3 main"
     )

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmark, on samples made up here."""
+"""The arithmetic of the benchmark, with made-up samples."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def sample(
         (PACKETS, sample(FILTER, 2.0, packets=SMALL.sessions * 22), 22.0),
     ],
 )
-def test_measure_of_a_sample_has_its_unit(measure, of, figure) -> None:
+def test_measure_computes_its_figure_in_its_unit(measure, of, figure) -> None:
     assert measure.value(of) == pytest.approx(figure)
 
 
@@ -59,7 +59,7 @@ def test_plain_forwarding_has_no_cpu_time_of_its_own() -> None:
     assert figures([sample(PLAIN, 1.0)], CPU_SESSIONS, PLAIN) == {}
 
 
-def test_figures_are_those_of_one_path_and_load_by_round() -> None:
+def test_figures_are_selected_by_path_and_load_and_keyed_by_round() -> None:
     samples = [
         sample(FILTER, 1.0, round=1),
         sample(FILTER, 2.0, round=2),
@@ -69,16 +69,16 @@ def test_figures_are_those_of_one_path_and_load_by_round() -> None:
     assert figures(samples, SESSIONS, FILTER) == {1: 3000.0, 2: 1500.0}
 
 
-def test_spread_of_an_even_number_has_the_mean_of_the_middle_two() -> None:
+def test_median_of_an_even_number_of_figures_is_the_mean_of_the_middle_two() -> None:
     assert spread([4.0, 1.0, 2.0, 9.0]) == Spread(3.0, 1.0, 9.0)
 
 
-def test_spread_of_nothing_is_nothing() -> None:
+def test_spread_of_no_figures_is_none() -> None:
     assert spread([]) is None
 
 
 def test_ratio_is_taken_within_a_round() -> None:
-    # The machine was four times as slow in round 2: the ratio is the same in both.
+    # The machine was four times as slow in round 2, but the ratio is the same.
     samples = [
         sample(PLAIN, 1.0, round=1),
         sample(FILTER, 2.0, round=1),
@@ -88,13 +88,13 @@ def test_ratio_is_taken_within_a_round() -> None:
     assert ratios(samples, SESSIONS, FILTER, PLAIN) == [0.5, 0.5]
 
 
-def test_ratio_leaves_out_a_round_without_the_reference() -> None:
+def test_round_without_the_reference_has_no_ratio() -> None:
     samples = [sample(FILTER, 2.0, round=1), sample(FILTER, 2.0, round=2)]
     samples.append(sample(PLAIN, 1.0, round=2))
     assert ratios(samples, SESSIONS, FILTER, PLAIN) == [0.5]
 
 
-def test_aims_judge_the_median_of_the_rounds() -> None:
+def test_aim_is_judged_by_the_median_over_the_rounds() -> None:
     samples = []
     for number, seconds in enumerate((1.25, 10.0, 1.25), start=1):  # one round was disturbed
         samples += [

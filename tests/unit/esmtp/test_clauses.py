@@ -1,4 +1,4 @@
-"""Clauses of commands: their order, what they count, what they write (sections 4 and 10)."""
+"""Clauses for commands: their order, what they count, what they log (sections 4 and 10)."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_rules_of_a_map_are_prepared_once() -> None:
     assert prepare(map_with()) is not prepare(map_with())
 
 
-def test_bare_log_writes_for_each_command_and_counts_once_a_packet() -> None:
+def test_log_action_logs_for_each_command_and_counts_once_per_packet() -> None:
     logs = map_with((LINE, LOG, True, 10))
     talk = Transcript(logs).greeted()
     talk.client(b"NOOP 678901\r\n", matched(1, True, logs))
@@ -37,7 +37,7 @@ def test_bare_log_writes_for_each_command_and_counts_once_a_packet() -> None:
     ).client(b"1", matched(1, True, logs)).client(b"2\r\n")
 
 
-def test_bare_log_of_the_recipient_count_writes_once_a_mail() -> None:
+def test_log_action_for_the_recipient_count_logs_once_per_mail() -> None:
     logs = map_with((RCPT, LOG, True, 1))
     talk = Transcript(logs).greeted()
     for _ in range(2):
@@ -47,14 +47,14 @@ def test_bare_log_of_the_recipient_count_writes_once_a_mail() -> None:
         talk.client(b"RSET\r\n")
 
 
-def test_log_with_drop_connection_is_the_actions_own() -> None:
+def test_drop_connection_without_log_does_not_log() -> None:
     quiet = map_with((LINE, DROP, False, 10))
     Transcript(quiet).greeted().client(
         b"NOOP 678901\r\n", matched(1, False, quiet), closes=CloseCause.CLAUSE
     )
 
 
-def test_clauses_of_one_kind_are_tried_in_the_order_of_the_map() -> None:
+def test_clauses_for_one_criterion_are_evaluated_in_the_order_of_the_map() -> None:
     ahead = map_with((LINE, LOG, True, 20), (LINE, DROP, False, 10))
     Transcript(ahead).greeted().client(
         b"NOOP " + b"x" * 20 + b"\r\n",
@@ -68,14 +68,14 @@ def test_clauses_of_one_kind_are_tried_in_the_order_of_the_map() -> None:
     )
 
 
-def test_nothing_is_evaluated_behind_what_drops() -> None:
+def test_nothing_is_evaluated_after_a_clause_that_drops() -> None:
     both = map_with((LINE, DROP, True, 10), (SENDER, LOG, True, 5))
     Transcript(both).greeted().client(
         b"NOOP 678901\r\nMAIL FROM:<123456>\r\n", matched(1, True, both), closes=CloseCause.CLAUSE
     )
 
 
-def test_log_only_clause_ahead_in_the_packet_counts() -> None:
+def test_log_clause_matched_earlier_in_the_packet_counts() -> None:
     both = map_with((LINE, DROP, True, 60), (SENDER, LOG, True, 5))
     Transcript(both).greeted().client(
         b"MAIL FROM:<123456>\r\n" + b"NOOP " + b"x" * 60,
@@ -85,7 +85,7 @@ def test_log_only_clause_ahead_in_the_packet_counts() -> None:
     )
 
 
-def test_what_comes_first_in_the_line_is_met_first() -> None:
+def test_first_violation_in_the_line_matches_first() -> None:
     rules = map_with((LINE, DROP, True, 30), (SENDER, DROP, True, 10))
     Transcript(rules).greeted().client(
         b"MAIL FROM:<" + b"a" * 30 + b">\r\n", matched(2, True, rules), closes=CloseCause.CLAUSE
@@ -100,13 +100,13 @@ def test_what_comes_first_in_the_line_is_met_first() -> None:
     )
 
 
-def test_recipient_over_the_count_in_a_line_that_never_ends_is_none_yet() -> None:
+def test_recipient_in_an_incomplete_line_is_not_counted_yet() -> None:
     counts = map_with((RCPT, DROP, True, 1))
     talk = Transcript(counts).greeted().client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>")
     talk.client(b"\r\n", matched(1, True, counts), closes=CloseCause.CLAUSE).owes(2)
 
 
-def test_rcpt_in_a_masked_line_is_none() -> None:
+def test_rcpt_in_a_masked_line_is_not_counted() -> None:
     counts = map_with((RCPT, DROP, True, 1))
     Transcript(counts).greeted().client(
         b"MAIL FROM:<a@b>\r\n" + b"XRCPT\r\n" * 3,
@@ -117,7 +117,7 @@ def test_rcpt_in_a_masked_line_is_none() -> None:
     )
 
 
-def test_recipients_without_mail_are_counted_from_the_beginning() -> None:
+def test_recipients_before_any_mail_command_are_counted() -> None:
     counts = map_with((RCPT, DROP, True, 1))
     Transcript(counts).greeted().client(b"RCPT TO:<a@b>\r\n").client(
         b"RCPT TO:<a@b>\r\n", matched(1, True, counts), closes=CloseCause.CLAUSE
@@ -152,14 +152,16 @@ def test_recipients_without_mail_are_counted_from_the_beginning() -> None:
         (b" FROM:a@b\tAUTH=<c@d>", [3]),
     ],
 )
-def test_pieces_of_the_sender(argument: bytes, lengths: list[int]) -> None:
+def test_sender_is_measured_as_a_whole_and_byte_by_byte(
+    argument: bytes, lengths: list[int]
+) -> None:
     _, _, whole = measure(Place.VERB, 0, argument, 0, len(argument))
     assert [piece.length for piece in whole] == lengths
     place, length, longest = Place.VERB, 0, []
     for position in range(len(argument)):
         place, length, pieces = measure(place, length, argument, position, position + 1)
         longest.extend(piece.length for piece in pieces)
-    # Byte by byte each length is passed through; the whole ones are among them, and none is longer.
+    # Byte by byte, all shorter lengths occur too, but none that is longer.
     assert max(longest, default=0) == max(lengths, default=0)
 
 

@@ -25,7 +25,7 @@ T = b"Content-Type: application/pdf"
 @pytest.mark.parametrize(
     ("field", "length"),
     [
-        # The plain forms
+        # Plain forms
         (D + b"\r\n", 0),
         (D + b'; filename="a.pdf"\r\n', 5),
         (D + b"; filename=a.pdf\r\n", 5),
@@ -84,13 +84,13 @@ T = b"Content-Type: application/pdf"
         (D + b"; =?utf-8?B?" + base64.b64encode(b"filename=a.pdf") + b"?=\r\n", 5),
         # Bytes, not characters
         (D + "; filename=\u20ac.pdf\r\n".encode(), 7),
-        # Of several, the longest
+        # The longest of several
         (T + b"; name=a; name=abc; name=ab\r\n", 3),
         (D + b'; name="form"; filename="a"\r\n', 4),
         (D + b"; xfilename=abc; x-name=abc; rename=abc\r\n", 0),
     ],
 )
-def test_length_of_the_filename(field: bytes, length: int) -> None:
+def test_filename_length_is_measured_as_decoded(field: bytes, length: int) -> None:
     assert filename_length(field) == length
 
 
@@ -108,7 +108,7 @@ def test_length_of_the_filename(field: bytes, length: int) -> None:
         (b"(\\", b"(\\"),
     ],
 )
-def test_comments_become_blanks(text: bytes, without: bytes) -> None:
+def test_comments_are_replaced_by_blanks(text: bytes, without: bytes) -> None:
     assert without_comments(text) == without
 
 
@@ -131,10 +131,10 @@ def test_comments_become_blanks(text: bytes, without: bytes) -> None:
         b"\r\n." * 20000,
     ],
 )
-def test_hostile_field_takes_no_longer_than_its_length(text: bytes) -> None:
-    begun = time.process_time()
+def test_hostile_field_is_measured_in_linear_time(text: bytes) -> None:
+    started = time.process_time()
     filename_length(T + text)
-    assert time.process_time() - begun < 1  # what takes quadratic time takes minutes
+    assert time.process_time() - started < 1  # quadratic time would be minutes
 
 
 # --- In a message
@@ -144,7 +144,7 @@ FITS = b"n" * 255
 
 
 def closing(talk: Transcript, text: bytes) -> None:
-    """The text closes, whole and cut anywhere, at the packet that holds its last byte at latest."""
+    """The packet *text* matches the filename clause and closes the connection."""
     talk.client(text, matched(FILENAME), closes=CloseCause.CLAUSE)
 
 
@@ -156,12 +156,12 @@ def test_filename_of_255_passes_and_of_256_closes() -> None:
     closing(Transcript().in_message(), T + b'; name="' + LONG + end)
 
 
-def test_field_of_another_name_is_not_read() -> None:
+def test_other_field_is_not_inspected() -> None:
     for name in (b"X-Content-Disposition", b"Content-Description", b"Content-Typ", b"Subject"):
         Transcript().in_message().client(name + b": a; filename=" + LONG + b"\r\n\r\n")
 
 
-def test_field_name_within_a_field_is_none() -> None:
+def test_field_name_in_a_folded_line_is_not_a_field() -> None:
     Transcript().in_message().client(
         b"DKIM-Signature: h=a;\r\n Content-Disposition: x; filename=" + LONG + b"\r\n\r\n"
     )
@@ -179,7 +179,7 @@ def test_field_name_within_a_field_is_none() -> None:
         b"text\n--b\n",
     ],
 )
-def test_field_in_a_part_closes(lead: bytes) -> None:
+def test_field_in_a_body_part_closes(lead: bytes) -> None:
     text = lead + D + b"; filename=" + LONG + b"\r\n\r\n"
     closing(Transcript().in_body(), text)
     for cut in range(1, len(lead) + len(D) + 1):
@@ -187,7 +187,7 @@ def test_field_in_a_part_closes(lead: bytes) -> None:
         closing(talk, text[cut:])
 
 
-def test_field_in_text_is_text() -> None:
+def test_field_in_the_text_of_a_body_is_not_inspected() -> None:
     Transcript().in_body().client(b"Look:\r\n" + D + b"; filename=" + LONG + b"\r\n\r\n")
     Transcript().in_body().client(
         b"--b\r\nContent-Type: text/plain\r\n\r\n" + D + b"; filename=" + LONG + b"\r\n\r\n"
@@ -204,26 +204,26 @@ def test_field_in_text_is_text() -> None:
         b"--b\r\nContent-Type: text/plain\r\n--b\r\n\r\nSubject: of a digest\r\n",
     ],
 )
-def test_field_in_a_message_within_the_message_closes(lead: bytes) -> None:
+def test_field_in_an_embedded_message_closes(lead: bytes) -> None:
     text = lead + D + b"; filename=" + LONG + b"\r\n\r\n"
     closing(Transcript().in_body(), text)
     for cut in range(1, len(lead)):
         closing(Transcript().in_body().client(text[:cut]), text[cut:])
 
 
-def test_message_of_type_message_has_a_second_header() -> None:
+def test_message_of_type_message_rfc822_has_a_second_header() -> None:
     talk = Transcript().in_message().client(b"Content-Type: message/rfc822\r\n\r\n")
     closing(talk, b"Subject: x\r\n" + D + b"; filename=" + LONG + b"\r\n\r\n")
 
 
-def test_field_is_judged_when_the_next_line_is_seen_not_to_continue_it() -> None:
+def test_field_is_evaluated_when_the_next_line_does_not_continue_it() -> None:
     text = D + b"; filename=" + LONG + b"\r\n"
     for follows in (b"X", b"\r", b".\r", b"..", b"-", b"\n"):
         talk = Transcript().in_message().client(text)
         closing(talk, follows)
 
 
-def test_field_goes_on_over_continuation_lines_stuffed_ones_too() -> None:
+def test_field_includes_folded_lines_even_dot_stuffed_ones() -> None:
     for fold in (b"\r\n ", b"\r\n\t", b"\r\n. ", b"\n.\t"):
         text = D + b";" + fold + b"filename*0=" + b"n" * 200 + b";" + fold + b"filename*1="
         text += b"n" * 56 + b"\r\nX"
@@ -244,7 +244,7 @@ def test_field_at_the_end_of_the_message_closes() -> None:
     closing(Transcript().in_message(), D + b"; filename=" + LONG + b"\r\n.\r\nQUIT\r\n")
 
 
-def test_field_longer_than_what_is_remembered_counts_as_long() -> None:
+def test_field_beyond_the_bound_counts_as_too_long() -> None:
     talk = Transcript().in_message()
     line = b" (" + b"c" * 900 + b")\r\n"
     talk.client(D + b";\r\n")
@@ -254,14 +254,14 @@ def test_field_longer_than_what_is_remembered_counts_as_long() -> None:
     closing(talk, line)
 
 
-def test_long_field_of_another_name_is_forgotten() -> None:
+def test_long_field_of_another_name_is_ignored() -> None:
     talk = Transcript().in_message().client(b"References:\r\n")
     for _ in range(100):
         talk.client(b" <" + b"r" * 900 + b">\r\n")
     closing(talk, D + b"; filename=" + LONG + b"\r\n\r\n")
 
 
-def test_blanks_behind_the_field_name_hide_nothing() -> None:
+def test_blanks_after_the_field_name_hide_nothing() -> None:
     for blanks in (1, 10, 50, 900):
         text = b"Content-Type" + b" " * blanks + b": a/b; name=" + b"n" * 50 + b"\r\n"
         text = text[:-2] + b";\r\n name=" + LONG + b"\r\n\r\n"
@@ -270,7 +270,7 @@ def test_blanks_behind_the_field_name_hide_nothing() -> None:
             closing(Transcript().in_message().client(text[:cut]), text[cut:])
 
 
-def test_log_writes_once_a_mail() -> None:
+def test_log_clause_logs_once_per_mail() -> None:
     logs = map_with((Criterion.MIME_FILENAME_LENGTH, LOG, True, 10))
     field = D + b"; filename=elevenbytes\r\n"
     talk = Transcript(logs).in_message().client(field + b"X: y\r\n", matched(1, True, logs))
@@ -279,7 +279,7 @@ def test_log_writes_once_a_mail() -> None:
     talk.client(field + field + b"\r\n", matched(1, True, logs))
 
 
-def test_clauses_with_several_limits() -> None:
+def test_clauses_with_different_limits_match_in_order() -> None:
     several = map_with(
         (Criterion.MIME_FILENAME_LENGTH, LOG, True, 5),
         (Criterion.MIME_FILENAME_LENGTH, DROP, False, 10),

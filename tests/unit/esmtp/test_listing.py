@@ -1,4 +1,4 @@
-"""The transcript of a session: commands and replies as they arrived, before masking."""
+"""The list of commands and replies in a session, as they arrived, before masking."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def session() -> Transcript:
     return Transcript(transcript=True).greeted()
 
 
-def test_session_as_it_arrived() -> None:
+def test_commands_and_replies_are_listed_as_they_arrived() -> None:
     talk = Transcript(transcript=True)
     talk.server(
         b"220-a\r\n220 b\r\n",
@@ -58,23 +58,23 @@ def test_session_as_it_arrived() -> None:
     talk.server(b"250 z\r\n", reply(b"250 z"))
 
 
-def test_lines_over_packets() -> None:
+def test_lines_split_over_packets_are_listed_complete() -> None:
     talk = session()
     talk.client(b"N", fragment(), server_gets=b"X").client(b"OOP", server_gets=b"XXX")
     talk.client(b"\r").client(b"\n", command(b"NOOP"))
     talk.server(b"5").server(b"00 n").server(b"o\r").server(b"\n", reply(b"500 no"))
 
 
-def test_bare_line_ends_stay_in_the_line() -> None:
+def test_bare_line_ends_are_listed_as_part_of_the_line() -> None:
     session().client(b"NOOP\nA\rB\r\n", command(b"NOOP\nA\rB"), bare(), server_gets=b"NOOPXXXX\r\n")
 
 
-def test_message_is_no_command() -> None:
+def test_lines_of_a_message_are_not_listed() -> None:
     talk = session().client(b"DATA\r\n", command(b"DATA")).server(b"354 go\r\n", reply(b"354 go"))
     talk.client(b"QUIT\r\n\r\nNOOP\r\n.\r\nQUIT\r\n", command(b"QUIT"))
 
 
-def test_what_the_client_proves_itself_with_is_not_told() -> None:
+def test_credentials_are_not_listed() -> None:
     talk = session().client(b"AUTH LOGIN\r\n", command(b"AUTH LOGIN"))
     talk.server(b"334 VXNl\r\n", reply(b"334 VXNl")).client(b"Zm9v\r\n", command(b"***"))
     talk.server(b"334 UGFz\r\n", reply(b"334 UGFz")).client(b"*\r\n", command(b"***"))
@@ -83,13 +83,13 @@ def test_what_the_client_proves_itself_with_is_not_told() -> None:
     talk.server(b"235 x\r\n", reply(b"235 x"))
 
 
-def test_masked_auth_is_not_told_either() -> None:
+def test_credentials_in_a_masked_auth_are_not_listed() -> None:
     session().client(b"AU", fragment(), server_gets=b"XX").client(
         b"TH PLAIN Zm9v\r\n", command(b"AUTH PLAIN ***"), server_gets=b"X" * 13 + b"\r\n"
     )
 
 
-def test_chunk_is_no_command() -> None:
+def test_chunk_is_not_listed() -> None:
     session().client(
         b"BDAT 6\r\nRSET\r\nNOOP\r\n",
         command(b"BDAT 6"),
@@ -100,7 +100,7 @@ def test_chunk_is_no_command() -> None:
     )
 
 
-def test_lines_are_kept_in_part() -> None:
+def test_long_lines_are_truncated() -> None:
     talk = Transcript(default_with(), transcript=True).greeted()
     talk.client(b"AUTH X\r\n", command(b"AUTH X")).server(b"334 \r\n", reply(b"334 "))
     talk.client(b"y" * 5000 + b"\r\n", command(b"***"))
@@ -109,7 +109,7 @@ def test_lines_are_kept_in_part() -> None:
     assert len(talk.inspector.commands.arrived) == 0
 
 
-def test_violating_line_and_what_its_packet_has_behind_are_listed() -> None:
+def test_violating_line_and_the_rest_of_its_packet_are_listed() -> None:
     session().client(
         b"NOOP\r\n" + b"N" * 600 + b"\r\nRSET\r\nDATA\r\nSubject: x\r\n",
         command(b"NOOP"),
@@ -128,11 +128,11 @@ def test_violating_line_and_what_its_packet_has_behind_are_listed() -> None:
     )
 
 
-def test_line_that_is_not_complete_when_it_closes_is_not_listed() -> None:
+def test_violating_line_that_is_incomplete_is_not_listed() -> None:
     session().client(b"N" * 600, matched(LINE_LENGTH), closes=CloseCause.CLAUSE)
 
 
-def test_reply_that_closes_is_listed_with_what_is_behind() -> None:
+def test_reply_that_closes_is_listed_with_the_rest_of_its_packet() -> None:
     session().server(
         b"354 go\r\n250 x\r\n",
         anomaly(AnomalyKind.UNASKED_354, b"354 go"),
@@ -142,7 +142,7 @@ def test_reply_that_closes_is_listed_with_what_is_behind() -> None:
     )
 
 
-def test_reply_that_closes_over_packets_is_listed_whole() -> None:
+def test_reply_that_closes_split_over_packets_is_listed_complete() -> None:
     session().server(b"3").server(
         b"54 go\r\n250 x\r\n25",
         anomaly(AnomalyKind.UNASKED_354, b"354 go"),
@@ -152,7 +152,7 @@ def test_reply_that_closes_over_packets_is_listed_whole() -> None:
     )
 
 
-def test_replies_in_the_packet_where_the_inspection_ends_are_listed() -> None:
+def test_replies_in_the_packet_that_ends_inspection_are_listed() -> None:
     talk = Transcript(transcript=True, recorded=True).greeted()
     talk.client(b"XFOO\r\n", command(b"XFOO"), masked(), server_gets=b"XXXX\r\n")
     talk.server(
@@ -180,7 +180,7 @@ def test_injected_commands_are_listed() -> None:
     )
 
 
-def test_replies_that_are_owed_after_a_close_are_listed() -> None:
+def test_replies_owed_after_a_close_are_listed() -> None:
     talk = session().client(b"NOOP\r\n", command(b"NOOP"))
     talk.client(b"N" * 600, matched(LINE_LENGTH), closes=CloseCause.CLAUSE)
     talk.server(b"250 ok\r\n421 x\r\n", reply(b"250 ok"), client_gets=b"250 ok\r\n")

@@ -1,4 +1,4 @@
-"""The message: its end, its lines, its header (sections 1, 9, 10)."""
+"""Messages: end of data, lines and header (sections 1, 9, 10)."""
 
 import base64
 
@@ -22,14 +22,14 @@ from tests.unit.esmtp.transcript import (
 
 END = b"\r\n.\r\n"
 PROBE = b"XFOO\r\n"
-"""Passes in a message and is masked as a command."""
+"""Passes within a message but is masked as a command."""
 
 
-def ends(talk: Transcript) -> None:
+def has_ended(talk: Transcript) -> None:
     talk.owes(1).client(PROBE, masked(), server_gets=b"XXXX\r\n")
 
 
-def goes_on(talk: Transcript) -> None:
+def continues(talk: Transcript) -> None:
     talk.owes(0).client(PROBE)
 
 
@@ -39,13 +39,13 @@ def goes_on(talk: Transcript) -> None:
 @pytest.mark.parametrize(
     "text", [b".\r\n", b"a\r\n.\r\n", b"\r\n.\r\n", b"a: b\r\n\r\nc\r\n.\r\n", b"..\r\n.\r\n"]
 )
-def test_end_of_data_in_any_pieces(text: bytes) -> None:
-    ends(Transcript().in_message().client(text))
+def test_end_of_data_split_anywhere_ends_the_message(text: bytes) -> None:
+    has_ended(Transcript().in_message().client(text))
     for size in range(1, len(text)):
         talk = Transcript().in_message()
         for start in range(0, len(text), size):
             talk.client(text[start : start + size])
-        ends(talk)
+        has_ended(talk)
 
 
 @pytest.mark.parametrize(
@@ -70,31 +70,31 @@ def test_end_of_data_in_any_pieces(text: bytes) -> None:
         b"RSET\r\nQUIT\r\nDATA\r\n",
     ],
 )
-def test_nothing_else_ends_the_data(text: bytes) -> None:
-    goes_on(Transcript().in_message().client(text))
+def test_nothing_else_ends_the_message(text: bytes) -> None:
+    continues(Transcript().in_message().client(text))
     for size in range(1, len(text)):
         talk = Transcript().in_message()
         for start in range(0, len(text), size):
             talk.client(text[start : start + size])
-        goes_on(talk)
+        continues(talk)
 
 
-def test_commands_behind_the_end_in_the_same_packet() -> None:
+def test_commands_after_the_end_in_the_same_packet_are_inspected() -> None:
     Transcript().in_message().client(
         b"a\r\n.\r\nXFOO\r\nNOOP\r\n", masked(), server_gets=b"a\r\n.\r\nXXXX\r\nNOOP\r\n"
     ).owes(3)
 
 
-def test_first_of_two_ends_counts() -> None:
+def test_first_of_two_ends_of_data_counts() -> None:
     Transcript().in_message().client(
         b"a\r\n.\r\n.\r\n", short(), server_gets=b"a\r\n.\r\nX\r\n"
     ).owes(2)
 
 
-def test_end_behind_many_dots() -> None:
+def test_end_of_data_after_many_dots_is_found() -> None:
     body = b"a.b.c.\r\n..x\r\n" * 100
-    ends(Transcript().in_body().client(body + b".\r\n"))
-    goes_on(Transcript().in_body().client(body))
+    has_ended(Transcript().in_body().client(body + b".\r\n"))
+    continues(Transcript().in_body().client(body))
 
 
 # --- Header and body lines
@@ -107,11 +107,11 @@ def test_header_line_of_998_passes_and_of_999_closes() -> None:
     )
 
 
-def test_header_line_is_the_physical_line() -> None:
+def test_length_of_a_folded_header_field_is_limited_line_by_line() -> None:
     Transcript().in_message().client((b"X: " + b"y" * 900 + b"\r\n " + b"z" * 900 + b"\r\n") * 3)
 
 
-def test_header_line_closes_at_the_byte_that_exceeds() -> None:
+def test_header_line_closes_at_the_byte_that_exceeds_the_limit() -> None:
     talk = Transcript().in_message().client(b"y" * 998)
     talk.client(b"z", matched(HEADER_LINE), closes=CloseCause.CLAUSE)
     Transcript().in_message().client(b"y" * 998).client(b"\r").client(b"\n")
@@ -129,14 +129,14 @@ def test_stuffed_dot_is_not_counted() -> None:
     talk.client(b"y", matched(HEADER_LINE), closes=CloseCause.CLAUSE)
 
 
-def test_lf_alone_ends_a_line_for_its_length() -> None:
+def test_bare_lf_ends_a_line_for_its_length() -> None:
     Transcript().in_message().client((b"y" * 998 + b"\n") * 3)
     Transcript().in_message().client(
         b"y" * 999 + b"\n", matched(HEADER_LINE), closes=CloseCause.CLAUSE
     )
 
 
-def test_lone_cr_ends_no_line() -> None:
+def test_bare_cr_ends_no_line() -> None:
     Transcript().in_message().client(
         b"y" * 500 + b"\r" + b"y" * 500, matched(HEADER_LINE), closes=CloseCause.CLAUSE
     )
@@ -144,11 +144,11 @@ def test_lone_cr_ends_no_line() -> None:
 
 def test_header_ends_at_the_first_empty_line() -> None:
     talk = Transcript().in_message().client(b"A: b\r\n\r\n" + b"y" * 5000, matched(BODY_LINE))
-    ends(talk.client(END))
+    has_ended(talk.client(END))
 
 
 @pytest.mark.parametrize("empty", [b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\r\n\n"])
-def test_empty_line_in_any_pieces(empty: bytes) -> None:
+def test_empty_line_split_anywhere_ends_the_header(empty: bytes) -> None:
     text = b"A: b" + empty + b"y" * 999
     for cut in range(1, 10):
         talk = Transcript().in_message().client(text[:cut])
@@ -167,11 +167,11 @@ def test_message_that_begins_with_its_empty_line_has_no_header() -> None:
     Transcript().in_message().client(b"\r").client(b"\n").client(b"y" * 999, matched(BODY_LINE))
 
 
-def test_header_of_a_part_is_body_for_lengths() -> None:
+def test_header_of_a_body_part_has_the_limit_of_the_body() -> None:
     Transcript().in_body().client(b"--x\r\nA: " + b"y" * 999 + b"\r\n", matched(BODY_LINE))
 
 
-def test_body_line_is_written_once_a_message_and_counted_once_a_packet() -> None:
+def test_long_body_line_is_logged_once_per_message_and_counted_once_per_packet() -> None:
     long = b"y" * 999 + b"\r\n"
     talk = Transcript().in_body().client(long + long, matched(BODY_LINE)).client(b"short\r\n")
     talk.client(long, matched(BODY_LINE, log=False)).client(b"y" * 900)
@@ -181,14 +181,14 @@ def test_body_line_is_written_once_a_message_and_counted_once_a_packet() -> None
     talk.client(b"\r\n" + long, matched(BODY_LINE))
 
 
-def test_long_body_line_that_a_packet_ends_at_its_limit() -> None:
+def test_body_line_split_at_its_limit_is_measured_correctly() -> None:
     talk = Transcript().in_body().client(b"y" * 998).client(b"\r\n")
     talk.client(b"y" * 998 + b"\r").client(b"\n").client(b"y" * 998).client(
         b"y", matched(BODY_LINE)
     )
 
 
-def test_violation_drops_the_lawful_beginning_and_the_end_of_its_packet() -> None:
+def test_violation_drops_its_whole_packet() -> None:
     Transcript().in_message().client(
         b"A: b\r\n" + b"y" * 999 + b"\r\n\r\n.\r\nQUIT\r\n",
         matched(HEADER_LINE),
@@ -216,7 +216,7 @@ DROP_THEN_LOG = map_with(
 )
 
 
-def test_log_clause_ahead_of_a_dropping_one_writes() -> None:
+def test_log_clause_before_a_dropping_one_logs() -> None:
     Transcript(LOG_THEN_DROP).in_message().client(
         b"y" * 201,
         matched(1, True, LOG_THEN_DROP),
@@ -225,13 +225,13 @@ def test_log_clause_ahead_of_a_dropping_one_writes() -> None:
     )
 
 
-def test_log_clause_behind_a_dropping_one_does_not() -> None:
+def test_log_clause_after_a_dropping_one_does_not_log() -> None:
     Transcript(DROP_THEN_LOG).in_message().client(
         b"y" * 201 + b"\r\n", matched(1, False, DROP_THEN_LOG), closes=CloseCause.CLAUSE
     )
 
 
-def test_log_clause_behind_a_dropping_one_writes_for_an_earlier_line() -> None:
+def test_log_clause_after_a_dropping_one_logs_for_an_earlier_line() -> None:
     Transcript(DROP_THEN_LOG).in_message().client(
         b"y" * 150 + b"\r\n" + b"y" * 201 + b"\r\n",
         matched(2, True, DROP_THEN_LOG),
@@ -240,7 +240,7 @@ def test_log_clause_behind_a_dropping_one_writes_for_an_earlier_line() -> None:
     )
 
 
-def test_clauses_are_met_in_the_order_of_the_message() -> None:
+def test_clauses_match_in_the_order_of_the_message() -> None:
     backwards = map_with(
         (Criterion.BODY_LINE_LENGTH, DROP, True, 10), (Criterion.HEADER_LINE_LENGTH, LOG, True, 10)
     )
@@ -252,7 +252,7 @@ def test_clauses_are_met_in_the_order_of_the_message() -> None:
     )
 
 
-def test_filename_before_a_long_line_is_met_first() -> None:
+def test_filename_before_a_long_line_matches_first() -> None:
     field = b'Content-Type: a/b; name="' + b"n" * 256 + b'"\r\n'
     Transcript().in_message().client(
         field + b"y" * 999 + b"\r\n", matched(FILENAME), closes=CloseCause.CLAUSE
@@ -262,13 +262,13 @@ def test_filename_before_a_long_line_is_met_first() -> None:
     )
 
 
-def test_map_without_clauses_lets_everything_pass() -> None:
+def test_map_without_clauses_passes_everything() -> None:
     talk = Transcript(map_with()).in_message()
     talk.client(b'Content-Type: a/b; name="' + b"n" * 5000 + b'"\r\n\r\n--x\r\n' + b"y" * 5000)
-    ends(talk.client(END))
+    has_ended(talk.client(END))
 
 
-# --- The fast scans against plain ones
+# --- Fast scans compared with simple ones
 
 CORPUS = [
     b"",
@@ -287,7 +287,7 @@ CORPUS = [
     b"a-b.c\r\n" * 60 + b"--d\r\n" + b"e" * 11,
     b"a-b.c\r\n" * 60 + b".--d\r\n.\r\n--",
     base64.b64encode(bytes(range(256)) * 3),
-    # Large ones are searched otherwise.
+    # Long texts are searched in another way.
     *(
         lead + b"x" * 5000 + tail
         for lead in (b"", b"-a.b\r\n" * 10, b"-a.b\r\n" * 40)
@@ -309,7 +309,7 @@ CORPUS = [
 
 @pytest.mark.parametrize("text", CORPUS)
 @pytest.mark.parametrize("limit", [1, 9, 10, 11])
-def test_first_long_line_is_what_a_plain_reading_finds(text: bytes, limit: int) -> None:
+def test_first_long_line_is_the_one_that_a_simple_scan_finds(text: bytes, limit: int) -> None:
     wanted = -1
     start = 0
     for line in text.split(b"\n"):
@@ -321,7 +321,7 @@ def test_first_long_line_is_what_a_plain_reading_finds(text: bytes, limit: int) 
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_next_boundary_is_what_a_plain_reading_finds(text: bytes) -> None:
+def test_next_boundary_is_the_one_that_a_simple_scan_finds(text: bytes) -> None:
     wanted = -1
     start = 0
     for line in text.split(b"\n"):
@@ -332,7 +332,7 @@ def test_next_boundary_is_what_a_plain_reading_finds(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", CORPUS)
-def test_end_of_data_is_what_a_plain_search_finds(text: bytes) -> None:
+def test_end_of_data_is_the_one_that_a_simple_search_finds(text: bytes) -> None:
     for tail in (b"", b"x", b"\r\n.\r\n", b"\r\n.\r\n\r\n.\r\n"):
         whole = text + tail
         plain = whole.find(b"\r\n.\r\n")

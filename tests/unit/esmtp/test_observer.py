@@ -1,4 +1,4 @@
-"""Connections that are not inspected: what is visible is listed, nothing is changed."""
+"""Connections that are not inspected: commands and replies are listed, nothing is changed."""
 
 from nfinspect.esmtp.observer import Observer
 from nfinspect.events import Event
@@ -6,7 +6,7 @@ from tests.unit.esmtp.transcript import CONNECTION, command, reply
 
 
 class Watched:
-    """What each direction shows, and what it adds to the list."""
+    """Checks that each direction passes unchanged, and which events it adds."""
 
     def __init__(self) -> None:
         self.observer = Observer(CONNECTION)
@@ -25,7 +25,7 @@ class Watched:
         return self
 
 
-def test_both_directions() -> None:
+def test_both_directions_are_listed() -> None:
     watched = Watched().server(b"220 hi\r\n", reply(b"220 hi"))
     watched.client(b"EHLO x\r\nXF", command(b"EHLO x")).client(b"OO\r\n", command(b"XFOO"))
     watched.server(
@@ -35,48 +35,48 @@ def test_both_directions() -> None:
     watched.client(b"QUIT\r\n..\r\n").client(b".\r").client(b"\nQUIT\r\n", command(b"QUIT"))
 
 
-def test_refused_data_is_followed_by_commands() -> None:
+def test_commands_after_refused_data_are_listed() -> None:
     watched = Watched().server(b"220 hi\r\n", reply(b"220 hi"))
     watched.client(b"DATA\r\n", command(b"DATA")).server(b"503 no\r\n", reply(b"503 no"))
     watched.client(b"QUIT\r\n", command(b"QUIT"))
 
 
-def test_requests_alone() -> None:
+def test_requests_without_replies_are_listed() -> None:
     watched = Watched().client(
         b"MAIL FROM:<a@b>\r\nDATA\r\n", command(b"MAIL FROM:<a@b>"), command(b"DATA")
     )
     watched.client(b"QUIT\r\n.\r\nQUIT\r\n", command(b"QUIT"))
 
 
-def test_replies_alone() -> None:
+def test_replies_without_requests_are_listed() -> None:
     Watched().server(b"354 go\r\n250 ok\r\n", reply(b"354 go"), reply(b"250 ok")).server(
         b"221 bye\n", reply(b"221 bye")
     )
 
 
-def test_refusal_that_comes_late_ends_a_message_that_was_none() -> None:
+def test_late_refusal_of_data_ends_the_supposed_message() -> None:
     watched = Watched().client(b"DATA\r\n", command(b"DATA")).client(b"x\r\n")
     watched.server(b"503 no\r\n", reply(b"503 no")).client(b"QUIT\r\n", command(b"QUIT"))
 
 
-def test_auth_exchange() -> None:
+def test_auth_exchange_is_listed_without_credentials() -> None:
     watched = Watched().server(b"220 hi\r\n", reply(b"220 hi"))
     watched.client(b"AUTH LOGIN\r\n", command(b"AUTH LOGIN")).server(b"334 x\r\n", reply(b"334 x"))
     watched.client(b"Zm9v\r\n", command(b"***")).server(b"235 ok\r\n", reply(b"235 ok"))
     watched.client(b"AUTH PLAIN Zm9v\r\n", command(b"AUTH PLAIN ***"))
 
 
-def test_chunks_are_no_commands() -> None:
+def test_chunks_are_not_listed() -> None:
     watched = Watched().client(b"BDAT 8\r\nQUIT\r\n", command(b"BDAT 8"))
     watched.client(b"\r\nBDAT 0 LAST\r\nQUIT\r\n", command(b"BDAT 0 LAST"), command(b"QUIT"))
 
 
-def test_list_ends_at_starttls_that_is_accepted() -> None:
+def test_list_ends_at_accepted_starttls() -> None:
     watched = Watched().client(b"STARTTLS\r\n", command(b"STARTTLS"))
     watched.server(b"220 go\r\n", reply(b"220 go")).client(b"NOOP\r\n").server(b"250 ok\r\n")
 
 
-def test_list_goes_on_when_starttls_is_refused() -> None:
+def test_list_continues_after_refused_starttls() -> None:
     watched = Watched().client(b"STARTTLS\r\n", command(b"STARTTLS"))
     watched.server(b"454 no\r\n", reply(b"454 no")).client(b"NOOP\r\n", command(b"NOOP"))
 
@@ -86,11 +86,11 @@ def test_list_ends_at_a_client_hello() -> None:
     Watched().server(b"\x16\x03\x03\0\r\n").client(b"NOOP\r\n")
 
 
-def test_long_lines_are_kept_in_part() -> None:
+def test_long_lines_are_truncated() -> None:
     watched = Watched().client(b"x" * 70000).client(b"y\r\n", command(b"x" * 1024))
     watched.server(b"2" * 70000).server(b"\r\n", reply(b"2" * 1024))
 
 
-def test_long_line_of_a_message_is_not_its_end() -> None:
+def test_long_line_of_dots_does_not_end_a_message() -> None:
     watched = Watched().client(b"DATA\r\n", command(b"DATA"))
     watched.client(b"." * 70000).client(b"\r\nQUIT\r\n.\r\nNOOP\r\n", command(b"NOOP"))

@@ -1,4 +1,4 @@
-"""The banner, the EHLO reply, and what no server should do (sections 1, 2, 4, 9)."""
+"""The banner, the EHLO reply, and server anomalies (sections 1, 2, 4, 9)."""
 
 import pytest
 
@@ -25,13 +25,13 @@ from tests.unit.esmtp.transcript import (
 # --- The banner
 
 
-def test_banner_keeps_2_0_and_its_code() -> None:
+def test_banner_keeps_its_code_and_the_digits_2_and_0() -> None:
     Transcript().server(
         b"220 mail 2.10.1 (2002) \t\xff\r\n", banner(), client_gets=b"220 *****2**0****2002****\r\n"
     )
 
 
-def test_banner_of_the_note() -> None:
+def test_banner_documented_for_the_appliance_is_reproduced() -> None:
     Transcript().server(
         b"220 esa.exa2domain2002.com0n00\r\n",
         banner(),
@@ -39,13 +39,13 @@ def test_banner_of_the_note() -> None:
     )
 
 
-def test_all_lines_of_a_greeting_are_masked() -> None:
+def test_all_lines_of_the_banner_are_masked() -> None:
     Transcript().server(
         b"220-one 1\r\n220-\r\n220 2\r\n", banner(), client_gets=b"220-*****\r\n220-\r\n220 2\r\n"
     )
 
 
-def test_banner_in_any_pieces_is_masked_the_same() -> None:
+def test_banner_split_anywhere_is_masked_the_same() -> None:
     whole, passes = b"220-a b\r\n220 c0d\r\n", b"220-***\r\n220 *0*\r\n"
     for size in range(1, len(whole)):
         talk, got = Transcript(), b""
@@ -55,7 +55,7 @@ def test_banner_in_any_pieces_is_masked_the_same() -> None:
         assert talk.inspector.events == [BannerMasked(CONNECTION, DEFAULT.name)]
 
 
-def test_banner_event_comes_when_the_code_is_known() -> None:
+def test_banner_event_is_emitted_when_the_code_is_known() -> None:
     Transcript().server(b"22").server(b"0", banner()).server(b" x\r\n", client_gets=b" *\r\n")
 
 
@@ -64,15 +64,15 @@ def test_other_greeting_is_not_masked_and_opens_the_request_direction(greeting: 
     Transcript().server(greeting).client(b"QUIT\r\n")
 
 
-def test_greeting_stays_without_mask_banner() -> None:
+def test_banner_is_unchanged_without_mask_banner() -> None:
     Transcript(map_with()).server(b"220 mail ESMTP\r\n").client(b"EHLO x\r\n")
 
 
-def test_separator_that_is_none_is_masked() -> None:
+def test_invalid_separator_after_the_code_is_masked() -> None:
     Transcript().server(b"220xy\r\n", banner(), client_gets=b"220**\r\n").client(b"QUIT\r\n")
 
 
-def test_line_without_code_in_a_greeting_is_masked_whole() -> None:
+def test_banner_line_without_a_code_is_masked_from_its_beginning() -> None:
     Transcript().server(
         b"220-a\r\nPostfix 2\r\n220 b\r\n",
         banner(),
@@ -81,11 +81,11 @@ def test_line_without_code_in_a_greeting_is_masked_whole() -> None:
     )
 
 
-def test_masked_greeting_passes_as_it_is() -> None:
+def test_banner_masked_before_passes_unchanged() -> None:
     Transcript().server(b"220 ****2*\r\n", banner())
 
 
-def test_what_follows_the_greeting_in_its_packet_is_not_masked() -> None:
+def test_reply_after_the_banner_in_the_same_packet_is_not_masked() -> None:
     Transcript().server(
         b"220 hi\r\n250 huh\r\n",
         banner(),
@@ -103,7 +103,7 @@ def ehlo(inspection_map: InspectionMap = DEFAULT) -> Transcript:
     return talk.client(b"EHLO x\r\n")
 
 
-def test_unknown_keywords_become_x_and_a_letter() -> None:
+def test_unknown_keywords_are_masked_with_a_final_letter() -> None:
     ehlo().server(
         b"250-mail.example.com\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 HELP\r\n",
         ehlo_masked(),
@@ -111,7 +111,7 @@ def test_unknown_keywords_become_x_and_a_letter() -> None:
     )
 
 
-def test_ehlo_reply_of_2014() -> None:
+def test_ehlo_reply_recorded_in_2014_is_reproduced() -> None:
     ehlo().server(
         b"250-m\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250-VRFY\r\n250-ETRN\r\n250-STARTTLS\r\n"
         b"250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 DSN\r\n",
@@ -122,16 +122,16 @@ def test_ehlo_reply_of_2014() -> None:
 
 
 @pytest.mark.parametrize("keyword", KEYWORDS)
-@pytest.mark.parametrize("behind", [b"", b" x y", b"=x", b" "])
-def test_known_keyword_stays(keyword: bytes, behind: bytes) -> None:
-    ehlo().server(b"250-s\r\n250-" + keyword + behind + b"\r\n250 " + keyword.lower() + b"\r\n")
+@pytest.mark.parametrize("rest", [b"", b" x y", b"=x", b" "])
+def test_known_keyword_passes(keyword: bytes, rest: bytes) -> None:
+    ehlo().server(b"250-s\r\n250-" + keyword + rest + b"\r\n250 " + keyword.lower() + b"\r\n")
 
 
 @pytest.mark.parametrize(
     "text",
     [b"X", b"SIZES", b"SIZ", b"SIZE\t1", b" SIZE", b"AUTH-LOGIN", b"CHUNKING", b"XSIZE 5", b"\0"],
 )
-def test_whole_text_of_another_line_is_masked(text: bytes) -> None:
+def test_whole_line_with_an_unknown_keyword_is_masked(text: bytes) -> None:
     ehlo().server(
         b"250-s\r\n250 " + text + b"\r\n",
         ehlo_masked(),
@@ -139,12 +139,12 @@ def test_whole_text_of_another_line_is_masked(text: bytes) -> None:
     )
 
 
-def test_first_line_stays_whatever_it_says() -> None:
+def test_first_line_of_the_ehlo_reply_passes_whatever_it_says() -> None:
     ehlo().server(b"250 STARTTLS\r\n")
     ehlo().server(b"250-STARTTLS\r\n250 SIZE\r\n")
 
 
-def test_letters_go_from_z_to_a() -> None:
+def test_letters_wrap_from_z_to_a() -> None:
     lines = [b"250-K%d\r\n" % number for number in range(10, 38)]
     letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZAB"
     ehlo().server(
@@ -156,37 +156,37 @@ def test_letters_go_from_z_to_a() -> None:
     )
 
 
-def test_letters_begin_anew_with_each_reply() -> None:
+def test_letters_restart_with_each_reply() -> None:
     talk = ehlo()
     for _ in range(2):
         talk.server(b"250-s\r\n250 HELP\r\n", ehlo_masked(), client_gets=b"250-s\r\n250 XXXA\r\n")
         talk.client(b"EHLO x\r\n")
 
 
-def test_empty_keyword_is_nothing_to_mask() -> None:
+def test_empty_keyword_passes() -> None:
     ehlo().server(b"250-s\r\n250-\r\n250 \r\n")
     ehlo().server(b"250-s\r\n250\r\n")
 
 
-def test_line_over_two_packets_as_in_the_reference() -> None:
+def test_keyword_split_over_packets_is_masked_from_where_it_proves_unknown() -> None:
     ehlo().server(b"250-s\r\n250-ST", ehlo_masked(), client_gets=b"250-s\r\n250-SX").server(
         b"ARTTLS\r", ehlo_masked(), client_gets=b"XXXXXA\r"
     ).server(b"\n250 HELP\r\n", ehlo_masked(), client_gets=b"\n250 XXXB\r\n")
 
 
-def test_letter_is_missing_where_the_cr_comes_later_but_counts() -> None:
+def test_letter_of_a_keyword_whose_cr_arrives_later_is_skipped() -> None:
     ehlo().server(
         b"250-s\r\n250-STARTTLS", ehlo_masked(), client_gets=b"250-s\r\n250-SXXXXXXX"
     ).server(b"\r\n250 HELP\r\n", ehlo_masked(), client_gets=b"\r\n250 XXXB\r\n")
 
 
-def test_text_whole_in_a_packet_is_masked_whole() -> None:
+def test_keyword_complete_in_a_packet_is_masked_from_its_beginning() -> None:
     ehlo().server(b"250-s\r\n250-").server(
         b"STARTTLS\r\n250 SIZE\r\n", ehlo_masked(), client_gets=b"XXXXXXXA\r\n250 SIZE\r\n"
     )
 
 
-def test_prefix_of_a_known_keyword_passes_until_it_is_none() -> None:
+def test_prefix_of_a_known_keyword_passes_until_it_proves_unknown() -> None:
     ehlo().server(b"250-s\r\n250-SI").server(b"ZE 100\r\n250 DSN\r\n")
     ehlo().server(b"250-s\r\n250-SIZE").server(b"\r\n250 DSN\r\n")
     ehlo().server(b"250-s\r\n250-SIZE").server(
@@ -197,7 +197,7 @@ def test_prefix_of_a_known_keyword_passes_until_it_is_none() -> None:
     ehlo().server(b"250-s\r\n250-S").server(b"IZ\r\n250 SIZE\r\n")
 
 
-def test_lf_alone_ends_a_reply_line() -> None:
+def test_bare_lf_ends_a_reply_line() -> None:
     ehlo().server(
         b"250-s\n250-STARTTLS\n250 HELP\n",
         ehlo_masked(),
@@ -211,7 +211,7 @@ def test_refusal_of_ehlo_and_replies_to_helo_are_not_masked() -> None:
     )
 
 
-def test_ehlo_whose_argument_was_masked_is_still_ehlo() -> None:
+def test_reply_to_an_ehlo_with_a_masked_argument_is_masked() -> None:
     talk = Transcript().server(b"220 \r\n", banner())
     talk.client(b"EHLO").client(b"X\r\n", masked(), server_gets=b"X\r\n")
     talk.server(b"250-s\r\n250 HELP\r\n", ehlo_masked(), client_gets=b"250-s\r\n250 XXXA\r\n")
@@ -234,7 +234,7 @@ def parameter_map(*rows: tuple[object, ...]) -> InspectionMap:
     return map_with(*((Criterion.EHLO_REPLY_PARAMETER, *row) for row in rows))
 
 
-def test_named_keywords_can_be_masked_and_others_stay() -> None:
+def test_named_keywords_are_masked_and_others_pass() -> None:
     names = parameter_map((MASK, False, ("size", "binaryname", "ecode")))
     ehlo(names).server(
         b"250-s\r\n250-SIZE 10\r\n250-HELP\r\n250-BINARYMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
@@ -243,7 +243,7 @@ def test_named_keywords_can_be_masked_and_others_stay() -> None:
     )
 
 
-def test_named_keyword_over_packets_passes_until_it_is_certain() -> None:
+def test_named_keyword_split_over_packets_passes_until_it_is_certain() -> None:
     names = parameter_map((MASK, False, ("size",)))
     ehlo(names).server(b"250-s\r\n250-SIZE").server(
         b" 100\r\n", matched(1, False, names), client_gets=b"XXXA\r\n"
@@ -251,7 +251,7 @@ def test_named_keyword_over_packets_passes_until_it_is_certain() -> None:
     ehlo(names).server(b"250-s\r\n250-SIZE").server(b"S 100\r\n")
 
 
-def test_masked_pipelining_is_none() -> None:
+def test_masked_pipelining_keyword_does_not_permit_pipelining() -> None:
     names = parameter_map((MASK, False, ("pipelining",)))
     ehlo(names).server(
         b"250-s\r\n250 PIPELINING\r\n",
@@ -260,7 +260,7 @@ def test_masked_pipelining_is_none() -> None:
     ).client(b"NOOP\r\nNOOP\r\n", server_gets=b"NOOP\r\n")
 
 
-def test_log_writes_once_a_reply_and_counts_once_a_packet() -> None:
+def test_log_clause_logs_once_per_reply_and_counts_once_per_packet() -> None:
     names = parameter_map((LOG, True, ("others",)))
     talk = ehlo(names)
     talk.server(b"250-s\r\n250-HELP\r\n250-STARTTLS\r\n", matched(1, True, names))
@@ -309,7 +309,7 @@ def session(**parameters: object) -> Transcript:
         (b" 250 ok", AnomalyKind.NOT_NUMERIC),
     ],
 )
-def test_reply_that_nobody_asked_for(reply: bytes, kind: AnomalyKind) -> None:
+def test_unsolicited_reply_is_an_anomaly(reply: bytes, kind: AnomalyKind) -> None:
     session().server(reply + b"\r\n", anomaly(kind, reply))
     session(server_anomaly=ServerAnomalyAction.DROP_CONNECTION).server(
         reply + b"\r\n", anomaly(kind, reply), closes=CloseCause.SERVER_ANOMALY
@@ -325,11 +325,13 @@ def test_reply_that_nobody_asked_for(reply: bytes, kind: AnomalyKind) -> None:
         (b"HELO x", b"220 ok", anomaly(AnomalyKind.UNASKED_220, b"220 ok")),
     ],
 )
-def test_reply_that_does_not_fit(asks: bytes, reply: bytes, event: Event) -> None:
+def test_reply_that_does_not_fit_its_command_is_an_anomaly(
+    asks: bytes, reply: bytes, event: Event
+) -> None:
     session().client(asks + b"\r\n").server(reply + b"\r\n", event)
 
 
-def test_anomaly_tells_what_is_known_of_its_line() -> None:
+def test_anomaly_quotes_the_part_of_its_line_that_has_arrived() -> None:
     session().server(b"25").server(b"0 a", anomaly(AnomalyKind.UNASKED_REPLY, b"250 a")).server(
         b"bc\r\n"
     )
@@ -353,7 +355,7 @@ def test_354_to_a_masked_line_closes() -> None:
     )
 
 
-def test_354_in_the_message_closes() -> None:
+def test_354_during_the_message_closes() -> None:
     Transcript().in_message().server(
         b"354 go\r\n", anomaly(AnomalyKind.UNASKED_354, b"354 go"), closes=CloseCause.UNASKED_354
     )
@@ -362,7 +364,7 @@ def test_354_in_the_message_closes() -> None:
 @pytest.mark.parametrize(
     "lines", [(b"354-a", b"250 b"), (b"250-a", b"354 b"), (b"354-a", b"500 b")]
 )
-def test_reply_to_data_that_is_354_in_part_closes(lines: tuple[bytes, bytes]) -> None:
+def test_reply_to_data_with_354_in_only_one_line_closes(lines: tuple[bytes, bytes]) -> None:
     session().client(b"DATA\r\n").server(lines[0] + b"\r\n").server(
         lines[1] + b"\r\n",
         anomaly(AnomalyKind.UNASKED_354, lines[1]),
@@ -370,7 +372,7 @@ def test_reply_to_data_that_is_354_in_part_closes(lines: tuple[bytes, bytes]) ->
     )
 
 
-def test_reply_that_changes_its_code_counts_by_its_last_line() -> None:
+def test_last_line_decides_a_reply_whose_code_changes() -> None:
     talk = session().client(b"DATA\r\n")
     talk.server(b"250-a\r\n500 b\r\n", anomaly(AnomalyKind.MISMATCHED_CODE, b"500 b"))
     talk.client(b"NOOP\r\n").owes(1)
@@ -386,7 +388,7 @@ def test_421_is_never_an_anomaly(asks: bytes) -> None:
     talk.server(b"421 timeout\r\n").owes(0)
 
 
-def test_421_in_the_message_and_in_the_greeting_is_no_anomaly() -> None:
+def test_421_during_the_message_or_as_the_greeting_is_no_anomaly() -> None:
     Transcript().in_message().server(b"421 timeout\r\n")
     Transcript().server(b"421 busy\r\n")
 
@@ -404,17 +406,17 @@ def test_acceptance_of_a_masked_line_is_an_anomaly(reply: bytes) -> None:
     ).owes(0)
 
 
-def test_server_that_ignores_empty_lines_answers_what_follows() -> None:
+def test_reply_of_a_server_that_ignores_empty_lines_answers_the_next_command() -> None:
     session().client(b"\r\n\r\nDATA\r\n").server(b"354 go\r\n").client(b"x\r\n.\r\n")
 
 
-def test_reply_within_the_message_is_an_anomaly_and_answers_nothing() -> None:
+def test_reply_during_the_message_is_an_anomaly_and_answers_nothing() -> None:
     talk = Transcript().in_message()
     talk.server(b"552 enough\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"552 enough"))
     talk.client(b"\r\n.\r\n").owes(1)
 
 
-def test_line_without_code_within_a_reply_is_an_anomaly_and_passes() -> None:
+def test_line_without_a_code_within_a_reply_is_an_anomaly_and_passes() -> None:
     session().client(b"HELP\r\n").server(
         b"214-a\r\nb\r\n214 c\r\n", anomaly(AnomalyKind.NOT_NUMERIC, b"b")
     ).owes(0)
@@ -425,7 +427,7 @@ def test_reply_line_of_any_length_passes() -> None:
     talk.server(b"\r\n250 ok\r\n").owes(0)
 
 
-def test_digits_in_the_middle_of_a_reply_are_no_code() -> None:
+def test_digits_within_a_reply_line_are_not_a_code() -> None:
     talk = session().client(b"NOOP\r\nNOOP\r\n").server(b"250 ").server(b"354 messages\r\n").owes(1)
     talk.server(b"25").server(b"0 354 messages\r\n").owes(0)
 
@@ -439,20 +441,20 @@ def test_several_replies_in_one_packet_answer_in_order() -> None:
 # --- Captures made without the filter
 
 
-def test_recorded_acceptance_of_a_masked_line_ends_the_inspection() -> None:
+def test_recorded_acceptance_of_a_masked_line_ends_inspection() -> None:
     talk = Transcript(recorded=True).greeted()
     talk.client(b"XCLIENT a\r\n", masked(), server_gets=b"XXXXXXXXX\r\n")
     talk.server(b"220 ok\r\n250 x\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
     talk.client(b"FOOO\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
 
 
-def test_recorded_354_to_a_masked_line_ends_the_inspection() -> None:
+def test_recorded_354_to_a_masked_line_ends_inspection() -> None:
     talk = Transcript(recorded=True).greeted()
     talk.client(b"XEXCH50 1 2\r\n", masked(), server_gets=b"X" * 11 + b"\r\n")
     talk.server(b"354 go\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
 
 
-def test_recorded_refusal_of_a_masked_line_goes_on() -> None:
+def test_recorded_refusal_of_a_masked_line_continues_inspection() -> None:
     talk = Transcript(recorded=True).greeted()
     talk.client(b"XCLIENT a\r\n", masked(), server_gets=b"XXXXXXXXX\r\n").server(b"500 no\r\n")
     talk.client(b"NOOP\r\n").server(
@@ -460,7 +462,7 @@ def test_recorded_refusal_of_a_masked_line_goes_on() -> None:
     )
 
 
-def test_bytes_decided_before_the_end_of_the_inspection_stay_decided() -> None:
+def test_bytes_decided_before_inspection_ends_stay_decided() -> None:
     talk = Transcript(recorded=True).greeted()
     talk.client(b"RSET\r\nFOOO\r\nEHLO x\r\n", masked(), server_gets=b"RSET\r\nXXXX\r\nEHLO x\r\n")
     talk.server(
@@ -484,7 +486,7 @@ def closed(asks: bytes) -> Transcript:
     return talk.client(b"N" * 600 + b"\r\n", matched(LINE_LENGTH), closes=CloseCause.CLAUSE)
 
 
-def test_replies_to_commands_that_passed_still_pass_and_nothing_behind() -> None:
+def test_replies_to_commands_that_passed_still_pass_and_nothing_after_them() -> None:
     talk = closed(b"NOOP\r\nRSET\r\n").owes(2)
     talk.server(b"250 a\r\n250-b\r\n").owes(1)
     talk.server(b"250 c\r\n421 timeout\r\n", client_gets=b"250 c\r\n").owes(0)
@@ -492,19 +494,19 @@ def test_replies_to_commands_that_passed_still_pass_and_nothing_behind() -> None
     talk.client(b"NOOP\r\n", server_gets=b"")
 
 
-def test_commands_of_the_violating_packet_are_not_owed_a_reply() -> None:
+def test_commands_in_the_violating_packet_are_not_owed_a_reply() -> None:
     talk = session().client(b"NOOP\r\n")
     talk.client(
         b"NOOP\r\nMAIL FROM:<a@b>\r\n" + b"N" * 600, matched(LINE_LENGTH), closes=CloseCause.CLAUSE
     ).owes(1)
 
 
-def test_ehlo_reply_that_is_owed_is_masked_and_not_counted() -> None:
+def test_owed_ehlo_reply_is_masked_and_not_counted() -> None:
     talk = session().client(b"EHLO x\r\n")
     talk.inspector.close(CloseCause.UNSEEN_DATA)
     talk.was_closed = True
     talk.server(b"250-s\r\n250 HELP\r\n421 x\r\n", client_gets=b"250-s\r\n250 XXXA\r\n").owes(0)
 
 
-def test_anomalies_after_a_close_are_not_told() -> None:
+def test_anomalies_after_a_close_are_not_reported() -> None:
     closed(b"NOOP\r\n").server(b"354 x\r\n").owes(0)

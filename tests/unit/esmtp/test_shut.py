@@ -1,4 +1,4 @@
-"""When the request direction is shut, and what opens it (sections 1 and 9; design: the shut gate)."""
+"""When the request direction is shut, and what opens it (sections 1 and 9)."""
 
 import pytest
 
@@ -47,19 +47,19 @@ def test_without_pipelining_one_command_passes_at_a_time() -> None:
     talk.server(b"250 yes\r\n").client(b"RCPT TO:<c@d>\r\n")
 
 
-def test_without_pipelining_a_masked_line_waits_for_its_reply_too() -> None:
+def test_without_pipelining_a_masked_line_shuts_until_its_reply() -> None:
     talk = session(pipelining=False)
     talk.client(b"FOOO\r\nNOOP\r\n", masked(), server_gets=b"XXXX\r\n")
     talk.client(b"NOOP\r\n", server_gets=b"").server(b"500 no\r\n").client(b"NOOP\r\n")
 
 
-def test_empty_line_shuts_nothing_for_not_every_server_answers_it() -> None:
+def test_empty_line_does_not_shut_as_not_every_server_answers_it() -> None:
     talk = session(pipelining=False).client(b"\r\n").client(b"NOOP\r\n")
     talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 ok\r\n").client(b"NOOP\r\n")
 
 
 @pytest.mark.parametrize("rest", [b"CLIENT ADDR=192.0.2.1", b"EXCH50 5 2", b"FORWARD x", b"\t"])
-def test_x_of_a_chunk_never_begins_a_verb(rest: bytes) -> None:
+def test_masked_chunk_and_the_rest_of_its_line_never_form_a_verb(rest: bytes) -> None:
     masked_line = b"XXXXXX\r\nX" + b"X" * len(rest) + b"\r\n"
     session().client(b"BDAT 1\r\na" + rest + b"\r\n", masked(), chunk(1), server_gets=masked_line)
     talk = session().client(b"BDAT 1\r\n", masked(), server_gets=b"XXXXXX\r\n")
@@ -84,7 +84,7 @@ def test_line_typed_without_pipelining_passes_byte_by_byte() -> None:
     talk.client(b"N", fragment(), server_gets=b"X")
 
 
-# --- What is pipelining
+# --- When pipelining is permitted
 
 
 def ehlo(reply: bytes, *events: object, client_gets: bytes | None = None) -> Transcript:
@@ -105,24 +105,24 @@ GROUP = b"NOOP\r\nNOOP\r\n"
         b"250-s\n250 PIPELINING\n",
     ],
 )
-def test_pipelining_is_what_the_ehlo_reply_shows(reply: bytes) -> None:
+def test_pipelining_is_permitted_if_the_ehlo_reply_lists_it(reply: bytes) -> None:
     ehlo(reply).client(GROUP)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        b"250 PIPELINING\r\n",  # the first line is the server's greeting
+        b"250 PIPELINING\r\n",  # the first line holds the domain
         b"250-PIPELINING\r\n250 SIZE\r\n",
         b"500-s\r\n500 PIPELINING\r\n",
         b"250 s\r\n",
     ],
 )
-def test_no_pipelining_otherwise(reply: bytes) -> None:
+def test_pipelining_is_not_permitted_otherwise(reply: bytes) -> None:
     ehlo(reply).client(GROUP, server_gets=b"NOOP\r\n")
 
 
-def test_pipelining_that_the_client_did_not_see_is_none() -> None:
+def test_pipelining_keyword_that_was_masked_does_not_count() -> None:
     ehlo(
         b"250-s\r\n250 PIPELININGS\r\n",
         ehlo_masked(),
@@ -130,7 +130,7 @@ def test_pipelining_that_the_client_did_not_see_is_none() -> None:
     ).client(GROUP, server_gets=b"NOOP\r\n")
 
 
-def test_pipelining_in_a_reply_cut_anywhere() -> None:
+def test_pipelining_is_recognized_in_a_reply_split_anywhere() -> None:
     whole = b"250-s\r\n250-PIPELINING\r\n250 SIZE\r\n"
     for cut in range(1, len(whole)):
         ehlo(whole[:cut]).server(whole[cut:]).client(GROUP)
@@ -149,7 +149,7 @@ def test_refused_helo_or_ehlo_leaves_pipelining_as_it_was() -> None:
     )
 
 
-def test_second_ehlo_decides_again() -> None:
+def test_second_ehlo_decides_pipelining_again() -> None:
     talk = session().client(b"EHLO x\r\nNOOP\r\n", server_gets=b"EHLO x\r\n")
     talk.server(b"250-s\r\n250 SIZE\r\n").client(GROUP, server_gets=b"NOOP\r\n")
 
@@ -158,7 +158,7 @@ def test_ehlo_ends_a_group() -> None:
     session().client(b"RSET\r\nEHLO x\r\nNOOP\r\n", server_gets=b"RSET\r\nEHLO x\r\n")
 
 
-def test_helo_fallback() -> None:
+def test_client_may_fall_back_to_helo() -> None:
     talk = Transcript().server(b"220 \r\n", banner())
     talk.client(b"EHLO x\r\n").server(b"502 what?\r\n")
     talk.client(b"HELO x\r\n").server(b"250 s\r\n").client(b"MAIL FROM:<a@b>\r\n")
@@ -167,15 +167,15 @@ def test_helo_fallback() -> None:
 # --- DATA
 
 
-def test_behind_data_nothing_passes_before_its_reply() -> None:
+def test_after_data_nothing_passes_before_its_reply() -> None:
     talk = session()
     talk.client(b"DATA\r\nSTARTTLS\r\n", server_gets=b"DATA\r\n")
     talk.client(b"STARTTLS\r\n", server_gets=b"")
     talk.server(b"354 go\r").client(b"STARTTLS\r\n", server_gets=b"")
-    talk.server(b"\n").client(b"STARTTLS\r\n")  # it is body
+    talk.server(b"\n").client(b"STARTTLS\r\n")  # it is part of the message
 
 
-def test_behind_refused_data_commands_follow() -> None:
+def test_after_refused_data_commands_follow() -> None:
     talk = session().client(b"DATA\r\n").server(b"503 no\r\n")
     talk.client(b"STARTTLS\r\n", masked(), server_gets=b"XXXXXXXX\r\n")
 
@@ -193,7 +193,7 @@ def test_data_waits_for_its_own_reply() -> None:
     talk.server(b"354 go\r\n").client(b"x")
 
 
-def test_rset_and_several_mails_in_one_session() -> None:
+def test_several_mails_with_rset_in_one_session_pass() -> None:
     talk = session()
     for _ in range(3):
         talk.client(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n")
@@ -205,7 +205,7 @@ def test_rset_and_several_mails_in_one_session() -> None:
 # --- AUTH
 
 
-def test_auth_exchange_is_tracked_and_passed() -> None:
+def test_auth_exchange_passes_one_response_at_a_time() -> None:
     talk = session()
     talk.client(b"AUTH LOGIN\r\nNOOP\r\n", server_gets=b"AUTH LOGIN\r\n")
     talk.client(b"Zm9v\r\n", server_gets=b"").server(b"334 VXNlcm5hbWU6\r\n")
@@ -214,7 +214,7 @@ def test_auth_exchange_is_tracked_and_passed() -> None:
     talk.client(b"XFOO\r\n", masked(), server_gets=b"XXXX\r\n")
 
 
-def test_auth_with_initial_response_and_refusal() -> None:
+def test_commands_follow_a_refused_auth_with_initial_response() -> None:
     session().client(b"AUTH PLAIN AGZvbwBiYXI=\r\n").server(b"535 no\r\n").client(GROUP)
 
 
@@ -227,12 +227,12 @@ def test_empty_auth_response_passes() -> None:
     session().client(b"AUTH GSSAPI\r\n").server(b"334 \r\n").client(b"\r\n").owes(1)
 
 
-def test_auth_response_may_be_long_and_looks_like_nothing() -> None:
+def test_auth_response_may_be_long_and_is_not_inspected() -> None:
     talk = session().client(b"AUTH GSSAPI\r\n").server(b"334 \r\n")
     talk.client(b"x" * 3000).client(b"MAIL FROM:<|>" * 300 + b"\r").client(b"\n").owes(1)
 
 
-def test_auth_response_over_packets() -> None:
+def test_auth_response_split_over_packets_passes() -> None:
     talk = session().client(b"AUTH LOGIN\r\n").server(b"334 \r\n")
     talk.client(b"Z").client(b"m").client(b"9v").client(b"\r").client(b"\n")
     talk.client(b"x", server_gets=b"").server(b"235 ok\r\n").client(GROUP)
@@ -246,7 +246,7 @@ def test_bare_lf_in_an_auth_response_smuggles_no_command() -> None:
 # --- STARTTLS
 
 
-def test_starttls_is_masked_and_what_is_behind_are_commands() -> None:
+def test_starttls_is_masked_and_commands_after_it_pass() -> None:
     talk = session()
     talk.client(b"STARTTLS\r\nNOOP\r\n", masked(), server_gets=b"XXXXXXXX\r\nNOOP\r\n").owes(2)
     talk.server(b"500 what?\r\n250 ok\r\n")
@@ -263,7 +263,7 @@ def test_starttls_passes_with_allow_tls_and_inspection_ends_at_the_clients_first
     talk.client(b"XFOO\r\n", uninspected=UninspectedCause.TLS)
 
 
-def test_refused_starttls_goes_on() -> None:
+def test_commands_follow_refused_starttls() -> None:
     talk = session(allow_tls=True).client(b"STARTTLS\r\n").server(b"454 no\r\n")
     talk.client(GROUP)
 
@@ -277,14 +277,14 @@ def test_refused_starttls_goes_on() -> None:
         [b"NOOP\r\nstarttls x\r\n", b"\r\n"],
     ],
 )
-def test_bytes_behind_starttls_before_its_220_close(packets: list[bytes]) -> None:
+def test_bytes_after_starttls_before_its_220_close(packets: list[bytes]) -> None:
     talk = session(allow_tls=True)
     for packet in packets[:-1]:
         talk.client(packet)
     talk.client(packets[-1], injection(), closes=CloseCause.STARTTLS_INJECTION)
 
 
-def test_bytes_behind_starttls_that_do_not_acknowledge_the_whole_220_close() -> None:
+def test_bytes_after_starttls_that_do_not_acknowledge_the_whole_220_close() -> None:
     talk = session(allow_tls=True).client(b"STARTTLS\r\n").server(b"220 go\r\n", tls())
     talk.client(
         b"NOOP\r\n",
@@ -294,7 +294,7 @@ def test_bytes_behind_starttls_that_do_not_acknowledge_the_whole_220_close() -> 
     )
 
 
-def test_starttls_cut_behind_its_verb_shuts_as_well() -> None:
+def test_starttls_split_after_its_verb_also_shuts() -> None:
     session(allow_tls=True).client(b"STARTTLS").client(
         b"XY\r\nNOOP\r\n", masked(), injection(), closes=CloseCause.STARTTLS_INJECTION
     )
@@ -303,7 +303,7 @@ def test_starttls_cut_behind_its_verb_shuts_as_well() -> None:
 # --- BDAT
 
 
-def test_chunk_that_follows_at_once_is_masked_over_its_length() -> None:
+def test_chunk_in_the_same_packet_as_bdat_is_masked_for_its_length() -> None:
     session().client(
         b"BDAT 11 LAST\r\n" + b"MAIL\r\nX\nY\r\n" + b"RSET\r\n",
         masked(),
@@ -335,7 +335,7 @@ def test_client_that_waited_for_the_reply_to_bdat_sends_commands() -> None:
         talk.server(b"500 what?\r\n").client(b"RSET\r\n").owes(1)
 
 
-def test_reply_to_an_earlier_bdat_is_not_the_one_that_is_waited_for() -> None:
+def test_reply_to_an_earlier_bdat_does_not_end_a_later_chunk() -> None:
     talk = session().client(
         b"BDAT 4\r\nab\r\nBDAT 6\r\n",
         masked(),
@@ -346,13 +346,13 @@ def test_reply_to_an_earlier_bdat_is_not_the_one_that_is_waited_for() -> None:
     talk.server(b"500 first\r\n").client(b"RSET\r\n", chunk(6), server_gets=b"XXXX\r\n")
 
 
-def test_length_of_a_chunk_over_packets() -> None:
+def test_chunk_whose_length_is_split_over_packets_is_masked() -> None:
     talk = session().client(b"BDAT 1", masked(), server_gets=b"XXXXXX")
     talk.client(b"0\r\n12345678", chunk(10), server_gets=b"X\r\nXXXXXXXX")
     talk.client(b"\r", server_gets=b"\r").client(b"\nNOOP\r\n")
 
 
-def test_cr_in_a_chunk_passes_only_before_its_lf_or_the_packets_end() -> None:
+def test_cr_in_a_chunk_passes_only_before_lf_or_the_end_of_the_packet() -> None:
     session().client(b"bdat 5\r\na\rb\r\n", masked(), chunk(5), server_gets=b"XXXXXX\r\nXXX\r\n")
     session().client(b"BDAT 2\r\na\r", masked(), chunk(2), server_gets=b"XXXXXX\r\nXX")
     session().client(b"BDAT 3\r\na\r", masked(), chunk(3), server_gets=b"XXXXXX\r\nX\r").client(
@@ -367,7 +367,7 @@ def test_line_that_announces_no_chunk_is_masked_alone(line: bytes) -> None:
     )
 
 
-def test_chunk_typed_letter_by_letter_is_one_too() -> None:
+def test_chunk_after_a_bdat_typed_letter_by_letter_is_masked() -> None:
     talk = (
         session()
         .client(b"B", masked(), server_gets=b"X")
@@ -376,13 +376,13 @@ def test_chunk_typed_letter_by_letter_is_one_too() -> None:
     talk.client(b"RSET\r\n", chunk(6), server_gets=b"XXXX\r\n", acknowledged=0)
 
 
-def test_long_lines_of_a_chunk_meet_no_clause() -> None:
+def test_long_line_in_a_chunk_matches_no_clause() -> None:
     session().client(b"BDAT 3000\r\n", masked(), server_gets=b"XXXXXXXXX\r\n").client(
         b"y" * 3000, chunk(3000), server_gets=b"X" * 3000, acknowledged=0
     )
 
 
-def test_command_behind_a_chunk_that_ends_within_a_line_is_the_rest_of_that_line() -> None:
+def test_command_after_a_chunk_that_ends_within_a_line_is_the_rest_of_that_line() -> None:
     talk = session().client(b"MAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * 100)
     talk.client(
         b"BDAT 1\r\nxRSET\r\nNOOP\r\n",
@@ -396,7 +396,7 @@ def test_command_behind_a_chunk_that_ends_within_a_line_is_the_rest_of_that_line
 
 
 @pytest.mark.parametrize("pieces", [[b"x\r", b"\n"], [b"x", b"\r\n"], [b"x\r\n"]])
-def test_chunk_that_ends_with_its_line(pieces: list[bytes]) -> None:
+def test_line_end_of_a_chunk_that_ends_with_its_line_passes(pieces: list[bytes]) -> None:
     talk = session().client(b"BDAT 3\r\n", masked(), server_gets=b"XXXXXX\r\n")
     talk.client(pieces[0], chunk(3), server_gets=b"X" + pieces[0][1:], acknowledged=0)
     for piece in pieces[1:]:
@@ -405,7 +405,7 @@ def test_chunk_that_ends_with_its_line(pieces: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("pieces", [[b"x\r", b"y"], [b"x", b"y\r"], [b"xyz"]])
-def test_line_end_behind_a_chunk_that_ends_within_a_line(pieces: list[bytes]) -> None:
+def test_line_end_after_a_chunk_that_ends_within_a_line_passes(pieces: list[bytes]) -> None:
     talk = session().client(b"BDAT 3\r\n", masked(), server_gets=b"XXXXXX\r\n")
     talk.client(
         pieces[0],
@@ -421,14 +421,14 @@ def test_line_end_behind_a_chunk_that_ends_within_a_line(pieces: list[bytes]) ->
 # --- Bounds
 
 
-def test_so_many_replies_may_be_outstanding() -> None:
+def test_commands_beyond_the_bound_of_outstanding_replies_wait() -> None:
     talk = session().client(
         b"NOOP\r\n" * (OUTSTANDING_BOUND + 1), server_gets=b"NOOP\r\n" * OUTSTANDING_BOUND
     )
     talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 ok\r\n").client(b"NOOP\r\n")
 
 
-def test_chunk_waits_for_replies_too() -> None:
+def test_chunk_beyond_the_bound_of_outstanding_replies_waits() -> None:
     talk = session().client(
         b"BDAT 8000\r\n" + b"\r\n" * OUTSTANDING_BOUND,
         masked(),
@@ -439,16 +439,16 @@ def test_chunk_waits_for_replies_too() -> None:
     talk.server(b"500 no\r\n").client(b"xx", server_gets=b"XX")
 
 
-# --- Anomalies do not move the gate
+# --- Anomalies open nothing
 
 
-def test_reply_nobody_asked_for_opens_nothing() -> None:
+def test_unsolicited_reply_opens_nothing() -> None:
     talk = session(pipelining=False)
     talk.server(b"250 hello?\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250 hello?"))
     talk.client(b"NOOP\r\nNOOP\r\n", server_gets=b"NOOP\r\n")
 
 
-def test_unasked_reply_answers_no_command_that_comes_between_its_lines() -> None:
+def test_unsolicited_reply_answers_no_command_sent_between_its_lines() -> None:
     talk = session().server(b"250-a\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250-a"))
     talk.client(b"DATA\r\n").server(b"250 b\r\n").owes(1).client(b"x", server_gets=b"")
     talk.server(b"354 go\r\n").client(b"x")

@@ -1,12 +1,12 @@
-"""A language for tests of the inspector: they read as the transcript of a session.
+"""A notation for tests of the inspector: they read as the transcript of a session.
 
     Transcript().greeted() \\
         .client(b"STARTTLS\\r\\n", masked(), server_gets=b"XXXXXXXX\\r\\n") \\
         .server(b"500 what?\\r\\n")
 
-``client`` and ``server`` say what one packet brings; without ``server_gets`` or ``client_gets`` it has
-to pass untouched, as the very same object. The events are an exact list: one that is not named
-fails as one that is missing does. ``closes`` says that inspection ends the connection there.
+``client`` and ``server`` give the payload of one packet; without ``server_gets`` or ``client_gets`` it
+must pass unchanged, as the same object. The list of events is exact: an unexpected event fails the
+test like a missing one. ``closes`` says that inspection closes the connection there.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MASK = ClauseAction.MASK
 
 
 def clauses(*rows: tuple[Any, ...]) -> tuple[Clause, ...]:
-    """Rows of criterion, action, whether it logs, and a limit or the EHLO parameters."""
+    """Clauses from rows of criterion, action, whether it logs, and a limit or EHLO parameters."""
     return tuple(
         Clause(
             position,
@@ -105,7 +105,7 @@ class Transcript:
         packet_length: int | None = None,
         refused: bool = False,
     ) -> Transcript:
-        """``acknowledged``: all that the server has said, unless told."""
+        """The client has acknowledged everything from the server unless ``acknowledged`` is given."""
         got = self.inspector.request(
             says,
             len(says) if packet_length is None else packet_length,
@@ -160,7 +160,7 @@ class Transcript:
         return self
 
     def greeted(self, pipelining: bool = True) -> Transcript:
-        """The server has greeted, the client has said EHLO (or HELO, without pipelining)."""
+        """The server has greeted, and the client has sent EHLO (or HELO, without pipelining)."""
         self._lead(self.inspector.reply(b"220 \r\n"))
         if pipelining:
             self.inspector.request(b"EHLO c\r\n", 8, self.replied)
@@ -172,7 +172,7 @@ class Transcript:
         return self
 
     def in_message(self, pipelining: bool = True) -> Transcript:
-        """The server waits for the message."""
+        """The server has answered DATA with 354."""
         self.greeted(pipelining)
         for command in (b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n"):
             self.inspector.request(command, len(command), self.replied)
@@ -215,7 +215,7 @@ def matched(
     log: bool = True,
     inspection_map: InspectionMap = DEFAULT,
 ) -> Event:
-    """The clause at a position of the map, from 1."""
+    """The event of the clause at *position* of the map, counted from 1."""
     clause = inspection_map.clauses[position - 1]
     is_reply = clause.criterion is Criterion.EHLO_REPLY_PARAMETER
     return ClauseMatched(

@@ -1,4 +1,4 @@
-"""Checksums: the examples of the RFCs, and scapy's arithmetic."""
+"""Checksums: examples from the RFCs, and comparisons with scapy."""
 
 import pytest
 from scapy.layers.inet import IP, TCP, IPOption_Router_Alert
@@ -16,7 +16,7 @@ from nfinspect.packet.checksum import (
 )
 from nfinspect.packet.segment import Segment, parse
 
-# Sent on a Linux loopback interface ("220 ready"), where nothing fills in the checksum.
+# Sent over a Linux loopback interface ("220 ready"), where nothing fills in the checksum.
 FROM_LOOPBACK = {
     "IPv4": bytes.fromhex(
         "4500003f2bf64000400610c17f0000017f00000109dd80384c722a609f0bd53d80180040fe3300000101080a"
@@ -59,13 +59,13 @@ def segment_of(packet: Packet | bytes) -> Segment:
         ("0001 ff", 0xFF01),
     ],
 )
-def test_sum_of_words(data: str, expected: int) -> None:
+def test_ones_complement_sum_of_words(data: str, expected: int) -> None:
     assert ones_complement_sum(bytes.fromhex(data)) == expected
     assert ones_complement_sum(memoryview(bytes.fromhex(data))) == expected
 
 
 @pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS.keys())
-def test_checksums_that_scapy_made_are_right(packet: Packet) -> None:
+def test_checksums_made_by_scapy_are_valid(packet: Packet) -> None:
     segment = segment_of(packet)
     assert tcp_checksum_valid(segment)
     assert ip_header_valid(segment.datagram)
@@ -73,12 +73,12 @@ def test_checksums_that_scapy_made_are_right(packet: Packet) -> None:
 
 
 @pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS.keys())
-def test_every_changed_bit_makes_the_tcp_checksum_wrong(packet: Packet) -> None:
+def test_any_changed_bit_makes_the_tcp_checksum_invalid(packet: Packet) -> None:
     datagram = bytearray(bytes(packet))
     transport = segment_of(packet).transport
     for at in range(transport, len(datagram)):
         if at == transport + 12:
-            continue  # the data offset, with which another datagram is parsed or none
+            continue  # a changed data offset moves the payload, or makes the segment malformed
         for bit in range(8):
             datagram[at] ^= 1 << bit
             assert not tcp_checksum_valid(segment_of(bytes(datagram))), (at, bit)
@@ -86,7 +86,7 @@ def test_every_changed_bit_makes_the_tcp_checksum_wrong(packet: Packet) -> None:
 
 
 @pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS.keys())
-def test_changed_address_makes_the_tcp_checksum_wrong(packet: Packet) -> None:
+def test_changed_address_makes_the_tcp_checksum_invalid(packet: Packet) -> None:
     datagram = bytearray(bytes(packet))
     for at in range(12, 20) if datagram[0] >> 4 == 4 else range(8, 40):
         datagram[at] ^= 0x10
@@ -95,7 +95,7 @@ def test_changed_address_makes_the_tcp_checksum_wrong(packet: Packet) -> None:
 
 
 @pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS.keys())
-def test_tcp_checksum_is_scapys(packet: Packet) -> None:
+def test_tcp_checksum_equals_scapys(packet: Packet) -> None:
     segment = segment_of(packet)
     header = bytearray(segment.datagram[segment.transport : segment.payload])
     header[16:18] = bytes(2)
@@ -103,7 +103,7 @@ def test_tcp_checksum_is_scapys(packet: Packet) -> None:
     assert made == segment.checksum
 
 
-def test_ipv4_header_checksum_is_scapys_whatever_the_field_holds() -> None:
+def test_ipv4_header_checksum_equals_scapys_whatever_the_field_contains() -> None:
     for name in ("IPv4", "IPv4, options"):
         segment = segment_of(PACKETS[name])
         header = bytearray(segment.datagram[: segment.transport])
@@ -113,21 +113,21 @@ def test_ipv4_header_checksum_is_scapys_whatever_the_field_holds() -> None:
             assert ipv4_header_checksum(header) == expected
 
 
-def test_wrong_ipv4_header_checksum_is_seen_and_an_empty_one_counts_as_offloaded() -> None:
+def test_wrong_ipv4_header_checksum_is_invalid_but_zero_counts_as_offloaded() -> None:
     datagram = bytes(PACKETS["IPv4"])
     assert not ip_header_valid(datagram[:8] + b"\x01" + datagram[9:])
     assert ip_header_valid(datagram[:10] + bytes(2) + datagram[12:])
 
 
 @pytest.mark.parametrize("datagram", FROM_LOOPBACK.values(), ids=FROM_LOOPBACK.keys())
-def test_checksum_that_hardware_was_to_fill_in_is_recognised(datagram: bytes) -> None:
+def test_checksum_left_to_hardware_is_recognized_as_offloaded(datagram: bytes) -> None:
     segment = segment_of(datagram)
     assert offloaded(segment)
     assert not tcp_checksum_valid(segment)
 
 
 @pytest.mark.parametrize("datagram", FROM_LOOPBACK.values(), ids=FROM_LOOPBACK.keys())
-def test_any_other_wrong_checksum_is_not_taken_for_offload(datagram: bytes) -> None:
+def test_any_other_wrong_checksum_is_not_taken_for_offloaded(datagram: bytes) -> None:
     at = segment_of(datagram).transport + 16
     for field in (b"\x00\x00", b"\xff\xff", bytes((datagram[at], datagram[at + 1] ^ 1))):
         assert not offloaded(segment_of(datagram[:at] + field + datagram[at + 2 :]))
@@ -143,5 +143,5 @@ def test_any_other_wrong_checksum_is_not_taken_for_offload(datagram: bytes) -> N
         (0x1234, 0x4006, 0x3F06, 0x1334),
     ],
 )
-def test_incremental_update(checksum: int, old: int, new: int, expected: int) -> None:
+def test_incremental_update_of_a_checksum(checksum: int, old: int, new: int, expected: int) -> None:
     assert update(checksum, old, new) == expected

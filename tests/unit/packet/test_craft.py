@@ -1,4 +1,4 @@
-"""Segments of the filter's own making, as scapy would make them."""
+"""Crafted segments equal those that scapy builds."""
 
 import socket
 
@@ -32,21 +32,21 @@ versions = pytest.mark.parametrize("version", ["IPv4", "IPv6"])
 
 
 @versions
-def test_reset(version: str) -> None:
+def test_reset_equals_scapys(version: str) -> None:
     crafted = craft_reset(KEYS[version] + PORTS, sequence=0xFFFFFFFF)
     expected = network_layer(version) / tcp(flags="R", seq=0xFFFFFFFF, ack=0, window=0)
     assert crafted == bytes(expected)
 
 
 @versions
-def test_reset_that_answers_a_syn(version: str) -> None:
+def test_reset_that_answers_a_syn_equals_scapys(version: str) -> None:
     crafted = craft_reset(KEYS[version] + PORTS, sequence=0, acknowledgment=0)
     expected = network_layer(version) / tcp(flags="RA", seq=0, ack=0, window=0)
     assert crafted == bytes(expected)
 
 
 @versions
-def test_acknowledgment(version: str) -> None:
+def test_acknowledgment_equals_scapys(version: str) -> None:
     crafted = craft_acknowledgment(
         KEYS[version] + PORTS, sequence=5, acknowledgment=0x80000000, window=501, hop_limit=9
     )
@@ -55,7 +55,7 @@ def test_acknowledgment(version: str) -> None:
 
 
 @versions
-def test_acknowledgment_with_timestamps_and_sack_blocks(version: str) -> None:
+def test_acknowledgment_with_timestamps_and_sack_blocks_equals_scapys(version: str) -> None:
     blocks = [(100, 200), (300, 400), (0xFFFFFFF0, 16)]
     crafted = craft_acknowledgment(
         KEYS[version] + PORTS,
@@ -77,7 +77,7 @@ def test_acknowledgment_with_timestamps_and_sack_blocks(version: str) -> None:
 
 
 @versions
-def test_acknowledgment_with_a_byte_of_payload(version: str) -> None:
+def test_acknowledgment_with_a_byte_of_payload_equals_scapys(version: str) -> None:
     crafted = craft_acknowledgment(
         KEYS[version] + PORTS,
         sequence=5,

@@ -1,4 +1,4 @@
-"""Rewriting: scapy builds what the rewritten datagram has to be."""
+"""Rewritten datagrams equal those that scapy builds."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ COMMAND = b"STARTTLS\r\n"
 
 
 def build(below: Packet, payload: bytes = COMMAND, ttl: int | None = None, **fields: Any) -> bytes:
-    """The datagram as scapy makes it: *below* is everything under TCP."""
+    """The datagram as scapy builds it; *below* is everything below TCP."""
     defaults = {"flags": "PA", "seq": 0xFFFFFFFE, "ack": 99, "window": 501, "options": TIMESTAMPS}
     below = below.copy()
     if ttl is not None:
@@ -41,7 +41,7 @@ below = pytest.mark.parametrize("below", BELOW.values(), ids=BELOW.keys())
 
 
 @below
-def test_masked_payload(below: Packet) -> None:
+def test_payload_is_replaced(below: Packet) -> None:
     assert rewrite(segment_of(build(below)), payload=b"XXXXXXXX\r\n") == build(
         below, b"XXXXXXXX\r\n"
     )
@@ -49,44 +49,44 @@ def test_masked_payload(below: Packet) -> None:
 
 @below
 @pytest.mark.parametrize("length", [0, 1, 2, 9])
-def test_payload_cut_at_its_end(below: Packet, length: int) -> None:
+def test_payload_is_truncated(below: Packet, length: int) -> None:
     cut = rewrite(segment_of(build(below)), payload=COMMAND[:length], clear_flags=PSH | FIN)
     assert cut == build(below, COMMAND[:length], flags="A")
 
 
 @below
-def test_urgent_flag_takes_its_pointer_along(below: Packet) -> None:
+def test_clearing_the_urgent_flag_clears_its_pointer(below: Packet) -> None:
     urgent = segment_of(build(below, flags="PAU", urgptr=5))
     assert rewrite(urgent, clear_flags=URG) == build(below, flags="PA", urgptr=0)
 
 
 @below
-def test_other_flags_leave_the_urgent_pointer_alone(below: Packet) -> None:
+def test_clearing_other_flags_keeps_the_urgent_pointer(below: Packet) -> None:
     urgent = segment_of(build(below, flags="FPAU", urgptr=5))
     assert rewrite(urgent, clear_flags=FIN) == build(below, flags="PAU", urgptr=5)
 
 
 @below
-def test_options_overwritten(below: Packet) -> None:
+def test_options_are_overwritten(below: Packet) -> None:
     rewritten = rewrite(segment_of(build(below)), options=b"\x01" * 12)
     assert rewritten == build(below, options=[("NOP", None)] * 12)
 
 
 @below
 @pytest.mark.parametrize("hop_limit", [1, 56, 255])
-def test_hop_limit_lowered(below: Packet, hop_limit: int) -> None:
+def test_hop_limit_is_lowered(below: Packet, hop_limit: int) -> None:
     rewritten = rewrite(segment_of(build(below)), hop_limit=hop_limit)
     assert rewritten == build(below, ttl=hop_limit)
 
 
 @below
-def test_data_on_a_syn_cut_off(below: Packet) -> None:
+def test_data_on_a_syn_is_cut_off(below: Packet) -> None:
     syn = segment_of(build(below, b"EHLO early\r\n", flags="S"))
     assert rewrite(syn, payload=b"") == build(below, b"", flags="S")
 
 
 @below
-def test_everything_at_once(below: Packet) -> None:
+def test_everything_is_changed_at_once(below: Packet) -> None:
     segment = segment_of(build(below, flags="FPAU", urgptr=3))
     rewritten = rewrite(
         segment,
@@ -100,7 +100,7 @@ def test_everything_at_once(below: Packet) -> None:
 
 
 @below
-def test_link_padding_goes_and_wrong_checksums_are_put_right(below: Packet) -> None:
+def test_link_padding_is_removed_and_wrong_checksums_are_corrected(below: Packet) -> None:
     datagram = bytearray(build(below))
     transport = segment_of(bytes(datagram)).transport
     datagram[transport + 16] ^= 0xFF
@@ -111,7 +111,7 @@ def test_link_padding_goes_and_wrong_checksums_are_put_right(below: Packet) -> N
 
 @below
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\xff", b"\xff" * 1460, b"x" * 65000])
-def test_checksums_are_right_for_any_length(below: Packet, payload: bytes) -> None:
+def test_checksums_are_valid_for_any_length(below: Packet, payload: bytes) -> None:
     segment = segment_of(rewrite(segment_of(build(below, bytes(len(payload)))), payload=payload))
     assert segment.payload_bytes == payload
     assert tcp_checksum_valid(segment)
@@ -119,7 +119,7 @@ def test_checksums_are_right_for_any_length(below: Packet, payload: bytes) -> No
 
 
 @pytest.mark.parametrize("below", BELOW.values(), ids=BELOW)
-def test_datagram_between_other_ends_is_the_same_but_for_them(below: Packet) -> None:
+def test_readdressed_datagram_differs_only_in_addresses_ports_and_checksums(below: Packet) -> None:
     six = below.version == 6
     moved = below.copy()
     moved.src, moved.dst = ("2001:db8::7", "2001:db8::8") if six else ("203.0.113.7", "203.0.113.8")
@@ -137,9 +137,11 @@ def test_datagram_between_other_ends_is_the_same_but_for_them(below: Packet) -> 
 @below
 @pytest.mark.parametrize("payload", [b"", b"x", COMMAND * 200])
 @pytest.mark.parametrize("stamp", [0, 1, 0xFFFF, 0xFFFFFFFF])
-def test_other_options_and_the_checksum_follows(below: Packet, payload: bytes, stamp: int) -> None:
-    younger = [("NOP", None), ("NOP", None), ("Timestamp", (stamp, 2000))]
-    expected = segment_of(build(below, payload, options=younger))
+def test_options_are_changed_and_the_checksum_is_updated(
+    below: Packet, payload: bytes, stamp: int
+) -> None:
+    newer = [("NOP", None), ("NOP", None), ("Timestamp", (stamp, 2000))]
+    expected = segment_of(build(below, payload, options=newer))
     changed = with_options(segment_of(build(below, payload) + b"padding"), expected.options)
     assert changed.datagram == expected.datagram
     for member in Segment.__slots__:

@@ -1,4 +1,4 @@
-"""TCP options: what passes, what becomes NOP, what a SYN offers."""
+"""TCP options: which pass, which become NOP, what a SYN offers."""
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -19,7 +19,7 @@ MSS, SCALE, PERMITTED, STAMPS = "020405b4", "030307", "0402", "080a0000000100000
 
 
 def segment_with(options: str) -> Segment:
-    """A segment whose options are these hexadecimal digits, a multiple of 4 bytes."""
+    """A segment with these options, hexadecimal digits for a multiple of 4 bytes."""
     octets = bytes.fromhex(options)
     packet = IP() / TCP(dport=25, dataofs=5 + len(octets) // 4) / octets
     segment = parse(bytes(packet))
@@ -31,11 +31,11 @@ def segment_with(options: str) -> Segment:
 PASS_AS_THEY_ARE = {
     "none": "",
     "timestamps as usual": f"0101 {STAMPS}",
-    "timestamps behind": f"{STAMPS} 0101",
+    "timestamps before NOPs": f"{STAMPS} 0101",
     "a SYN of Linux": f"{MSS} {PERMITTED} {STAMPS} 01 {SCALE}",
     "a SYN of Windows": f"{MSS} 01 {SCALE} 0101 {PERMITTED}",
     "one SACK block": "0101 050a 00000001 00000002",
-    "three SACK blocks beside timestamps": f"0101 {STAMPS} 0101 051a" + 6 * "00000001",
+    "three SACK blocks with timestamps": f"0101 {STAMPS} 0101 051a" + 6 * "00000001",
     "four SACK blocks": "0101 0522" + 8 * "00000001",
     "nothing but NOP": "01010101",
     "end of options, zeros": f"{PERMITTED} 0000",
@@ -44,7 +44,7 @@ PASS_AS_THEY_ARE = {
 
 
 @pytest.mark.parametrize("options", PASS_AS_THEY_ARE.values(), ids=PASS_AS_THEY_ARE.keys())
-def test_known_options_pass_as_they_are(options: str) -> None:
+def test_known_options_pass_unchanged(options: str) -> None:
     assert clean_options(segment_with(options)) is None
 
 
@@ -58,7 +58,7 @@ CLEANED = {
     "kind 9": ("0902 0101", 4 * "01"),
     "kind 255": ("ff04 aaaa", 4 * "01"),
     "unknown between known": (f"{MSS} fd04f989 {STAMPS} 0101", f"{MSS} 01010101 {STAMPS} 0101"),
-    "unknown behind timestamps": (f"0101 {STAMPS} 1304 aaaa", f"0101 {STAMPS} 01010101"),
+    "unknown after timestamps": (f"0101 {STAMPS} 1304 aaaa", f"0101 {STAMPS} 01010101"),
     "MSS of another length": ("0203ff 01", "01010101"),
     "window scale of another length": ("0304 0707", "01010101"),
     "SACK permitted of another length": ("0404 0000", "01010101"),
@@ -72,20 +72,20 @@ CLEANED = {
     "length beyond the end": (f"{MSS} 080b{8 * 'aa'} 0101", f"{MSS} {12 * '01'}"),
     "no length": ("0101 0102", "01010101"),
     "unknown, no length": ("0101 01ff", "01010101"),
-    "hidden behind the end of options": (f"00 1304 aaaa 01 {PERMITTED}", 8 * "00"),
-    "known behind the end of options": (f"{SCALE} 00 {MSS}", f"{SCALE} 00 00000000"),
+    "hidden after the end of options": (f"00 1304 aaaa 01 {PERMITTED}", 8 * "00"),
+    "known after the end of options": (f"{SCALE} 00 {MSS}", f"{SCALE} 00 00000000"),
     "40 bytes of anything": (10 * "fe04aaaa", 40 * "01"),
 }
 
 
 @pytest.mark.parametrize(("options", "cleaned"), CLEANED.values(), ids=CLEANED.keys())
-def test_everything_else_is_overwritten_in_place(options: str, cleaned: str) -> None:
+def test_all_other_options_are_overwritten_in_place(options: str, cleaned: str) -> None:
     assert clean_options(segment_with(options)) == bytes.fromhex(cleaned)
     assert clean_options(segment_with(cleaned)) is None
 
 
 @pytest.mark.parametrize("kind", [6, 7, *range(9, 256)])
-def test_every_kind_that_the_normalizer_does_not_know_becomes_nop(kind: int) -> None:
+def test_every_unknown_kind_becomes_nop(kind: int) -> None:
     assert clean_options(segment_with(f"{kind:02x}02 {PERMITTED}")) == bytes.fromhex("0101 0402")
 
 
@@ -106,7 +106,7 @@ def test_every_kind_that_the_normalizer_does_not_know_becomes_nop(kind: int) -> 
         ("0203ff 01", SynOptions()),
     ],
 )
-def test_syn_offers_what_cleaning_leaves(options: str, offered: SynOptions) -> None:
+def test_syn_offers_only_the_options_that_pass(options: str, offered: SynOptions) -> None:
     assert syn_options(segment_with(options)) == offered
 
 
@@ -124,11 +124,13 @@ def test_syn_offers_what_cleaning_leaves(options: str, offered: SynOptions) -> N
         (MSS, None),
     ],
 )
-def test_timestamps_are_read_from_any_place(options: str, expected: tuple[int, int] | None) -> None:
+def test_timestamps_are_read_wherever_they_are(
+    options: str, expected: tuple[int, int] | None
+) -> None:
     assert timestamps(segment_with(options)) == expected
 
 
-def test_built_options_are_read_by_scapy() -> None:
+def test_options_built_here_are_read_by_scapy() -> None:
     options = timestamps_option(0xFFFFFFFF, 7) + sack_option([(1, 2), (0xFFFFFFF0, 4), (9, 10)])
     segment = segment_with(options.hex())
     assert clean_options(segment) is None
@@ -153,7 +155,9 @@ ONE, TWO, THREE = "0000000100000002", "fffffff000000003", "0000000500000006"
         (f"050a {ONE} 0101 {STAMPS} 0101", f"01010101010101010101 0101 {STAMPS} 0101"),
     ],
 )
-def test_block_is_taken_out_and_the_length_stays(options: str, left: str) -> None:
+def test_sack_block_is_removed_and_the_length_of_the_options_is_kept(
+    options: str, left: str
+) -> None:
     assert without_sack_block(segment_with(options), 1, 2) == bytes.fromhex(left)
 
 
@@ -161,7 +165,7 @@ def test_block_is_taken_out_and_the_length_stays(options: str, left: str) -> Non
     "options",
     ["", f"0101 {STAMPS}", f"0101 050a {TWO}", f"0101 080a {ONE}", f"0512 {THREE} 00 {ONE} 00"],
 )
-def test_no_block_like_it_is_no_change(options: str) -> None:
+def test_options_without_that_sack_block_are_unchanged(options: str) -> None:
     assert without_sack_block(segment_with(options), 1, 2) is None
 
 
@@ -176,7 +180,7 @@ def test_no_block_like_it_is_no_change(options: str) -> None:
         ("01010502", None),
     ],
 )
-def test_first_sack_block_is_read_where_stacks_put_it(
+def test_first_sack_block_is_read_where_tcp_stacks_put_it(
     options: str, expected: tuple[int, int] | None
 ) -> None:
     assert first_sack_block(segment_with(options)) == expected

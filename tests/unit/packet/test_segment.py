@@ -1,4 +1,4 @@
-"""Parsing: scapy builds the datagrams and is the oracle of what they hold."""
+"""Parsing: scapy builds the datagrams, and says what they contain."""
 
 from typing import Any
 
@@ -101,7 +101,7 @@ WELL_FORMED = {
     "IPv6, timestamps": IPV6 / tcp(options=TIMESTAMPS) / DATA,
     "IPv6, hop-by-hop": IPV6 / IPv6ExtHdrHopByHop() / TCP_HEADER / DATA,
     "IPv6, destination options": IPV6 / IPv6ExtHdrDestOpt() / TCP_HEADER / DATA,
-    "IPv6, route at its end": IPV6
+    "IPv6, routing header used up": IPV6
     / IPv6ExtHdrRouting(addresses=["2001:db8::9"], segleft=0)
     / TCP_HEADER
     / DATA,
@@ -116,7 +116,7 @@ WELL_FORMED = {
 
 
 @pytest.mark.parametrize("packet", WELL_FORMED.values(), ids=WELL_FORMED.keys())
-def test_well_formed_segment_is_read_as_scapy_reads_it(packet: Any) -> None:
+def test_well_formed_segment_is_parsed_as_by_scapy(packet: Any) -> None:
     datagram = bytes(packet)
     segment = parse(datagram)
     assert isinstance(segment, Segment), segment
@@ -151,7 +151,7 @@ def test_well_formed_segment_is_read_as_scapy_reads_it(packet: Any) -> None:
     ],
     ids=["IPv4", "IPv6"],
 )
-def test_key_names_both_ends(datagram: bytes, source: str, destination: str) -> None:
+def test_key_contains_both_endpoints(datagram: bytes, source: str, destination: str) -> None:
     segment = parse(datagram)
     assert isinstance(segment, Segment), segment
     assert segment.source == bytes.fromhex(source)
@@ -172,7 +172,7 @@ def test_key_is_the_same_with_and_without_extension_headers() -> None:
     }
 
 
-def test_authentication_header_is_passed_over() -> None:
+def test_authentication_header_is_skipped() -> None:
     datagram = bytes(IPV6 / AH(nh=6, payloadlen=4, icv=b"0" * 12) / TCP_HEADER / DATA)
     segment = parse(datagram)
     assert isinstance(segment, Segment), segment
@@ -181,7 +181,7 @@ def test_authentication_header_is_passed_over() -> None:
     assert ports(datagram) == (40000, 25)
 
 
-def test_control_bits_are_those_of_the_header() -> None:
+def test_flags_are_those_of_the_header() -> None:
     for name, flag in zip("FSRPAUEC", (FIN, SYN, RST, PSH, ACK, URG, ECE, CWR), strict=True):
         segment = parse(bytes(IPV4 / tcp(flags=name)))
         assert isinstance(segment, Segment), segment
@@ -207,12 +207,12 @@ def with_headers(count: int) -> IPv6:
     return packet
 
 
-def test_as_many_extension_headers_as_the_bound_pass() -> None:
+def test_extension_headers_up_to_the_bound_are_parsed() -> None:
     datagram = bytes(with_headers(MAXIMUM_EXTENSION_HEADERS) / TCP_HEADER)
     assert isinstance(parse(datagram), Segment)
 
 
-# docs/packets.md lists the same verdicts.
+# docs/packets.md lists the same reasons.
 DROPPED = {
     "nothing": (b"", DropReason.TRUNCATED),
     "one byte": (b"\x45", DropReason.TRUNCATED),
@@ -273,7 +273,7 @@ DROPPED = {
         bytes(IPV6 / IPv6ExtHdrFragment(nh=6) / TCP_HEADER / DATA),
         DropReason.FRAGMENT,
     ),
-    "IPv6, fragment behind hop-by-hop": (
+    "IPv6, fragment after hop-by-hop": (
         bytes(IPV6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrFragment(nh=6) / TCP_HEADER),
         DropReason.FRAGMENT,
     ),
@@ -282,15 +282,18 @@ DROPPED = {
     "IPv6, UDP": (bytes(IPV6 / UDP(dport=25) / DATA), DropReason.NOT_TCP),
     "IPv6, ESP": (bytes(IPv6(nh=50) / DATA), DropReason.NOT_TCP),
     "IPv6, no next header": (bytes(IPv6(nh=59) / DATA), DropReason.NOT_TCP),
-    "IPv6, UDP behind hop-by-hop": (
+    "IPv6, UDP after hop-by-hop": (
         bytes(IPV6 / IPv6ExtHdrHopByHop() / UDP(dport=25)),
         DropReason.NOT_TCP,
     ),
-    "IPv6, hop-by-hop not in front": (
+    "IPv6, hop-by-hop not first": (
         bytes(IPV6 / IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop() / TCP_HEADER),
         DropReason.MALFORMED,
     ),
-    "IPv6, route not at its end": (bytes(with_route(left=1) / TCP_HEADER), DropReason.MALFORMED),
+    "IPv6, routing header not used up": (
+        bytes(with_route(left=1) / TCP_HEADER),
+        DropReason.MALFORMED,
+    ),
     "IPv6, extension header beyond the end": (
         with_bytes(bytes(IPV6 / IPv6ExtHdrDestOpt() / TCP_HEADER), 41, 255),
         DropReason.MALFORMED,
@@ -330,35 +333,35 @@ DROPPED = {
 }
 
 
-@pytest.mark.parametrize(("datagram", "verdict"), DROPPED.values(), ids=DROPPED.keys())
-def test_datagram_that_cannot_be_judged_gets_its_verdict(
-    datagram: bytes, verdict: DropReason
+@pytest.mark.parametrize(("datagram", "reason"), DROPPED.values(), ids=DROPPED.keys())
+def test_datagram_that_cannot_be_inspected_is_dropped_for_a_reason(
+    datagram: bytes, reason: DropReason
 ) -> None:
-    assert parse(datagram) is verdict
+    assert parse(datagram) is reason
 
 
-def test_packet_queued_incompletely_is_truncated_though_its_length_says_otherwise() -> None:
+def test_packet_that_the_kernel_truncated_is_dropped_although_its_length_field_fits() -> None:
     assert isinstance(parse(PLAIN4, len(PLAIN4)), Segment)
     assert parse(PLAIN4, len(PLAIN4) + 4) is DropReason.TRUNCATED
 
 
-OURS = {
+WITH_PORTS = {
     "whole": PLAIN4,
-    "cut behind the ports": PLAIN4[:24],
+    "cut after the ports": PLAIN4[:24],
     "total length 0": with_bytes(PLAIN4, 2, 0, 0),
     "total length beyond the end": with_bytes(PLAIN4, 2, 255, 255),
     "first fragment": bytes(ipv4(flags="MF") / TCP_HEADER),
     "source route": bytes(ipv4(options=[IPOption_LSRR(routers=["192.0.2.9"])]) / TCP_HEADER),
     "data offset 0": bytes(IPV4 / tcp(dataofs=0)),
     "IPv6": PLAIN6,
-    "IPv6, cut behind the ports": PLAIN6[:44],
+    "IPv6, cut after the ports": PLAIN6[:44],
     "IPv6, payload length 0": with_bytes(PLAIN6, 4, 0, 0),
     "IPv6, first fragment": bytes(IPV6 / IPv6ExtHdrFragment(m=1, nh=6) / TCP_HEADER),
     "IPv6, atomic fragment": bytes(IPV6 / IPv6ExtHdrFragment(nh=6) / TCP_HEADER),
-    "IPv6, route not at its end": bytes(with_route(left=1) / TCP_HEADER),
+    "IPv6, routing header not used up": bytes(with_route(left=1) / TCP_HEADER),
 }
 
-NOT_OURS = {
+WITHOUT_PORTS = {
     "nothing": b"",
     "IPv4 header cut": PLAIN4[:19],
     "cut before the ports": PLAIN4[:23],
@@ -375,11 +378,11 @@ NOT_OURS = {
 }
 
 
-@pytest.mark.parametrize("datagram", OURS.values(), ids=OURS.keys())
-def test_ports_are_found_wherever_they_are_present(datagram: bytes) -> None:
+@pytest.mark.parametrize("datagram", WITH_PORTS.values(), ids=WITH_PORTS.keys())
+def test_ports_are_found_if_they_are_present(datagram: bytes) -> None:
     assert ports(datagram) == (40000, 25)
 
 
-@pytest.mark.parametrize("datagram", NOT_OURS.values(), ids=NOT_OURS.keys())
-def test_ports_are_none_where_there_are_none(datagram: bytes) -> None:
+@pytest.mark.parametrize("datagram", WITHOUT_PORTS.values(), ids=WITHOUT_PORTS.keys())
+def test_ports_are_none_if_they_are_absent(datagram: bytes) -> None:
     assert ports(datagram) is None

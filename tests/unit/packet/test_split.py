@@ -1,4 +1,4 @@
-"""Splitting: the pieces of a large segment are the datagrams that scapy builds for them."""
+"""Splitting: the pieces of a large segment equal the datagrams that scapy builds."""
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -33,7 +33,7 @@ def segment_of(datagram: bytes) -> Segment:
 
 
 @below
-def test_pieces_follow_each_other_across_the_wrap_of_sequence_and_identification(
+def test_pieces_continue_across_the_wrap_of_sequence_number_and_identification(
     below: Packet,
 ) -> None:
     large = build(below, b"abcdefgh", seq=0xFFFFFFFE, flags="FPAC")
@@ -45,7 +45,7 @@ def test_pieces_follow_each_other_across_the_wrap_of_sequence_and_identification
 
 
 @below
-def test_payload_of_exactly_two_pieces_makes_no_empty_third(below: Packet) -> None:
+def test_payload_of_exactly_two_pieces_yields_no_empty_third(below: Packet) -> None:
     large = build(below, b"abcdef", seq=5, flags="PA")
     assert split(segment_of(large), 3) == [
         build(below, b"abc", seq=5, flags="A"),
@@ -55,6 +55,6 @@ def test_payload_of_exactly_two_pieces_makes_no_empty_third(below: Packet) -> No
 
 @below
 @pytest.mark.parametrize("payload", [b"", b"a", b"abc"])
-def test_what_fits_stays_one(below: Packet, payload: bytes) -> None:
+def test_segment_that_fits_is_not_split(below: Packet, payload: bytes) -> None:
     small = build(below, payload, seq=5, flags="FPAC")
     assert split(segment_of(small), 3) == [small]
