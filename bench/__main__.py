@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, judge, write RESULTS.md; ``python -m bench loss`` writes LOSS.md;
+"""``python -m bench`` measures and writes RESULTS.md; ``python -m bench loss`` writes LOSS.md;
 ``python -m bench memory`` (MEMORY.md) and ``python -m bench micro`` need no root."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEMORY = HERE / "MEMORY.md"
 QUICKER = 10
 """``--quick`` divides the sessions of each load by this."""
 PROFILED = tuple(replace(load, sessions=5 * load.sessions) for load in (SMALL, BULK))
-"""Long enough for a thousand samples or more."""
+"""Loads long enough for at least a thousand samples."""
 
 
 @click.group(invoke_without_command=True)
@@ -36,12 +36,12 @@ PROFILED = tuple(replace(load, sessions=5 * load.sessions) for load in (SMALL, B
 @click.option(
     "--profile", is_flag=True, help="Profile the filter instead; writes bench/PROFILE.md."
 )
-@click.option("--minutes", default=20.0, show_default=True, help="No round begins later than this.")
+@click.option("--minutes", default=20.0, show_default=True, help="No round starts later than this.")
 @click.pass_context
 def bench(context: click.Context, count: int, quick: bool, profile: bool, minutes: float) -> None:
     """Measure the filter against plain forwarding and accept-only NFQUEUE, as root.
 
-    Writes bench/RESULTS.md, and bench/PROFILE.md where an aim is missed.
+    Writes bench/RESULTS.md, and bench/PROFILE.md if an aim is missed.
     """
     if context.invoked_subcommand is not None:
         return
@@ -65,11 +65,11 @@ def bench(context: click.Context, count: int, quick: bool, profile: bool, minute
 def _measure(count: int, quick: bool, minutes: float) -> list[Sample]:
     loads = [load.shortened(QUICKER) for load in LOADS] if quick else list(LOADS)
     samples: list[Sample] = []
-    began = time.monotonic()
-    for round_ in rounds(count, loads, tell=_tell):
+    started = time.monotonic()
+    for round_ in rounds(count, loads, report=_report):
         samples += round_
-        if time.monotonic() - began > minutes * 60:
-            _tell("the time is up")
+        if time.monotonic() - started > minutes * 60:
+            _report("the time is up")
             break
     return samples
 
@@ -78,10 +78,10 @@ def _write(file: Path, text: str, *, keep: bool) -> None:
     click.echo(text)
     if keep:
         file.write_text(text)
-        _tell(f"written to {file}")
+        _report(f"written to {file}")
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     click.echo(f"bench: {line}", err=True)
 
 
@@ -99,7 +99,7 @@ def loss_(count: int, quick: bool) -> None:
     transfers: list[loss.Transfer] = []
     try:
         with orderly_end():
-            for round_ in loss.rounds(1 if quick else count, conditions, size, tell=_tell):
+            for round_ in loss.rounds(1 if quick else count, conditions, size, report=_report):
                 transfers += round_
                 _write(LOSS, loss.results(transfers, facts, command, size), keep=not quick)
     except LabError as error:
@@ -109,9 +109,9 @@ def loss_(count: int, quick: bool) -> None:
 @bench.command(name="memory")
 @click.option("--quick", is_flag=True, help="A tenth of the connections; writes nothing.")
 def memory_(quick: bool) -> None:
-    """Measure what the engine keeps of connections; needs no root; writes bench/MEMORY.md."""
+    """Measure the engine's memory per connection; needs no root; writes bench/MEMORY.md."""
     command = " ".join(["python -m bench", *sys.argv[1:]])
-    measured = list(memory.measure(QUICKER if quick else 1, tell=_tell))
+    measured = list(memory.measure(QUICKER if quick else 1, report=_report))
     _write(MEMORY, memory.results(measured, machine.facts(), command), keep=not quick)
 
 

@@ -1,8 +1,8 @@
-"""The reference: a process that accepts every queued packet and looks at none of them.
+"""The reference: a process that accepts every queued packet without reading it.
 
-The queue is set up as the filter sets it up: GSO packets, the same receive buffer, one reused buffer
-for messages. It differs only in what happens for each packet, which is as little as a program in
-Python can do. Runs as ``python -m bench.accept_only`` until SIGTERM.
+The queue is set up as by the filter: GSO packets, the same receive buffer, one reused buffer for
+messages. The only difference is what is done for each packet: as little as a Python program can do.
+Runs as ``python -m bench.accept_only`` until SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TERMINATE = Struct("=I").pack_into
 
 
 class AcceptOnly(Queue):
-    """A queue all of whose packets pass."""
+    """A queue that accepts every packet."""
 
     def _packet_arrived(self, packet: QueuedPacket) -> None:
         packet.accept()
@@ -27,7 +27,7 @@ class AcceptOnly(Queue):
     def recv(self, _size: int) -> bytearray:
         """Return the next message in the reused buffer; see `Queue.recv`."""
         length = self._receive_into(self._view)
-        _TERMINATE(self._buffer, length, 0)  # the length of a next message: there is none
+        _TERMINATE(self._buffer, length, 0)  # the length of the next message: there is none
         return self._buffer
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     queue = AcceptOnly(0, lambda arrival: None)
     print("accept-only ready", file=sys.stderr, flush=True)
     while not stopping:
-        queue.receive(inf)  # returns when nothing came for a while
+        queue.receive(inf)  # returns after a while without packets
     queue.close()
 
 

@@ -1,4 +1,4 @@
-"""What is sent: three loads of ordinary mail, from Postfix's smtp-source to its smtp-sink."""
+"""The loads: ordinary mail in three forms, from Postfix's smtp-source to its smtp-sink."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ RECIPIENT = f"bert@{topology.SERVER_NAME}"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """So many sessions of one mail each, so many at a time."""
+    """A number of sessions of one mail each, some of them at a time."""
 
     name: str
     sessions: int
     parallel: int
     size: int
-    """Of the mail in bytes, as it is on the wire without the final dot."""
+    """Bytes of the mail on the wire, without the final dot."""
 
     def command(self, mail: Path) -> list[str]:
-        """smtp-source, which says HELO and waits for each reply before it goes on."""
+        """The command line of smtp-source, which sends HELO and waits for each reply."""
         return [
             *("smtp-source", "-M", topology.CLIENT_NAME, "-f", SENDER, "-t", RECIPIENT),
             *("-s", str(self.parallel), "-m", str(self.sessions), "-F", str(mail)),
@@ -34,13 +34,13 @@ class Load:
         ]
 
     def shortened(self, divisor: int) -> Load:
-        """The same with fewer sessions, for a fast check."""
+        """The same load with fewer sessions, for a quick check."""
         sessions = max(self.parallel, self.sessions // divisor)
         return Load(self.name, sessions, self.parallel, self.size)
 
     @property
     def octets(self) -> int:
-        """Bytes of mail that the whole load carries."""
+        """Bytes of mail in the whole load."""
         return self.sessions * self.size
 
 
@@ -48,7 +48,7 @@ SMALL = Load("small", sessions=3000, parallel=20, size=2 * KIB)
 SINGLE = Load("single", sessions=1000, parallel=1, size=2 * KIB)
 BULK = Load("bulk", sessions=80, parallel=8, size=5 * MB)
 LOADS = (SMALL, SINGLE, BULK)
-"""In the order in which they are sent; the last leaves the peak of memory."""
+"""In the order in which they are sent; the last determines the peak memory."""
 
 SINK = [
     *("smtp-sink", "-u", "nobody", "-m", "512", "-h", topology.SERVER_NAME),
@@ -56,7 +56,7 @@ SINK = [
 ]
 
 _LINE = 78
-"""Bytes of a full line of base64, CR LF included (RFC 2045 section 6.8)."""
+"""Bytes of a full line of base64, including CR LF (RFC 2045 section 6.8)."""
 
 _BOUNDARY = "=_part_of_a_benchmark"
 _HEAD = f"""\
@@ -93,13 +93,13 @@ _TAIL = f"--{_BOUNDARY}--\n"
 def mail(size: int) -> str:
     """A mail with headers, a text and an attachment in base64, as smtp-source reads it.
 
-    On the wire, with CR LF and dots stuffed, it has *size* bytes. Raises ValueError if so few do
-    not hold it.
+    On the wire, with CR LF and dot stuffing, it has *size* bytes. Raises ValueError if that is too
+    small.
     """
     room = size - wire_length(_HEAD) - wire_length(_TAIL)
     if room < _LINE + 2:
         raise ValueError(f"a mail of {size} bytes is too small")
-    # Full lines, then one or two that fill up what is left: none can have a single byte.
+    # Full lines, then one or two for what is left: no line can have only a single byte.
     lengths = [_LINE] * (room // _LINE)
     if rest := room % _LINE:
         lengths[-1:] = [_LINE - 2, rest + 2]
@@ -113,10 +113,10 @@ def mail(size: int) -> str:
 
 
 def wire_length(text: str) -> int:
-    """Bytes of *text* as `on_the_wire` has it."""
+    """The number of bytes of *text* on the wire."""
     return len(on_the_wire(text).encode())
 
 
 def on_the_wire(text: str) -> str:
-    """*text* as it is in DATA: each line ends CR LF, a dot at its beginning is doubled."""
+    """*text* as sent after DATA: each line ends with CR LF, and a leading dot is doubled."""
     return "".join(f"{'.' if line.startswith('.') else ''}{line}\r\n" for line in text.splitlines())

@@ -24,28 +24,29 @@ SIZE, QUICK_SIZE = 50 * MB, 5 * MB
 DELAY = 0.010
 RATE = 100_000_000.0
 QUEUE = 1_000_000
-"""Of the long path: seconds in each direction, bits per second, bytes that the queue holds."""
+"""The long path: seconds in each direction, bits per second, bytes that fit in the queue."""
 LATENESS = 0.003
-"""Seconds by which a reordered packet is late: 25 others overtake it."""
+"""Seconds by which a reordered packet is delayed: 25 others overtake it."""
 
 SENDER, RECEIVER = "the sender's", "the receiver's"
 NEIGHBOURS = {SENDER: topology.CLIENT, RECEIVER: topology.SERVER}
 PATHS = (PLAIN, FILTER)
 
 AIM = 1.15
-"""The duration with the filter divided by that without it, for losses on the sender's side."""
+"""Bound for the duration with the filter divided by that without it, for losses on the sender's
+side."""
 
-TRANSFER_WITHIN = 400.0
-"""Seconds that one transfer may take; longer is a failure, not a figure."""
+TRANSFER_TIMEOUT = 400.0
+"""Seconds that one transfer may take; a longer one fails and yields no figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What is wrong with the path, and on which side of the filter."""
+    """The impairment of the path, and on which side of the filter it is."""
 
     side: str
     loss: float = 0.0
-    """Of 1, in each direction."""
+    """The fraction of packets lost in each direction."""
     late: float = 0.0
     control: str = "cubic"
     far: bool = False
@@ -57,7 +58,7 @@ class Condition:
         return self.control == "cubic" and self.loss >= 0.01
 
     def describe(self) -> str:
-        """What happens on the path."""
+        """What happens to packets on the path."""
         if self.late:
             return f"{self.late:.0%} delayed by {LATENESS * 1000:.0f} ms"
         return f"{self.loss:.1%} lost" + (", both sides far" if self.far else "")
@@ -87,23 +88,24 @@ class Transfer:
     retransmitted: int
     """Segments that the sender retransmitted."""
     timeouts: int
-    """Of the sender's retransmission timer."""
+    """Expirations of the sender's retransmission timer."""
     cpu_seconds: float | None = None
-    """Of the filter."""
+    """CPU time of the filter."""
 
 
 def rounds(
-    count: int, conditions: Sequence[Condition], size: int, *, tell: Callable[[str], None]
+    count: int, conditions: Sequence[Condition], size: int, *, report: Callable[[str], None]
 ) -> Iterator[list[Transfer]]:
-    """Send the mail in each condition and path, *count* times; the samples of each round.
+    """Send the mail in each condition over each path, *count* times; yield the samples of each round.
 
-    Each round has losses of its own, the same for both paths. Raises LabError if anything fails.
+    The losses differ between rounds, but are the same for both paths. Raises LabError if anything
+    fails.
     """
     for number in range(1, count + 1):
         found = []
         for batch in batches(conditions, number):
             for transfer in _send_together(batch, number, size):
-                tell(
+                report(
                     f"round {number}, {transfer.condition.side} side,"
                     f" {transfer.condition.describe()}, {transfer.condition.control},"
                     f" {transfer.path}: {transfer.seconds:.2f} s"
@@ -116,8 +118,8 @@ Task = tuple[Condition, str]
 
 
 def batches(conditions: Sequence[Condition], number: int) -> Iterator[list[Task]]:
-    """What is sent at the same time: slow transfers of one kind, any other alone. Which path comes
-    first changes from round to round."""
+    """What is sent together: slow transfers of one kind together, any other alone. The path that is
+    first alternates from round to round."""
     turn = PATHS if number % 2 else PATHS[::-1]
     slow: dict[tuple[float, bool], list[Task]] = {}
     for each in conditions:
@@ -139,14 +141,14 @@ def _send_together(tasks: Sequence[Task], number: int, size: int) -> list[Transf
 def _prepare(
     stack: ExitStack, condition: Condition, path: str, number: int, size: int
 ) -> Callable[[], Transfer]:
-    """Everything up to the mail, in a lab of its own."""
+    """Set up a lab for one transfer, everything but the mail itself."""
     lab = stack.enter_context(Lab())
     sink = lab.popen(topology.SERVER, [*TRANSFER, "sink", topology.SERVER_ADDRESS])
     lab.at_close(sink.terminate)
     if sink.stdout is None or sink.stdout.readline() != "ready\n":
         raise topology.LabError(f"the sink does not start: {sink.communicate()[1]}")
     worker = stack.enter_context(in_path(lab, path))
-    _send(lab, 20 * KIB, condition.control)  # what runs for the first time runs now
+    _send(lab, 20 * KIB, condition.control)  # warm up
     impairments = Impairments(
         delay=DELAY,
         rate=RATE,
@@ -187,7 +189,7 @@ def _send(lab: Lab, size: int, control: str) -> dict[str, float]:
         file.write_bytes(on_the_wire(mail(size)).encode())
     argv: list[str | Path] = [*TRANSFER, "send", topology.SERVER_ADDRESS, file, control]
     seen: dict[str, float] = json.loads(
-        lab.run(topology.CLIENT, argv, timeout=TRANSFER_WITHIN).stdout
+        lab.run(topology.CLIENT, argv, timeout=TRANSFER_TIMEOUT).stdout
     )
     return seen
 
@@ -196,7 +198,8 @@ def _send(lab: Lab, size: int, control: str) -> dict[str, float]:
 
 
 def ratios(transfers: Iterable[Transfer], condition: Condition) -> list[float]:
-    """The filter's duration divided by plain forwarding's, in each round that has both."""
+    """The duration with the filter divided by that with plain forwarding, in each round that has
+    both."""
     seconds = {
         (each.path, each.round): each.seconds for each in transfers if each.condition == condition
     }

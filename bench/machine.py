@@ -1,4 +1,4 @@
-"""Where and on what a benchmark ran."""
+"""The machine and software on which a benchmark ran."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def facts() -> dict[str, str]:
-    """What a reader needs to know of the machine, in the order to print it."""
+    """What a reader needs to know about the machine, in the order in which it is printed."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "nfinspect": f"{version('nfinspect')}, {commit()}",
@@ -27,7 +27,7 @@ def facts() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The model's name as the kernel tells it."""
+    """The name of the CPU model, from the kernel."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -36,7 +36,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, and whether code differs from it."""
+    """The commit of the checkout, and whether the code has been changed since."""
     described = _output("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
     changed = _output(
         "git", "-C", str(ROOT), "status", "--porcelain", "--", "nfinspect", "bench/*.py"

@@ -1,4 +1,4 @@
-"""Rounds: each path carries each load once a round, in a lab of its own, in rotating order."""
+"""Rounds: in each, every path carries every load once, in a new lab, in rotating order."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from bench.summary import PATHS, Sample
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
 
-LOAD_WITHIN = 60.0
-"""Seconds that one load may take through one path; longer is a failure, not a figure."""
+LOAD_TIMEOUT = 60.0
+"""Seconds that one load may take through one path; a longer one fails and yields no figure."""
 
 
 def rounds(
-    count: int, loads: Sequence[Load], *, tell: Callable[[str], None]
+    count: int, loads: Sequence[Load], *, report: Callable[[str], None]
 ) -> Iterator[list[Sample]]:
-    """Measure *count* rounds and give the samples of each.
+    """Measure *count* rounds; yield the samples of each.
 
-    Raises LabError if anything fails: a load that is not delivered whole gives no figure.
+    Raises LabError if anything fails: a load that is not completely delivered yields no figure.
     """
     for number in range(1, count + 1):
         samples = []
         for path in order(number):
             for sample in carry(path, number, loads):
-                tell(f"round {number}, {path}, {sample.load}: {sample.seconds:.2f} s")
+                report(f"round {number}, {path}, {sample.load}: {sample.seconds:.2f} s")
                 samples.append(sample)
         yield samples
 
 
 def order(number: int) -> list[str]:
-    """The paths in the order of round *number*: each is first, second and last in turn."""
+    """The order of the paths in round *number*: each is first, second and last in turn."""
     turn = (number - 1) % len(PATHS)
     return [*PATHS[turn:], *PATHS[:turn]]
 
 
 def carry(path: str, number: int, loads: Sequence[Load]) -> Iterator[Sample]:
-    """Send each of *loads* through *path*, in a new lab: nothing of one path is left to the next."""
+    """Send each of *loads* through *path*, in a new lab, so that no path affects the next."""
     with Lab() as lab:
         start_sink(lab)
         with in_path(lab, path) as worker:
@@ -76,7 +76,7 @@ def sample(
 
 
 def start_sink(lab: Lab) -> None:
-    """Start the server, and see that it answers."""
+    """Start the server, and wait until it answers."""
     sink = lab.popen(topology.SERVER, SINK, stdout=subprocess.DEVNULL)
     lab.at_close(sink.terminate)
     deadline = time.monotonic() + 10
@@ -93,20 +93,20 @@ def start_sink(lab: Lab) -> None:
 
 
 def warm_up(lab: Lab) -> None:
-    """Have neighbours found, code run for the first time and memory touched before it counts."""
+    """Resolve neighbours, run all code once and touch memory before measuring."""
     send(lab, SMALL.shortened(50))
 
 
 def send(lab: Lab, load: Load) -> float:
-    """Send *load* and return the seconds it took. smtp-source fails at any answer but success."""
+    """Send *load* and return the seconds it took. smtp-source fails at any reply but success."""
     file = mail_file(lab.directory, load.size)
-    began = time.perf_counter()
-    lab.run(topology.CLIENT, load.command(file), timeout=LOAD_WITHIN)
-    return time.perf_counter() - began
+    started = time.perf_counter()
+    lab.run(topology.CLIENT, load.command(file), timeout=LOAD_TIMEOUT)
+    return time.perf_counter() - started
 
 
 def mail_file(directory: Path, size: int) -> Path:
-    """The mail of *size* bytes, written at its first use."""
+    """The file with the mail of *size* bytes, written at its first use."""
     file = directory / f"mail-{size}"
     if not file.exists():
         file.write_text(mail(size))

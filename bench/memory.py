@@ -1,7 +1,7 @@
-"""What the engine keeps: bytes for each open connection, and that the totals are bounded.
+"""What the engine keeps in memory: bytes per open connection, and that the totals are bounded.
 
-``python -m bench.memory SCENE COUNT [traced]`` plays one scene in a process of its own, with so many
-connections, and prints what it has found as JSON; `results` makes a text of that.
+``python -m bench.memory SCENE COUNT [traced]`` plays one scene in a separate process with COUNT
+connections and prints the figures as JSON; `results` turns them into a text.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ from nfinspect.policy import default_policy
 from nfinspect.tcp.limits import MEBIBYTE, Limits
 
 LATER = 1000.0
-"""A time when nothing older than the filter is taken up any more."""
+"""A time at which connections older than the filter are no longer picked up."""
 PORTS = 60_000
 TRACED = 20
-"""The connections of a scene are divided by this where every allocation is recorded, which takes
-its time."""
+"""The number of connections is divided by this when every allocation is recorded, which is slow."""
 
 
 class Stage:
-    """An engine, and packets that are made for any number of connections."""
+    """An engine, to which packets of any number of connections are given."""
 
     def __init__(self) -> None:
         self.engine = Engine(default_policy(), started=0.0)
         self.refused: Counter[str] = Counter()
         """Packets that were dropped, by reason."""
         self.worst: Counter[str] = Counter()
-        """The greatest figures of the ledger."""
+        """The highest figures of the ledger."""
 
     def play(self, number: int, packets: Sequence[Packet]) -> None:
-        """Show the engine packets of connection *number*."""
+        """Give the engine packets of connection *number*."""
         for packet in packets:
             datagram = moved(packet, number)
             arrival = Arrival(object(), datagram, LATER, checksum_ready=False, gso=packet.gso)
@@ -56,8 +55,8 @@ class Stage:
 
 
 def moved(packet: Packet, number: int) -> bytes:
-    """The packet between the server and the client of this number, which has an address and a port
-    of its own. The checksum is not to be looked at."""
+    """The packet as part of connection *number*, with a different client address and port. Its
+    checksum is not updated."""
     datagram = bytearray(packet.at_port(1024 + number % PORTS))
     at = 12 if packet.from_client else 16
     datagram[at : at + 4] = (0xC612_0000 + number // PORTS).to_bytes(4, "big")  # 198.18.0.0/15
@@ -65,14 +64,14 @@ def moved(packet: Packet, number: int) -> bytes:
 
 
 def bare(packet: Packet) -> Packet:
-    """Its acknowledgement alone."""
+    """The packet without its payload: a bare ACK."""
     size = 20 + (packet.datagram[32] >> 4) * 4
     datagram = packet.datagram[:2] + size.to_bytes(2, "big") + packet.datagram[4:size]
     return replace(packet, kind="ACK", datagram=datagram)
 
 
 def wide(packet: Packet) -> Packet:
-    """With the largest window that can be announced without another scale."""
+    """The packet with the largest window that its window scale allows."""
     return replace(packet, datagram=packet.datagram[:34] + b"\xff\xff" + packet.datagram[36:])
 
 
@@ -94,8 +93,7 @@ def after_mail(stage: Stage, count: int) -> None:
 
 
 def _leave_open(stage: Stage, count: int, packets: Sequence[Packet], end: int) -> None:
-    """Up to the packet at *end*, of which the acknowledgement alone comes. Then one more connection
-    is tried."""
+    """Play the packets before *end*, and that one without its payload. Then try one connection more."""
     for number in range(count):
         stage.play(number, [*packets[:end], bare(packets[end])])
     stage.play(count, packets[:1])
@@ -115,8 +113,8 @@ def window_behind_each_gap(stage: Stage, count: int) -> None:
     first = next(at for at, packet in enumerate(packets) if packet.kind == "message")
     for number in range(count):
         stage.play(number, packets[:first])
-    behind = [packet for packet in packets[first + 1 :] if packet.kind == "message"]
-    for packet in behind[: 64 * KIB // SEGMENT - 2]:
+    beyond = [packet for packet in packets[first + 1 :] if packet.kind == "message"]
+    for packet in beyond[: 64 * KIB // SEGMENT - 2]:
         for number in range(count):
             stage.play(number, [packet])
 
@@ -137,10 +135,10 @@ SCENES: Mapping[Callable[[Stage, int], None], int] = {
     window_behind_each_gap: 1_000,
     unacknowledged: 100,
 }
-"""With the number of connections."""
+"""Each scene with its number of connections."""
 
 
-# ---- what they leave ---------------------------------------------------------------------------
+# ---- measurement -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +147,11 @@ class Kept:
 
     scene: str
     connections: int
-    """That are open."""
+    """How many are open."""
     resident: int
-    """Bytes that the process has more than before (proc_pid_statm(5))."""
+    """By how many bytes the process has grown (proc_pid_statm(5))."""
     allocated: int
-    """Bytes that Python has allocated more than before; 0 if that was not recorded."""
+    """How many bytes Python has allocated since; 0 if that was not recorded."""
     worst: dict[str, int]
     refused: dict[str, int]
 
@@ -184,18 +182,18 @@ def _resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def measure(divisor: int, *, tell: Callable[[str], None]) -> Iterator[tuple[Kept, Kept]]:
-    """Play every scene in two processes of its own: as it is, and with fewer connections and every
-    allocation recorded. *divisor* makes all of it smaller."""
+def measure(divisor: int, *, report: Callable[[str], None]) -> Iterator[tuple[Kept, Kept]]:
+    """Play every scene in two separate processes: as it is, and with fewer connections while
+    recording every allocation. The numbers of connections are divided by *divisor*."""
     for scene, count in SCENES.items():
-        tell(f"{count // divisor:,} connections: {scene.__doc__}")
+        report(f"{count // divisor:,} connections: {scene.__doc__}")
         yield (
-            _elsewhere(scene.__name__, count // divisor),
-            _elsewhere(scene.__name__, max(1, count // divisor // TRACED), "traced"),
+            _in_process(scene.__name__, count // divisor),
+            _in_process(scene.__name__, max(1, count // divisor // TRACED), "traced"),
         )
 
 
-def _elsewhere(*arguments: object) -> Kept:
+def _in_process(*arguments: object) -> Kept:
     argv = [sys.executable, "-m", "bench.memory", *map(str, arguments)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return Kept(**json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""What the engine costs for each packet of an ordinary session, without root and kernel."""
+"""What the engine alone costs for each packet of an ordinary session; needs no root."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nfinspect.policy import default_policy
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """So many sessions of one mail."""
+    """A number of sessions of one mail each."""
 
     name: str
     size: int
@@ -35,9 +35,9 @@ PASSES = 7
 
 
 def run(workload: Workload, passes: int = PASSES) -> list[str]:
-    """Time each packet of *workload*; lines of text, with the best of the passes.
+    """Time each packet of *workload*; return lines of text with the shortest times of all passes.
 
-    Whatever else the machine does can only add to the time, so the least is nearest to the cost.
+    Other activity on the machine can only add time, so the minimum is closest to the true cost.
     """
     packets = session(workload.size, workload.segment)
     counts = Counter(packet.kind for packet in packets)
@@ -62,20 +62,20 @@ def _per_packet(
 
 
 def _time(packets: Sequence[Packet], sessions: int) -> Counter[str]:
-    """Nanoseconds by kind, over all sessions, each from a port of its own."""
+    """Nanoseconds by kind of packet, over all sessions, each from a different port."""
     engine = Engine(default_policy(), started=0.0)
     arrive, now = engine.arrive, perf_counter_ns
     spent: Counter[str] = Counter()
-    nothing = _cost_of_timing()
+    overhead = _cost_of_timing()
     gc.collect()
     for port in range(FIRST_PORT, FIRST_PORT + sessions):
         for packet in packets:
             arrival = Arrival(
                 None, packet.at_port(port), 1000.0, checksum_ready=False, gso=packet.gso
             )
-            began = now()
+            started = now()
             actions = arrive(arrival)
-            spent[packet.kind] += now() - began - nothing
+            spent[packet.kind] += now() - started - overhead
             assert any(isinstance(action, Accept | Replace) for action in actions), packet.kind
     assert engine.connections == 0
     return spent
@@ -83,7 +83,7 @@ def _time(packets: Sequence[Packet], sessions: int) -> Counter[str]:
 
 def _cost_of_timing() -> int:
     def once() -> int:
-        began = perf_counter_ns()
-        return perf_counter_ns() - began
+        started = perf_counter_ns()
+        return perf_counter_ns() - started
 
     return min(once() for _ in range(1000))

@@ -1,4 +1,4 @@
-"""What stands in the path: nothing but the kernel, the accept-only process, or the filter."""
+"""What is in the path: only the kernel, the accept-only process, or the filter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import LabError
 
-WITHIN = 20.0
-"""Seconds that a process may take until it is ready, and again to end."""
+TIMEOUT = 20.0
+"""Seconds that a process may take to become ready, and to end."""
 
 ACCEPT = [sys.executable, "-m", "bench.accept_only"]
 RUN = [sys.executable, "-m", "nfinspect", "run"]
@@ -25,10 +25,10 @@ RULES = [sys.executable, "-m", "nfinspect", "rules"]
 def in_path(
     lab: Lab, path: str, *, run: Sequence[str] = RUN
 ) -> Iterator[subprocess.Popen[str] | None]:
-    """Divert the lab's mail to the process of *path* and give the process; plainly None.
+    """Divert the lab's mail to the process of *path*, and yield it; None for plain forwarding.
 
-    *run* is the command of the filter, for the use of another way to start it. Raises LabError if
-    a process does not start, ends too early or does not end well.
+    *run* is the command that starts the filter. Raises LabError if a process does not start, ends
+    too early, or ends with an error.
     """
     commands = {ACCEPT_ONLY: ACCEPT, FILTER: [*run, "--control", str(lab.directory / "control")]}
     if path not in commands:
@@ -39,7 +39,7 @@ def in_path(
     with (lab.directory / "stdout").open("w") as out, log.open("w") as errors:
         process = lab.popen(topology.FILTER, commands[path], stdout=out, stderr=errors)
     try:
-        deadline = time.monotonic() + WITHIN
+        deadline = time.monotonic() + TIMEOUT
         while "ready" not in log.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise LabError(f"{path} does not start: {log.read_text().strip()}")
@@ -54,7 +54,7 @@ def in_path(
     finally:
         process.terminate()
         try:
-            status = process.wait(WITHIN)
+            status = process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,4 +1,4 @@
-"""What the kernel knows of a process: its CPU time, its memory, the queue it serves."""
+"""Figures that the kernel has about a process: CPU time, memory, and the queues it serves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def parse_cpu_ticks(stat: str) -> int:
-    # The name, in parentheses, may hold anything; behind it stands the third field.
+    # The name, in parentheses, may contain anything; after it comes the third field.
     fields = stat.rpartition(")")[2].split()
     user, system = fields[14 - 3], fields[15 - 3]
     return int(user) + int(system)
 
 
 def peak_memory(pid: int) -> int:
-    """Bytes of memory that the process has had at most (VmHWM, proc_pid_status(5))."""
+    """The peak memory of the process in bytes (VmHWM, proc_pid_status(5))."""
     return parse_peak_memory(Path(f"/proc/{pid}/status").read_text())
 
 
@@ -34,13 +34,13 @@ def parse_peak_memory(status: str) -> int:
 
 
 def queue_counters(pid: int) -> tuple[int, int]:
-    """Packets queued, and lost in front of the queues, in the network namespace of the process."""
+    """Packets queued, and packets lost before the queues, in the process's network namespace."""
     return parse_queue_counters(Path(f"/proc/{pid}/net/netfilter/nfnetlink_queue").read_text())
 
 
 def parse_queue_counters(table: str) -> tuple[int, int]:
-    # A line a queue: number, port, waiting, copy mode, copy range, lost because the queue was full,
-    # lost because its socket was full, number of the last packet, 1.
+    # One line per queue: number, port, waiting, copy mode, copy range, lost because the queue was
+    # full, lost because its socket was full, number of the last packet, 1.
     queued = lost = 0
     for line in table.splitlines():
         fields = [int(field) for field in line.split()]

@@ -1,4 +1,4 @@
-"""Where the filter spends its CPU time: the samples of `sampled` as PROFILE.md."""
+"""Where the filter spends its CPU time: PROFILE.md, from the samples of `sampled`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bench.summary import FILTER
 from nfinspect.lab.lab import Lab
 
 TOP = 30
-"""Functions, and lines, that are shown."""
+"""Functions, and lines, that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What was found while *load* passed, which took so many seconds of CPU time."""
+    """The samples taken while *load* passed, and the CPU time that it took."""
 
     load: Load
     cpu_seconds: float
@@ -36,7 +36,7 @@ class Profile:
 
     @property
     def by_function(self) -> Counter[Place]:
-        """Samples in the function itself."""
+        """Samples in the function itself, without its callees."""
         found: Counter[Place] = Counter()
         for (file, function, _line), count in self.running.items():
             found[file, function, 0] += count
@@ -44,7 +44,7 @@ class Profile:
 
 
 def take(load: Load) -> Profile:
-    """Send *load* through a filter that is sampled. Raises LabError as `measure.rounds` does."""
+    """Send *load* through the filter while sampling it. Raises LabError as `measure.rounds` does."""
     with Lab() as lab:
         file = lab.directory / "samples"
         start_sink(lab)
@@ -60,7 +60,7 @@ def take(load: Load) -> Profile:
 
 
 def read(text: str, load: Load, cpu_seconds: float) -> Profile:
-    """The profile in what `sampled` wrote."""
+    """Parse the output of `sampled`."""
     found = json.loads(text)
     counts = (
         Counter({(file, function, line): count for file, function, line, count in found[kind]})
@@ -119,7 +119,8 @@ def _share(count: int, profile: Profile) -> str:
 
 
 def name(place: Place) -> str:
-    """``nfinspect/engine.py:70 Engine.arrive``, paths from the checkout or the library's package."""
+    """``nfinspect/engine.py:70 Engine.arrive``; paths are relative to the checkout or to the
+    library's package."""
     file, function, line = place
     path = Path(file)
     if path.is_relative_to(ROOT):

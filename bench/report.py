@@ -1,4 +1,4 @@
-"""RESULTS.md: tables that read as text, every figure from the samples."""
+"""RESULTS.md: tables that are readable as plain text, with every figure taken from the samples."""
 
 from __future__ import annotations
 

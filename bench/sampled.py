@@ -1,12 +1,12 @@
-"""Runs nfinspect and looks where it is every few milliseconds of CPU time.
+"""Runs nfinspect and samples its stack every few milliseconds of CPU time.
 
-``python -m bench.sampled FILE COMMAND…`` does what ``nfinspect COMMAND…`` does, and leaves in FILE,
-as JSON, how often each line was found running and how often each function was found on the stack
-since it was sent SIGUSR1.
+``python -m bench.sampled FILE COMMAND…`` does what ``nfinspect COMMAND…`` does, and writes to FILE, as
+JSON, how often each line was running and how often each function was on the stack since it received
+SIGUSR1.
 
-A profiler that is told of every call costs more than the calls and makes small functions look dear;
-a sample costs next to nothing. The interpreter handles a signal when it calls or loops, so what is
-computed between two calls is found at the second; by function the shares are right.
+A profiler that traces every call costs more than the calls and makes small functions look expensive;
+a sample costs next to nothing. The interpreter handles signals only at calls and loops, so time spent
+between two calls is attributed to the line of the second; the shares by function are right.
 """
 
 from __future__ import annotations
@@ -19,33 +19,32 @@ from pathlib import Path
 from types import FrameType
 
 INTERVAL = 0.001
-"""Seconds of CPU time between two looks; the kernel makes it a tick of its own clock if that is
-longer."""
+"""Seconds of CPU time between two samples; the kernel rounds it up to a tick of its clock."""
 
 Place = tuple[str, str, int]
-"""File, function and line; line 0 is the function as a whole."""
+"""File, function and line; line 0 is the whole function."""
 
 
 class Sampler:
-    """Counts, from `start` to `stop`."""
+    """Counts samples from `start` to `stop`."""
 
     def __init__(self) -> None:
         self.samples = 0
         self.running: Counter[Place] = Counter()
-        """By line: where the innermost function was."""
+        """By line: the innermost function was there."""
         self.on_stack: Counter[Place] = Counter()
-        """By function: in it, or in what it had called."""
+        """By function: it was running, or a function that it had called."""
 
     def start(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Begin; may be a signal's handler."""
-        signal.signal(signal.SIGPROF, self.look)
+        """Start sampling; can be used as a signal handler."""
+        signal.signal(signal.SIGPROF, self.sample)
         signal.setitimer(signal.ITIMER_PROF, INTERVAL, INTERVAL)
 
     def stop(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
-    def look(self, _number: int, frame: FrameType | None) -> None:
-        """Count one sample of *frame* and its callers."""
+    def sample(self, _number: int, frame: FrameType | None) -> None:
+        """Count *frame* and its callers as one sample."""
         if frame is None:
             return
         self.samples += 1

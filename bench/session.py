@@ -1,6 +1,6 @@
-"""One ordinary session, packet by packet, as the filter sees it between two Linux hosts.
+"""One ordinary session, packet by packet, as the filter would see it between two Linux hosts.
 
-Beside the loads of `loads`, which say HELO, this one says EHLO, so that the reply is masked.
+Unlike the loads in `loads`, which send HELO, it sends EHLO, so that the reply is masked.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from nfinspect.lab import topology
 FIRST_PORT = 1024
 
 SEGMENT = 1448
-"""Payload of a full packet on an Ethernet, with timestamps."""
+"""Payload bytes of a full packet on Ethernet, with timestamps."""
 GSO_SEGMENT = 45 * SEGMENT
-"""And of one that the kernel has put together of as many as fit into 64 KiB."""
+"""Payload bytes of a GSO packet of as many segments as fit into 64 KiB."""
 
 CLIENT, SERVER = True, False
 
@@ -51,18 +51,18 @@ class Packet:
     gso: bool
 
     def at_port(self, port: int) -> bytes:
-        """The datagram with another port for the client; its checksum is not to be looked at."""
+        """The datagram with another client port. Its checksum is not updated."""
         at = 20 if self.from_client else 22
         return self.datagram[:at] + port.to_bytes(2, "big") + self.datagram[at + 2 :]
 
 
 def session(size: int, segment: int) -> list[Packet]:
-    """A mail of *size* bytes, in packets with up to *segment* bytes of payload."""
+    """A session with a mail of *size* bytes, in packets of up to *segment* bytes of payload."""
     return list(_Conversation().packets(size, segment))
 
 
 class _Conversation:
-    """Keeps the sequence numbers."""
+    """Builds the packets; keeps the sequence numbers."""
 
     def __init__(self) -> None:
         self.next = {CLIENT: 0x1000_0000, SERVER: 0xFFFF_F000}

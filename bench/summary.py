@@ -1,4 +1,4 @@
-"""The arithmetic: from samples to medians, to ratios within a round, to aims met or missed."""
+"""The arithmetic: from samples to medians, ratios within a round, and aims met or missed."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Sample:
     cpu_seconds: float | None = None
     """User and system time of the process in the path."""
     peak_memory: int | None = None
-    """Of that process, in bytes, since it began (VmHWM)."""
+    """Of that process, in bytes, since it started (VmHWM)."""
     packets: int | None = None
-    """That went through the queue."""
+    """Packets that went through the queue."""
     lost: int | None = None
-    """That the kernel dropped because the queue or its socket was full."""
+    """Packets that the kernel dropped because the queue or its socket was full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of a sample of *load*; None where the path has no such thing."""
+    """A figure computed from a sample of *load*; None if the path has no such figure."""
 
     name: str
     load: Load
@@ -67,7 +67,7 @@ MEASURES = (
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of some figures, with the least and the greatest."""
+    """The median, the least and the greatest of some figures."""
 
     median: float
     least: float
@@ -75,7 +75,7 @@ class Spread:
 
 
 def spread(figures: Iterable[float]) -> Spread | None:
-    """None if there are no figures."""
+    """The spread of *figures*; None if there are none."""
     found = sorted(figures)
     return Spread(median(found), found[0], found[-1]) if found else None
 
@@ -94,7 +94,7 @@ def figures(samples: Iterable[Sample], measure: Measure, path: str) -> dict[int,
 def ratios(samples: Iterable[Sample], measure: Measure, path: str, reference: str) -> list[float]:
     """*path* divided by *reference*, in each round that has both.
 
-    Within a round the machine's other load is the same for both; across rounds it need not be.
+    Within a round, other activity on the machine affects both alike; between rounds it may differ.
     """
     samples = list(samples)
     references = figures(samples, measure, reference)
@@ -121,7 +121,7 @@ class Aim:
 AIMS = (
     Aim(SESSIONS, ACCEPT_ONLY, 0.7, at_least=True),
     Aim(THROUGHPUT, PLAIN, 0.8, at_least=True),
-    # 0.35 s where accept-only takes 0.15 s: machines differ, the ratio should not.
+    # 0.35 s if accept-only takes 0.15 s: machines differ, but the ratio should not.
     Aim(CPU_SESSIONS, ACCEPT_ONLY, 0.35 / 0.15, at_least=False),
 )
 
@@ -130,7 +130,7 @@ AIMS = (
 class Judgement:
     aim: Aim
     ratio: Spread | None
-    """None where it was not measured."""
+    """None if it was not measured."""
 
     @property
     def is_met(self) -> bool:
@@ -138,7 +138,7 @@ class Judgement:
 
 
 def judge(samples: Iterable[Sample]) -> list[Judgement]:
-    """Each aim, by the median over the rounds."""
+    """Judge each aim by the median over the rounds."""
     samples = list(samples)
     return [
         Judgement(aim, spread(ratios(samples, aim.measure, FILTER, aim.reference))) for aim in AIMS

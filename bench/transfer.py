@@ -1,9 +1,9 @@
-"""One mail from a client to a sink, both of them processes that verify what arrived.
+"""One mail from a client to a sink, two processes that together verify what arrived.
 
 ``python -m bench.transfer sink ADDRESS`` answers sessions until SIGTERM. ``python -m bench.transfer
-send ADDRESS FILE CONTROL`` sends the mail in FILE, with the congestion control of that name, and
-prints as JSON how long it took and what TCP had to do. Just enough SMTP for a mail to be lawful; the
-reply to its end tells the digest of what arrived.
+send ADDRESS FILE CONTROL`` sends the mail in FILE with that congestion control, and prints as JSON
+how long it took and TCP's counters. The SMTP is just enough for a valid mail; the reply to the end of
+data contains a digest of what arrived.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bench.loads import RECIPIENT, SENDER
 from nfinspect.lab import topology
 
 PATIENCE = 300.0
-"""Seconds for which either waits for the other."""
+"""Seconds that either waits for the other."""
 
 END = b"\r\n.\r\n"
 REPLIES = {
@@ -30,7 +30,7 @@ REPLIES = {
 
 
 def serve(address: str) -> None:
-    """Answer one session after the other, for ever."""
+    """Answer sessions one after another, for ever."""
     listening = socket.create_server((address, 25))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -62,13 +62,13 @@ def _digest_of_message(connection: socket.socket) -> str:
 
 
 def send(address: str, file: Path, control: str) -> dict[str, float]:
-    """Send the mail and return seconds, from the SYN to the reply to its end, and TCP's counters.
+    """Send the mail. Return the seconds from the SYN to the reply to its end, and TCP's counters.
 
-    Raises ValueError if another mail arrived.
+    Raises ValueError if something else arrived.
     """
     message = file.read_bytes() + END[2:]
     before = counters()
-    began = perf_counter()
+    started = perf_counter()
     with socket.socket() as connection:
         connection.settimeout(PATIENCE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, control.encode())
@@ -85,7 +85,7 @@ def send(address: str, file: Path, control: str) -> dict[str, float]:
         _expect(connection, b"354")
         connection.sendall(message)
         _expect(connection, b"250 " + sha256(message).hexdigest().encode())
-        seconds = perf_counter() - began
+        seconds = perf_counter() - started
         connection.sendall(b"QUIT\r\n")
         _expect(connection, b"221")
     after = counters()
@@ -125,7 +125,7 @@ COUNTERS = (
     "TCPSACKReneging",
     "TCPSACKReorder",
 )
-"""Of the sender, as the kernel names them (nstat)."""
+"""The sender's counters that are reported, with the kernel's names (nstat)."""
 
 
 def counters() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Whatever a peer sends, a rendering is one line of printable ASCII, and can be undone."""
+"""Whatever a peer sends, it is rendered as one line of printable ASCII, and can be decoded again."""
 
 import json
 
@@ -20,7 +20,7 @@ connections = st.builds(Connection, st.integers(1), endpoints, endpoints)
 
 
 @given(connections, st.binary(max_size=600))
-def test_line_with_foreign_bytes_is_one_line_of_printable_ascii(
+def test_syslog_line_with_a_peers_bytes_is_one_line_of_printable_ascii(
     connection: Connection, sent: bytes
 ) -> None:
     for event in (CharacterReplaced(connection, "<", sent), MaliciousAddress(connection, sent)):
@@ -31,11 +31,11 @@ def test_line_with_foreign_bytes_is_one_line_of_printable_ascii(
 
 
 @given(connections, st.binary(max_size=512))
-def test_bytes_in_json_can_be_undone(connection: Connection, sent: bytes) -> None:
+def test_bytes_in_json_can_be_decoded(connection: Connection, sent: bytes) -> None:
     line = json.loads(json.dumps(to_json(CommandSeen(connection, sent))))["line"]
     assert line.encode().decode("unicode_escape").encode("latin-1") == sent
 
 
 @given(st.binary(), st.binary())
-def test_different_bytes_are_different_texts(one: bytes, other: bytes) -> None:
+def test_different_bytes_are_escaped_differently(one: bytes, other: bytes) -> None:
     assert (escaped(one) == escaped(other)) == (one == other)

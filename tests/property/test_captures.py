@@ -1,4 +1,4 @@
-"""Captures as an enemy or a bad disk makes them: no exception, and each packet has one fate."""
+"""Captures corrupted by an attacker or a faulty disk: no exception, and each packet is counted once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKETS = 10_000
 
 
 def fragmented(packets: list[bytes]) -> list[bytes]:
-    """The same with every long packet in fragments, the last one first."""
+    """The packets with every long one in fragments, the last fragment first."""
     result = []
     for packet in packets:
         if len(packet) < 90:
@@ -54,8 +54,8 @@ def pcapng(packets: list[bytes]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def sound() -> list[bytes]:
-    """Captures of all kinds, not yet damaged."""
+def valid() -> list[bytes]:
+    """Valid captures of all kinds."""
     four, six = session(), session(six=True, port=50_000)
     mixed = [packet for pair in zip(four, six, strict=True) for packet in pair]
     found = [pcap(fragmented(mixed), 101), pcapng(fragmented(mixed)), gzip.compress(pcapng(mixed))]
@@ -64,7 +64,7 @@ def sound() -> list[bytes]:
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Bytes changed, lost, repeated or put elsewhere."""
+    """*data* with bytes changed, lost or duplicated."""
     changed = bytearray(data)
     for _ in range(chance.choice((1, 1, 2, 5, 50))):
         at = chance.randrange(len(changed) or 1)
@@ -86,7 +86,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def replay(data: bytes, out: Path) -> bool:
-    """Replay it and check the sums; False if it is no capture at all."""
+    """Replay *data* and check the sums; False if it is not a capture at all."""
     try:
         capture = Capture(io.BytesIO(data), "mutated")
     except NotACaptureError:
@@ -108,27 +108,27 @@ def replay(data: bytes, out: Path) -> bool:
     assert len(frames(out)) == written
     text = io.StringIO()
     result.write_json(text)
-    told = json.loads(text.getvalue())
-    assert len(told["connections"]) == told["counters"]["connections"]["built"]
-    for connection in told["connections"]:
-        of_it = connection["packets"]
-        assert of_it["seen"] == of_it["accepted"] + of_it["rewritten"] + of_it["dropped"]
+    report = json.loads(text.getvalue())
+    assert len(report["connections"]) == report["counters"]["connections"]["built"]
+    for connection in report["connections"]:
+        counts = connection["packets"]
+        assert counts["seen"] == counts["accepted"] + counts["rewritten"] + counts["dropped"]
     result.close()
     return True
 
 
-def test_mutated_captures_are_replayed_and_each_packet_has_one_fate(
-    sound: list[bytes], tmp_path: Path
+def test_mutated_captures_are_replayed_and_each_packet_is_counted_once(
+    valid: list[bytes], tmp_path: Path
 ) -> None:
     captures = sum(
-        replay(mutated(sound[seed % len(sound)], random.Random(seed)), tmp_path / "out")
+        replay(mutated(valid[seed % len(valid)], random.Random(seed)), tmp_path / "out")
         for seed in range(CAPTURES)
     )
     assert captures > CAPTURES * 0.7  # most are still captures
 
 
-def summed(packet: bytes | bytearray) -> bytes:
-    """The packet with the checksums that it should have."""
+def with_checksums(packet: bytes | bytearray) -> bytes:
+    """The packet with correct checksums."""
     changed = bytearray(packet)
     four = changed[0] >> 4 == 4
     transport = 20 if four else 40
@@ -142,26 +142,27 @@ def summed(packet: bytes | bytearray) -> bytes:
 
 
 def of_port(packet: bytes, port: int) -> bytes:
-    """The packet in a connection from another port of the client."""
+    """The packet as part of a connection from another client port."""
     changed = bytearray(packet)
     at = 20 if changed[0] >> 4 == 4 else 40
     at += 2 if changed[at : at + 2] == b"\x00\x19" else 0
     changed[at : at + 2] = port.to_bytes(2, "big")
-    return summed(changed)
+    return with_checksums(changed)
 
 
 def fields(packet: bytes, chance: random.Random) -> bytes:
-    """Faults behind right checksums, so that they reach what lies behind these."""
+    """The packet with faults in its TCP header or payload but correct checksums, so that it is not
+    dropped for these."""
     changed = bytearray(packet)
     transport = 20 if changed[0] >> 4 == 4 else 40
     for _ in range(chance.randint(1, 3)):
         header = range(transport + 4, transport + 16)
         changed[chance.choice((*header, chance.randrange(1, len(changed))))] = chance.randrange(256)
-    return summed(changed)
+    return with_checksums(changed)
 
 
 @pytest.mark.parametrize("fault", [mutated, fields])
-def test_corrupt_packets_are_replayed_and_each_has_one_fate(
+def test_corrupt_packets_are_replayed_and_each_is_counted_once(
     fault: Callable[[bytes, random.Random], bytes], tmp_path: Path
 ) -> None:
     chance = random.Random(3)

@@ -1,4 +1,4 @@
-"""Whatever arrives: no exception, exactly one verdict for each packet, nothing left behind."""
+"""Whatever arrives: no exception, exactly one verdict for each packet, and no memory left in use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LINES = (
 
 
 def packets(random: Random, count: int) -> list[bytes]:
-    """Segments of a few connections in any order, near each other in sequence, many corrupted."""
+    """Segments of a few connections in any order, with similar sequence numbers, many corrupted."""
     made: list[bytes] = []
     for _ in range(count):
         client = (CLIENT[0], 40000 + random.randrange(4))

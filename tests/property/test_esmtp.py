@@ -1,5 +1,5 @@
-"""The inspector on any bytes in any pieces: it never fails, changes no length, and decides the same
-however a lawful session is cut into packets."""
+"""The inspector on any bytes in any segmentation: it never fails, changes no length, and decides a
+lawful session in the same way however it is segmented."""
 
 import copy
 import itertools
@@ -74,7 +74,7 @@ MAPS = [
 
 @settings(max_examples=250)
 @given(st.sampled_from(MAPS), st.booleans(), st.booleans(), packets, st.booleans())
-def test_anything_in_any_order_is_decided(
+def test_any_bytes_in_any_order_are_decided(
     inspection_map: InspectionMap,
     transcript: bool,
     recorded: bool,
@@ -123,7 +123,9 @@ def test_observer_changes_nothing(talk: list[tuple[bool, bytes]]) -> None:
 
 @settings(max_examples=60)
 @given(packets, st.integers(0, 40))
-def test_state_can_be_written_out_and_read_back(talk: list[tuple[bool, bytes]], when: int) -> None:
+def test_pickled_inspector_decides_like_the_original(
+    talk: list[tuple[bool, bytes]], when: int
+) -> None:
     first = Inspector(CONNECTION, DEFAULT)
     first.reply(b"220 x\r\n")
     other = first
@@ -140,14 +142,15 @@ def test_state_can_be_written_out_and_read_back(talk: list[tuple[bool, bytes]], 
         assert results[0] == results[-1]
 
 
-# --- What passes is approved
+# --- Only what is approved passes
 
 
 @settings(max_examples=150)
 @given(st.lists(pieces.filter(len), max_size=25))
 def test_server_never_sees_a_command_that_is_not_permitted(talk: list[bytes]) -> None:
-    """The server refuses every line, so all lines are commands: to a strict reader a permitted verb,
-    the beginning of one, or X; and to a lenient one nothing new begins behind a bare CR or LF."""
+    """The server refuses every line, so all lines are commands. To a strict server each has a
+    permitted verb, the beginning of one, or X. A lenient server sees no new command after a bare CR
+    or LF."""
     inspector = Inspector(CONNECTION, DEFAULT)
     inspector.reply(b"220 x\r\n")
     seen = b""
@@ -157,18 +160,18 @@ def test_server_never_sees_a_command_that_is_not_permitted(talk: list[bytes]) ->
             inspector.reply(b"500 no\r\n")
     for text in seen.split(b"\r\n")[:-1]:
         assert b"\n" not in text
-        command, *behind_cr = text.split(b"\r")
-        assert set(b"".join(behind_cr)) <= set(b"X")
+        command, *after_cr = text.split(b"\r")
+        assert set(b"".join(after_cr)) <= set(b"X")
         passed = re.split(rb"[ \t]", command)[0].upper().rstrip(b"X")
         assert text.startswith(b"X") or any(verb.startswith(passed) for verb in PERMITTED)
 
 
-# --- A lawful session is decided the same in any pieces
+# --- A lawful session is decided in the same way however it is segmented
 
 
 @dataclass
 class Turn:
-    """One side speaks until it has to wait."""
+    """What one side sends until it has to wait."""
 
     client: bool
     lines: list[bytes]
@@ -179,7 +182,7 @@ class Turn:
         return b"".join(each + b"\r\n" for each in self.lines)
 
     def packets(self, cuts: Iterator[int]) -> Iterator[bytes]:
-        """Its bytes in pieces of these sizes; no command's verb is cut."""
+        """The turn in pieces of these sizes; no verb is split."""
         data = self.data
         verbs = []
         position = 0
@@ -190,7 +193,7 @@ class Turn:
         start = 0
         while start < len(data):
             end = start + next(cuts)
-            end = next((behind for begin, behind in verbs if begin < end < behind), end)
+            end = next((after for begin, after in verbs if begin < end < after), end)
             yield data[start:end]
             start = end
 
@@ -232,7 +235,7 @@ body_lines = st.lists(
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[Turn]:
-    """The client's and the server's turns, pipelined; the verbs are whole wherever they are cut."""
+    """The turns of client and server, with pipelining."""
     turns = [
         Turn(False, [b"220 mail 2002"]),
         Turn(True, [b"EHLO x"], commands=True),
@@ -250,8 +253,8 @@ def sessions(draw: st.DrawFn) -> list[Turn]:
 
 
 def run(turns: list[Turn], cuts: list[int]) -> tuple[bytes, bytes, set[int], CloseCause | None]:
-    """What server and client get, the clauses that were met, and how it ended. ``cuts`` are sizes
-    of packets, used in turn."""
+    """What server and client receive, the clauses that matched, and why the connection was closed.
+    ``cuts`` are packet sizes, used in turn."""
     inspector = Inspector(CONNECTION, DEFAULT)
     got = {True: b"", False: b""}
     met: set[int] = set()
@@ -273,7 +276,7 @@ def run(turns: list[Turn], cuts: list[int]) -> tuple[bytes, bytes, set[int], Clo
 
 @settings(max_examples=100)
 @given(sessions(), st.lists(st.integers(1, 60), min_size=1, max_size=8))
-def test_lawful_session_is_decided_the_same_in_any_pieces(
+def test_lawful_session_is_decided_the_same_in_any_segmentation(
     turns: list[Turn], cuts: list[int]
 ) -> None:
     whole = run(turns, [10**6])
@@ -282,7 +285,7 @@ def test_lawful_session_is_decided_the_same_in_any_pieces(
     assert cut[1] == whole[1]
     if whole[3] is None:
         assert cut[0] == whole[0]
-    else:  # a packet is dropped whole, so of smaller ones more had passed
+    else:  # a packet is dropped whole, so with smaller packets more has passed before
         assert cut[0].startswith(whole[0])
 
 
@@ -292,7 +295,7 @@ def test_lawful_session_is_decided_the_same_in_any_pieces(
     st.lists(st.integers(1, 30), min_size=1, max_size=8),
     st.sampled_from([0, 3, 40, 255]),
 )
-def test_message_meets_the_same_clauses_in_any_pieces(
+def test_message_matches_the_same_clauses_in_any_segmentation(
     text: list[bytes], cuts: list[int], limit: int
 ) -> None:
     logs = map_with(
@@ -329,7 +332,7 @@ def test_message_meets_the_same_clauses_in_any_pieces(
     assert sorted(results[0]) == sorted(results[1])
 
 
-def test_pickled_copy_goes_on_where_the_original_stood() -> None:
+def test_copies_of_an_inspector_continue_where_the_original_was() -> None:
     inspector = Inspector(CONNECTION, DEFAULT)
     inspector.reply(b"220 x\r\n")
     inspector.request(b"AUTH LOGIN\r\n", 12, 7)

@@ -1,4 +1,4 @@
-"""How long transfers take under loss stays as it is, or the change is looked at."""
+"""The duration of transfers under loss is recorded, so that any change is noticed."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from tests.fuzz.grid import SNAPSHOT, table
 
 
 def test_transfers_under_loss_take_as_long_as_in_the_snapshot() -> None:
-    assert table() == SNAPSHOT.read_text(), "python -m tests.fuzz.grid writes it anew"
+    assert table() == SNAPSHOT.read_text(), "python -m tests.fuzz.grid writes a new one"

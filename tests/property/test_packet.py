@@ -1,4 +1,4 @@
-"""What holds for any bytes: parsing never raises, checksums add up, rewriting stays in bounds."""
+"""What holds for any bytes: parsing never raises, checksums are right, rewriting stays in bounds."""
 
 import random
 
@@ -29,7 +29,7 @@ from nfinspect.packet.options import clean_options, syn_options, timestamps
 from nfinspect.packet.segment import URG, Segment, parse, ports
 
 OPTIONS = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)]
-# Words of options, so that random ones are often well formed.
+# Pieces of options, so that random options are often well formed.
 OPTION_WORDS = [
     bytes.fromhex(word)
     for word in "020405b4 01030307 04020101 0101080a 0101050a fe04f989 0103ff00 00000001".split()
@@ -50,7 +50,7 @@ VALID = [
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid datagram with some of its bytes changed, its end cut off, or something behind."""
+    """A valid datagram with some bytes changed, its end cut off, or bytes appended."""
     datagram = bytearray(draw(st.sampled_from(VALID)))
     changes = st.tuples(st.integers(0, len(datagram) - 1), st.integers(0, 255))
     for at, value in draw(st.lists(changes, max_size=4)):
@@ -59,7 +59,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 def judge(datagram: bytes) -> DropReason | None:
-    """Takes the datagram through the whole room as the engine may; None if it is a segment."""
+    """Apply the functions of `nfinspect.packet` as the engine may; None if it is a segment."""
     found = ports(datagram)
     segment = parse(datagram)
     if isinstance(segment, DropReason):
@@ -87,16 +87,16 @@ def judge(datagram: bytes) -> DropReason | None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_get_a_verdict(datagram: bytes) -> None:
+def test_any_bytes_are_parsed_or_dropped_for_a_reason(datagram: bytes) -> None:
     judge(datagram)
 
 
 @given(mutated())
-def test_mutated_datagram_gets_a_verdict(datagram: bytes) -> None:
+def test_mutated_datagram_is_parsed_or_dropped_for_a_reason(datagram: bytes) -> None:
     judge(datagram)
 
 
-def test_ten_thousand_corrupt_packets_get_a_verdict_and_every_verdict_occurs() -> None:
+def test_ten_thousand_corrupt_packets_are_parsed_or_dropped_for_each_of_the_reasons() -> None:
     chance = random.Random(791)
     verdicts = set()
     for _ in range(10_000):
@@ -120,7 +120,7 @@ def test_ten_thousand_corrupt_packets_get_a_verdict_and_every_verdict_occurs() -
         b"".join
     )
 )
-def test_cleaned_options_hold_nothing_unknown_and_nothing_twice(options: bytes) -> None:
+def test_cleaned_options_contain_nothing_unknown_and_nothing_twice(options: bytes) -> None:
     packet = IP() / TCP(dport=25, dataofs=5 + len(options) // 4) / Raw(options)
     segment = parse(bytes(packet))
     assert isinstance(segment, Segment)
@@ -134,7 +134,7 @@ def test_cleaned_options_hold_nothing_unknown_and_nothing_twice(options: bytes) 
 
 
 def sum_word_by_word(data: bytes) -> int:
-    """RFC 1071 section 4.1, as it stands there."""
+    """The algorithm of RFC 1071 section 4.1, word for word."""
     total = 0
     for at in range(0, len(data) - 1, 2):
         total += data[at] << 8 | data[at + 1]
@@ -146,7 +146,7 @@ def sum_word_by_word(data: bytes) -> int:
 
 
 @given(st.binary(max_size=300) | st.integers(0, 300).map(lambda n: b"\xff" * n))
-def test_sum_is_that_of_adding_word_by_word(data: bytes) -> None:
+def test_ones_complement_sum_equals_that_of_rfc_1071(data: bytes) -> None:
     assert ones_complement_sum(data) == sum_word_by_word(data)
 
 
@@ -154,7 +154,7 @@ words = st.integers(0, 0xFFFF)
 
 
 @given(st.binary(min_size=20, max_size=60).filter(lambda b: len(b) % 4 == 0 and b[0]), words)
-def test_incremental_update_is_the_same_as_a_new_sum(header: bytes, new: int) -> None:
+def test_incremental_update_equals_a_new_checksum(header: bytes, new: int) -> None:
     before = ipv4_header_checksum(header)
     old = int.from_bytes(header[8:10], "big")
     changed = header[:8] + new.to_bytes(2, "big") + header[10:]
@@ -169,7 +169,7 @@ def test_incremental_update_is_the_same_as_a_new_sum(header: bytes, new: int) ->
     words,
     st.integers(0, 10),
 )
-def test_crafted_acknowledgment_is_parsed_as_it_was_meant(
+def test_crafted_acknowledgment_is_parsed_with_the_same_values(
     addresses: bytes, port_bytes: bytes, sequence: int, acknowledgment: int, window: int, nops: int
 ) -> None:
     segment = parse(
@@ -190,7 +190,7 @@ def test_crafted_acknowledgment_is_parsed_as_it_was_meant(
 
 
 @given(st.binary(max_size=1460), st.data())
-def test_rewritten_segment_holds_the_new_payload_and_nothing_else_changes(
+def test_rewritten_segment_has_the_new_payload_and_nothing_else_changes(
     payload: bytes, data: st.DataObject
 ) -> None:
     below = data.draw(st.sampled_from([IP(id=7, flags="DF"), IPv6(fl=7)]))

@@ -1,5 +1,5 @@
-"""Whatever the text, the parser ends with a policy or with a located error; and what the model says
-in the configuration's words is read back as the same model."""
+"""Any text is parsed to a policy or a located error, and a map written out as configuration lines is
+parsed to the same map."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +27,7 @@ WORDS = sorted(
 
 
 def read(text: str) -> None:
-    """Read *text*; an error must be located in it and printable."""
+    """Parse *text*; an error must be located in it and printable."""
     try:
         parse_policy(text, "a.cfg")
     except ConfigurationError as error:
@@ -36,9 +36,9 @@ def read(text: str) -> None:
             assert 1 <= finding.line <= len(lines)
             assert 1 <= finding.column <= len(lines[finding.line - 1]) + 1
             assert finding.message
-        told = str(error).splitlines()
-        assert len(told) <= 3 * MAX_ERRORS + 1
-        assert all(line.isprintable() for line in told)
+        printed = str(error).splitlines()
+        assert len(printed) <= 3 * MAX_ERRORS + 1
+        assert all(line.isprintable() for line in printed)
 
 
 @given(st.text())
@@ -138,7 +138,9 @@ maps = st.builds(
 
 
 @given(maps)
-def test_map_in_its_own_words_is_read_back_as_itself(inspection_map: InspectionMap) -> None:
+def test_map_written_as_configuration_lines_is_parsed_to_the_same_map(
+    inspection_map: InspectionMap,
+) -> None:
     application = [
         "policy-map GLOBAL",
         "class inspection_default",

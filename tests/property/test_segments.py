@@ -1,7 +1,8 @@
-"""Segments in any order, overlap and repetition, with other bytes: found and shrunk by hypothesis.
+"""Segments in any order, overlapping and retransmitted, with different bytes: found and shrunk by
+hypothesis.
 
-A failure prints the shortest list of segments that shows it; ``tests/fuzz/segments.py`` says what
-its fields mean and what is checked.
+A failure prints the shortest list of segments that shows it; ``tests/fuzz/segments.py`` explains the
+fields and what is checked.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ PIECES = st.builds(
 @settings(max_examples=1500)
 @given(st.lists(PIECES, max_size=25))
 @example([Piece(0, 4, 4), Piece(0, 2, 4, 1), Piece(0, 0, 4)])
-def test_any_segments_only_approved_bytes_reach_any_receiver(pieces: list[Piece]) -> None:
+def test_only_approved_bytes_reach_any_receiver_whatever_the_segments(pieces: list[Piece]) -> None:
     check(pieces)
 
 
 @pytest.mark.parametrize(("pieces", "what"), SEGMENTS)
-def test_segments_that_once_broke_the_rule(pieces: bytes, what: str) -> None:
+def test_segments_that_once_broke_this_rule_keep_it(pieces: bytes, what: str) -> None:
     check(read(pieces))

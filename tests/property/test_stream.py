@@ -1,4 +1,5 @@
-"""What the server's TCP can deliver is a prefix of what the inspector approved, and nothing stalls."""
+"""What the server's TCP can deliver is always a prefix of what the inspector approved, and nothing
+stalls."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def link(random: Random, loss: float) -> Link:
 
 
 def text(random: Random, gates: int) -> bytes:
-    """What a client says: words, commands that are owed a reply, some that shut the direction."""
+    """A client's stream: text, commands that are owed a reply, and some that shut the direction."""
     letters = bytearray(random.choices(b"abcdefgHIJKLM\r\n.?", k=random.randint(1, 3000)))
     for _ in range(random.randint(0, gates)):
         letters.insert(random.randint(0, len(letters)), ord("!"))
@@ -76,7 +77,7 @@ def build_world(seed: int) -> World:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_lossy_links_everything_arrives_as_approved(seed: int) -> None:
+def test_everything_arrives_as_approved_over_lossy_links(seed: int) -> None:
     world = build_world(seed)
     world.run()
     assert bytes(world.server.received) == bytes(world.client.stream).swapcase()
@@ -89,7 +90,7 @@ def test_lossy_links_everything_arrives_as_approved(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_conflicting_segments_only_approved_bytes_are_delivered(seed: int) -> None:
+def test_only_approved_bytes_are_delivered_despite_conflicting_segments(seed: int) -> None:
     world = build_world(seed)
     random = world.random
 
@@ -114,7 +115,7 @@ def test_conflicting_segments_only_approved_bytes_are_delivered(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_closed_connection_delivers_nothing_more_but_the_replies_owed(seed: int) -> None:
+def test_closed_connection_delivers_nothing_more_except_the_replies_owed(seed: int) -> None:
     world = build_world(seed)
     stream = world.client.stream
     at = world.random.randint(0, len(stream))

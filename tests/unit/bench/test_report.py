@@ -87,7 +87,7 @@ def test_sampler_counts_the_running_line_and_each_function_on_the_stack_once() -
         if depth:
             outer(depth - 1)
         else:
-            sampler.look(0, sys._getframe())
+            sampler.sample(0, sys._getframe())
 
     outer(3)
     assert sampler.samples == 1
