@@ -1,6 +1,6 @@
-"""Attacks of the literature on filters that read TCP streams, as data.
+"""Attacks from the literature on filters that read TCP streams, as data.
 
-``catalogue`` holds them; ``test_model`` plays them through the engine to servers of every overlap
-policy, ``test_linux`` through the live filter to a Linux server; docs/attacks.md is printed from
-them by ``python -m tests.attacks.document``.
+``catalogue`` lists them; ``test_model`` plays them through the engine to servers with every overlap
+policy, ``test_linux`` through the live filter to a Linux server; ``python -m tests.attacks.document``
+prints docs/attacks.md from them.
 """

@@ -1,4 +1,4 @@
-"""All attacks, by the section of the document that tells of them."""
+"""All attacks, by the section of the document that lists them."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ CASES: dict[str, tuple[Script, int]] = {
     for script in attack.scripts
     for family in ((script.family,) if script.family else (4, 6))
 }
-"""Each attack in each way it is performed, in each family."""
+"""Each script of each attack, over each IP version."""

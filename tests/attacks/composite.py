@@ -1,4 +1,4 @@
-"""Themis' composite attacks: several discrepancies in one connection, none of which may do."""
+"""Themis' composite attacks: several discrepancies in one connection, none of which may succeed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.attacks.script import (
     FIN,
     RST,
     SYN,
-    Again,
     Attack,
-    Hear,
-    Left,
+    Expect,
+    Fate,
+    Reconnect,
     Script,
     Send,
     Step,
@@ -32,36 +32,38 @@ IN_WINDOW_RST = Send(flags=RST, at=21)
 NO_ACK = Send(SECOND, Why.BAD_FLAGS, flags=0, at=20)
 BEGINNING: tuple[Step, ...] = (
     Send(flags=SYN, at=-1, options=option(4) + b"\1\1"),
-    Hear(),
+    Expect(),
     Send(flags=ACK),
-    Hear(b"220"),
+    Expect(b"220"),
     Send(FIRST, at=0),
     Wait(0.05),
 )
 SACKED: tuple[Step, ...] = (
-    Send(DECOY[30:40], Left.HELD, at=30),
+    Send(DECOY[30:40], Fate.HELD, at=30),
     Wait(0.05),
     Send(flags=RST, at=40),  # the right-most SACK edge, if the server had it
     Wait(0.05),
 )
 ENDED: tuple[Step, ...] = (
-    Send(SECOND[:10], Left.ANY, at=20),
-    Send(b"", Left.ANY, at=40, flags=FIN | ACK),
+    Send(SECOND[:10], Fate.ANY, at=20),
+    Send(b"", Fate.ANY, at=40, flags=FIN | ACK),
 )
 CLOSING: tuple[Step, ...] = (
-    Send(b"A" * 20, Left.ANY, at=30, ack=-12_345_678),
-    Again(-100),
-    Send(b"", Left.ANY, flags=SYN, at=-1),
+    Send(b"A" * 20, Fate.ANY, at=30, ack=-12_345_678),
+    Reconnect(-100),
+    Send(b"", Fate.ANY, flags=SYN, at=-1),
 )
 
 
-def tiny(said: bytes) -> tuple[Step, ...]:
-    """The rest of the line, byte by byte; it passes as this."""
-    return tuple(Send(b"A", said[at : at + 1], at=20 + at, flags=ACK) for at in range(len(said)))
+def tiny(passed: bytes) -> tuple[Step, ...]:
+    """The rest of the line, byte by byte; *passed* is what passes."""
+    return tuple(
+        Send(b"A", passed[at : at + 1], at=20 + at, flags=ACK) for at in range(len(passed))
+    )
 
 
 def composite(number: int) -> Script:
-    """Each has what the one before it has, and more."""
+    """Each contains the previous one, and more."""
     before = (SYN_FIN,) if number >= 5 else ()
     parts: list[Step] = [*before, *BEGINNING]
     if number >= 3:
@@ -81,7 +83,7 @@ def composite(number: int) -> Script:
     else:
         parts += [*SACKED, *ENDED]
         if number == 8:
-            parts.append(Send(b"", Left.ANY, flags=RST, at=40))
+            parts.append(Send(b"", Fate.ANY, flags=RST, at=40))
         parts += CLOSING
         received = DECOY[:40]
     return Script(tuple(parts), (received,), str(number), greeting=False)

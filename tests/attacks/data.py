@@ -1,4 +1,4 @@
-"""Segments that a filter and a server may take for different ones."""
+"""Segments that a filter and a server may interpret differently."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.attacks.script import (
     SYN,
     URG,
     Attack,
-    Hear,
-    Left,
+    Expect,
+    Fate,
     Script,
     Send,
     Step,
@@ -28,27 +28,27 @@ from tests.attacks.script import (
 )
 from tests.attacks.words import DONE, DUMMY, EVIL, MASKED, MD5, OLD, evil
 
-ALIVE_AT_TEN = (Send(DONE, at=10), Hear(b"250"))
+ALIVE_AT_TEN = (Send(DONE, at=10), Expect(b"250"))
 
 LINE = b"NOOP " + b"a" * 33 + b"\r\n"
 TRICK = LINE[:20] + b"\r\nXEVL b\r\n" + LINE[30:]
-"""The same line in forty bytes, and one with another inside."""
+"""A line of forty bytes, and the same with another line inside."""
 
 
 def dropped(name: str, why: Why, **fields: object) -> Script:
     """A decoy that is dropped; then the line itself."""
-    return Script((Send(DUMMY, why, at=0, **fields), *evil()), (MASKED,), name, bites=True)
+    return Script((Send(DUMMY, why, at=0, **fields), *evil()), (MASKED,), name, effective=True)
 
 
-def remembered(name: str, bites: bool = True, **fields: object) -> Script:
-    """A decoy that passes, and that the server throws away; what repeats its numbers is the decoy
-    again."""
+def remembered(name: str, effective: bool = True, **fields: object) -> Script:
+    """A decoy that passes, but that the server discards; whatever repeats its sequence numbers passes
+    with the decoy's bytes."""
     return Script(
-        (Send(DUMMY, **fields), Send(EVIL, DUMMY, at=0), Hear(b"250"), *ALIVE),
+        (Send(DUMMY, **fields), Send(EVIL, DUMMY, at=0), Expect(b"250"), *ALIVE),
         (DUMMY + DONE,),
         name,
         timestamps="stamp" in fields,
-        bites=bites,
+        effective=effective,
     )
 
 
@@ -58,29 +58,29 @@ def in_pieces(*sizes: int, backwards: bool = False) -> Script:
     at = 0
     for size in sizes:
         held = backwards and at > 0
-        steps.append(Send(EVIL[at : at + size], Left.HELD if held else Left.ANY, at=at))
+        steps.append(Send(EVIL[at : at + size], Fate.HELD if held else Fate.ANY, at=at))
         at += size
     if backwards:
         steps.reverse()
     name = "/".join(map(str, sizes)) if len(set(sizes)) > 1 else f"{sizes[0]} each"
     return Script(
-        (*steps, Hear(b"500"), *ALIVE_AT_TEN),
+        (*steps, Expect(b"500"), *ALIVE_AT_TEN),
         (MASKED + DONE,),
         f"{name}{', backwards' if backwards else ''}",
-        bites=True,
+        effective=True,
     )
 
 
-def with_options(name: str, options: bytes, left: bytes, *, bites: bool = True) -> Script:
+def with_options(name: str, options: bytes, left: bytes, *, effective: bool = True) -> Script:
     return Script(
         (
             Send(EVIL, MASKED, options=options, leaves={"options": left}),
-            Hear(b"500"),
+            Expect(b"500"),
             *ALIVE,
         ),
         (MASKED + DONE,),
         name,
-        bites=bites,
+        effective=effective,
     )
 
 
@@ -112,11 +112,11 @@ DATA_ATTACKS = (
                 (
                     Send(EVIL[:5], b"XXXXX"),
                     Send(EVIL[5:], b"XXX\r\n", stamp=2**31 - 10),
-                    Hear(b"500"),
+                    Expect(b"500"),
                 ),
                 (MASKED,),
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -126,10 +126,10 @@ DATA_ATTACKS = (
         "inspected, and passes",
         (
             Script(
-                (Send(EVIL, MASKED, stamp=None), Hear(b"500")),
+                (Send(EVIL, MASKED, stamp=None), Expect(b"500")),
                 (MASKED,),
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -147,7 +147,7 @@ DATA_ATTACKS = (
                 ),
                 (MASKED,),
                 "beyond a gap",
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -165,7 +165,7 @@ DATA_ATTACKS = (
                 ),
                 (b"",),
                 "inside the window",
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -202,7 +202,7 @@ DATA_ATTACKS = (
             Script(
                 (Send(DUMMY, b"X" * 10, at=-12_345), *evil()),
                 (MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -214,14 +214,14 @@ DATA_ATTACKS = (
             Script(
                 (
                     *HANDSHAKE,
-                    Hear(b"220"),
+                    Expect(b"220"),
                     Send(b"A" * before + EVIL, b"X" * before + MASKED, at=-before),
-                    Hear(b"500"),
+                    Expect(b"500"),
                 ),
                 (MASKED,),
                 f"{before} bytes",
                 greeting=False,
-                bites=True,
+                effective=True,
             )
             for before in (2, 10)
         ),
@@ -238,7 +238,7 @@ DATA_ATTACKS = (
                     *evil(),
                 ),
                 (MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -250,26 +250,26 @@ DATA_ATTACKS = (
         (
             Script(
                 (
-                    Send(EVIL, Left.HELD, at=20),
+                    Send(EVIL, Fate.HELD, at=20),
                     Send(EVIL[5:], Why.REPEATED_HELD, at=25),
                     Send(b"NOOP 4567890123456\r\n", at=0, released=(MASKED,)),
-                    Hear(b"250"),
-                    Hear(b"500"),
+                    Expect(b"250"),
+                    Expect(b"500"),
                 ),
                 (b"NOOP 4567890123456\r\n" + MASKED,),
-                bites=True,
+                effective=True,
             ),
             Script(
                 (
-                    Send(EVIL, Left.HELD, at=20),
+                    Send(EVIL, Fate.HELD, at=20),
                     Send(b"NOOP 4567890123456\r\n", at=0, stamp=500, released=(MASKED,)),
-                    Hear(b"250"),
-                    Hear(b"500"),
+                    Expect(b"250"),
+                    Expect(b"500"),
                 ),
                 (b"NOOP 4567890123456\r\n" + MASKED,),
                 "filled by a younger segment",
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -308,13 +308,13 @@ DATA_ATTACKS = (
                         data_offset=10,
                         leaves={"options": b"\1" * 20},
                     ),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(EVIL, b"X" * 10, at=0),
                     *ALIVE_AT_TEN,
                 ),
                 (DUMMY + DONE,),
                 "into the data",
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -326,12 +326,12 @@ DATA_ATTACKS = (
             Script(
                 (
                     Send(DUMMY, options=MD5, leaves={"options": b"\1" * 20}),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(EVIL, b"X" * 10, at=0),
                     *ALIVE,
                 ),
                 (DUMMY + DONE,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -368,11 +368,11 @@ DATA_ATTACKS = (
                         urgent=1,
                         leaves={"flags": DATA, "urgent": 0},
                     ),
-                    Hear(b"500"),
+                    Expect(b"500"),
                     *ALIVE,
                 ),
                 (b"X" + MASKED + DONE,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -390,10 +390,10 @@ DATA_ATTACKS = (
                         reserved=0xF,
                         leaves={"flags": DATA | ECE | CWR},
                     ),
-                    Hear(b"500"),
+                    Expect(b"500"),
                 ),
                 (MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -407,13 +407,13 @@ DATA_ATTACKS = (
                 (
                     Send(DUMMY, ttl=2),
                     Send(EVIL, DUMMY, at=0, leaves={"hop_limit": 2}),
-                    Send(DONE, Left.HELD),
+                    Send(DONE, Fate.HELD),
                     Send(
                         flags=RST, at=10, leaves={"hop_limit": 2}, released=(Why.CLOSED_CONNECTION,)
                     ),
                 ),
                 (b"",),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -426,12 +426,12 @@ DATA_ATTACKS = (
             Script(
                 (
                     Send(DUMMY),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(EVIL, b"X" * 10, at=0),
                     Send(EVIL + DUMMY, b"X" * 10 + DUMMY, at=0),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(DONE, at=20),
-                    Hear(b"250"),
+                    Expect(b"250"),
                 ),
                 (DUMMY + DUMMY + DONE,),
                 "acknowledged",
@@ -447,20 +447,20 @@ DATA_ATTACKS = (
         (
             Script(
                 (
-                    Send(LINE[20:30], Left.HELD, at=20),
+                    Send(LINE[20:30], Fate.HELD, at=20),
                     Send(TRICK[20:30], Why.REPEATED_HELD, at=20),
                     Send(LINE, at=0, released=(LINE[20:30],)),
-                    Hear(b"250"),
+                    Expect(b"250"),
                 ),
                 (LINE,),
                 "decoy first",
             ),
             Script(
                 (
-                    Send(TRICK[20:30], Left.HELD, at=20),
+                    Send(TRICK[20:30], Fate.HELD, at=20),
                     Send(LINE[20:30], Why.REPEATED_HELD, at=20),
                     Send(LINE, at=0, released=(LINE[20:30],)),
-                    Hear(b"250"),
+                    Expect(b"250"),
                 ),
                 (LINE,),
                 "trick first",
@@ -479,11 +479,11 @@ DATA_ATTACKS = (
                     Send(flags=ACK, window=2),
                     Wait(0.3),
                     Send(flags=ACK, window=60000),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     *evil(),
                 ),
                 (DUMMY + MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -499,7 +499,7 @@ DATA_ATTACKS = (
                     *evil(),
                 ),
                 (MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),

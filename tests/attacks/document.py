@@ -1,4 +1,4 @@
-"""docs/attacks.md, printed from the catalogue: ``python -m tests.attacks.document``."""
+"""Prints docs/attacks.md from the catalogue: ``python -m tests.attacks.document``."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def document() -> str:
     introduction = INTRODUCTION.format(
         ways=len(scripts),
         live=sum(script.live for script in scripts),
-        real=sum(script.bites for script in scripts),
+        real=sum(script.effective for script in scripts),
     )
     parts = [introduction]
     for title, attacks in SECTIONS.items():

@@ -1,4 +1,4 @@
-"""FIN and RST, real ones and such as only the filter believes."""
+"""FIN and RST segments, real ones and ones that only the filter might believe."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.attacks.script import (
     HANDSHAKE,
     RST,
     SYN,
-    Again,
     Attack,
-    Hear,
-    Left,
+    Expect,
+    Fate,
+    Reconnect,
     Script,
     Send,
     Wait,
@@ -22,16 +22,16 @@ from tests.attacks.script import (
 from tests.attacks.words import DUMMY, EVIL, MASKED, MD5, OLD, evil
 
 SACK_PERMITTED = option(4)
-FIRST, REST = Send(EVIL[:5], b"XXXXX"), (Send(EVIL[5:], b"XXX\r\n", at=5), Hear(b"500"))
-"""The line in two segments, with what is told in between."""
+FIRST, REST = Send(EVIL[:5], b"XXXXX"), (Send(EVIL[5:], b"XXX\r\n", at=5), Expect(b"500"))
+"""The line in two segments, between which something else is sent."""
 
 
-def between(name: str, *steps: Send | Wait, bites: bool = True, **other: object) -> Script:
-    return Script((FIRST, *steps, *REST), (MASKED,), name, bites=bites, **other)
+def between(name: str, *steps: Send | Wait, effective: bool = True, **other: object) -> Script:
+    return Script((FIRST, *steps, *REST), (MASKED,), name, effective=effective, **other)
 
 
 def ends(name: str, step: Send, *then: Send | Wait, **other: object) -> Script:
-    """It is the end for the filter; the server gets no more, whatever it believes."""
+    """The connection ends for the filter; nothing more reaches the server, even if it is open there."""
     return Script(
         (FIRST, Wait(0.06), step, *then, Send(EVIL[5:], Why.NO_CONNECTION, at=5)),
         (b"XXXXX",),
@@ -47,9 +47,12 @@ ENDING = (
         "inspected, and passes with the FIN",
         (
             Script(
-                (Send(EVIL, MASKED, flags=DATA | FIN, leaves={"flags": DATA | FIN}), Hear(b"500")),
+                (
+                    Send(EVIL, MASKED, flags=DATA | FIN, leaves={"flags": DATA | FIN}),
+                    Expect(b"500"),
+                ),
                 (MASKED,),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -61,13 +64,13 @@ ENDING = (
             Script(
                 (
                     Send(DUMMY),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(flags=FIN | ACK),
-                    Hear(end=True),
+                    Expect(end=True),
                     Send(EVIL, Why.PAST_FIN, at=10, ack=-1),
                     Send(EVIL, Why.PAST_FIN, at=11, ack=-1),
                     Send(b"A" * 5 + EVIL, Why.INVALID_ACK, at=5, ack=-12_345_678),
-                    Again(-100),
+                    Reconnect(-100),
                     Send(b"", Why.DUPLICATE_SYN, flags=SYN, at=-1),
                 ),
                 (DUMMY,),
@@ -92,13 +95,13 @@ ENDING = (
             Script(
                 (
                     FIRST,
-                    Send(b"", Left.HELD, flags=FIN | ACK, at=6),
+                    Send(b"", Fate.HELD, flags=FIN | ACK, at=6),
                     Send(EVIL[5:], b"XXX\r\n", at=5, released=(Why.PAST_FIN,)),
-                    Hear(b"500"),
+                    Expect(b"500"),
                 ),
                 (MASKED,),
                 "ahead",
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -132,7 +135,7 @@ ENDING = (
                 (b"XXXXX",),
                 "timestamp",
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -148,7 +151,7 @@ ENDING = (
                     Send(EVIL[5:], Why.PAST_FIN, at=5),
                 ),
                 (b"XXXXX",),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -161,8 +164,8 @@ ENDING = (
                 (
                     Send(b"QUIT\r\n"),
                     Send(flags=FIN | ACK, before_answer=True),
-                    Hear(b"221"),
-                    Hear(end=True),
+                    Expect(b"221"),
+                    Expect(end=True),
                     Send(flags=ACK),
                     Send(EVIL, Why.CLOSED_CONNECTION, at=7),
                 ),
@@ -217,7 +220,7 @@ ENDING = (
             ends(
                 "",
                 Send(flags=RST, at=5, options=MD5, leaves={"options": b"\1" * 20}),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -230,7 +233,7 @@ ENDING = (
             Script(
                 (
                     Send(flags=SYN, at=-1),
-                    Hear(),
+                    Expect(),
                     Send(flags=RST, at=0, stamp=OLD),
                     Send(b"", Why.NO_CONNECTION, flags=ACK),
                     Send(EVIL, Why.NO_CONNECTION, at=0),
@@ -239,7 +242,7 @@ ENDING = (
                 "before the last ACK",
                 greeting=False,
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -249,7 +252,9 @@ ENDING = (
         "too low: passes and ends the connection; too high: dropped, `bad-rst`",
         (
             ends("past", Send(flags=RST | ACK, at=5, ack=-12_345_678)),
-            between("future", Send(b"", Why.BAD_RST, flags=RST | ACK, at=5, ack=100), bites=False),
+            between(
+                "future", Send(b"", Why.BAD_RST, flags=RST | ACK, at=5, ack=100), effective=False
+            ),
         ),
     ),
     Attack(
@@ -258,8 +263,8 @@ ENDING = (
         "passes and expires on the way, but has ended the connection for the filter: the server"
         " gets nothing more",
         (
-            ends("RST", Send(flags=RST, at=5, ttl=2), bites=True),
-            ends("RST ACK", Send(flags=RST | ACK, at=5, ttl=2), bites=True),
+            ends("RST", Send(flags=RST, at=5, ttl=2), effective=True),
+            ends("RST ACK", Send(flags=RST | ACK, at=5, ttl=2), effective=True),
         ),
     ),
     Attack(
@@ -271,14 +276,14 @@ ENDING = (
             Script(
                 (
                     Send(flags=SYN, at=-1, options=SACK_PERMITTED),
-                    Hear(),
+                    Expect(),
                     Send(flags=ACK),
-                    Hear(b"220"),
-                    Send(EVIL[5:], Left.HELD, at=5),
+                    Expect(b"220"),
+                    Send(EVIL[5:], Fate.HELD, at=5),
                     Send(flags=RST, at=10),
                     Wait(0.05),
                     Send(EVIL[:5], b"XXXXX", at=0, released=(b"XXX\r\n",)),
-                    Hear(b"500"),
+                    Expect(b"500"),
                 ),
                 (MASKED,),
                 greeting=False,
@@ -294,17 +299,17 @@ ENDING = (
             Script(
                 (
                     Send(DUMMY),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(flags=FIN | ACK),
-                    Hear(end=True),
+                    Expect(end=True),
                     Send(flags=RST, at=10),
-                    Again(-100),
+                    Reconnect(-100),
                     *HANDSHAKE,
-                    Hear(b"220"),
+                    Expect(b"220"),
                     *evil(),
                 ),
                 (DUMMY, MASKED),
-                bites=True,
+                effective=True,
             ),
         ),
     ),

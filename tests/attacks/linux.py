@@ -1,8 +1,8 @@
-"""Attacks played over a wire to a Linux server that remembers what it has read.
+"""Attacks played over a network to a Linux server that records what it reads.
 
-The packets leave the client's namespace as raw frames, from addresses that its kernel does not own
-and so does not speak for. What the server's kernel should not get for its TTL is dropped in front
-of it, as it would be on a longer way.
+The packets leave the client's namespace as raw frames, from addresses that its kernel does not own,
+so the kernel does not answer for them. A packet whose TTL is too small is dropped just before the
+server, as it would expire on a longer path.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tests.attacks.model import CLIENT as ADDRESSES
 from tests.attacks.model import HOPS, client_of, renew, steps_of
 from tests.attacks.script import (
     RST,
-    Again,
-    Hear,
-    Here,
+    Expect,
+    Origin,
+    Reconnect,
     Script,
     Segment,
     Send,
@@ -42,25 +42,25 @@ from tests.attacks.script import (
     read,
 )
 
-AT_ONCE = 24
-"""Attacks that run side by side."""
+PARALLEL = 24
+"""Attacks that run at the same time."""
 PATIENCE = 5.0
-"""Seconds to wait for an answer that must come; nothing here takes a tenth of that."""
-LITTLE_PATIENCE = 0.8
-"""The same without the filter, where it need not come."""
+"""Seconds to wait for an answer that must come; normally it takes less than a tenth of that."""
+UNFILTERED_PATIENCE = 0.8
+"""The same without the filter, when the answer need not come."""
 SETTLED = 0.1
-"""Seconds without anything new after which nothing more is expected."""
+"""After this many seconds without news, nothing more is expected."""
 FIRST_PORT = 20_000
 
 _ALL_PROTOCOLS, _OUTGOING = 3, 4  # linux/if_ether.h, linux/if_packet.h
 
 
 class Recorder:
-    """The mail server: one thread, any number of connections."""
+    """The mail server: one thread for any number of connections."""
 
     def __init__(self, lab: Lab) -> None:
         self.mails: dict[int, list[Mail]] = defaultdict(list)
-        """Of each connection, in order, by the client's port."""
+        """The connections from each client port, in order."""
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         for family, address in (
@@ -85,7 +85,7 @@ class Recorder:
 
     def _accept(self, listener: socket.socket) -> None:
         connection, peer = listener.accept()
-        # The attacker acknowledges only when it speaks; no reply shall wait for that (Nagle).
+        # The attacker sends no bare ACKs, so Nagle's algorithm would delay replies.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         mail = Mail()
         self.mails[peer[1]].append(mail)
@@ -112,7 +112,7 @@ class Recorder:
 
 
 class Wire:
-    """The attacker's network card."""
+    """The attacker's network interface."""
 
     def __init__(self, lab: Lab) -> None:
         self.inboxes: dict[int, queue.SimpleQueue[Segment]] = {}
@@ -148,8 +148,8 @@ class Wire:
         self._socket.close()
 
 
-class Range:
-    """The lab as a shooting range."""
+class AttackLab:
+    """The lab, prepared for attacks."""
 
     def __init__(self, lab: Lab) -> None:
         mac = CABLES[0][0].mac
@@ -159,7 +159,8 @@ class Range:
             )
             neighbour = f"ip neigh replace {text} lladdr {mac} dev outside nud permanent"
             lab.run(FILTER, neighbour.split())
-        # A router that sends a forged packet back where it came from tells its supposed sender so.
+        # If a router sends a forged packet back where it came from, it also sends a redirect to the
+        # supposed sender, which must ignore it.
         lab.run(SERVER, ["sysctl", "-qw", "net.ipv6.conf.all.accept_redirects=0"])
         lab.run(SERVER, ["sysctl", "-qw", "net.ipv6.conf.eth0.accept_redirects=0"])
         for program, match in (("iptables", "ttl --ttl-lt"), ("ip6tables", "hl --hl-lt")):
@@ -175,7 +176,7 @@ class Range:
     def run(
         self, cases: dict[str, tuple[Script, int]], *, filtered: bool
     ) -> dict[str, tuple[list[Mail], str]]:
-        """Perform them; by name, what the server has of it, and what did not go as it should."""
+        """Perform the attacks. Return, by name, what the server has read, and what went wrong."""
         self.recorder.mails.clear()
         ports: dict[str, int] = {}
         for number, (name, (script, _)) in enumerate(cases.items()):
@@ -189,27 +190,27 @@ class Range:
             attack = _Attack(self, script, family, ports[name], filtered=filtered)
             found[name] = attack.run()
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(perform, together))
-        for name in alone:  # two of the same port would meet in the recorder
+        for name in alone:  # the recorder distinguishes connections only by port
             perform(name)
         return found
 
 
 class _Attack:
     def __init__(
-        self, range_: Range, script: Script, family: int, port: int, *, filtered: bool
+        self, attack_lab: AttackLab, script: Script, family: int, port: int, *, filtered: bool
     ) -> None:
-        self._range, self._script, self._filtered = range_, script, filtered
+        self._attack_lab, self._script, self._filtered = attack_lab, script, filtered
         self._client = client_of(script, family, port)
         self._first_initial = self._client.initial
         self._inbox: queue.SimpleQueue[Segment] = queue.SimpleQueue()
-        range_.wire.inboxes[port] = self._inbox
-        self._before = len(range_.recorder.mails[port])
+        attack_lab.wire.inboxes[port] = self._inbox
+        self._before = len(attack_lab.recorder.mails[port])
 
     @property
     def _mails(self) -> list[Mail]:
-        return self._range.recorder.mails[self._client.port][self._before :]
+        return self._attack_lab.recorder.mails[self._client.port][self._before :]
 
     def run(self) -> tuple[list[Mail], str]:
         complaint = ""
@@ -220,61 +221,64 @@ class _Attack:
             complaint = str(error)
         self._settle()
         mails = self._mails
-        self._hear_what_has_come()
-        if self._client.expected is not None:  # an RST in the right place ends it for everybody
-            at = self._client.expected - self._client.initial - 1 - self._client.base
+        self._receive_pending()
+        if self._client.server_next is not None:
+            # An RST with exactly this number ends the connection for the server and the filter.
+            at = self._client.server_next - self._client.initial - 1 - self._client.base
             self._client.stamps = None
             for datagram in self._client.build(Send(flags=RST, at=at)):
-                self._range.wire.send(datagram)
-        del self._range.wire.inboxes[self._client.port]
+                self._attack_lab.wire.send(datagram)
+        del self._attack_lab.wire.inboxes[self._client.port]
         return mails, complaint
 
     def _step(self, step: Step) -> None:
         match step:
             case Send():
                 if not step.before_answer:
-                    self._hear_what_has_come()
+                    self._receive_pending()
                 for datagram in self._client.build(step):
-                    self._range.wire.send(datagram)
-            case Hear():
-                self._hear(step)
+                    self._attack_lab.wire.send(datagram)
+            case Expect():
+                self._expect(step)
             case Wait(seconds):
                 time.sleep(seconds)
-            case Here():
+            case Origin():
                 self._client.base = self._client.next
-            case Again(higher):
-                self._hear_what_has_come()
+            case Reconnect(higher):
+                self._receive_pending()
                 renew(self._client, self._script, higher)
 
-    def _hear_what_has_come(self) -> None:
+    def _receive_pending(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._client.receive(self._inbox.get_nowait())
 
-    def _hear(self, hear: Hear) -> None:
+    def _expect(self, expected: Expect) -> None:
         if not self._filtered:
-            hear = Hear(b"" if not hear.code else b"ANY", hear.end)
-        deadline = time.monotonic() + (PATIENCE if self._filtered else LITTLE_PATIENCE)
-        while not self._heard(hear):
+            expected = Expect(b"" if not expected.code else b"ANY", expected.end)
+        deadline = time.monotonic() + (PATIENCE if self._filtered else UNFILTERED_PATIENCE)
+        while not self._has_received(expected):
             try:
                 packet = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                assert not self._filtered, f"{hear} has not come: {bytes(self._client.replies)!r}"
+                assert not self._filtered, (
+                    f"{expected} not received: {bytes(self._client.replies)!r}"
+                )
                 return
             self._client.receive(packet)
 
-    def _heard(self, hear: Hear) -> bool:
-        if hear.code == b"ANY":
-            end = self._client.replies.find(b"\r\n", self._client.said)
+    def _has_received(self, expected: Expect) -> bool:
+        if expected.code == b"ANY":
+            end = self._client.replies.find(b"\r\n", self._client.checked)
             if end < 0:
                 return False
-            self._client.said = end + 2
+            self._client.checked = end + 2
             return True
-        return self._client.hears(hear)
+        return self._client.has_received(expected)
 
     def _settle(self) -> None:
-        """Wait until the server has what it should have, and then a moment for what it should not;
-        without the filter, until nothing comes any more."""
+        """Wait until the server has read what it should, and then a moment for what it should not;
+        without the filter, until nothing more arrives."""
         deadline = time.monotonic() + PATIENCE
         expected = expected_of(self._script)
         while self._filtered and self._read() != expected and time.monotonic() < deadline:

@@ -1,14 +1,14 @@
-"""A server that talks enough SMTP to be a target, and remembers what it has read."""
+"""A server with just enough SMTP to be a target, which records what it reads."""
 
 from __future__ import annotations
 
 GREETING = b"220 ready\r\n"
 KNOWN = (b"HELO", b"MAIL", b"RCPT", b"NOOP", b"RSET", b"QUIT", b"XEVL")
-"""XEVL is what the filter must not let through: no verb of its map."""
+"""XEVL is what the filter must not let pass, as it is no permitted verb."""
 
 
 class Mail:
-    """One connection of the server: pure, whatever carries its bytes."""
+    """One connection of the server, without I/O."""
 
     def __init__(self) -> None:
         self.read = bytearray()
@@ -18,7 +18,7 @@ class Mail:
         self._in_message = False
 
     def feed(self, data: bytes) -> bytes:
-        """What it answers."""
+        """Read *data* and return the replies."""
         self.read += data
         self._line += data
         answers = b""

@@ -1,7 +1,7 @@
-"""Attacks played through the engine, or past it, to a model server of any overlap policy.
+"""Attacks played with or without the engine to a model server with any overlap policy.
 
-The server is as careful as RFC 9293, 5961 and 7323 want it, and loses what has too small a TTL on
-its way. Everything happens at once; only ``Wait`` lets virtual time pass.
+The server follows RFC 9293, 5961 and 7323; packets whose TTL is too small do not reach it. All steps
+are instantaneous; only ``Wait`` lets virtual time pass.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.attacks.script import (
     PSH,
     RST,
     SYN,
-    Again,
     Client,
-    Hear,
-    Here,
-    Left,
+    Expect,
+    Fate,
+    Origin,
+    Reconnect,
     Script,
     Segment,
     Send,
@@ -45,7 +45,7 @@ from tests.model.overlap import Waiting
 CLIENT = {4: bytes((192, 0, 2, 66)), 6: bytes.fromhex("20010db8000100000000000000000066")}
 SERVER = {4: bytes((198, 51, 100, 25)), 6: bytes.fromhex("20010db8000200000000000000000025")}
 HOPS = 4
-"""A packet with a smaller TTL does not get as far as the server."""
+"""A packet with a smaller TTL does not reach the server."""
 WINDOW = 65535
 CONFIGURATION = """\
 policy-map type inspect esmtp attacked
@@ -62,7 +62,7 @@ service-policy global_policy global
 
 @dataclass(slots=True)
 class Connection:
-    """The server's end of one."""
+    """The server's side of a connection."""
 
     mail: Mail
     waiting: Waiting
@@ -84,7 +84,7 @@ class Connection:
 
 
 class Server:
-    """``policy`` is one of ``tests.model.overlap``."""
+    """A server; ``policy`` is one of those in ``tests.model.overlap``."""
 
     def __init__(self, policy: str) -> None:
         self.policy = policy
@@ -128,9 +128,9 @@ class Server:
         )
         connection.una = connection.next = connection.initial
         self.connections[packet.source] = connection
-        return [self._say(connection, SYN | ACK)]
+        return [self._send(connection, SYN | ACK)]
 
-    def _say(self, connection: Connection, flags: int = ACK, payload: bytes = b"") -> bytes:
+    def _send(self, connection: Connection, flags: int = ACK, payload: bytes = b"") -> bytes:
         options = b""
         number = connection.next
         if flags & SYN:
@@ -162,31 +162,31 @@ class Server:
         end = start + len(packet.payload)
         if packet.flags & SYN:
             same = not connection.established and start + 1 == connection.receive_next
-            return [self._say(connection, SYN | ACK if same else ACK)]
+            return [self._send(connection, SYN | ACK if same else ACK)]
         stamps = packet.stamps()
         if stamps is not None and connection.recent is not None:
             older = ((connection.recent - stamps[0] + 2**31) & 0xFFFFFFFF) - 2**31
             if older > 1 and not (packet.flags & RST and connection.established):
-                return [] if packet.flags & RST else [self._say(connection)]
+                return [] if packet.flags & RST else [self._send(connection)]
             if older < 0 and start <= connection.receive_next:
                 connection.recent = stamps[0]
         late = connection.fin_seen and start + 1 == connection.receive_next
-        if packet.flags & RST and late:  # of a socket that has closed
+        if packet.flags & RST and late:  # the client's socket has been closed
             del self.connections[connection.remote]
             return []
         if end < connection.receive_next or start > connection.receive_next + WINDOW:
-            return [] if packet.flags & RST else [self._say(connection)]
+            return [] if packet.flags & RST else [self._send(connection)]
         if packet.flags & RST:
             edges = [high for _, high in connection.waiting.ranges()] if connection.sack else []
             if start == connection.receive_next or start in edges[-1:]:
                 del self.connections[connection.remote]
                 return []
-            return [self._say(connection)]
+            return [self._send(connection)]
         if not packet.flags & ACK:
             return []
         acknowledgment = _near(packet.acknowledgment, connection.next)
         if acknowledgment > connection.next or acknowledgment < connection.una - WINDOW:
-            return [self._say(connection)]
+            return [self._send(connection)]
         if not connection.established:
             if acknowledgment != connection.initial + 1:
                 return []
@@ -195,10 +195,10 @@ class Server:
             connection.unsent += GREETING
         connection.una = max(connection.una, acknowledgment)
         connection.peer_window = packet.window << (connection.peer_scale or 0)
-        said = self._data(connection, start, packet) + self._pump(connection)
+        answers = self._data(connection, start, packet) + self._pump(connection)
         if connection.fin_seen and connection.fin_sent and connection.una == connection.next:
             del self.connections[connection.remote]
-        return said
+        return answers
 
     def _data(self, connection: Connection, start: int, packet: Segment) -> list[bytes]:
         payload = packet.payload
@@ -206,7 +206,7 @@ class Server:
         if not payload and not packet.flags & FIN:
             return []
         if connection.fin_seen:
-            return [self._say(connection)]
+            return [self._send(connection)]
         if payload and end > connection.receive_next:
             taken = max(0, connection.receive_next - start)
             connection.waiting.add(start + taken, payload[taken:])
@@ -218,18 +218,18 @@ class Server:
             connection.receive_next += 1
             connection.closes = True
         connection.closes = connection.closes or connection.mail.over
-        return [self._say(connection)]
+        return [self._send(connection)]
 
     def _pump(self, connection: Connection) -> list[bytes]:
         room = connection.una + connection.peer_window - connection.next
         payload = bytes(connection.unsent[: max(0, room)])
         del connection.unsent[: len(payload)]
-        said = [self._say(connection, ACK | PSH, payload)] if payload else []
+        answers = [self._send(connection, ACK | PSH, payload)] if payload else []
         ready = connection.closes and not connection.unsent and room > 0
         if ready and not connection.fin_sent:
             connection.fin_sent = True
-            said.append(self._say(connection, FIN | ACK))
-        return said
+            answers.append(self._send(connection, FIN | ACK))
+        return answers
 
 
 def _near(number: int, reference: int) -> int:
@@ -239,17 +239,18 @@ def _near(number: int, reference: int) -> int:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a script."""
+    """The outcome of a script."""
 
     received: tuple[bytes, ...]
     verdicts: list[tuple[Send, Verdict, tuple[Verdict, ...], Segment | None]]
-    """Of each packet: what became of it, of those that it released, and how it left."""
+    """Of each packet: its verdict, the verdicts of held packets that it released, and the packet as it
+    left."""
     events: list[Event]
     held: int
 
 
 class Play:
-    """One script, with the engine between (or nothing)."""
+    """Plays one script, with or without the engine in the path."""
 
     def __init__(self, script: Script, policy: str, family: int, *, filtered: bool = True) -> None:
         self.script = script
@@ -258,7 +259,7 @@ class Play:
         self.server = Server(policy)
         self.late: list[Verdict] = []
         self.answers: list[bytes] | None = None
-        """The server's, while they are kept back."""
+        """The server's answers while they are delayed."""
         self.client = client_of(script, family)
         self.now = 1000.0
         self.tokens = 0
@@ -267,7 +268,7 @@ class Play:
         self.verdicts: list[tuple[Send, Verdict, tuple[Verdict, ...], Segment | None]] = []
 
     def run(self) -> Outcome:
-        """Perform it; what the server has read is then without the greeting of the script."""
+        """Play the script."""
         steps = steps_of(self.script)
         for step, following in zip(steps, (*steps[1:], None), strict=True):
             if isinstance(following, Send) and following.before_answer:
@@ -285,16 +286,17 @@ class Play:
         match step:
             case Send():
                 self._send(step)
-            case Hear():
-                if self.engine is not None:  # else it reads something else, and answers so
-                    assert self.client.hears(step), f"{step} has not come: {self.client.replies!r}"
+            case Expect():
+                if self.engine is not None:  # without it the server may reply differently
+                    replies = self.client.replies
+                    assert self.client.has_received(step), f"{step} not received: {replies!r}"
             case Wait(seconds):
                 self.now += seconds
                 if self.engine is not None:
                     self._act(self.engine.tick(self.now), None)
-            case Here():
+            case Origin():
                 self.client.base = self.client.next
-            case Again(higher):
+            case Reconnect(higher):
                 renew(self.client, self.script, higher)
 
     def _send(self, send: Send) -> None:
@@ -302,7 +304,7 @@ class Play:
         if send.pieces or 44 in send.chain:
             datagrams = reassembled(datagrams)
         target = "client" if send.forged or send.by_server else "server"
-        verdict: Verdict = Left.UNSEEN
+        verdict: Verdict = Fate.UNSEEN
         left: Segment | None = None
         self.late = []
         for datagram in datagrams:
@@ -327,7 +329,7 @@ class Play:
         return self._act(self.engine.arrive(arrival), token)
 
     def _act(self, actions: list[object], token: object) -> tuple[Verdict, Segment | None]:
-        verdict: Verdict = Left.HELD
+        verdict: Verdict = Fate.HELD
         left: Segment | None = None
         leaving: list[tuple[bytes, str]] = []
         for action in actions:
@@ -379,7 +381,7 @@ class Play:
 
 
 def reassembled(fragments: list[bytes]) -> list[bytes]:
-    """What the kernel hands to the filter."""
+    """The datagrams that the kernel passes to the filter."""
     reassembler = Reassembler()
     found = []
     for fragment in fragments:
@@ -393,12 +395,12 @@ def reassembled(fragments: list[bytes]) -> list[bytes]:
 
 def _payload(datagram: bytes) -> bytes:
     packet = read(datagram)
-    assert packet is not None, "what passes has right lengths and checksums"
+    assert packet is not None, "what passes must have correct lengths and checksums"
     return packet.payload
 
 
 def steps_of(script: Script) -> tuple[Step, ...]:
-    """All of them, the greeting too."""
+    """All steps, including the greeting."""
     return (*GREETING_STEPS, *script.steps) if script.greeting else script.steps
 
 
@@ -410,7 +412,7 @@ def client_of(script: Script, family: int, port: int = 40000) -> Client:
 
 
 def renew(client: Client, script: Script, higher: int) -> None:
-    """Another connection of the same socket."""
+    """Turn *client* into that of another connection between the same ports."""
     fresh = Client(client.address, client.port, client.server)
     fresh.initial = (client.initial + higher) % 2**32
     fresh.stamps, fresh.echo = client.stamps, client.echo

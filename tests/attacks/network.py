@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nfinspect.actions import DropReason as Why
-from tests.attacks.script import Attack, Hear, Left, Script, Send
+from tests.attacks.script import Attack, Expect, Fate, Script, Send
 from tests.attacks.words import DUMMY, EVIL, MASKED, evil
 
 LOOSE_SOURCE_ROUTE = bytes((131, 7, 4, 198, 51, 100, 25))
@@ -12,16 +12,20 @@ ROUTER_ALERT = bytes((148, 4, 0, 0))
 
 def inspected(name: str, family: int = 0, **fields: object) -> Script:
     return Script(
-        (Send(EVIL, MASKED, **fields), Hear(b"500")), (MASKED,), name, family=family, bites=True
+        (Send(EVIL, MASKED, **fields), Expect(b"500")),
+        (MASKED,),
+        name,
+        family=family,
+        effective=True,
     )
 
 
 def lost(
-    name: str, becomes: Why | str, family: int = 0, *, bites: bool = True, **fields: object
+    name: str, becomes: Why | str, family: int = 0, *, effective: bool = True, **fields: object
 ) -> Script:
-    """A decoy that comes to nothing; then the line itself."""
+    """A decoy without effect; then the line itself."""
     steps = (Send(DUMMY, becomes, at=0, **fields), *evil())
-    return Script(steps, (MASKED,), name, family=family, bites=bites)
+    return Script(steps, (MASKED,), name, family=family, effective=effective)
 
 
 NETWORK = (
@@ -40,8 +44,8 @@ NETWORK = (
         ("Ptacek and Newsham 1998", "Shankar and Paxson 2003", "RFC 5722"),
         "the kernel discards the whole datagram before it reaches the filter",
         (
-            lost("behind", Left.UNSEEN, pieces=((0, 24), (16, 32), (24, 99)), noise=EVIL),
-            lost("in front", Left.UNSEEN, pieces=((24, 99), (16, 32), (0, 24)), noise=EVIL),
+            lost("behind", Fate.UNSEEN, pieces=((0, 24), (16, 32), (24, 99)), noise=EVIL),
+            lost("in front", Fate.UNSEEN, pieces=((24, 99), (16, 32), (0, 24)), noise=EVIL),
         ),
     ),
     Attack(
@@ -74,7 +78,7 @@ NETWORK = (
             inspected("hop-by-hop and two of options", family=6, chain=(0, 60, 60)),
             inspected("routing at its end", family=6, chain=(60, 43)),
             inspected("sixteen", family=6, chain=(60,) * 16),
-            lost("seventeen", Why.MALFORMED, family=6, chain=(60,) * 17, bites=False),
+            lost("seventeen", Why.MALFORMED, family=6, chain=(60,) * 17, effective=False),
             lost("hop-by-hop second", Why.MALFORMED, family=6, chain=(60, 0)),
             inspected("atomic fragment", family=6, chain=(44,)),
         ),

@@ -1,4 +1,4 @@
-"""Before the connection is established, and connections that are taken for others."""
+"""Attacks during the handshake, and connections that are confused with others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.attacks.script import (
     PSH,
     RST,
     SYN,
-    Again,
     Attack,
-    Hear,
-    Left,
+    Expect,
+    Fate,
+    Reconnect,
     Script,
     Send,
     Wait,
@@ -23,14 +23,14 @@ from tests.attacks.script import (
 from tests.attacks.words import DUMMY, EVIL, MASKED, OLD, evil
 
 SEGMENT_SIZE = b"\2\4\5\xb4"
-ANSWERED = (Send(flags=ACK), Hear(b"220"), *evil())
+ANSWERED = (Send(flags=ACK), Expect(b"220"), *evil())
 
 
 def from_the_syn(
-    *steps: Send | Hear, name: str = "", bites: bool = True, **other: object
+    *steps: Send | Expect, name: str = "", effective: bool = True, **other: object
 ) -> Script:
     received = (MASKED,)
-    return Script(tuple(steps), received, name, greeting=False, bites=bites, **other)
+    return Script(tuple(steps), received, name, greeting=False, effective=effective, **other)
 
 
 OPENING = (
@@ -40,7 +40,7 @@ OPENING = (
         "cut off; the client has to send it again, and it is then inspected",
         (
             from_the_syn(
-                Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}), Hear(), *ANSWERED
+                Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}), Expect(), *ANSWERED
             ),
         ),
     ),
@@ -51,7 +51,7 @@ OPENING = (
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 Send(DUMMY, b"", flags=SYN, at=-1, leaves={"flags": SYN}),
                 *ANSWERED,
             ),
@@ -64,7 +64,7 @@ OPENING = (
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 Send(DUMMY, Why.DUPLICATE_SYN, flags=SYN, at=1_000_000),
                 *ANSWERED,
             ),
@@ -78,7 +78,7 @@ OPENING = (
             from_the_syn(
                 Send(b"", Why.BAD_FLAGS, flags=SYN | FIN, at=99),
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 *ANSWERED,
             ),
         ),
@@ -92,7 +92,7 @@ OPENING = (
             from_the_syn(
                 Send(b"", Why.NO_CONNECTION, flags=SYN | ACK, at=-1),
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 *ANSWERED,
             ),
         ),
@@ -103,7 +103,7 @@ OPENING = (
         "dropped: `duplicate-syn` and 419002 if its sequence number differs, `bad-syn` if it is"
         " the same",
         tuple(
-            Script((Send(b"", why, flags=SYN, at=at), *evil()), (MASKED,), name, bites=True)
+            Script((Send(b"", why, flags=SYN, at=at), *evil()), (MASKED,), name, effective=True)
             for name, at, why in (
                 ("below", -12_345, Why.DUPLICATE_SYN),
                 ("ten above", 10, Why.DUPLICATE_SYN),
@@ -120,7 +120,7 @@ OPENING = (
             from_the_syn(
                 Send(flags=SYN, at=-1),
                 Send(DUMMY, Why.NOT_ESTABLISHED, at=0, before_answer=True),
-                Hear(),
+                Expect(),
                 *ANSWERED,
             ),
         ),
@@ -132,7 +132,7 @@ OPENING = (
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 Send(DUMMY, Why.BAD_FLAGS, at=0, flags=PSH),
                 Send(DUMMY, Why.INVALID_ACK, at=0, ack=-5),
                 Send(DUMMY, Why.INVALID_ACK, at=0, ack=500),
@@ -147,9 +147,9 @@ OPENING = (
         (
             from_the_syn(
                 Send(flags=SYN, at=-1),
-                Hear(),
+                Expect(),
                 Send(EVIL, b"", at=0),
-                Hear(b"220"),
+                Expect(b"220"),
                 *evil(),
             ),
         ),
@@ -168,7 +168,7 @@ OPENING = (
                     options=option(34, b"\x5a" * 8),
                     leaves={"options": SEGMENT_SIZE + b"\1" * 12},
                 ),
-                Hear(),
+                Expect(),
                 *ANSWERED,
             ),
         ),
@@ -185,9 +185,9 @@ OPENING = (
                     options=option(30, b"\1\x81" + b"k" * 8),
                     leaves={"options": SEGMENT_SIZE + b"\1" * 12},
                 ),
-                Hear(),
+                Expect(),
                 Send(flags=ACK, options=option(30, b"\1\x81" + b"k" * 16)),
-                Hear(b"220"),
+                Expect(b"220"),
                 *evil(),
             ),
         ),
@@ -200,20 +200,20 @@ OPENING = (
         (
             from_the_syn(
                 Send(flags=SYN, at=-1, options=option(3, b"\xff")),
-                Hear(),
+                Expect(),
                 Send(flags=ACK, window=4),
-                Hear(b"220"),
+                Expect(b"220"),
                 *evil(),
                 name="255",
             ),
             from_the_syn(
                 Send(flags=SYN, at=-1, options=option(3, b"\7")),
                 Send(flags=SYN, at=-1, before_answer=True),
-                Hear(),
+                Expect(),
                 Send(flags=ACK, window=60000),
-                Hear(b"220"),
+                Expect(b"220"),
                 Send(EVIL, MASKED, options=option(3, b"\2")),
-                Hear(b"500"),
+                Expect(b"500"),
                 name="taken back",
             ),
         ),
@@ -286,19 +286,19 @@ OPENING = (
             Script(
                 (
                     Send(b"QUIT\r\n"),
-                    Hear(b"221"),
-                    Hear(end=True),
+                    Expect(b"221"),
+                    Expect(end=True),
                     Send(flags=FIN | ACK),
                     Wait(0.2),
-                    Again(-3000),
+                    Reconnect(-3000),
                     Send(b"", Why.BAD_SYN, flags=SYN, at=-1),
-                    Again(200_000),
+                    Reconnect(200_000),
                     *HANDSHAKE,
-                    Hear(b"220"),
+                    Expect(b"220"),
                     *evil(),
                 ),
                 (b"QUIT\r\n", MASKED),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -310,13 +310,13 @@ OPENING = (
             Script(
                 (
                     Send(flags=RST),
-                    Again(-100),
+                    Reconnect(-100),
                     *HANDSHAKE,
-                    Hear(b"220"),
+                    Expect(b"220"),
                     *evil(),
                 ),
                 (b"", MASKED),
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -344,7 +344,7 @@ OPENING = (
                 ),
                 (b"",),
                 "in the server's name",
-                bites=True,
+                effective=True,
             ),
         ),
     ),
@@ -358,16 +358,16 @@ OPENING = (
             Script(
                 (
                     Send(b"MAIL FROM:<a@b>\r\n"),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(b"RCPT TO:<c@d>\r\n"),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     Send(b"DATA\r\n", stamp=OLD),
                     Send(b"354 go on\r\n", Why.WRONG_SIDE, forged=True),
-                    Send(EVIL, Left.HELD),
+                    Send(EVIL, Fate.HELD),
                     Send(b"DATA\r\n", at=32, released=(EVIL,)),
-                    Hear(b"354"),
+                    Expect(b"354"),
                     Send(b".\r\n"),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     *ALIVE,
                 ),
                 (b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n" + EVIL + b".\r\nNOOP\r\n",),
@@ -379,13 +379,13 @@ OPENING = (
                     Send(DUMMY, stamp=OLD),
                     Send(b"", Why.WRONG_SIDE, flags=ACK, forged=True),
                     Send(EVIL, DUMMY, at=0),
-                    Hear(b"250"),
+                    Expect(b"250"),
                     *ALIVE,
                 ),
                 (DUMMY + b"NOOP\r\n",),
                 "an acknowledgement",
                 timestamps=True,
-                bites=True,
+                effective=True,
             ),
             Script(
                 (

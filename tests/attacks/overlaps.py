@@ -1,18 +1,18 @@
 """Two segments that disagree, in each of the thirteen relations that two intervals can have.
 
-The names of the relations are Allen's (1983). Each is said in three situations: the first segment
-has been acknowledged, it has got lost behind the filter, or both wait behind a gap. The line in
-which they lie is innocent; the second segment brings an evil line for a part of it.
+The names of the relations are Allen's (1983). Each is played in three situations: the first segment
+has been acknowledged, it has been lost after the filter, or both are held beyond a gap. The line that
+they are part of is innocent; the second segment replaces a part of it with an evil line.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from tests.attacks.script import HANDSHAKE, Attack, Hear, Left, Script, Send
+from tests.attacks.script import HANDSHAKE, Attack, Expect, Fate, Script, Send
 from tests.attacks.words import OLD
 
-GREETING = (*HANDSHAKE, Hear(b"220"), Send(b"EHLO a\r\n"), Hear(b"250"), Hear(b"250"))
+GREETING = (*HANDSHAKE, Expect(b"220"), Send(b"EHLO a\r\n"), Expect(b"250"), Expect(b"250"))
 START = len(b"EHLO a\r\n")
 
 INNOCENT = b"NOOP " + b"z" * 30 + b"\r\n"
@@ -33,13 +33,13 @@ RELATIONS: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "met by": ((28, 32), (12, 28)),
     "after": ((30, 33), (12, 28)),
 }
-"""Of the first segment to the second, as offsets in the line."""
+"""The first and the second segment of each relation, as offsets in the line."""
 
 Piece = tuple[int, bytes]
 
 
 def pieces(situation: str, first: tuple[int, int], second: tuple[int, int]) -> list[Piece]:
-    """What is sent, in order."""
+    """The segments in the order in which they are sent."""
     (a, b), (c, d) = first, second
     original, later = (a, INNOCENT[a:b]), (c, EVIL[c:d])
     covered = sorted({0, 5, a, b, c, d, SIZE})
@@ -58,9 +58,9 @@ def pieces(situation: str, first: tuple[int, int], second: tuple[int, int]) -> l
 
 
 def decided(sent: list[Piece]) -> bytes:
-    """The stream by the rule of docs/tcp.md: bytes are decided once and in order; behind a gap the
-    lower number comes first, and the older of two with the same; what brings nothing beyond a held
-    segment is dropped."""
+    """The stream according to docs/tcp.md: bytes are decided once and in order. Beyond a gap the
+    lower sequence number comes first, and of two equal ones the older. A segment that adds nothing to
+    a held one is dropped."""
     stream = bytearray()
     held: list[Piece] = []
     for start, data in sent:
@@ -77,7 +77,7 @@ def decided(sent: list[Piece]) -> bytes:
 
 
 def masked(stream: bytes) -> bytes:
-    """What of it may pass: NOOP, which the filter knows, and X for all else."""
+    """The stream as it may pass: NOOP lines unchanged, all others overwritten with X."""
     lines = stream.split(b"\r\n")
     return b"\r\n".join(line if line.startswith(b"NOOP") else b"X" * len(line) for line in lines)
 
@@ -87,17 +87,17 @@ def overlap(situation: str, relation: str) -> Script:
     sent = pieces(situation, first, second)
     lost = situation == "lost"
     steps = [
-        # Thrown away by the server for its timestamp, if it is to get lost.
-        Send(data, Left.ANY, at=START + at, stamp=OLD)
+        # If it is to be lost, the server discards it because of its timestamp.
+        Send(data, Fate.ANY, at=START + at, stamp=OLD)
         if lost and (at, data) == (first[0], INNOCENT[slice(*first)])
-        else Send(data, Left.ANY, at=START + at)
+        else Send(data, Fate.ANY, at=START + at)
         for at, data in sent
     ]
     if lost:
-        steps.append(Send(EVIL[slice(*first)], Left.ANY, at=START + first[0]))
+        steps.append(Send(EVIL[slice(*first)], Fate.ANY, at=START + first[0]))
     received = masked(decided(sent))
     answers = [
-        Hear(b"250" if line.startswith(b"NOOP") else b"500")
+        Expect(b"250" if line.startswith(b"NOOP") else b"500")
         for line in received.split(b"\r\n")[:-1]
     ]
     return Script(

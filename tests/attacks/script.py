@@ -1,7 +1,8 @@
-"""What an attack says: packets of a client, relative to its connection, and what becomes of each.
+"""The notation for attacks: the packets of a client, relative to its connection, and the verdict on
+each.
 
-A script knows no clock and no wire: ``model`` and ``linux`` bring those. The client that plays it
-builds every packet itself, so any field may lie.
+A script has no clock and no network; ``model`` and ``linux`` provide these. The client that plays it
+builds every packet itself, so any field may have a wrong value.
 """
 
 from __future__ import annotations
@@ -18,132 +19,133 @@ FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
 DATA = ACK | PSH
 
 INITIAL = 2**32 - 20
-"""The client's initial sequence number: what it says runs over the wrap."""
+"""The client's initial sequence number: its stream crosses the wrap."""
 
 
-class Left:
-    """What becomes of a packet that passes as it is, and of one that is held."""
+class Fate:
+    """What happens to a packet, other than that it passes with another payload or is dropped."""
 
     SAME = "same"
+    """It passes unchanged."""
     HELD = "held"
     UNSEEN = "unseen"
-    """The kernel in front of the filter throws it away."""
+    """The kernel discards it before the filter."""
     ANY = "any"
-    """Whatever the rule for bytes makes of it; what the server reads is what counts."""
+    """Not checked: what the server reads in the end counts."""
 
 
 Verdict = bytes | DropReason | str
-"""The payload that it passes with, why it is dropped, or a word of ``Left``."""
+"""The payload with which it passes, why it is dropped, or one of ``Fate``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One packet. Numbers are offsets: 0 is the first byte that the script sends, -1 of a script
-    without greeting the SYN; ``ack`` is added to the right acknowledgement."""
+    """One packet. Numbers are offsets: 0 is the first byte that the script sends; in a script without
+    greeting, -1 is the SYN. ``ack`` is added to the correct acknowledgment number."""
 
     payload: bytes = b""
-    becomes: Verdict = Left.SAME
+    becomes: Verdict = Fate.SAME
     at: int | None = None
-    """None: where the last packet without a place of its own ended."""
+    """None: where the last packet without an ``at`` ended."""
     flags: int = DATA
     ack: int = 0
     window: int = 60000
     options: bytes = b""
     stamp: int | None = 0
-    """Added to the timestamp, if the connection has them; None: without."""
+    """Added to the timestamp, if the connection has timestamps; None: without a timestamp."""
     ttl: int = 64
     bad_checksum: bool = False
     urgent: int = 0
     reserved: int = 0
     data_offset: int | None = None
-    """In words, if it lies."""
+    """In 32-bit words, if it is to be wrong."""
     length: int = 0
     """Added to the length in the IP header."""
     ip_options: bytes = b""
     chain: tuple[int, ...] = ()
-    """IPv6 extension headers, by number, in front of the TCP header."""
+    """IPv6 extension headers before the TCP header, by number."""
     pieces: tuple[tuple[int, int], ...] = ()
-    """Sent as IP fragments: each from and to where, in bytes of the IP payload."""
+    """Sent as IP fragments: start and end of each, in bytes of the IP payload."""
     noise: bytes = b""
-    """Fills every second fragment, in place of what belongs there."""
+    """Fills every second fragment instead of the proper bytes."""
     released: tuple[Verdict, ...] = ()
-    """What becomes at this packet of those that had been held."""
+    """The verdicts that held packets get at this packet."""
     leaves: dict[str, Any] = field(default_factory=dict)
-    """Other fields that it has when it passes: ``flags``, ``options``, ``hop_limit``, ``urgent``."""
+    """Fields of the packet as it leaves: ``flags``, ``options``, ``hop_limit``, ``urgent``."""
     forged: bool = False
-    """In the server's name, from where the client is; ``at`` counts from the server's next byte."""
+    """Sent in the server's name, from the client's side; ``at`` counts from the server's next byte."""
     by_server: bool = False
-    """The server itself sends it: only for attacks that servers are part of, and only by model."""
+    """Sent by the server: only for attacks in which the server takes part, and only in ``model``."""
     before_answer: bool = False
-    """It comes before what the server says to the packet in front of it."""
+    """It overtakes the server's answer to the packet before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hear:
-    """Go on when the server's reply with this code has come; without a code: its SYN-ACK."""
+class Expect:
+    """Wait for the server's reply, which must have this code; without a code, for its SYN-ACK."""
 
     code: bytes = b""
     end: bool = False
-    """Its FIN instead."""
+    """Wait for its FIN instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
     seconds: float
     live: bool = True
-    """Whether it has to be waited for really."""
+    """Whether the wait is also needed in real time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """Begin another connection on the same port; its numbers are so much higher."""
+class Reconnect:
+    """Start another connection on the same port, with an initial number this much higher."""
 
     higher: int
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """From here the offsets of a script count."""
+class Origin:
+    """The offsets of the script count from here."""
 
 
-Step = Send | Hear | Wait | Again | Here
+Step = Send | Expect | Wait | Reconnect | Origin
 
-HANDSHAKE: tuple[Step, ...] = (Send(flags=SYN, at=-1), Hear(), Send(flags=ACK))
+HANDSHAKE: tuple[Step, ...] = (Send(flags=SYN, at=-1), Expect(), Send(flags=ACK))
 GREETING: tuple[Step, ...] = (
     *HANDSHAKE,
-    Hear(b"220"),
+    Expect(b"220"),
     Send(b"HELO a\r\n"),
-    Hear(b"250"),
-    Here(),
+    Expect(b"250"),
+    Origin(),
 )
-ALIVE: tuple[Step, ...] = (Send(b"NOOP\r\n"), Hear(b"250"))
-"""The connection still works."""
+ALIVE: tuple[Step, ...] = (Send(b"NOOP\r\n"), Expect(b"250"))
+"""Checks that the connection still works."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One way to perform an attack."""
+    """One variant of an attack."""
 
     steps: tuple[Step, ...]
     received: tuple[bytes, ...]
-    """What the server has read when all is over, of each connection."""
+    """What the server has read in the end, per connection."""
     name: str = ""
     greeting: bool = True
-    """Begin with the handshake and HELO; ``received`` is then without it."""
+    """Start with the handshake and HELO, which ``received`` then does not include."""
     timestamps: bool = False
     family: int = 0
-    """4 or 6, if it needs that one."""
+    """4 or 6, if it works over only one of them."""
     port: int = 0
-    """The client's, if it must be a certain one."""
+    """The client's port, if it matters."""
     live: bool = True
     server: bool = True
-    """There is one that answers, besides what the script has ``by_server``."""
-    bites: bool = False
-    """Without the filter the Linux server reads the line that the filter masks."""
+    """Whether a server answers, apart from the packets sent ``by_server``."""
+    effective: bool = False
+    """Whether the Linux server reads the evil line without the filter."""
 
 
 def expected_of(script: Script) -> tuple[bytes, ...]:
-    """What the server reads, the greeting too."""
+    """What the server should read, including the greeting."""
     if not script.greeting:
         return script.received
     first, *others = script.received
@@ -155,7 +157,7 @@ class Attack:
     name: str
     sources: tuple[str, ...]
     outcome: str
-    """For the document: what is passed, dropped or normalised."""
+    """For the document: what passes, is dropped or normalized."""
     scripts: tuple[Script, ...]
 
 
@@ -169,7 +171,7 @@ def timestamps(value: int, echo: int) -> bytes:
 
 @dataclass(slots=True)
 class Client:
-    """The attacker's end of one connection."""
+    """The attacker's side of one connection."""
 
     address: bytes
     port: int
@@ -177,21 +179,21 @@ class Client:
     server_port: int = 25
     initial: int = INITIAL
     base: int = 0
-    """Of a script's offsets, from the first payload byte."""
+    """Where the script's offsets start, counted from the first payload byte."""
     next: int = 0
     stamps: int | None = None
-    """Its timestamp clock, if it has one."""
+    """Its timestamp clock, if it sends timestamps."""
     server_initial: int | None = None
     replies: bytearray = field(default_factory=bytearray)
-    """The server's bytes in order."""
+    """The bytes received from the server, in order."""
     ahead: dict[int, bytes] = field(default_factory=dict)
     server_fin: int | None = None
     echo: int = 0
-    said: int = 0
-    """Up to where the replies have been asked for."""
+    checked: int = 0
+    """How many bytes of the replies have been waited for."""
     synchronized: bool = False
-    expected: int | None = None
-    """The number that the server expects next, as it has said."""
+    server_next: int | None = None
+    """The server's acknowledgment number: the sequence number that it expects next."""
 
     @property
     def family(self) -> int:
@@ -204,27 +206,27 @@ class Client:
         fin = self.server_fin is not None and self.server_fin <= len(self.replies)
         return self.server_initial + 1 + len(self.replies) + fin
 
-    def hears(self, hear: Hear) -> bool:
-        """Whether it has come; a reply has to have the code that is waited for."""
-        code = hear.code
-        if hear.end:
+    def has_received(self, expected: Expect) -> bool:
+        """Whether what is expected has arrived; fail if a reply has another code."""
+        code = expected.code
+        if expected.end:
             return self.server_fin is not None and self.server_fin <= len(self.replies)
         if not code:
             return self.synchronized
-        line, end, _ = bytes(self.replies[self.said :]).partition(b"\r\n")
+        line, end, _ = bytes(self.replies[self.checked :]).partition(b"\r\n")
         if not end:
             return False
         assert line.startswith(code), f"{line!r} instead of {code!r}"
-        self.said += len(line) + 2
+        self.checked += len(line) + 2
         return True
 
     def receive(self, packet: Segment) -> None:
-        """Take a packet of the server's."""
+        """Process a packet from the server."""
         stamps = packet.stamps()
         if stamps is not None:
             self.echo = stamps[0]
         if packet.flags & ACK:
-            self.expected = packet.acknowledgment
+            self.server_next = packet.acknowledgment
         if packet.flags & SYN:
             if packet.flags & ACK and packet.acknowledgment == (self.initial + 1) % 2**32:
                 self.server_initial = packet.sequence
@@ -291,7 +293,7 @@ class Client:
 
 @dataclass(slots=True)
 class Segment:
-    """A TCP segment as it stands in a packet, of either IP version."""
+    """A TCP segment with its addresses, of either IP version."""
 
     source: tuple[bytes, int]
     destination: tuple[bytes, int]
@@ -324,18 +326,18 @@ def parse_options(options: bytes) -> dict[int, bytes]:
     return found
 
 
-def build(segment: Segment, lies: Send | None = None) -> list[bytes]:
-    """The datagram of a segment; with *lies*, as that wants it."""
-    lies = lies or Send()
+def build(segment: Segment, overrides: Send | None = None) -> list[bytes]:
+    """The datagram of a segment, or its fragments, with the faults in *overrides*."""
+    overrides = overrides or Send()
     options = segment.options + b"\1" * (-len(segment.options) % 4)
-    words = (20 + len(options)) // 4 if lies.data_offset is None else lies.data_offset
+    words = (20 + len(options)) // 4 if overrides.data_offset is None else overrides.data_offset
     tcp = struct.pack(
         "!HHLLBBHHH",
         segment.source[1],
         segment.destination[1],
         segment.sequence & 0xFFFFFFFF,
         segment.acknowledgment & 0xFFFFFFFF,
-        words << 4 | lies.reserved,
+        words << 4 | overrides.reserved,
         segment.flags,
         segment.window,
         0,
@@ -344,72 +346,74 @@ def build(segment: Segment, lies: Send | None = None) -> list[bytes]:
     tcp += options + segment.payload
     addresses = segment.source[0] + segment.destination[0]
     checksum = 0xFFFF ^ internet_sum(addresses + struct.pack("!HH", 6, len(tcp)) + tcp)
-    if lies.bad_checksum:
+    if overrides.bad_checksum:
         checksum ^= 0x5555
     tcp = tcp[:16] + struct.pack("!H", checksum) + tcp[18:]
     if len(addresses) == 8:
-        return _ipv4(addresses, tcp, lies)
-    return _ipv6(addresses, tcp, lies)
+        return _ipv4(addresses, tcp, overrides)
+    return _ipv6(addresses, tcp, overrides)
 
 
-def _ipv4(addresses: bytes, tcp: bytes, lies: Send) -> list[bytes]:
-    options = lies.ip_options + bytes(-len(lies.ip_options) % 4)
+def _ipv4(addresses: bytes, tcp: bytes, overrides: Send) -> list[bytes]:
+    options = overrides.ip_options + bytes(-len(overrides.ip_options) % 4)
     words = 5 + len(options) // 4
 
     def datagram(body: bytes, control: int) -> bytes:
-        length = words * 4 + len(body) + lies.length
-        number = int.from_bytes(tcp[:2], "big")  # unlike that of any other connection
-        head = struct.pack("!BBHHHBBH", 0x40 | words, 0, length, number, control, lies.ttl, 6, 0)
+        length = words * 4 + len(body) + overrides.length
+        number = int.from_bytes(tcp[:2], "big")  # the port: different for each connection
+        head = struct.pack(
+            "!BBHHHBBH", 0x40 | words, 0, length, number, control, overrides.ttl, 6, 0
+        )
         head += addresses + options
         checksum = struct.pack("!H", 0xFFFF ^ internet_sum(head))
         return head[:10] + checksum + head[12:] + body
 
-    if not lies.pieces:
+    if not overrides.pieces:
         return [datagram(tcp, 0x4000)]
     return [
         datagram(body, (0x2000 if end < len(tcp) else 0) | start // 8)
-        for start, end, body in _fragments(tcp, lies)
+        for start, end, body in _fragments(tcp, overrides)
     ]
 
 
-def _ipv6(addresses: bytes, tcp: bytes, lies: Send) -> list[bytes]:
+def _ipv6(addresses: bytes, tcp: bytes, overrides: Send) -> list[bytes]:
     def datagram(body: bytes, following: int) -> bytes:
-        head = struct.pack("!LHBB", 6 << 28, len(body) + lies.length, following, lies.ttl)
+        head = struct.pack("!LHBB", 6 << 28, len(body) + overrides.length, following, overrides.ttl)
         return head + addresses + body
 
     body, following = tcp, 6
     number = int.from_bytes(tcp[:2], "big")
-    for header in reversed(lies.chain):
-        # Eight bytes: what follows, no length beyond these, and a PadN option, or no segments left.
+    for header in reversed(overrides.chain):
+        # Eight bytes: next header, length 0, and a PadN option or no segments left.
         if header == 44:
             rest = struct.pack("!HL", 0, number)
         else:
             rest = bytes(6) if header == 43 else b"\1\4\0\0\0\0"
         body, following = bytes((following, 0)) + rest + body, header
-    if not lies.pieces:
+    if not overrides.pieces:
         return [datagram(body, following)]
     return [
         datagram(
             bytes((6, 0)) + struct.pack("!HL", start | (end < len(tcp)), number) + piece,
             44,
         )
-        for start, end, piece in _fragments(tcp, lies)
+        for start, end, piece in _fragments(tcp, overrides)
     ]
 
 
-def _fragments(tcp: bytes, lies: Send) -> Sequence[tuple[int, int, bytes]]:
+def _fragments(tcp: bytes, overrides: Send) -> Sequence[tuple[int, int, bytes]]:
     found = []
-    for number, (start, end) in enumerate(lies.pieces):
+    for number, (start, end) in enumerate(overrides.pieces):
         end = min(end, len(tcp))
         piece = tcp[start:end]
-        if lies.noise and number % 2:
-            piece = (lies.noise * len(piece))[: len(piece)]
+        if overrides.noise and number % 2:
+            piece = (overrides.noise * len(piece))[: len(piece)]
         found.append((start, end, piece))
     return found
 
 
 def read(datagram: bytes) -> Segment | None:
-    """As a receiver's stack reads it: None for what it throws away."""
+    """Parse a datagram as a receiver does; None if it would discard it."""
     if len(datagram) < 20:
         return None
     if datagram[0] >> 4 == 4:

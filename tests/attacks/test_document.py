@@ -1,4 +1,4 @@
-"""docs/attacks.md and the catalogue tell the same."""
+"""docs/attacks.md agrees with the catalogue."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_document_is_printed_from_the_catalogue() -> None:
     assert (ROOT / "docs/attacks.md").read_text() == document()
 
 
-def test_names_are_told_once() -> None:
+def test_names_are_unique() -> None:
     names = [name for name, _ in attacks()]
     assert len(set(names)) == len(names)
 
 
-def test_every_single_attack_of_themis_is_there() -> None:
-    told = " ".join(source for _, sources in attacks() for source in sources)
+def test_every_single_attack_of_themis_is_listed() -> None:
+    listed = " ".join(source for _, sources in attacks() for source in sources)
     assert len(THEMIS) == 35
-    assert [name for name in THEMIS if not re.search(rf"\b{name}\b", told)] == []
+    assert [name for name in THEMIS if not re.search(rf"\b{name}\b", listed)] == []

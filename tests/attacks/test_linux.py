@@ -1,4 +1,5 @@
-"""Every attack through the live filter to a Linux server; and without it, or it would prove little."""
+"""Every attack through the live filter to a Linux server; and without the filter, to show that the
+attacks work."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 
 from nfinspect.lab.lab import Lab
 from tests.attacks.catalogue import CASES
-from tests.attacks.linux import Range
+from tests.attacks.linux import AttackLab
 from tests.attacks.mail import Mail
 from tests.attacks.model import CONFIGURATION, Play
 from tests.attacks.overlaps import RELATIONS
@@ -19,28 +20,28 @@ LIVE = {name: case for name, case in CASES.items() if case[0].live}
 REAL = {
     name: (script, family)
     for name, (script, family) in LIVE.items()
-    if script.bites or (name.startswith("overlap-behind-a-gap") and family == 4)
+    if script.effective or (name.startswith("overlap-behind-a-gap") and family == 4)
 }
-"""What is told of servers without the filter."""
+"""The attacks that are also played without the filter."""
 
 Results = dict[str, tuple[list[Mail], str]]
 
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[tuple[Results, Results, dict[str, int]]]:
-    """Of all attacks without the filter, and with it; and why it has dropped how many packets."""
+    """The results without the filter, those with it, and ``show queue`` at the end."""
     with Lab(offloads=False) as lab:
-        shooting = Range(lab)
+        attack_lab = AttackLab(lab)
         try:
-            without = shooting.run(REAL, filtered=False)
+            without = attack_lab.run(REAL, filtered=False)
             configuration = lab.directory / "attacks.cfg"
             configuration.write_text(CONFIGURATION)
             running = lab.filter(configuration)
-            through = shooting.run(LIVE, filtered=True)
+            through = attack_lab.run(LIVE, filtered=True)
             state = running.show_json("queue")
             running.stop()
         finally:
-            shooting.close()
+            attack_lab.close()
         yield without, through, state
 
 
@@ -54,7 +55,7 @@ def test_server_reads_what_was_approved_and_nothing_else(
     assert not [line for mail in mails for line in mail.commands if line.startswith(b"XEVL")]
 
 
-@pytest.mark.parametrize("name", [name for name, (script, _) in REAL.items() if script.bites])
+@pytest.mark.parametrize("name", [name for name, (script, _) in REAL.items() if script.effective])
 def test_attack_reaches_a_server_without_the_filter(
     name: str, results: tuple[Results, Results, dict[str, int]]
 ) -> None:
@@ -71,7 +72,7 @@ def test_no_packet_is_left_without_a_verdict(
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
-def test_model_resolves_overlaps_as_linux_does(
+def test_linux_model_resolves_overlaps_as_linux_does(
     relation: str, results: tuple[Results, Results, dict[str, int]]
 ) -> None:
     name = f"overlap-behind-a-gap {relation}, behind a gap IPv4"

@@ -1,4 +1,4 @@
-"""Every attack through the engine, to a server of every overlap policy."""
+"""Every attack through the engine to model servers with every overlap policy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from tests.attacks.catalogue import CASES, SECTIONS
 from tests.attacks.model import Outcome, Play
 from tests.attacks.overlaps import RELATIONS
-from tests.attacks.script import Left, Send, Verdict, expected_of
+from tests.attacks.script import Fate, Send, Verdict, expected_of
 from tests.model.overlap import POLICIES
 
 
 def verdict_of(send: Send) -> Verdict:
-    return send.payload if send.becomes == Left.SAME else send.becomes
+    return send.payload if send.becomes == Fate.SAME else send.becomes
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -26,7 +26,7 @@ def test_each_packet_gets_its_verdict_and_the_server_reads_what_was_approved(
     play = Play(script, policy, family)
     outcome = play.run()
     for send, verdict, released, left in outcome.verdicts:
-        if send.becomes == Left.ANY:
+        if send.becomes == Fate.ANY:
             continue
         assert (verdict, released) == (verdict_of(send), send.released), send
         for field, value in send.leaves.items():
@@ -36,8 +36,8 @@ def test_each_packet_gets_its_verdict_and_the_server_reads_what_was_approved(
     assert not [line for mail in play.server.mails for line in mail.commands if line[:4] == b"XEVL"]
 
 
-def alone(attack: str, policy: str) -> dict[str, Outcome]:
-    """What a server without the filter makes of an attack's scripts."""
+def unfiltered(attack: str, policy: str) -> dict[str, Outcome]:
+    """The outcomes of an attack's scripts without the filter."""
     return {
         script.name: Play(script, policy, 4, filtered=False).run()
         for attacks in SECTIONS.values()
@@ -48,8 +48,8 @@ def alone(attack: str, policy: str) -> dict[str, Outcome]:
 
 
 def test_servers_without_the_filter_read_different_streams() -> None:
-    """Else it would prove nothing that they read the same one behind it."""
-    readings = {policy: alone("overlap-behind-a-gap", policy) for policy in POLICIES}
+    """Otherwise it would prove nothing that they read the same stream behind the filter."""
+    readings = {policy: unfiltered("overlap-behind-a-gap", policy) for policy in POLICIES}
     assert all(len(reading) == len(RELATIONS) for reading in readings.values())
     for one, other in combinations(POLICIES, 2):
         differ = [

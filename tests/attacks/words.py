@@ -1,20 +1,20 @@
-"""What attackers say."""
+"""Payloads and values that several scripts use."""
 
 from __future__ import annotations
 
-from tests.attacks.script import Hear, Send, Step, option
+from tests.attacks.script import Expect, Send, Step, option
 
 DUMMY = b"NOOP one\r\n"
 EVIL = b"XEVL one\r\n"
-"""What must not get through: of no verb that the filter's map has."""
+"""What must not pass: its verb is not one that the filter permits."""
 MASKED = b"XXXXXXXX\r\n"
-"""What the server may read of it."""
+"""What the server may read instead."""
 DONE = b"NOOP\r\n"
 MD5 = option(19, b"\x11" * 16)
 OLD = -500_000
-"""A timestamp for which the server throws the segment away."""
+"""Added to a timestamp, it makes the server discard the segment (PAWS)."""
 
 
 def evil(at: int | None = None) -> tuple[Step, ...]:
-    """Say it where it belongs: it is masked, and the server knows no such command."""
-    return (Send(EVIL, MASKED, at=at), Hear(b"500"))
+    """Send the line openly: it is masked, and the server answers 500."""
+    return (Send(EVIL, MASKED, at=at), Expect(b"500"))
