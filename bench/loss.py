@@ -213,7 +213,7 @@ def ratios(transfers: Iterable[Transfer], condition: Condition) -> list[float]:
 def results(
     transfers: Sequence[Transfer], facts: Mapping[str, str], command: str, size: int
 ) -> str:
-    """The whole text."""
+    """The complete text."""
     count = len({each.round for each in transfers})
     return "\n".join(
         [

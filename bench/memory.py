@@ -200,7 +200,7 @@ def _in_process(*arguments: object) -> Kept:
 
 
 def results(measured: Sequence[tuple[Kept, Kept]], facts: Mapping[str, str], command: str) -> str:
-    """The whole text."""
+    """The complete text."""
     return "\n".join(
         [
             "# What the engine keeps",

@@ -70,7 +70,7 @@ def read(text: str, load: Load, cpu_seconds: float) -> Profile:
 
 
 def profiles(taken: Iterable[Profile], facts: Mapping[str, str], command: str) -> str:
-    """The whole text."""
+    """The complete text."""
     lines = [
         "# Where the filter spends its time",
         "",

@@ -26,7 +26,7 @@ NONE = "–"
 def results(
     samples: Sequence[Sample], loads: Sequence[Load], facts: Mapping[str, str], command: str
 ) -> str:
-    """The whole text."""
+    """The complete text."""
     count = len({sample.round for sample in samples})
     return "\n".join(
         [

@@ -51,7 +51,7 @@ SOURCES = """\
 
 
 def document() -> str:
-    """The text of the whole document."""
+    """The text of the document."""
     scripts = [s for attacks in SECTIONS.values() for attack in attacks for s in attack.scripts]
     introduction = INTRODUCTION.format(
         ways=len(scripts),

@@ -50,11 +50,11 @@ def pieces(situation: str, first: tuple[int, int], second: tuple[int, int]) -> l
     ]
     if situation == "behind a gap":
         return [original, later, *rest[1:], rest[0]]
-    in_front = [piece for piece in rest if piece[0] < a]
+    preceding = [piece for piece in rest if piece[0] < a]
     if c < a:
-        in_front = [(0, INNOCENT[:a])]
-    behind = [piece for piece in rest if piece[0] >= a]
-    return [*in_front, original, later, *behind]
+        preceding = [(0, INNOCENT[:a])]
+    following = [piece for piece in rest if piece[0] >= a]
+    return [*preceding, original, later, *following]
 
 
 def decided(sent: list[Piece]) -> bytes:

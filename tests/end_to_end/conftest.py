@@ -60,9 +60,11 @@ class Syslog:
         """Fail unless the lines since the last call are these, no more and no fewer."""
         wanted = lines.required(templates)
         self._running.wait(lambda: len(self._running.syslog) - self._seen >= wanted, PATIENCE)
-        came = self._running.syslog[self._seen :]
-        self._seen += len(came)
-        wrong = lines.differences(came, templates, client=client, server=server, in_order=in_order)
+        appeared = self._running.syslog[self._seen :]
+        self._seen += len(appeared)
+        wrong = lines.differences(
+            appeared, templates, client=client, server=server, in_order=in_order
+        )
         assert not wrong, "\n".join(["syslog:", *wrong])
 
     def finish(self) -> None:

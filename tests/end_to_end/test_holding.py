@@ -159,9 +159,8 @@ def test_ten_thousand_corrupt_packets_leave_nothing_behind(
         if number % 250 == 249:
             time.sleep(0.03)
     deadline = time.monotonic() + PATIENCE
-    while (state := queue(plain_lab))[
-        "received"
-    ] < CORRUPT:  # those that opened the connections come on top
+    # Besides the corrupt packets there are those that opened the connections.
+    while (state := queue(plain_lab))["received"] < CORRUPT:
         assert time.monotonic() < deadline, state
         time.sleep(0.05)
     verdicts = state["verdicts"]

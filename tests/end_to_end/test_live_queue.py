@@ -630,7 +630,7 @@ main()
 """
 
 
-def test_show_as_another_user_than_root_is_refused(lab: Lab) -> None:
+def test_show_is_refused_to_users_other_than_root(lab: Lab) -> None:
     with running(lab, Running.stand_in(lab, "AcceptAll")) as live:
         done = lab.run(FILTER, [sys.executable, "-c", AS_NOBODY, str(control(lab))], check=False)
         assert live.stop() == 0

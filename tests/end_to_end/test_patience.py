@@ -177,7 +177,7 @@ def test_mail_arrives_although_one_direction_is_interrupted(
     assert before.since()["TCPTimeouts"] >= 1
 
 
-def test_no_packet_is_waiting_after_all_that(lab: Lab, running: Filter) -> None:
+def test_no_packet_is_left_waiting_after_the_other_tests(lab: Lab, running: Filter) -> None:
     state = running.show_json("queue")
     assert (state["waiting"], state["held"]) == (0, 0)
     assert (state["kernel_dropped"], state["user_dropped"], state["enobufs"]) == (0, 0, 0)

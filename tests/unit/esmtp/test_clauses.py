@@ -55,16 +55,16 @@ def test_drop_connection_without_log_does_not_log() -> None:
 
 
 def test_clauses_for_one_criterion_are_evaluated_in_the_order_of_the_map() -> None:
-    ahead = map_with((LINE, LOG, True, 20), (LINE, DROP, False, 10))
-    Transcript(ahead).greeted().client(
+    log_first = map_with((LINE, LOG, True, 20), (LINE, DROP, False, 10))
+    Transcript(log_first).greeted().client(
         b"NOOP " + b"x" * 20 + b"\r\n",
-        matched(1, True, ahead),
-        matched(2, False, ahead),
+        matched(1, True, log_first),
+        matched(2, False, log_first),
         closes=CloseCause.CLAUSE,
     )
-    behind = map_with((LINE, DROP, False, 20), (LINE, LOG, True, 10))
-    Transcript(behind).greeted().client(
-        b"NOOP " + b"x" * 20 + b"\r\n", matched(1, False, behind), closes=CloseCause.CLAUSE
+    drop_first = map_with((LINE, DROP, False, 20), (LINE, LOG, True, 10))
+    Transcript(drop_first).greeted().client(
+        b"NOOP " + b"x" * 20 + b"\r\n", matched(1, False, drop_first), closes=CloseCause.CLAUSE
     )
 
 

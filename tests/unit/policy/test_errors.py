@@ -39,7 +39,7 @@ def test_mistyped_keyword_where_a_name_is_possible_is_reported_as_mistyped() -> 
     assert (finding.column, finding.message) == (17, "unexpected 'inspect'")
 
 
-def test_error_prints_place_message_expectation_line_and_caret() -> None:
+def test_error_prints_position_message_expectation_line_and_caret() -> None:
     text = "policy-map type inspect esmtp m\n match cmd line\tlenth gt 5\n"
     assert str(error_of(text)) == (
         "a.cfg:2:17: unexpected 'lenth'; expected length\n"
@@ -157,7 +157,7 @@ def test_faulty_parameter_is_reported_at_the_wrong_word(line: str, column: int) 
         ("parametres", "parameters"),
         ("mask-baner", "mask-banner"),
         ("polcy-map type inspect esmtp x", "policy-map"),
-        ("match header line lenght gt 5", ""),  # only one word was possible: expected says it
+        ("match header line lenght gt 5", ""),  # only one word is possible, and "expected" names it
         ("match sender-adress length gt 5", "sender-address"),
         ("match sender\N{EN DASH}address length gt 5", "sender-address"),
         ("snmp-server", ""),
