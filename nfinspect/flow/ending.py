@@ -69,7 +69,7 @@ def closed_segment(
     half.last_seen = arrival.now
     peer = half.peer
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
-    if acknowledgment > peer.next:
+    if not peer.acknowledged - peer.largest_window <= acknowledgment <= peer.next:
         actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
         return
     if half.direction is Direction.REQUEST:

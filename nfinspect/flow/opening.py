@@ -154,7 +154,8 @@ def _new_connection(
 def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Action]) -> Half | None:
     """Track a connection older than the filter, without inspecting it."""
     if segment.flags & RST or core.table.full:
-        pass_on(None, arrival, segment, actions)
+        cut = segment.flags & RST and segment.length
+        pass_on(None, arrival, segment, actions, b"" if cut else None)
         return None
     source, destination = core.endpoints(segment)
     from_client = core.policy.plan(segment.destination_port) is not None
@@ -173,7 +174,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Actio
     stop_inspecting(core, connection, cause, arrival, actions)
     core.table.set_timer(connection)
     if syn:
-        pass_on(half, arrival, segment, actions)
+        pass_on(half, arrival, segment, actions, b"" if segment.length else None)
         return None
     return half
 

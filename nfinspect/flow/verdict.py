@@ -10,7 +10,7 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.packet.edit import rewrite
 from nfinspect.packet.options import clean_options, plain_options
-from nfinspect.packet.segment import FIN, PSH, URG, Segment, parse
+from nfinspect.packet.segment import ACK, FIN, PSH, RST, URG, Segment, parse
 from nfinspect.packet.split import split
 from nfinspect.tcp.connection import Half
 from nfinspect.tcp.sequence import unwrap
@@ -63,11 +63,21 @@ def pass_on(
 
 
 def _acceptable(half: Half, segment: Segment) -> bool:
-    """Whether the receiver may accept any of it. A forger easily guesses an old sequence number;
-    the receiver ignores such a segment, so its TTL must not count."""
+    """Whether the receiver may accept any of it. A forger easily guesses an old sequence number, or
+    one in the window if that were enough; the receiver ignores such a segment, so its TTL must not
+    count. Nor must an RST's: the receiver at most challenges one that ends nothing here."""
+    if segment.flags & RST:
+        return False
+    peer = half.peer
     sequence = unwrap(segment.sequence + half.offset, half.next)
-    return sequence + max(1, segment.length) > half.acknowledged and (
-        half.edge is None or sequence <= half.edge
+    if sequence + max(1, segment.length) <= half.acknowledged or (
+        half.edge is not None and sequence > half.edge
+    ):
+        return False
+    acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    latest = peer.next if peer.edge is None else max(peer.edge, peer.next)
+    return not segment.flags & ACK or (
+        peer.acknowledged - peer.largest_window <= acknowledgment <= latest
     )
 
 

@@ -171,6 +171,34 @@ def test_segment_that_no_end_believes_opens_no_window_of_an_uninspected_connecti
     assert talk.client(flags=RST, at=2000) == b""
 
 
+@pytest.mark.parametrize("flags", [RST, RST | ACK])
+def test_rst_in_the_window_that_ends_nothing_does_not_lower_the_ttl(flags: int) -> None:
+    """RFC 5961 section 3: a blind attacker easily hits the window, hardly ever the exact number."""
+    talk = with_timestamps()
+    assert talk.client(flags=flags, at=100, hop_limit=1) == b""
+    assert talk.client(b"again") == b"AGAIN"
+    assert talk.last.hop_limit == 64
+
+
+@pytest.mark.parametrize("ack", [-1996, -(2**30), 70_000, 2**30])
+def test_wrong_acknowledgement_in_the_window_does_not_lower_the_ttl_of_an_uninspected_connection(
+    ack: int,
+) -> None:
+    talk = uninspected()
+    talk.client(b"z", at=5, ack=ack, hop_limit=1)
+    assert talk.client(b"again") == b"again"
+    assert talk.last.hop_limit == 64
+
+
+def test_challenge_to_a_syn_does_not_lower_the_ttl_of_the_servers_answer() -> None:
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    for number in (5000, -(2**30), 2**30):
+        assert talk.server(flags=ACK, at=number, ack=number, hop_limit=1) == b""
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
+    assert talk.last.hop_limit == 64
+
+
 # ---- old acknowledgements ----------------------------------------------------------------------
 
 
@@ -204,6 +232,22 @@ def test_acknowledgement_older_than_the_largest_window_teaches_nothing(behind: T
     assert behind.server(b"far", at=400) is DropReason.OUT_OF_WINDOW
     assert behind.client(b"hello") == b"HELLO"
     assert behind.last.hop_limit == 64
+
+
+@pytest.mark.parametrize("ack", [149, 0, -(2**30)])
+def test_reply_with_an_old_acknowledgement_does_not_answer_a_closed_connection(ack: int) -> None:
+    """Replies to commands that had passed still pass; a forged one would stand in their place."""
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    talk.server(flags=SYN | ACK, at=-1, ack=0)
+    talk.client(flags=ACK)
+    for _ in range(5):
+        talk.client(b"x" * 50)
+        talk.server(flags=ACK, window=100)
+    talk.client(b"?", at=250)
+    assert talk.client(b"#", at=251) is DropReason.INSPECTION
+    assert talk.server(b"evil", at=0, ack=ack) is DropReason.CLOSED_CONNECTION
+    assert talk.server(b"ok+", at=0, ack=251) == b"OK+"
 
 
 # ---- the opening -------------------------------------------------------------------------------

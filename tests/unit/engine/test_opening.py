@@ -232,6 +232,13 @@ def test_connection_older_than_the_filter_is_taken_up_for_so_long() -> None:
     assert talk.server(flags=SYN | ACK) is DropReason.NO_CONNECTION
 
 
+@pytest.mark.parametrize("flags", [RST, RST | ACK, SYN | ACK])
+def test_data_on_a_reset_or_syn_ack_of_an_older_connection_is_cut_off(flags: int) -> None:
+    talk = Talk(now=10.0)
+    assert talk.client(b"anything", flags=flags) == b""
+    assert talk.last.flags == flags
+
+
 def test_uninspected_connection_is_not_ended_by_numbers_that_no_end_would_believe() -> None:
     talk = Talk(now=10.0)
     talk.client(b"one")
