@@ -163,19 +163,24 @@ def reset(core: Core, half: Half, now: float, actions: list[Action], token: obje
     """End the connection: an RST in this direction was valid."""
     from_inside = half.connection.name.sender(half.direction).interface == INSIDE
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
-    if half.acknowledged != half.next:
+    if half.connection.phase is Phase.ESTABLISHED:
         # Data in flight may be lost; the receiver would then answer the RST with a challenge ACK.
-        core.table.finish(half.connection, now, reset=True)
+        core.table.finish(
+            half.connection, now, reset=True, outstanding=half.acknowledged != half.next
+        )
     end(core, half.connection, now, reason, actions, token)
 
 
 def may_reopen(finished: Finished, from_client: bool, segment: Segment) -> bool:
     """Whether this SYN may open a new connection in place of a finished one: its sequence number
-    must be higher, unless the old connection ended with an RST."""
+    must be higher, or after an RST any other than before. (If the RST did not reach the server, a
+    SYN-ACK of the old connection would answer the same number: inspection would begin anew, and
+    the server would go on.)"""
     if segment.flags & (SYN | ACK) != SYN:
         return False
     if finished.reset:
-        return True
+        initial = finished.initial if from_client else None
+        return initial is None or unwrap(segment.sequence, initial) != initial
     last = finished.next_numbers[0 if from_client else 1]
     return unwrap(segment.sequence, last) > last
 
@@ -196,7 +201,8 @@ def repeats_finished(
     had_fin = finished.fins[0 if from_client else 1]
     end = unwrap(segment.sequence, own) + segment.length
     stale = (
-        not segment.flags & SYN
+        finished.outstanding
+        and not segment.flags & SYN
         and (had_fin and end + 1 == own if segment.flags & FIN else end <= own)
         and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
     )
@@ -205,7 +211,7 @@ def repeats_finished(
             pass_on(None, arrival, segment, actions, b"", ENDING_FLAGS)
         else:
             pass_on(None, arrival, segment, actions)
-    elif finished.reset:
+    elif finished.reset and segment.flags & (SYN | ACK) != SYN:
         return False
     else:
         reason = DropReason.BAD_SYN if segment.flags & SYN else DropReason.CLOSED_CONNECTION

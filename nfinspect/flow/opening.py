@@ -141,7 +141,6 @@ def _new_connection(
         return None
     plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
     for key in (segment.key, segment.reverse_key):
-        core.table.finished.pop(key, None)
         core.table.forget(key)
     connection = _create(core, segment.key, source, destination, plan, arrival, actions)
     handshake.begin(connection.client, segment)

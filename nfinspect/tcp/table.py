@@ -29,8 +29,12 @@ class Finished:
     fins: tuple[bool, bool]
     """Whether client and server had sent a FIN; an RST may have come first."""
     until: float
+    initial: int | None
+    """The client's initial sequence number; None if its SYN was not seen."""
     reset: bool = False
     """It ended with an RST, which the receiver may still challenge (RFC 5961 section 3.2)."""
+    outstanding: bool = True
+    """Something may have been lost, so retransmissions are to be expected."""
 
 
 @dataclass(slots=True)
@@ -85,7 +89,14 @@ class Table:
     def holds(self, connection: TcpConnection) -> bool:
         return self.halves.get(connection.key) is connection.client
 
-    def finish(self, connection: TcpConnection, now: float, *, reset: bool = False) -> None:
+    def finish(
+        self,
+        connection: TcpConnection,
+        now: float,
+        *,
+        reset: bool = False,
+        outstanding: bool = True,
+    ) -> None:
         """Keep what is needed to recognise a finished connection's last retransmissions. At the
         bound the oldest entry is forgotten: its retransmissions are then denied as stray
         segments."""
@@ -94,12 +105,15 @@ class Table:
             len(finished) >= self.limits.connections or next(iter(finished.values())).until <= now
         ):
             finished.popitem(last=False)
+        finished.pop(connection.key, None)
         client, server = connection.client, connection.server
         finished[connection.key] = Finished(
             (client.next, server.next),
             (client.fin is not None, server.fin is not None),
             now + self.limits.linger,
+            client.initial,
             reset,
+            outstanding,
         )
 
     def find_finished(self, key: bytes, now: float) -> tuple[Finished, bytes] | None:

@@ -277,6 +277,33 @@ def test_connection_that_is_over_is_not_begun_again_in_the_servers_name() -> Non
     assert talk.client(b"evil", at=0) is DropReason.NO_CONNECTION
 
 
+@pytest.mark.parametrize("acknowledged", [False, True])
+@pytest.mark.parametrize("between", [(), (5000,), (5000, -5000)])
+def test_syn_ack_of_the_connection_that_a_reset_has_ended_opens_no_other(
+    acknowledged: bool, between: tuple[int, ...]
+) -> None:
+    """The RST expires behind the filter. If inspection began anew at the same number, the server
+    would get the end of what it approves then behind the beginning of what it approved before."""
+    talk = Talk()
+    talk.client(flags=SYN, at=-1)
+    talk.server(flags=SYN | ACK, at=-1, ack=0)
+    assert talk.client(flags=SYN, at=-1) == b""  # the server will answer this, too
+    assert talk.client(b"hello", at=0, ack=0) == b"HELLO"
+    if acknowledged:
+        talk.server(flags=ACK, at=0, ack=5)
+    assert talk.client(flags=RST, at=5, hop_limit=1) == b""
+    for number in between:  # other connections that come to nothing
+        assert talk.client(flags=SYN, at=number, hop_limit=1) == b""
+        assert talk.client(flags=RST, at=number + 1, hop_limit=1) == b""
+    assert talk.client(flags=SYN, at=-1, hop_limit=1) is DropReason.BAD_SYN
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) is DropReason.NO_CONNECTION
+    assert talk.client(b"?????evil", at=0, ack=0) is DropReason.NO_CONNECTION
+    assert talk.client(flags=SYN, at=5000) == b""
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) is DropReason.BAD_SYN_ACK
+    talk.wait(61)
+    assert talk.client(flags=SYN, at=-1) == b""
+
+
 @pytest.mark.parametrize("at", [-1, 1, 5, -(2**30), 2**30])
 def test_clients_first_ack_at_another_number_is_dropped(at: int) -> None:
     """A SYN cookie holds the number only by a sum over few bits: the server would begin there."""
