@@ -68,7 +68,9 @@ class Engine:
         """End the connections that have timed out."""
         core = self._core
         actions: list[Action] = []
-        while (connection := core.table.expired(now)) is not None:
+        while (
+            connection := core.table.expired(now, picking_up=now < core.pickup_until)
+        ) is not None:
             end(core, connection, now, _timeout_of(connection), actions)
         if now >= core.pickup_until:
             core.table.forget_ended()

@@ -16,6 +16,7 @@ from nfinspect.events import (
     InspectionClosed,
     TeardownReason,
 )
+from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import INSIDE, Core
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
@@ -66,12 +67,12 @@ def closed_segment(
             half.last_seen = arrival.now
         actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
         return
-    half.last_seen = arrival.now
     peer = half.peer
     acknowledgment = unwrap(segment.acknowledgment, peer.next)
     if not peer.acknowledged - peer.largest_window <= acknowledgment <= peer.next:
         actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
         return
+    half.last_seen = arrival.now
     if half.direction is Direction.REQUEST:
         if segment.length or segment.flags & FIN:
             actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
@@ -79,6 +80,9 @@ def closed_segment(
         if acknowledgment > peer.acknowledged:
             peer.acknowledged = acknowledgment
             core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
+        edge = acknowledgment + (segment.window << half.scale)
+        if peer.edge is None or edge > peer.edge:
+            peer.edge = edge
         if acknowledgment == peer.next:
             connection.ack_owed = False
         pass_on(half, arrival, segment, actions)
@@ -100,13 +104,20 @@ def _drain(
     old = max(0, min(half.next - sequence, len(payload)))
     passed = half.memory.recall(sequence, sequence + old) if old else b""
     fresh = payload[old:]
+    limits, ledger = core.options.limits, core.ledger
+    if half.edge is not None and sequence > half.edge:
+        actions.append(Drop(arrival.token, DropReason.OUT_OF_WINDOW))
+        return
+    if fresh and not limits.admits(len(fresh), half.memory.size, ledger.memory_bytes):
+        actions.append(Drop(arrival.token, DropReason.MEMORY_BOUND))
+        return
     if fresh and sequence <= half.next and inspector is not None and inspector.replies_owed:
         approved = inspector.reply(fresh)
         actions.extend(Emit(event, arrival.token) for event in inspector.events)
         inspector.events.clear()
         if approved:
             half.memory.append(half.next, fresh[: len(approved)], approved)
-            core.ledger.memory_bytes += len(approved)
+            ledger.memory_bytes += len(approved)
             half.next += len(approved)
             half.passed += len(approved)
             passed += approved
@@ -144,6 +155,10 @@ def end(
     for half in (connection.client, connection.server):
         core.ledger.memory_bytes -= half.memory.clear()
     core.table.remove(connection)
+    if connection.phase is Phase.CLOSED and now < connection.last_seen + connection.closed_quiet:
+        # One direction has been quiet for long enough, so nothing more is owed.
+        core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)
+        return
     began = connection.client.initial is not None  # it was not picked up
     if (
         began
@@ -225,6 +240,7 @@ def _release(
     for half in (connection.client, connection.server):
         for held in core.holding.take_all(half):
             actions.append(Drop(held.arrival.token, reason))
+        gaps.forget(core, half)
 
 
 def _torn_down(connection: TcpConnection, now: float, reason: TeardownReason) -> ConnectionTornDown:

@@ -101,7 +101,7 @@ def established(
     else:
         pass_on(half, arrival, segment, actions)
     if gap is not None and new_ack and connection.phase is ESTABLISHED:
-        gaps.acknowledged(peer, gap, actions)
+        gaps.acknowledged(core, peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
 
@@ -200,7 +200,7 @@ def _hold(
     admitted, evicted = core.holding.add(half, held)
     for other in evicted:
         actions.append(Drop(other.arrival.token, DropReason.HOLD_BOUND))
-        gaps.evicted(core.table.halves[other.segment.key], other)
+        gaps.evicted(core, core.table.halves[other.segment.key], other)
     if admitted:
         if len(half.held) == 1:
             half.newest_timestamp = None
@@ -243,7 +243,7 @@ def _in_order(
     if fresh:
         ledger = core.ledger
         size = len(fresh)
-        if memory.size + size > core.options.limits.memory_of_one(ledger.memory_bytes):
+        if not core.options.limits.admits(size, memory.size, ledger.memory_bytes):
             if not old:
                 actions.append(Drop(arrival.token, DropReason.MEMORY_BOUND))
                 return True
@@ -367,4 +367,4 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 moved = moved or half.next != before
                 if not done:
                     break
-                gaps.cut_short(half, held)
+                gaps.cut_short(core, half, held)

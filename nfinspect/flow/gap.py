@@ -52,10 +52,6 @@ BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
 MAX_DUPLICATE_ACKS = 16
 """Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
 retransmit; more only let the sender send more."""
-FEWEST_REPORTS, BYTES_PER_REPORT = 16, 512
-"""Bound of reports that are due or unacknowledged, per direction: 16, and one more per 512 bytes held
-or unacknowledged. So their memory stays in proportion to memory that has a bound. The sender hears of
-further (tiny) segments from the receiver."""
 LARGEST_WINDOW = 0xFFFF
 MAX_PROBES = 8
 """Probes remembered per gap. The D-SACK of an older one may reach the sender."""
@@ -70,14 +66,15 @@ def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
     gap = half.gap
     if gap is None:
         gap = half.gap = Gap()
-    kept = half.memory.size + core.holding.bytes_of(half)
-    if len(gap.unreported) + len(gap.reported) >= FEWEST_REPORTS + kept // BYTES_PER_REPORT:
+    limits = core.options.limits
+    if gap.counted >= limits.reports or core.ledger.reports >= limits.reports_total:
         return
     gap.unreported.append(Unreported(half.next, held.sequence, held.end, _segments(half, held)))
     if half.acknowledged >= half.next:
         _report(half, gap, actions)
     else:
         _probe(half, gap, actions)
+    _count(core, gap)
 
 
 def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
@@ -87,22 +84,31 @@ def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
         _acknowledge(half, gap, [(start, end)] if start < end else (), actions)
 
 
-def evicted(half: Half, held: Held) -> None:
+def evicted(core: Core, half: Half, held: Held) -> None:
     """The farthest held segment is dropped: stop reporting it."""
     gap, cut = half.gap, held.sequence
     if gap is not None:
         gap.reported.cut(cut)
         gap.latest = [min(number, cut - 1) for number in gap.latest]
         gap.unreported = deque(each for each in gap.unreported if each.start < cut)
+        _count(core, gap)
 
 
-def cut_short(half: Half, held: Held) -> None:
+def cut_short(core: Core, half: Half, held: Held) -> None:
     """A held segment has passed only in part, or not at all: stop reporting the rest."""
     gap = half.gap
     decided = half.next if half.fin is None else half.fin
     if gap is not None and decided < held.end:
         gap.reported.cut(decided)
         gap.unreported = deque(each for each in gap.unreported if each.start != held.sequence)
+        _count(core, gap)
+
+
+def forget(core: Core, half: Half) -> None:
+    """The connection has ended, or is no longer inspected."""
+    if half.gap is not None:
+        core.ledger.reports -= half.gap.counted
+        half.gap = None
 
 
 def fills(half: Half) -> bool:
@@ -133,7 +139,7 @@ def partly_filled(half: Half, gap: Gap, actions: list[Action]) -> None:
         _probe(half, gap, actions)
 
 
-def acknowledged(half: Half, gap: Gap, actions: list[Action]) -> None:
+def acknowledged(core: Core, half: Half, gap: Gap, actions: list[Action]) -> None:
     """The receiver's own ACK of new data has gone to the sender: report what it leaves out."""
     reached = half.acknowledged
     reported, unreported = gap.reported, gap.unreported
@@ -150,6 +156,7 @@ def acknowledged(half: Half, gap: Gap, actions: list[Action]) -> None:
         _acknowledge(half, gap, (), actions)
     elif not (reported or unreported) and (not gap.probes or reached > gap.probes[-1] + PROBE_LIFE):
         half.gap = None
+    _count(core, gap)
 
 
 def without_probe_report(gap: Gap, segment: Segment) -> Segment:
@@ -197,6 +204,13 @@ def _report(half: Half, gap: Gap, actions: list[Action]) -> None:
         before = len(actions)
         _acknowledge(half, gap, (), actions)
         actions += actions[before:] * (min(count, MAX_DUPLICATE_ACKS) - 1)
+
+
+def _count(core: Core, gap: Gap) -> None:
+    """Keep the ledger after reports were added or removed."""
+    counted = len(gap.unreported) + len(gap.reported)
+    core.ledger.reports += counted - gap.counted
+    gap.counted = counted
 
 
 def _segments(half: Half, held: Held) -> int:

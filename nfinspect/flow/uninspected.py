@@ -11,6 +11,7 @@ from nfinspect.actions import Action, Emit
 from nfinspect.arrival import Arrival
 from nfinspect.esmtp.observer import Observer
 from nfinspect.events import Direction, Uninspected, UninspectedCause
+from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import finish
 from nfinspect.flow.timestamps import note_timestamp, with_newest_timestamp
@@ -40,6 +41,7 @@ def stop_inspecting(
         for held in core.holding.take_all(half):
             segment = with_newest_timestamp(half, held.segment, verified=False)
             pass_uninspected(core, half, held.arrival, segment, actions)
+        gaps.forget(core, half)
 
 
 def pass_uninspected(

@@ -111,7 +111,7 @@ def enclose(datagram: bytes, frame: Frame) -> bytes:
 def framed(head: bytes, datagram: bytes) -> bytes:
     """*datagram* with a link header, whose PPPoE length is updated (RFC 2516 section 4)."""
     if head[-2:] in _PPP_IP and head[-10:-8] == _PPPOE_SESSION:
-        head = head[:-4] + (len(datagram) + 2).to_bytes(2, "big") + head[-2:]
+        head = head[:-4] + min(len(datagram) + 2, 0xFFFF).to_bytes(2, "big") + head[-2:]
     return head + datagram
 
 

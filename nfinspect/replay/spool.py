@@ -14,8 +14,10 @@ from typing import Any
 IN_MEMORY = 1024 * 1024
 """Bytes that a spool keeps in memory before it goes to disk."""
 
-CHUNK = 16 * 1024
-"""Characters that a list collects before they go to the spool."""
+CHUNK = 4 * 1024
+"""Bytes that a list collects in memory before they go to the spool."""
+STRING = 64
+"""Bytes that a string takes besides its characters, and its place in a list."""
 
 _OFFSETS_AT_ONCE = 4096
 _ENTRY = Struct("<QQ")  # offset and length
@@ -70,7 +72,7 @@ class SpooledList:
         text = json.dumps(item)
         self.count += 1
         self._pending.append(text)
-        self._pending_size += len(text)
+        self._pending_size += len(text) + STRING
         if self._pending_size >= CHUNK:
             self.settle()
 

@@ -254,12 +254,12 @@ class TcpConnection:
         """
         timeouts = self.plan.timeouts
         client, server = self.client.last_seen, self.server.last_seen
-        if self.phase is Phase.CLOSED:
-            return self.last_seen + self.closed_quiet
-        if self.recorded and self.phase is Phase.ESTABLISHED:
+        if self.recorded and self.phase >= Phase.ESTABLISHED:
             quiet_since = self.last_seen
         elif client is None or server is None or self.phase < Phase.ESTABLISHED:
             return self.created + timeouts.embryonic
         else:
             quiet_since = min(client, server)
+        if self.phase is Phase.CLOSED:
+            return quiet_since + self.closed_quiet
         return quiet_since + (timeouts.half_closed if self.half_closed else timeouts.idle)

@@ -25,7 +25,7 @@ class Gap:
     """Exists from the first segment held beyond a gap until the receiver has acknowledged
     everything that was reported to the sender."""
 
-    __slots__ = ("latest", "probes", "reported", "unreported")
+    __slots__ = ("counted", "latest", "probes", "reported", "unreported")
 
     def __init__(self) -> None:
         self.reported = Ranges()
@@ -34,5 +34,7 @@ class Gap:
         self.latest: list[int] = []
         """A sequence number in each of the ranges that grew last, the most recent first."""
         self.unreported: deque[Unreported] = deque()
+        self.counted = 0
+        """How many of both are in the ledger."""
         self.probes: list[int] = []
         """Sequence numbers of bytes repeated to the receiver, whose D-SACK may still arrive."""

@@ -73,10 +73,6 @@ class Holding:
         self._rank(half, len(half.held) - 1, size)
         return True, evicted
 
-    def bytes_of(self, half: Half) -> int:
-        """Bytes held."""
-        return self._bytes.get(half, 0)
-
     def _stale(self, newcomer: Half, held: Held) -> Half | None:
         """A half whose first held packet has waited for ``Limits.stale``; None if the newcomer
         holds something already."""

@@ -11,7 +11,9 @@ KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
 
 SHARE = 8
-"""One direction may use at most this fraction, one eighth, of the free memory."""
+"""One direction may use at most one eighth of the memory that is free, the last quarter excepted."""
+LEAST = 1 << 17
+"""From the last quarter, each direction may use this fraction of the total: 2 KiB of 256 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +35,29 @@ class Limits:
     memory_bytes: int = 16 * MEBIBYTE
     """Bytes passed and not yet acknowledged, per direction. Beyond this, or beyond an eighth of what
     is left of the total, new data is dropped (the sender slows down); nothing is forgotten to make
-    room. The shrinking share leaves room for those who need little."""
+    room. The shrinking share, and 2 KiB each from the last quarter of the total, leave room for those
+    who need little."""
     memory_bytes_total: int = 256 * MEBIBYTE
     closed_quiet: float = 600.0
     """A connection that inspection closed is forgotten after so long without a packet."""
+    closed_longest: float = 7200.0
+    """The same, even if packets of the connection keep arriving."""
+    reports: int = 2048
+    """Held segments, per direction, whose report is due or not yet acknowledged. Beyond it, and the
+    total, further ones are not reported: the sender hears of them from the receiver."""
+    reports_total: int = 65_536
     linger: float = 60.0
     """For how long repeated FINs and ACKs of a finished connection still pass."""
     stale: float = 10.0
     """At a total bound, a direction whose gap has not moved for so long makes room for one that
     holds nothing."""
 
-    def memory_of_one(self, all_together: int) -> int:
-        """How many unacknowledged bytes one direction may have while all have ``all_together``."""
-        return min(self.memory_bytes, (self.memory_bytes_total - all_together) // SHARE)
+    def admits(self, more: int, own: int, all_together: int) -> bool:
+        """Whether a direction with ``own`` unacknowledged bytes, while all directions have
+        ``all_together``, may have ``more``."""
+        total = self.memory_bytes_total
+        share = max((total - total // 4 - all_together) // SHARE, total // LEAST)
+        return own + more <= min(self.memory_bytes, share) and all_together + more <= total
 
 
 @dataclass(slots=True)
@@ -55,3 +67,4 @@ class Ledger:
     held_packets: int = 0
     held_bytes: int = 0
     memory_bytes: int = 0
+    reports: int = 0

@@ -42,8 +42,9 @@ class Remembered:
     """A connection that is over but must not be mistaken for one older than the filter, or, if
     inspection closed it, be opened again."""
 
-    last_seen: float
+    since: float
     closed_by_inspection: bool
+    last_seen: float = 0.0
     timer: int = 0
 
 
@@ -130,7 +131,7 @@ class Table:
         if not closed_by_inspection and len(self.remembered) >= self.limits.connections:
             return False
         self.forget(key)
-        known = self.remembered[key] = Remembered(now, closed_by_inspection)
+        known = self.remembered[key] = Remembered(now, closed_by_inspection, now)
         if closed_by_inspection:
             self.closed += 1
             known.timer = self._push_timer(now + self.limits.closed_quiet, key)
@@ -166,9 +167,10 @@ class Table:
     def deadline(self) -> float | None:
         return self._timers[0][0] if self._timers else None
 
-    def expired(self, now: float) -> TcpConnection | None:
+    def expired(self, now: float, *, picking_up: bool) -> TcpConnection | None:
         """The next connection that has timed out; the caller removes it. Also lets go of remembered
-        connections that have been quiet for long enough."""
+        connections that have been quiet for long enough, but not entirely while older connections
+        are still ``picking_up``."""
         timers = self._timers
         while timers and timers[0][0] <= now:
             _, number, key = heapq.heappop(timers)
@@ -185,10 +187,14 @@ class Table:
                 continue
             known = self.remembered.get(key)
             if known is not None and known.closed_by_inspection and known.timer == number:
-                quiet = known.last_seen + self.limits.closed_quiet
+                quiet = min(
+                    known.last_seen + self.limits.closed_quiet,
+                    known.since + self.limits.closed_longest,
+                )
                 if quiet <= now:
-                    known.closed_by_inspection = False  # forgotten by forget_ended
-                    self.closed -= 1
+                    self.forget(key)
+                    if picking_up:
+                        self.remembered[key] = Remembered(now, closed_by_inspection=False)
                 else:
                     known.timer = self._push_timer(quiet, key)
         return None

@@ -11,11 +11,10 @@ from nfinspect.actions import DropReason
 from nfinspect.engine import EngineOptions
 from nfinspect.events import UninspectedCause
 from nfinspect.flow import opening
-from nfinspect.flow.gap import BYTES_PER_REPORT, FEWEST_REPORTS
 from nfinspect.tcp.gap import Gap as State
 from nfinspect.tcp.limits import Limits
 from tests.model.inspector import SwapCase
-from tests.model.talk import ACK, FIN, START, SYN, Talk
+from tests.model.talk import ACK, FIN, RST, START, SYN, Talk
 from tests.model.wire import Packet, read
 
 MSS, SACK_PERMITTED = b"\2\4\5\xb4", b"\4\2"
@@ -228,28 +227,38 @@ def test_what_waits_for_a_reply_is_no_gap() -> None:
     assert talk.asked() == []
 
 
-def test_reports_of_tiny_steps_out_of_order_stay_in_proportion_to_the_bytes() -> None:
+def test_reports_of_tiny_steps_out_of_order_have_a_bound() -> None:
     """The server acknowledges none of what fills the gaps, so each report stays due."""
-    datagram = 41
     talk = Gap().sack_open()
     talk.server(b"220")
     talk.client(b"x")  # it is never acknowledged
     for at in range(1, 20_000, 2):
         assert talk.client(b"b", at=at + 1) is None
         assert talk.client(b"a", at=at) == b"A"
-        gap = gap_of(talk)
-        kept = len(gap.unreported) + len(gap.reported)
-        assert kept <= FEWEST_REPORTS + (at + datagram) // BYTES_PER_REPORT
-    assert kept == FEWEST_REPORTS + 20_000 // BYTES_PER_REPORT
+    gap, ledger = gap_of(talk), talk.engine.ledger
+    assert len(gap.unreported) + len(gap.reported) == Limits().reports == ledger.reports
+    talk.server(flags=ACK, ack=20_001)
+    assert ledger.reports == 0
 
 
 def test_reports_that_are_not_acknowledged_count_too() -> None:
-    talk = Gap().sack_open()
+    talk = Gap(options=EngineOptions(limits=Limits(reports=10))).sack_open()
     talk.server(b"220")
     for at in range(2, 200, 2):
         talk.client(b"b", at=at)
-    most = FEWEST_REPORTS + 99 * 41 // BYTES_PER_REPORT
-    assert (len(gap_of(talk).reported), len(talk.hears())) == (most, most)
+    assert (len(gap_of(talk).reported), len(talk.hears())) == (10, 10)
+
+
+def test_reports_of_all_connections_have_a_bound() -> None:
+    talk = Gap(options=EngineOptions(limits=Limits(reports_total=10))).sack_open()
+    other = Gap(engine=talk.engine, client=(b"\xc0\0\2\7", 7)).sack_open()
+    for each in (talk, other):
+        each.server(b"220")
+        for at in range(2, 20, 2):
+            each.client(b"b", at=at)
+    assert (len(talk.hears()), len(other.hears())) == (9, 1)
+    talk.client(flags=RST, at=0)
+    assert talk.engine.ledger.reports == 1
 
 
 @pytest.mark.parametrize("size", [536, 1460])
@@ -259,7 +268,7 @@ def test_every_full_segment_behind_a_gap_is_told(size: int) -> None:
     count = 60_000 // (2 * size)
     for number in range(1, count):
         assert talk.client(b"x" * size, at=number * 2 * size) is None
-    assert len(talk.hears()) == count - 1 > FEWEST_REPORTS
+    assert len(talk.hears()) == count - 1
 
 
 def test_every_full_segment_that_overtakes_another_is_told_when_the_receiver_has_caught_up() -> (
