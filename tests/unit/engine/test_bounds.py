@@ -167,6 +167,15 @@ def test_many_who_fill_the_memory_leave_room_for_one_who_needs_little() -> None:
     assert ledger.memory_bytes < full
 
 
+@pytest.mark.parametrize("used", [0, 100, 192, 255])
+def test_small_need_is_met_from_the_last_quarter_of_the_memory(used: int) -> None:
+    limits, mebibyte = Limits(), 1 << 20
+    assert limits.admits(2048, 0, used * mebibyte)
+    assert limits.admits(64 * 1024, 0, used * mebibyte) is (used < 192)
+    assert not limits.admits(2049, 0, limits.memory_bytes_total - 2048)
+    assert not limits.admits(1, 0, limits.memory_bytes_total)
+
+
 def test_flush_gives_every_held_packet_its_verdict() -> None:
     crowd = Crowd()
     for port in range(6):

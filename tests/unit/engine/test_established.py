@@ -22,7 +22,7 @@ from nfinspect.events import (
     UnseenData,
 )
 from nfinspect.flow import opening
-from nfinspect.tcp.limits import Limits
+from nfinspect.tcp.limits import Ledger, Limits
 from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, PSH, RST, START, SYN, Talk
 from tests.model.wire import URG, read
@@ -244,6 +244,46 @@ def test_data_behind_the_servers_fin_passes_a_closed_connection_no_more_than_an_
     assert talk.client(b"#", ack=0) is DropReason.INSPECTION
     assert talk.server(b"hi", at=0, ack=0) == b"HI"
     assert talk.server(b"x", at=2, ack=0) is DropReason.CLOSED_CONNECTION
+
+
+def test_outstanding_reply_passes_a_closed_connection_only_as_far_as_the_window_reaches() -> None:
+    talk = Talk().open()
+    talk.client(b"?")
+    assert talk.client(b"#") is DropReason.INSPECTION
+    for _ in range(61):
+        assert talk.server(b"x" * 1000, ack=1) == b"X" * 1000
+    assert talk.server(b"+", at=61_000, ack=1) is DropReason.OUT_OF_WINDOW
+    assert talk.client(flags=ACK, at=1) == b""
+    assert talk.engine.ledger == Ledger()
+    assert talk.server(b"+", at=61_000, ack=1) == b"+"
+
+
+def test_outstanding_reply_passes_a_closed_connection_only_within_the_bounds_of_memory() -> None:
+    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=100))).open()
+    talk.client(b"?")
+    assert talk.client(b"#") is DropReason.INSPECTION
+    assert talk.server(b"x" * 100, ack=1) == b"X" * 100
+    assert talk.server(b"+", at=100, ack=1) is DropReason.MEMORY_BOUND
+    assert talk.client(flags=ACK, at=1, ack=100) == b""
+    assert talk.server(b"+", at=100, ack=1) == b"+"
+
+
+def test_client_that_alone_goes_on_keeps_no_reply_and_is_forgotten_after_two_hours() -> None:
+    talk = Talk().open()
+    talk.client(b"?")
+    assert talk.server(b"wait") == b"WAIT"
+    assert talk.client(b"#", ack=0) is DropReason.INSPECTION
+    assert talk.engine.ledger.memory_bytes == 4
+    for _ in range(10):
+        talk.wait(590)
+        assert talk.client(b"evil", at=1) is DropReason.CLOSED_CONNECTION
+    assert talk.engine.ledger == Ledger()
+    assert talk.engine.connections == 0
+    assert talk.client(flags=SYN, at=1000) is DropReason.CLOSED_CONNECTION
+    for _ in range(4):
+        talk.wait(590)
+        talk.client(b"evil", at=1)
+    assert talk.client(flags=SYN, at=1000) == b""
 
 
 def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:

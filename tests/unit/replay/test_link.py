@@ -84,6 +84,11 @@ def test_pppoe_header_has_the_new_length() -> None:
     assert bytes(again).startswith(old[:18])
 
 
+def test_pppoe_length_of_a_datagram_that_is_too_long_for_it_is_the_largest() -> None:
+    head = bytes(Ether() / PPPoE(sessionid=1) / PPP(proto=0x0021))
+    assert framed(head, bytes(65_535))[18:20] == b"\xff\xff"
+
+
 def test_header_is_reversed_for_the_other_direction() -> None:
     head = bytes.fromhex("0a0000000002 0a0000000001 0800")
     assert turned(head, 1) == bytes.fromhex("0a0000000001 0a0000000002 0800")
