@@ -100,7 +100,7 @@ def established(
         actions.append(Drop(arrival.token, DropReason.ALREADY_REPORTED))
     else:
         pass_on(half, arrival, segment, actions)
-    if gap is not None and new_ack and connection.phase is ESTABLISHED:
+    if gap is not None and gap is peer.gap and new_ack and connection.phase is ESTABLISHED:
         gaps.acknowledged(core, peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
