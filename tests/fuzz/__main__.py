@@ -77,6 +77,9 @@ def summary(tally: Tally, seconds: float, failures: int) -> str:
             f"{tally.forged} segments were an attacker's; the filter held {tally.held} and sent "
             f"{tally.injected} of its own; it told of {tally.conflicts} conflicts and closed "
             f"{tally.closed} connections",
+            f"{tally.expired} packets expired behind the filter; in {tally.sequels} sessions it built "
+            f"another connection in place of a forgotten one, and {tally.reopened} times a server "
+            f"accepted one",
             "dropped: " + ", ".join(f"{count} {reason.value}" for reason, count in drops),
         )
     )

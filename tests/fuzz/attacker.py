@@ -1,9 +1,10 @@
-"""What somebody on the way sends in the name of an end.
+"""What an attacker sends in the name of an endpoint.
 
-``HARMLESS`` is what must change nothing, however well it is aimed: wrong numbers, and other bytes
-for what has been decided. A session with these alone has to end as if nobody were there. ``HOSTILE``
-is what a real end might say, so it may well break the connection; it must not break the rule for
-bytes.
+``HARMLESS`` must change nothing, however well it is aimed: wrong numbers, and different bytes for
+decided data. A session with these alone has to end as if there were no attacker. Among them is
+what a blind attacker sends, who knows only the addresses and ports (``blind``). ``HOSTILE`` is what
+an endpoint could send, so it may break the connection; it must not break the rule for bytes.
+``SEQUEL`` follows when the filter has forgotten a connection that the server may still have.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from struct import pack
 from typing import NamedTuple
 
 from tests.fuzz.guard import Guard, Stream
+from tests.fuzz.network import HOPS
 from tests.fuzz.packets import ACK, FIN, MASK, PSH, RST, SYN, URG, Packet
+from tests.model.stack import read_options
 
 ALPHABET = b"EVIL!?xyzXX\r\n.+2"
 COMMANDS = b"RCPT TO:<evil@example.org>\r\nDATA\r\nQUIT\r\n.\r\nSTARTTLS\r\n250 ok\r\n354 go\r\n"
@@ -52,6 +55,19 @@ def interval(random: Random, relation: str, start: int, end: int) -> tuple[int, 
     return (low, high) if low < high else (start, end)
 
 
+OLDER_THAN_ANY_WINDOW = 1 << 20
+"""Bytes: more than any endpoint here announces."""
+FURTHEST, ORDERLY = (1 << 31) - 1, 1 << 29
+"""How far forged timestamps are from the real ones. Timestamps spread over more than half of the
+space have no order, so where they matter, they stay closer."""
+SHORT_LIVES = (1, 2, HOPS, HOPS + 1)
+"""TTLs. With all but the last, a packet that passes the filter expires behind it."""
+
+
+def _stamps(value: int, echo: int) -> bytes:
+    return b"\1\1\x08\x0a" + pack("!LL", value & MASK, echo & MASK)
+
+
 class Scene(NamedTuple):
     """What an attacker knows: everything."""
 
@@ -78,6 +94,20 @@ class Scene(NamedTuple):
             start = self.random.randrange(len(COMMANDS))
             return (COMMANDS[start:] + COMMANDS * (1 + size // len(COMMANDS)))[:size]
         return bytes(self.random.choices(ALPHABET, k=size))
+
+    def strange_options(self, furthest: int) -> bytes:
+        """Timestamps of the past or the future, and SACK blocks of anything."""
+        random = self.random
+        options = b""
+        if random.random() < 0.7:
+            stamps = read_options(self.packet.options)[0] or (random.getrandbits(32), 0)
+            away = random.choice((1, 1000, 1 << 20, furthest))
+            options = _stamps(stamps[0] + random.choice((away, -away)), random.getrandbits(32))
+        if not options or random.random() < 0.5:
+            left = random.choice((random.getrandbits(32), self.packet.acknowledgment))
+            right = left + random.choice((1, 100, 1 << 16))
+            options += b"\1\1\5\x0a" + pack("!LL", left, right & MASK)
+        return options
 
     def saying(self, offset: int, payload: bytes = b"", flags: int = ACK) -> Packet:
         """With the acknowledgement and window of the real packet, without its options."""
@@ -173,9 +203,7 @@ def _window(scene: Scene) -> Packet:
 
 def _timestamps(scene: Scene) -> Packet:
     value = scene.random.getrandbits(32)
-    return scene.saying(scene.decided, scene.junk(3))._replace(
-        options=b"\1\1\x08\x0a" + pack("!LL", value, 0)
-    )
+    return scene.saying(scene.decided, scene.junk(3))._replace(options=_stamps(value, 0))
 
 
 def _opening(scene: Scene) -> Packet:
@@ -183,6 +211,128 @@ def _opening(scene: Scene) -> Packet:
     flags = random.choice((SYN, SYN | ACK, RST, RST | ACK, ACK, FIN | ACK))
     payload = scene.junk(random.choice((0, 0, 8)))
     return scene.saying(random.choice((-1, -1, 0, 1, 500)), payload, flags)
+
+
+def _old_acknowledgement(scene: Scene) -> Packet | None:
+    """In the window, but it acknowledges less than any receiver could (RFC 5961 section 5)."""
+    random = scene.random
+    if scene.stream.free is not None:
+        return None  # without inspection, dropping it is left to the receiver
+    away = random.randrange(OLDER_THAN_ANY_WINDOW, 1 << 31)
+    offset = scene.decided + random.choice((0, 0, 0, 1, random.randint(-40, 400)))
+    flags = ACK | random.choice((0, PSH, FIN))
+    real = scene.packet.acknowledgment
+    return scene.saying(offset, scene.junk(random.choice((0, 1, 40))), flags)._replace(
+        acknowledgment=real - away & MASK, window=random.choice((0, 1, scene.packet.window, 65535))
+    )
+
+
+def _blind(scene: Scene) -> Packet | None:
+    """Numbers from the whole space, often near the right ones, but never with both right: that is
+    an attacker who sees the packets."""
+    random = scene.random
+    size = random.choice((0, 0, 1, 9))
+    window = random.choice((0, 1, 65535))
+    sender = scene.stream.sender
+    if scene.stream.free is None and random.random() < 0.5:
+        forged = _old_acknowledgement(scene) if random.random() < 0.5 else None
+        forged = forged or _far_acknowledgement(scene)
+        return forged._replace(payload=scene.junk(size), window=window)
+    # Old: the receiver has acknowledged all of it, and the byte behind it.
+    old = sender.una - sender.base - 2 - size
+    start = old - random.choice((0, 1, random.randrange(300), random.randrange(1 << 16)))
+    if random.random() < 0.5:
+        start = old - random.randrange(1 << 30)
+    real = scene.packet.acknowledgment
+    acknowledgment = random.choice(
+        (real, real + 1, real + random.randint(-70000, 70000), random.getrandbits(32))
+    )
+    return scene.saying(start, scene.junk(size), ACK | random.choice((0, PSH)))._replace(
+        acknowledgment=acknowledgment & MASK, window=window
+    )
+
+
+def blind(forger: Forger) -> bool:
+    """Whether the receiver ignores what it forges, whatever its TTL and options."""
+    return forger in BLIND
+
+
+# ---- once the filter has forgotten a connection that the server may still have
+
+
+def _opening_again(scene: Scene) -> Packet:
+    """A SYN: the same again, or at a number that suits the old connection."""
+    random = scene.random
+    receiver = scene.stream.receiver
+    initial = scene.stream.sender.habits.initial
+    sequence = random.choice(
+        (initial, initial + 1, receiver.rcv, receiver.rcv - 1, random.getrandbits(32))
+    )
+    return Packet(sequence & MASK, 0, SYN, 65535, b"")
+
+
+def _as_before(scene: Scene) -> Packet:
+    """What the server would accept on the old connection."""
+    random = scene.random
+    receiver = scene.stream.receiver
+    flags = ACK | random.choice((0, PSH, FIN))
+    return Packet(
+        receiver.rcv & MASK,
+        receiver.nxt & MASK,
+        flags,
+        65535,
+        random.choice((b"", scene.packet.options)),
+        scene.junk(random.choice((0, 1, 30))),
+    )
+
+
+def _answering_a_syn(scene: Scene) -> Packet:
+    """SYN-ACK, as if the server had sent a SYN."""
+    receiver = scene.stream.receiver
+    sequence = scene.random.choice((receiver.rcv - 1, scene.random.getrandbits(32)))
+    return Packet(sequence & MASK, receiver.nxt & MASK, SYN | ACK, 65535, b"")
+
+
+def _ending_the_servers(scene: Scene) -> Packet:
+    """The RST that ends the old connection for the server, too."""
+    return Packet(scene.stream.receiver.rcv & MASK, 0, RST, 0, b"")
+
+
+def exact_reset(scene: Scene) -> Packet:
+    """The RST that ends the connection for the filter; for the server only if it arrives there."""
+    return scene.saying(scene.decided, flags=RST)
+
+
+def syn_again(scene: Scene) -> Packet:
+    """The client's own SYN once more: before the reset it asks for another SYN-ACK, and after it
+    for another connection at the same numbers."""
+    return _syn_again(scene)
+
+
+def syn_in_the_servers_name(scene: Scene) -> Packet:
+    """It would make the server the client of a connection."""
+    random = scene.random
+    server = scene.guard.streams[1].sender
+    sequence = random.choice((server.nxt, server.habits.initial, random.getrandbits(32)))
+    return Packet(sequence & MASK, 0, SYN, 65535, b"")
+
+
+def _in_the_servers_name(scene: Scene) -> Packet:
+    """An answer to the attacker's own SYN, from the clients' side."""
+    random = scene.random
+    server, client = scene.guard.streams[1].sender, scene.guard.streams[0].sender
+    flags = random.choice((SYN | ACK, SYN | ACK, ACK, RST))
+    sequence = random.choice((server.nxt, server.habits.initial, random.getrandbits(32)))
+    acknowledgment = random.choice((client.base, client.nxt, server.rcv)) if flags & ACK else 0
+    return Packet(sequence & MASK, acknowledgment & MASK, flags, 65535, b"")
+
+
+def from_port_25(scene: Scene) -> Packet:
+    """From port 25 to port 25 of the client's host and the server."""
+    random = scene.random
+    flags = random.choice((SYN, SYN, SYN | ACK, ACK, RST, FIN | ACK))
+    numbers = (random.getrandbits(32), random.getrandbits(32) if flags & ACK else 0)
+    return Packet(*numbers, flags, 65535, b"", scene.junk(random.choice((0, 9))))
 
 
 Forger = Callable[[Scene], Packet | None]
@@ -196,7 +346,11 @@ HARMLESS: tuple[Forger, ...] = (
     _syn_again,
     _far_acknowledgement,
     _strange_flags,
+    _old_acknowledgement,
+    _blind,
+    _blind,
 )
+BLIND = frozenset(HARMLESS) - {_conflict_with_decided, _syn_again}
 HOSTILE: tuple[Forger, ...] = (
     *[_relation] * 12,
     _data_ahead,
@@ -207,3 +361,13 @@ HOSTILE: tuple[Forger, ...] = (
 )
 FINAL: tuple[Forger, ...] = (*HOSTILE, _fin, _reset, _acknowledgement_of_more, _opening)
 """Hostile, and likely to be the end."""
+SEQUEL: tuple[Forger, ...] = (
+    *[_opening_again] * 3,
+    *[_as_before] * 4,
+    _answering_a_syn,
+    _ending_the_servers,
+    _opening,
+    _relation,
+)
+ASIDE = (syn_in_the_servers_name, _in_the_servers_name, from_port_25)
+"""The same, but not from the client's socket."""

@@ -11,6 +11,10 @@ from tests.fuzz.packets import FIN, MASK, PSH, RST, SYN, Packet
 
 TO_FILTER, TO_END = 0, 2
 """A place is one of these plus the direction of travel: 0 for requests, 1 for replies."""
+NOWHERE = 4
+"""The place of what is no packet, but is to happen then."""
+HOPS = 4
+"""Routers between the filter and an end: with a TTL no larger than this, a packet expires there."""
 
 
 class Trouble(enum.IntEnum):

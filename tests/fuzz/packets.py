@@ -37,16 +37,17 @@ class Packet(NamedTuple):
 class Path:
     """Addresses and ports of one direction, and what they add to a checksum."""
 
-    __slots__ = ("addresses", "hop_limit", "ports", "pseudo", "version")
+    __slots__ = ("addresses", "ports", "pseudo", "version")
 
     def __init__(self, source: tuple[bytes, int], destination: tuple[bytes, int]) -> None:
         self.addresses = source[0] + destination[0]
         self.ports = (source[1], destination[1])
         self.version = 4 if len(self.addresses) == 8 else 6
         self.pseudo = int.from_bytes(self.addresses, "big") % 0xFFFF + 6
-        self.hop_limit = 64
 
-    def build(self, packet: Packet, *, damage: int = 0, ready: bool = True) -> bytes:
+    def build(
+        self, packet: Packet, *, damage: int = 0, ready: bool = True, hop_limit: int = 64
+    ) -> bytes:
         """The datagram; ``damage`` is XORed to its checksum. Not ``ready``: the checksum is left
         for the card, as the kernel hands such packets over."""
         sequence, acknowledgment, flags, window, options, payload = packet
@@ -63,10 +64,13 @@ class Path:
             checksum = pseudo % 0xFFFF
         tcp = b"%b%b\0\0%b%b" % (tcp[:16], checksum.to_bytes(2, "big"), options, payload)
         if self.version == 6:
-            return _V6.pack(6 << 28, size, 6, self.hop_limit, self.addresses) + tcp
-        ip = _V4.pack(0x45, 0, 20 + size, 0, 0x4000, self.hop_limit, 6, 0, self.addresses)
+            return _V6.pack(6 << 28, size, 6, hop_limit, self.addresses) + tcp
+        ip = _V4.pack(0x45, 0, 20 + size, 0, 0x4000, hop_limit, 6, 0, self.addresses)
         checksum = -int.from_bytes(ip, "big") % 0xFFFF
         return b"%b%b%b%b" % (ip[:10], checksum.to_bytes(2, "big"), ip[12:], tcp)
+
+    def hop_limit_of(self, datagram: bytes) -> int:
+        return datagram[8 if self.version == 4 else 7]
 
     def read(self, datagram: bytes, *, ready: bool = True) -> Packet:
         """What the receiver reads; AssertionError if it would throw the datagram away."""

@@ -9,7 +9,9 @@ SWAP, MAIL            the network does its worst, an attacker says what must cha
 SWAP_CLOSED, ...      the same with a violation: a beginning arrives, and nothing behind it; the
                       client gets all replies
 SWAP_HOSTILE, ...     an attacker says what an end might say: the rule for bytes holds, and at the end
-                      nothing is left in the filter
+                      nothing is left in the filter. In some of them he is the client, and there is
+                      a sequel: once the filter has forgotten the connection, which the server may
+                      still have, he tries to get another one on the same addresses and ports
 ====================  ========================================================================
 
 SWAP sessions are inspected by ``SwapCase``, whose approved stream is known without it; MAIL sessions
@@ -20,7 +22,7 @@ record of the filter's own inspector, and what that has read must have been sent
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import cast
 
@@ -32,6 +34,7 @@ from nfinspect.esmtp.inspector import Inspector
 from nfinspect.events import (
     ConflictingBytes,
     ConnectionBuilt,
+    ConnectionTornDown,
     Direction,
     Event,
     InspectionClosed,
@@ -43,10 +46,10 @@ from tests.fuzz import attacker, drawing, mail, showing
 from tests.fuzz.drawing import Kind
 from tests.fuzz.guard import DifferenceError, Guard, Stream
 from tests.fuzz.judge import judge
-from tests.fuzz.network import TO_END, TO_FILTER, Marks, Network
+from tests.fuzz.network import HOPS, NOWHERE, TO_END, TO_FILTER, Marks, Network
 from tests.fuzz.packets import ACK, MASK, PSH, RST, SYN, Packet, Path
 from tests.model.inspector import SwapCase
-from tests.model.stack import OPEN, Stack, near, read_options
+from tests.model.stack import OPEN, OVER, Stack, near, read_options
 
 MOST_PACKETS = 20_000
 """More than a session needs that is not going round in circles."""
@@ -57,6 +60,7 @@ V6 = (
     (bytes.fromhex("20010db8") + bytes(11) + b"\1", 40000),
     (bytes.fromhex("20010db8") + bytes(11) + b"\2", 25),
 )
+NOTHING = Packet(0, 0, 0, 0)
 OUTSIDE, INSIDE = "outside", "inside"
 WANT_OF_ROOM = (DropReason.HOLD_BOUND, DropReason.SHUT, DropReason.MEMORY_BOUND)
 """Reasons that only bounds can be."""
@@ -97,6 +101,12 @@ class Tally:
     held: int = 0
     forged: int = 0
     injected: int = 0
+    expired: int = 0
+    """Packets that passed the filter and expired behind it."""
+    sequels: int = 0
+    """Sessions in which the filter has built a second connection on the same addresses."""
+    reopened: int = 0
+    """Server sockets opened in place of a closed one."""
     conflicts: int = 0
     closed: int = 0
     drops: dict[DropReason, int] = field(default_factory=dict)
@@ -108,19 +118,25 @@ class Session:
         self.kind = Kind(seed % len(Kind))
         self.random = random = Random(seed)
         self.events: list[Event] = []
-        self.waiting: dict[int, tuple[int, Packet, bool]] = {}
+        self.waiting: dict[int, tuple[int, Packet, bool, bytes]] = {}
         self.drops: dict[DropReason, int] = {}
-        self.tokens = self.injected = self.forged = self.held = 0
+        self.tokens = self.injected = self.forged = self.held = self.expired = 0
         self.now = 0.0
         self.over = False
         """What is watched is over: an attacker has answered the SYN, or a second connection has begun,
         since he has ended the first, or the filter has waited for its handshake for too long."""
-        self.inspector: Recorder | SwapCase | None = None
+        self.ended = self.second = False
+        """In a session with a sequel: the filter has forgotten a connection; it has built another one.
+        From then on ``judge`` compares what each server socket has delivered; ``guard`` no longer
+        compares packets with the first connection."""
+        self.inspectors: list[Recorder | SwapCase] = []
+        self.servers: list[Stack] = []
+        """Closed sockets of the server, in whose place there is a new one."""
         self.arrived: tuple[list[tuple[int, bytes]], ...] = ([], [])
         self.conflict: object = None
         """The token of the packet that was last said to bring other bytes."""
         self.beyond: object = None
-        """The token of the packet that was last dropped as beyond the window."""
+        """The token of the packet that was last dropped for its numbers."""
         self.draw(random)
 
     # ---- what it is made of
@@ -143,7 +159,11 @@ class Session:
         if self.tight:
             self.limits = drawing.limits(random, max(client.largest, server.largest))
         options = EngineOptions(limits=self.limits, transcript=random.random() < 0.1)
-        self.engine = Engine(policy, options, started=-1000.0)
+        self.sequel = kind.hostile and random.random() < 0.4
+        """The attacker is the client, and carries on once the filter has forgotten the connection."""
+        self.picks_up = self.sequel and random.random() < 0.5
+        started = 0.0 if self.picks_up else -1000.0
+        self.engine = Engine(policy, options, started=started)
         self.ready = random.random() > 0.1
         self.plain_large = random.random() < 0.3
         """Packets larger than a segment come without the mark of GSO."""
@@ -156,7 +176,7 @@ class Session:
         self.client, self.server = Stack(client, random), Stack(server, random)
         self.ends = (self.server, self.client)
         """By the direction in which they receive."""
-        self._applications(random)
+        self._applications(self.client, self.server)
         ends = V6 if random.random() < 0.25 else V4
         self.paths = (Path(*ends), Path(*ends[::-1]))
         requests = Stream(self.client, self.server, self.paths[0])
@@ -171,9 +191,12 @@ class Session:
             self.forgers = attacker.FINAL if random.random() < 0.4 else attacker.HOSTILE
             self.speaks_for = (0, 1) if random.random() < 0.25 else (0,)
             self.aggression = random.choice((0.1, 0.3, 0.7))
+        if self.sequel:
+            self.forgers, self.speaks_for = attacker.FINAL, (0,)
 
-    def _applications(self, random: Random) -> None:
-        client, server = self.client, self.server
+    def _applications(self, client: Stack, server: Stack) -> None:
+        """Give both endpoints something to send."""
+        random = self.random
         if self.script is None:
             letters = bytearray(
                 random.choices(b"abcdefgHIJKLM\r\n.?", k=random.choice((3, 60, 200, 600)))
@@ -211,18 +234,27 @@ class Session:
         else:
             inspector = Recorder(*arguments, **options)
             approved = inspector.approved
-        if self.inspector is not None:
+        self.inspectors.append(inspector)
+        if len(self.inspectors) > 1:
             return inspector
-        self.inspector = inspector
         for stream, record in zip(self.guard.streams, approved, strict=True):
             stream.approved = record
         return inspector
 
     @property
+    def approved(self) -> list[tuple[Recorder | SwapCase, bytes]]:
+        """Each inspector so far, and the requests that it has approved."""
+        return [
+            (each, bytes(each.approved[0] if isinstance(each, Recorder) else each.requests))
+            for each in self.inspectors
+        ]
+
+    @property
     def heard(self) -> tuple[bytes, bytes]:
         """What inspection has read, either way."""
-        if isinstance(self.inspector, Recorder):
-            requests, replies = self.inspector.heard
+        first = self.inspectors[0] if self.inspectors else None
+        if isinstance(first, Recorder):
+            requests, replies = first.heard
             return bytes(requests), bytes(replies)
         requests, replies = (stream.approved for stream in self.guard.streams)
         return bytes(requests.swapcase()), bytes(replies.swapcase())
@@ -231,6 +263,7 @@ class Session:
         """What is out of the ordinary about it, short."""
         parts = [
             f"seed {self.seed}: {self.kind.name}, attacker {self.aggression} for {self.speaks_for}",
+            f"sequel {self.sequel}, picks up {self.picks_up}",
             f"checksums {'ready' if self.ready else 'not ready'}, IPv{self.paths[0].version}",
             f"client {showing.unusual(self.client.habits)}",
             f"server {showing.unusual(self.server.habits)}",
@@ -264,11 +297,10 @@ class Session:
         self._depart(0, self.client)
         queue = self.network.queue
         engine = self.engine
-        ends = (self.client, self.server)
         packets = 0
         while True:
             timer = None
-            for end in ends:
+            for end in self.ends:
                 at = end.timer
                 if at is not None and (timer is None or at < timer[0]):
                     timer = (at, end)
@@ -293,7 +325,9 @@ class Session:
                 break
             if queue and queue[0][0] == now:
                 _, _, place, packet, marks = self.network.pop()
-                if place < TO_END:
+                if place == NOWHERE:
+                    self._connect_again()
+                elif place < TO_END:
                     self._arrive(place, packet, marks)
                 else:
                     self._receive(place - TO_END, packet)
@@ -311,41 +345,131 @@ class Session:
         if not self.kind.hostile and not (self.client.state == self.server.state == OPEN):
             return
         for packet in packets:
+            if self.sequel and not self.ended and packet.payload and self.random.random() < 0.1:
+                self._burst(packet)
             if self.random.random() < self.aggression:
                 when = self.now + self.links[direction].delay * (0.5 + self.random.random())
                 marks = Marks(forger=self.random.choice(self.forgers))
+                if self.ended:
+                    self._sequel(when, packet)
                 self.network.push(when, TO_FILTER + direction, packet, marks)
                 if self.crosses and direction == 1:
                     marks = Marks(forger=self.random.choice(attacker.FINAL), wrong_side=True)
                     self.network.push(when, TO_FILTER + direction, packet, marks)
 
+    def _burst(self, packet: Packet) -> None:
+        """SYN, data, RST and another opening in a row, decided before the server can answer them."""
+        behind = self.now + self.links[TO_FILTER].delay + self.links[TO_FILTER].jitter
+        steps = (
+            (self.now, attacker.syn_again),
+            (behind, attacker.exact_reset),
+            (behind, self.random.choice((attacker.syn_again, *attacker.SEQUEL))),
+        )
+        for when, forger in steps:
+            self.network.push(when, TO_FILTER, packet, Marks(forger=forger))
+
+    def _sequel(self, when: float, packet: Packet) -> None:
+        """The filter has forgotten the connection: the attacker tries to get another one."""
+        random = self.random
+        for _ in range(random.randint(1, 3)):
+            when += random.choice((0.0, 0.0, 0.01, 0.3))
+            marks = Marks(forger=random.choice(attacker.SEQUEL))
+            self.network.push(when, TO_FILTER, packet, marks)
+        if random.random() < 0.3:
+            forger = random.choice(attacker.ASIDE)
+            if forger is attacker.from_port_25:
+                self._from_port_25(packet)
+            else:
+                side = forger is not attacker.syn_in_the_servers_name or random.random() < 0.5
+                marks = Marks(forger=forger, wrong_side=side)
+                self.network.push(when, TO_FILTER + 1, packet, marks)
+
+    def _from_port_25(self, packet: Packet) -> None:
+        """Where the filter cannot tell which host is the server: nothing opens a connection, and
+        nothing passes if no connections are picked up."""
+        scene = attacker.Scene(self.random, self.guard, 0, packet, self.script is not None)
+        forged = attacker.from_port_25(scene)
+        ends = V4 if self.paths[0].version == 4 else V6
+        path = Path((ends[0][0], 25), ends[1])
+        if self.random.random() < 0.5:
+            path = Path(ends[1], (ends[0][0], 25))
+        self.tokens += 1
+        self.forged += 1
+        arrival = Arrival(self.tokens, path.build(forged), self.now, None, True, False)
+        arrival.ingress, arrival.egress = OUTSIDE, INSIDE
+        passes = [a for a in self.engine.arrive(arrival) if isinstance(a, Accept | Replace)]
+        opens = forged.flags & (SYN | ACK) == SYN
+        if passes and (opens or not self.picks_up):
+            raise DifferenceError(f"from port 25 passes {showing.numbers(forged)}")
+
+    def _connect_again(self) -> None:
+        """The client opens a new socket on the same port; the server may still have the old one."""
+        random = self.random
+        old = self.client
+        habits = replace(
+            old.habits,
+            initial=random.choice(
+                (
+                    old.habits.initial,
+                    old.nxt + random.randint(0, 1 << 20) & MASK,
+                    self.server.rcv - 1 & MASK,
+                    random.getrandbits(32),
+                )
+            ),
+        )
+        self._replace(Stack(habits, random), self.server)
+        self.client.connect(self.now)
+        self._depart(0, self.client)
+
+    def _replace(self, client: Stack, server: Stack) -> None:
+        """Put a new socket in the place of the client's or the server's."""
+        spare = Stack(server.habits, self.random)
+        if client is not self.client:
+            self._applications(client, spare)
+        else:
+            self._applications(Stack(client.habits, self.random), server)
+        self.client, self.server = client, server
+        self.ends = (server, client)
+        for stream, ends in zip(self.guard.streams, (self.ends[::-1], self.ends), strict=True):
+            stream.sender, stream.receiver = ends
+
     def _arrive(self, direction: int, packet: Packet, marks: Marks) -> None:
         forger = cast(attacker.Forger | None, marks.forger)
+        hop_limit = 64
         if forger is not None:
             if not (self.kind.hostile or self.engine.connections):
                 return  # a SYN would begin another connection
             is_mail = self.script is not None
-            forged = forger(attacker.Scene(self.random, self.guard, direction, packet, is_mail))
+            scene = attacker.Scene(self.random, self.guard, direction, packet, is_mail)
+            forged = forger(scene)
             if forged is None:
                 return
             packet = forged
+            if self.kind.hostile or attacker.blind(forger):
+                if self.random.random() < 0.3:
+                    hop_limit = self.random.choice(attacker.SHORT_LIVES)
+                if not packet.flags & SYN and self.random.random() < 0.3:
+                    furthest = attacker.ORDERLY if self.kind.hostile else attacker.FURTHEST
+                    packet = packet._replace(options=scene.strange_options(furthest))
         self.tokens += 1
         token = self.tokens
         sender = self.ends[1 - direction]
         large = len(packet.payload) > sender.habits.largest
         gso = large and not self.plain_large
         damage = marks.damage if self.ready else 0
-        datagram = self.paths[direction].build(packet, damage=damage, ready=self.ready)
+        datagram = self.paths[direction].build(
+            packet, damage=damage, ready=self.ready, hop_limit=hop_limit
+        )
         if forger is not None:
             self.forged += 1
-            if packet.flags & ACK and not marks.wrong_side:
+            if self.kind.hostile and packet.flags & ACK and not marks.wrong_side:
                 self._concede(1 - direction, packet)
         if self.kind.hostile and not damage and packet.payload:
             at = near(packet.sequence, sender.base) - sender.base
             self.arrived[direction].append((at, packet.payload))
         if self.say:
             self._tell(direction, packet, marks, gso)
-        self.waiting[token] = (direction, packet, bool(damage))
+        self.waiting[token] = (direction, packet, bool(damage), datagram)
         arrival = Arrival(token, datagram, self.now, None, self.ready, gso)
         outside = direction == 0 or marks.wrong_side
         arrival.ingress, arrival.egress = (OUTSIDE, INSIDE) if outside else (INSIDE, OUTSIDE)
@@ -410,14 +534,14 @@ class Session:
                     raise DifferenceError(f"injected into the wrong side, {action.port}")
                 self.injected += 1
                 packet = self.guard.made(direction, action.datagram, piece=cut)
-                if not cut:
+                if not (cut or self.guard.off):
                     self._check_blocks(1 - direction, packet)
                     self._check_window(self.ends[1 - direction], packet)
-                self._pass(direction, packet, "says itself")
+                self._pass(direction, packet, "says itself", action.datagram)
                 continue
             if action.token not in self.waiting:
                 raise DifferenceError(f"a second verdict: {action}")
-            direction, packet, damaged = self.waiting.pop(action.token)  # type: ignore[arg-type]
+            direction, packet, damaged, datagram = self.waiting.pop(action.token)  # type: ignore[arg-type]
             if self.over:
                 continue
             late = arrival is None or action.token != arrival.token
@@ -425,7 +549,7 @@ class Session:
                 if action.reason in WANT_OF_ROOM and not self.tight:
                     raise DifferenceError(f"dropped with room enough: {action.reason}")
                 cut = action.reason is DropReason.GSO_CUT
-                if action.reason is DropReason.OUT_OF_WINDOW:
+                if action.reason in (DropReason.OUT_OF_WINDOW, DropReason.INVALID_ACK):
                     self.beyond = action.token
                 self.drops[action.reason] = self.drops.get(action.reason, 0) + 1
                 if self.say:
@@ -436,24 +560,20 @@ class Session:
             if damaged:
                 raise DifferenceError("a packet with a wrong checksum passes")
             if isinstance(action, Accept):
-                if arrival is not None and arrival.token == action.token:
-                    datagram = arrival.datagram
-                else:
-                    datagram = self.paths[direction].build(packet, ready=self.ready)
                 packet = self.guard.passes(direction, datagram, ready=self.ready)
-                self._pass(direction, packet, "passes")
+                self._pass(direction, packet, "passes", datagram)
             else:
                 assert isinstance(action, Replace)
-                if len(action.datagram) > len(self.paths[direction].build(packet)):
+                if len(action.datagram) > len(datagram):
                     raise DifferenceError("a packet has grown")
                 packet = self.guard.passes(direction, action.datagram)
-                self._pass(direction, packet, "passes changed")
+                self._pass(direction, packet, "passes changed", action.datagram)
             before = released[direction]
             if late and before is not None:
                 _check_release(before, packet)
             if packet.payload:
                 released[direction] = packet
-        if not self.over:
+        if not (self.over or self.guard.off):
             self.guard.settle()
         self.guard.closed = self.guard.closed or closes  # what passes at the same time was approved
 
@@ -465,7 +585,7 @@ class Session:
         una = self.ends[1 - direction].una
         held = sorted(
             (near(other.sequence, una), near(other.sequence, una) + len(other.payload))
-            for way, other, _ in self.waiting.values()
+            for way, other, *_ in self.waiting.values()
             if way == direction
         )
         passed = self.ends[1 - direction].base + len(self.guard.streams[direction].approved)
@@ -486,10 +606,16 @@ class Session:
         if wider > 0 and not self.kind.hostile:
             raise DifferenceError(f"a window announced is {wider} bytes too wide")
 
-    def _pass(self, direction: int, packet: Packet, how: str) -> None:
+    def _pass(self, direction: int, packet: Packet, how: str, datagram: bytes) -> None:
+        expires = self.paths[direction].hop_limit_of(datagram) <= HOPS
         if self.say:
-            self.say(f"                {how}: {self._shown(direction, packet)}")
-        if packet.flags & SYN and packet.sequence != self.ends[1 - direction].habits.initial:
+            extra = " and expires" * expires
+            self.say(f"                {how}{extra}: {self._shown(direction, packet)}")
+        if expires:
+            self.expired += 1
+            return
+        other = packet.sequence != self.ends[1 - direction].habits.initial
+        if packet.flags & SYN and other and not self.sequel:
             self.over = True
         if packet.flags & RST and not self.kind.hostile:
             # At once: on a slow way the receiver might come to expect just this number.
@@ -501,14 +627,32 @@ class Session:
         self.events.append(event)
         if self.say:
             self.say(f"                event: {event}")
-        if isinstance(event, ConnectionBuilt) and event.connection.number > 1:
-            self.over = True
+        if self.sequel and isinstance(event, ConnectionTornDown):
+            self._forgotten()
+        elif isinstance(event, ConnectionBuilt) and event.connection.number > 1:
+            if self.sequel:
+                self.second = self.guard.off = True
+            else:
+                self.over = True
         elif isinstance(event, Uninspected):
             for stream in self.guard.streams:
                 stream.free = len(stream.approved)
 
+    def _forgotten(self) -> None:
+        """The filter has forgotten a connection; the client may open another one."""
+        self.ended = self.guard.off = True
+        if self.random.random() < 0.5:
+            when = self.now + self.random.choice((0.0, 0.01, 1.0, 20.0, 100.0, 400.0))
+            self.network.push(when, NOWHERE, NOTHING)
+
     def _receive(self, direction: int, packet: Packet) -> None:
         end = self.ends[direction]
+        if self.sequel and direction == 0 and packet.flags & (SYN | ACK | RST) == SYN:
+            if end.state == OVER or end.done or end.gave_up:
+                self.servers.append(end)
+                habits = replace(end.habits, initial=self.random.getrandbits(32))
+                self._replace(self.client, Stack(habits, self.random))
+                end = self.server
         end.receive(packet, self.now)
         if self.say:
             name = "server" if direction == 0 else "client"
@@ -550,6 +694,9 @@ class Session:
         tally.held += self.held
         tally.forged += self.forged
         tally.injected += self.injected
+        tally.expired += self.expired
+        tally.sequels += self.second
+        tally.reopened += len(self.servers)
         for event in self.events:
             tally.conflicts += isinstance(event, ConflictingBytes)
             tally.closed += isinstance(event, InspectionClosed)
@@ -562,7 +709,7 @@ def _check_release(before: Packet, packet: Packet) -> None:
     if packet.sequence - before.sequence & MASK > 1 << 31:
         raise DifferenceError("held packets pass out of order")
     stamps, earlier = (read_options(each.options)[0] for each in (packet, before))
-    if stamps is not None and earlier is not None and earlier[0] - stamps[0] - 1 & MASK < 1 << 31:
+    if stamps is not None and earlier is not None and 0 < earlier[0] - stamps[0] & MASK < 1 << 31:
         raise DifferenceError("a held packet passes with a timestamp that is too old by now")
 
 

@@ -367,7 +367,7 @@ class Stack:
             return
         start = near(sequence, self.rcv)
         end = start + len(payload)
-        echo, blocks = None, []
+        echo, blocks, newer = None, [], None
         if options:
             stamps, blocks = read_options(options)
             if stamps is not None and self.timestamps:
@@ -378,13 +378,15 @@ class Stack:
                         self._send(now, self.nxt, ACK)
                     return
                 if older < 0 and start <= self.acknowledged:
-                    self.recent = stamps[0]
+                    newer = stamps[0]
         if end > start and start < self.rcv:
             self.quick = QUICK
         if end + (flags & FIN) < self.acknowledged or start > self.edge:
             if not flags & RST:
                 self._challenge(now, unasked=end == start)
             return
+        if newer is not None:
+            self.recent = newer
         if flags & RST:
             if start == self.rcv:
                 self.reset, self.state = True, OVER

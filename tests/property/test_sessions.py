@@ -28,11 +28,15 @@ def test_hostile_sessions_agree_with_the_oracle(first: int) -> None:
     # They are as hostile as they are said to be.
     assert tally.segments > 40 * BATCH
     assert min(tally.held, tally.forged, tally.injected, tally.conflicts, tally.closed) > BATCH / 5
+    assert tally.expired > BATCH / 5
+    assert min(tally.sequels, tally.reopened) > BATCH / 50
     expected = {
         DropReason.BAD_CHECKSUM,
         DropReason.HOLD_BOUND,
         DropReason.MEMORY_BOUND,
         DropReason.GSO_CUT,
+        DropReason.INVALID_ACK,
+        DropReason.NO_CONNECTION,
         DropReason.PAST_FIN,
         DropReason.SHUT,
     }
@@ -111,6 +115,36 @@ def _generous(arrival: Arrival, actions: list[Action]) -> list[Action]:
     return actions or [Accept(arrival.token)]
 
 
+def _hospitable(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """What belongs to no connection passes."""
+    return [
+        Accept(action.token)
+        if isinstance(action, Drop) and action.reason is DropReason.NO_CONNECTION
+        else action
+        for action in actions
+    ]
+
+
+def _reversible(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """A SYN from the servers' port passes."""
+    return [
+        Accept(action.token)
+        if isinstance(action, Drop) and action.reason is DropReason.BAD_SYN
+        else action
+        for action in actions
+    ]
+
+
+def _credulous(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """A segment with a wrong acknowledgement passes."""
+    return [
+        Accept(action.token)
+        if isinstance(action, Drop) and action.reason is DropReason.INVALID_ACK
+        else action
+        for action in actions
+    ]
+
+
 @pytest.mark.parametrize(
     "sabotage",
     [
@@ -122,6 +156,9 @@ def _generous(arrival: Arrival, actions: list[Action]) -> list[Action]:
         _silent,
         _trusting,
         _generous,
+        _hospitable,
+        _reversible,
+        _credulous,
     ],
 )
 def test_saboteur_is_found_out(
