@@ -42,6 +42,8 @@ def limits(random: Random, largest: int) -> Limits:
         held_packets_total=random.choice((2, 5, 1024)),
         memory_bytes=random.choice((largest, 2 * largest, 1 << 24)),
         memory_bytes_total=random.choice((2 * SHARE * largest, 1 << 24)),
+        reports=random.choice((1, 4, 2048)),
+        reports_total=random.choice((2, 65_536)),
     )
 
 
