@@ -455,6 +455,24 @@ def test_held_passes_with_a_younger_timestamp_too_where_inspection_ends(
     assert talk.last.options == stamps(9)
 
 
+def test_reports_are_forgotten_once_where_a_reply_ends_inspection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Leaving(SwapCase):
+        def reply(self, data: bytes) -> bytes:
+            self.uninspected = UninspectedCause.TLS
+            return data
+
+    monkeypatch.setattr(opening, "Inspector", Leaving)
+    talk = Gap().sack_open()
+    talk.client(b"hello", at=0)
+    talk.client(b"later", at=7)
+    assert talk.engine.ledger.reports == 1
+    assert talk.server(b"220 go", ack=5) == b"220 go"
+    assert list(talk.late.values()) == [b"later"]
+    assert talk.engine.ledger.reports == 0
+
+
 def test_without_sack_all_pass_in_their_order() -> None:
     talk = Gap().open()
     talk.client(b"later", at=5)
