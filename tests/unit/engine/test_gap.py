@@ -467,9 +467,10 @@ def test_reports_are_forgotten_once_where_a_reply_ends_inspection(
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
-    assert talk.engine.ledger.reports == 1
+    talk.client(b"again", at=12)
+    assert talk.engine.ledger.reports == 2
     assert talk.server(b"220 go", ack=5) == b"220 go"
-    assert list(talk.late.values()) == [b"later"]
+    assert list(talk.late.values()) == [b"later", b"again"]
     assert talk.engine.ledger.reports == 0
 
 
