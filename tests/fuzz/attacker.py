@@ -95,14 +95,20 @@ class Scene(NamedTuple):
             return (COMMANDS[start:] + COMMANDS * (1 + size // len(COMMANDS)))[:size]
         return bytes(self.random.choices(ALPHABET, k=size))
 
+    @property
+    def timestamp(self) -> int:
+        """That of the real packet, or the middle of the space if it has none."""
+        stamps = read_options(self.packet.options)[0]
+        return 1 << 31 if stamps is None else stamps[0]
+
     def strange_options(self, furthest: int) -> bytes:
         """Timestamps of the past or the future, and SACK blocks of anything."""
         random = self.random
         options = b""
         if random.random() < 0.7:
-            stamps = read_options(self.packet.options)[0] or (random.getrandbits(32), 0)
             away = random.choice((1, 1000, 1 << 20, furthest))
-            options = _stamps(stamps[0] + random.choice((away, -away)), random.getrandbits(32))
+            value = self.timestamp + random.choice((away, -away))
+            options = _stamps(value, random.getrandbits(32))
         if not options or random.random() < 0.5:
             left = random.choice((random.getrandbits(32), self.packet.acknowledgment))
             right = left + random.choice((1, 100, 1 << 16))
@@ -202,7 +208,7 @@ def _window(scene: Scene) -> Packet:
 
 
 def _timestamps(scene: Scene) -> Packet:
-    value = scene.random.getrandbits(32)
+    value = scene.timestamp + scene.random.randint(-ORDERLY, ORDERLY)
     return scene.saying(scene.decided, scene.junk(3))._replace(options=_stamps(value, 0))
 
 

@@ -153,6 +153,8 @@ class Session:
             verbs_whole = self.script.verbs_whole
         client = drawing.habits(random, verbs_whole=verbs_whole)
         server = drawing.habits(random, verbs_whole=False)
+        if not kind.hostile:
+            client.attempts = server.attempts = 15  # so that no endpoint gives up for lost packets
         self.tight = random.random() < 0.3
         """The filter's bounds are so small that they are met."""
         self.limits = Limits()
@@ -448,7 +450,9 @@ class Session:
             if self.kind.hostile or attacker.blind(forger):
                 if self.random.random() < 0.3:
                     hop_limit = self.random.choice(attacker.SHORT_LIVES)
-                if not packet.flags & SYN and self.random.random() < 0.3:
+                # Without inspection, wrong acknowledgements reach the receiver.
+                heeded = not self.kind.hostile and scene.stream.free is not None
+                if not (packet.flags & SYN or heeded) and self.random.random() < 0.3:
                     furthest = attacker.ORDERLY if self.kind.hostile else attacker.FURTHEST
                     packet = packet._replace(options=scene.strange_options(furthest))
         self.tokens += 1
