@@ -1,4 +1,4 @@
-"""One end of a connection: a small TCP that segments at random and believes what it reads."""
+"""One endpoint of a connection: a small TCP that segments at random and trusts what it receives."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ATTEMPTS = 60
 
 
 def modular(number: int, near: int) -> int:
-    """The number nearest to *near* with these low 32 bits."""
+    """The number closest to *near* with these low 32 bits."""
     step = (number - near) & 0xFFFFFFFF
     return near + (step if step < 1 << 31 else step - (1 << 32))
 
 
 class Endpoint:
-    """``policy`` says which byte wins where two segments differ: the ``first`` or the ``last``."""
+    """``policy`` says which byte is kept where two segments differ: the ``first`` or the ``last``."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Endpoint:
         self.stream = bytearray()
         self.no_more = False
         self.ends_after_peer = False
-        """Close when the other side has closed and everything of its has been read."""
+        """Close once the peer has closed and all its data has been read."""
         self.una = self.nxt = initial
         self.peer_window = 1000
         self.received = bytearray()
@@ -63,7 +63,7 @@ class Endpoint:
 
     @property
     def done(self) -> bool:
-        """Everything sent and acknowledged, and the other side's FIN received."""
+        """Everything is sent and acknowledged, and the peer's FIN has been received."""
         return (
             self.no_more
             and self.una == self.fin_number + 1
@@ -81,7 +81,7 @@ class Endpoint:
         return [self.packet(self.initial, SYN)]
 
     def segment_from(self, sequence: int) -> Packet:
-        """A segment of random size that begins at *sequence* and keeps to the window."""
+        """A segment of random size from *sequence* on, within the window."""
         at = sequence - self.initial - 1
         size = self.random.choice((1, 2, self.random.randint(1, self.largest), self.largest))
         size = min(size, max(1, self.una + self.peer_window - sequence))
@@ -92,7 +92,7 @@ class Endpoint:
         return self.packet(sequence, flags, payload)
 
     def pump(self, now: float) -> list[Packet]:
-        """New segments, as far as the window allows."""
+        """New segments, as the window allows."""
         packets: list[Packet] = []
         if not self.established or self.reset:
             return packets
@@ -106,7 +106,7 @@ class Endpoint:
         return packets
 
     def timeout(self, now: float) -> list[Packet]:
-        """Send again what is oldest, cut anew."""
+        """Retransmit the oldest data in a new segmentation."""
         self.attempts += 1
         if self.una == self.nxt or self.reset or self.attempts > ATTEMPTS:
             self.timer = None

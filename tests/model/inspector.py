@@ -1,7 +1,7 @@
-"""An inspector so simple that what it approves is known without it.
+"""An inspector so simple that a test can predict what it approves.
 
-Every letter changes its case. ``!`` shuts the request direction until the server has sent one more
-``+``, ``?`` only makes the server owe one; ``#`` closes the connection.
+It swaps the case of every letter. ``!`` shuts the request direction until the server has sent one
+more ``+``; ``?`` only makes the server owe one; ``#`` closes the connection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from nfinspect.policy.model import InspectionMap
 
 
 class SwapCase:
-    """``?`` is a command that is owed a ``+`` too, without shutting anything."""
+    """The inspector; `instances` lists all that have been made."""
 
     instances: ClassVar[list[SwapCase]] = []
 

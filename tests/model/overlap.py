@@ -1,8 +1,8 @@
-"""How a receiver's stack resolves segments that overlap while they wait behind a gap.
+"""How a receiver's TCP resolves segments that overlap while they wait beyond a gap.
 
-The table is that of Novak and Sturges, "Target-Based TCP Stream Reassembly" (2007), as intrusion
-detection systems have it since. It only tells which bytes of an overlap stay; bytes that have been
-delivered are never taken back by any stack.
+The table is from Novak and Sturges, "Target-Based TCP Stream Reassembly" (2007), as used by intrusion
+detection systems since. It says which bytes of an overlap are kept. No TCP ever takes back bytes that
+it has delivered.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final
 
 ORIGINAL, LATER = False, True
 
-# Where the later segment begins, seen from the original, and in each row where it ends: before the
-# original's end, with it, behind it.
+# Where the later segment starts relative to the original, and in each tuple where it ends: before the
+# original's end, at it, or after it.
 _FIRST = (ORIGINAL, ORIGINAL, ORIGINAL)
 _LAST = (LATER, LATER, LATER)
 POLICIES: Final[dict[str, tuple[tuple[bool, bool, bool], ...]]] = {
-    #            begins before, with,             behind the original's beginning
+    #            starts before, at,               after the original's start
     "first": (_FIRST, _FIRST, _FIRST),
     "last": (_LAST, _LAST, _LAST),
     "bsd": (_LAST, _FIRST, _FIRST),
@@ -27,14 +27,14 @@ POLICIES: Final[dict[str, tuple[tuple[bool, bool, bool], ...]]] = {
 
 
 def later_wins(policy: str, original: tuple[int, int], later: tuple[int, int]) -> bool:
-    """Whether the later one's bytes stay where these intervals overlap."""
+    """Whether the later segment's bytes are kept where these intervals overlap."""
     begins = (later[0] > original[0]) - (later[0] < original[0]) + 1
     ends = (later[1] > original[1]) - (later[1] < original[1]) + 1
     return POLICIES[policy][begins][ends]
 
 
 class Waiting:
-    """What has arrived behind a gap: pieces that do not overlap, in order."""
+    """What has arrived beyond a gap: pieces in order that do not overlap."""
 
     __slots__ = ("pieces", "policy")
 
@@ -46,7 +46,8 @@ class Waiting:
         end = start + len(data)
         kept: list[tuple[int, bytes]] = []
         open_ranges = [(start, end)]
-        """Of the new segment. Pieces come in order, so only the last range can still be cut."""
+        """Ranges of the new segment that are kept. Pieces are in order, so only the last range can
+        still be split."""
         for at, old in self.pieces:
             stop = at + len(old)
             if stop <= start or at >= end:
@@ -65,7 +66,7 @@ class Waiting:
         self.pieces = kept
 
     def take(self, start: int) -> bytes:
-        """What follows without a gap from ``start`` on, taken out."""
+        """Remove and return what is contiguous from ``start`` on."""
         taken = b""
         while self.pieces and self.pieces[0][0] <= start:
             at, data = self.pieces.pop(0)
@@ -75,7 +76,7 @@ class Waiting:
         return taken
 
     def ranges(self) -> list[tuple[int, int]]:
-        """What waits, neighbours joined."""
+        """The ranges that are waiting, adjacent ones joined."""
         joined: list[tuple[int, int]] = []
         for at, data in self.pieces:
             if joined and joined[-1][1] == at:

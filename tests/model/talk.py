@@ -1,7 +1,7 @@
-"""A conversation packet by packet: who sends what, and what becomes of it.
+"""A connection played packet by packet through the engine: who sends what, and the verdicts.
 
-Numbers are offsets: 0 is the first payload byte of a side, -1 its SYN. Both sides begin a little
-before the 32-bit wrap, so every test runs across it.
+Numbers are offsets: 0 is the first payload byte of a side, -1 its SYN. Both sides start just before
+the 32-bit wrap, so every test crosses it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.model.wire import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, Packet, re
 
 START = 2**32 - 20
 LATE = 1000.0
-"""A time when nothing older than the filter is taken up any more."""
+"""A time at which connections older than the filter are no longer picked up."""
 
 
 class Talk:
@@ -42,13 +42,13 @@ class Talk:
         """Every packet that has passed, as it left."""
         self.tokens = 0
         self.late: dict[object, bytes | DropReason] = {}
-        """Verdicts of packets that had been held, by token: the payload, or why not."""
+        """Verdicts of packets that were held, by token: the payload that passed, or why none did."""
         self._sent: dict[object, bytes] = {}
 
     # ---- the two sides
 
     def client(self, payload: bytes = b"", **fields: object) -> bytes | DropReason | None:
-        """What reaches the server: the payload; why nothing does; None while it is held."""
+        """Send from the client. Return the payload that passes, why none does, or None if held."""
         return self.send("client", payload, **fields)
 
     def server(self, payload: bytes = b"", **fields: object) -> bytes | DropReason | None:
@@ -97,21 +97,21 @@ class Talk:
         return self._verdict(self.engine.arrive(arrival), self.tokens)
 
     def open(self) -> Talk:
-        """The handshake."""
+        """Perform the handshake."""
         assert self.client(flags=SYN, at=-1, options=b"\2\4\5\xb4") == b""
         assert self.server(flags=SYN | ACK, at=-1, ack=0, options=b"\2\4\5\xb4") == b""
         assert self.client(flags=ACK) == b""
         return self
 
     def close(self) -> Talk:
-        """Both FINs, and the last acknowledgement."""
+        """Send both FINs and the last ACK."""
         assert self.client(flags=FIN | ACK) == b""
         assert self.server(flags=FIN | ACK) == b""
         assert self.client(flags=ACK) == b""
         return self
 
     def wait(self, seconds: float) -> Talk:
-        """Let time pass, with a tick wherever the engine wants one."""
+        """Let time pass, with a tick at each of the engine's deadlines."""
         until = self.now + seconds
         while (deadline := self.engine.deadline()) is not None and deadline <= until:
             self.now = max(self.now, deadline)
@@ -120,9 +120,9 @@ class Talk:
         self._verdict(self.engine.tick(self.now), None)
         return self
 
-    # ---- what became of it
+    # ---- what happened
 
-    def told(self, kind: type[Event]) -> list[Event]:
+    def emitted(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def _verdict(self, actions: list[object], token: object) -> bytes | DropReason | None:
@@ -153,7 +153,7 @@ class Talk:
 
     def _payload(self, datagram: bytes) -> bytes:
         packet = read(datagram)
-        if packet is None:  # passed as it came, its checksum still to be filled in
+        if packet is None:  # it passed unchanged, without its checksum filled in
             return datagram[20 + (datagram[32] >> 4 << 2) :]
         self.last = packet
         self.passed.append(packet)

@@ -1,4 +1,4 @@
-"""IPv4 TCP packets as the model endpoints build and read them."""
+"""IPv4 TCP packets as the model endpoints build and parse them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLIENT, SERVER = (bytes([192, 0, 2, 1]), 40000), (bytes([198, 51, 100, 25]), 25)
 
 
 def internet_sum(data: bytes) -> int:
-    """RFC 1071, word by word."""
+    """The sum of RFC 1071."""
     if len(data) % 2:
         data += b"\0"
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -21,7 +21,7 @@ def internet_sum(data: bytes) -> int:
 
 @dataclass(slots=True)
 class Packet:
-    """The fields that matter; the rest is as everybody sends it."""
+    """The fields that matter; the others have their usual values."""
 
     source: tuple[bytes, int]
     destination: tuple[bytes, int]
@@ -60,7 +60,7 @@ class Packet:
 
 
 def read(datagram: bytes) -> Packet | None:
-    """As a receiver's stack does: None for what it would throw away."""
+    """Parse a datagram as a receiver does; None if it would discard it."""
     header, tcp = datagram[:20], datagram[20:]
     if internet_sum(header) != 0xFFFF or struct.unpack("!H", header[2:4])[0] != len(datagram):
         return None

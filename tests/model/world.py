@@ -1,4 +1,4 @@
-"""Client, server, the filter between them, and links that lose, double, delay and reorder."""
+"""Client, server, the filter between them, and links that lose, duplicate, delay and reorder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class World:
     inside: Link = field(default_factory=Link)
     until: float = 2000.0
     hostile: Callable[[Packet], list[Packet]] | None = None
-    """What an attacker on the outside sends besides, given a packet of the client's."""
+    """The additional packets of an attacker on the outside, given a packet from the client."""
     now: float = 0.0
     events: list[Event] = field(default_factory=list)
     drops: list[DropReason] = field(default_factory=list)
@@ -45,7 +45,7 @@ class World:
     _queue: list[tuple[float, int, str, bytes]] = field(default_factory=list)
 
     def run(self) -> None:
-        """Until nothing moves any more, or the time is over."""
+        """Run until nothing happens any more, or the time is over."""
         self._send("client", self.client.connect(0.0))
         while self.now < self.until:
             timers = [
@@ -73,7 +73,7 @@ class World:
             return
         end = self.client if place == "client" else self.server
         packet = read(datagram)
-        assert packet is not None, "what leaves the filter has right checksums and lengths"
+        assert packet is not None, "what leaves the filter must have correct checksums and lengths"
         self._send(end.name, end.receive(packet, self.now))
         self._send(end.name, end.pump(self.now))
 

@@ -1,6 +1,6 @@
-"""Twenty thousand hostile sessions against the oracle; see ``tests/fuzz`` and docs/fuzzing.md.
+"""Twenty thousand hostile sessions, checked by the oracle; see ``tests/fuzz`` and docs/fuzzing.md.
 
-A failure names the command that shows the session packet by packet.
+A failure names the command that prints the session packet by packet.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from nfinspect.events import ConflictingBytes
 from tests.fuzz.corpus import SESSIONS
 from tests.fuzz.session import Session, Tally, run_many
 
-SESSIONS_IN_ALL, BATCH = 20_000, 1_000
+TOTAL, BATCH = 20_000, 1_000
 
 
-@pytest.mark.parametrize("first", range(0, SESSIONS_IN_ALL, BATCH))
+@pytest.mark.parametrize("first", range(0, TOTAL, BATCH))
 def test_hostile_sessions_agree_with_the_oracle(first: int) -> None:
     tally = Tally()
     failures = run_many(range(first, first + BATCH), tally)
     assert not failures, f"{len(failures)} differences\n" + "\n\n".join(failures)
     assert tally.sessions == BATCH
-    # They are as hostile as they are said to be.
+    # The sessions are indeed hostile.
     assert tally.segments > 40 * BATCH
     assert min(tally.held, tally.forged, tally.injected, tally.conflicts, tally.closed) > BATCH / 5
     assert tally.expired > BATCH / 5
@@ -44,15 +44,15 @@ def test_hostile_sessions_agree_with_the_oracle(first: int) -> None:
 
 
 @pytest.mark.parametrize(("seed", "what"), SESSIONS)
-def test_session_that_once_differed(seed: int, what: str) -> None:
+def test_session_that_once_failed_agrees_with_the_oracle(seed: int, what: str) -> None:
     Session(seed).run()
 
 
-# A judge that lets everything pass would be no judge: each of these filters must be found out.
+# An oracle that never fails would prove nothing: it must detect each of these faults.
 
 
-def _unmasked(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """What is rewritten passes as it came."""
+def unmasked(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """Rewritten packets pass unchanged."""
     return [
         Accept(action.token)
         if isinstance(action, Replace) and action.token == arrival.token
@@ -61,8 +61,8 @@ def _unmasked(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _pardoned(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """The packet that violates passes."""
+def violation_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """The packet that violates a rule passes."""
     return [
         Accept(action.token)
         if isinstance(action, Drop) and action.reason is DropReason.INSPECTION
@@ -71,8 +71,8 @@ def _pardoned(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _closed_not(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """A closed connection goes on."""
+def closed_continues(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """A closed connection continues."""
     return [
         Accept(action.token)
         if isinstance(action, Drop) and action.reason is DropReason.CLOSED_CONNECTION
@@ -81,18 +81,18 @@ def _closed_not(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _mute(arrival: Arrival, actions: list[Action]) -> list[Action]:
+def no_verdict(arrival: Arrival, actions: list[Action]) -> list[Action]:
     """Dropped packets never get a verdict."""
     return [action for action in actions if not isinstance(action, Drop)]
 
 
-def _stammering(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """Some packets get two."""
+def two_verdicts(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """Some packets get two verdicts."""
     return actions + [action for action in actions if isinstance(action, Accept)]
 
 
-def _silent(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """Conflicts are not told."""
+def no_report(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """Conflicting bytes are not reported."""
     return [
         action
         for action in actions
@@ -100,7 +100,7 @@ def _silent(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _trusting(arrival: Arrival, actions: list[Action]) -> list[Action]:
+def bad_checksum_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
     """Damaged packets pass."""
     return [
         Accept(action.token)
@@ -110,12 +110,12 @@ def _trusting(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _generous(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """What is held passes at once, on top of its later verdict."""
+def held_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """Held packets pass at once, in addition to their later verdict."""
     return actions or [Accept(arrival.token)]
 
 
-def _hospitable(arrival: Arrival, actions: list[Action]) -> list[Action]:
+def no_connection_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
     """What belongs to no connection passes."""
     return [
         Accept(action.token)
@@ -125,8 +125,8 @@ def _hospitable(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _reversible(arrival: Arrival, actions: list[Action]) -> list[Action]:
-    """A SYN from the servers' port passes."""
+def server_syn_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
+    """A SYN from the server's port passes."""
     return [
         Accept(action.token)
         if isinstance(action, Drop) and action.reason is DropReason.BAD_SYN
@@ -135,7 +135,7 @@ def _reversible(arrival: Arrival, actions: list[Action]) -> list[Action]:
     ]
 
 
-def _credulous(arrival: Arrival, actions: list[Action]) -> list[Action]:
+def invalid_ack_passes(arrival: Arrival, actions: list[Action]) -> list[Action]:
     """A segment with a wrong acknowledgement passes."""
     return [
         Accept(action.token)
@@ -146,28 +146,28 @@ def _credulous(arrival: Arrival, actions: list[Action]) -> list[Action]:
 
 
 @pytest.mark.parametrize(
-    "sabotage",
+    "fault",
     [
-        _unmasked,
-        _pardoned,
-        _closed_not,
-        _mute,
-        _stammering,
-        _silent,
-        _trusting,
-        _generous,
-        _hospitable,
-        _reversible,
-        _credulous,
+        unmasked,
+        violation_passes,
+        closed_continues,
+        no_verdict,
+        two_verdicts,
+        no_report,
+        bad_checksum_passes,
+        held_passes,
+        no_connection_passes,
+        server_syn_passes,
+        invalid_ack_passes,
     ],
 )
-def test_saboteur_is_found_out(
-    sabotage: Callable[[Arrival, list[Action]], list[Action]], monkeypatch: pytest.MonkeyPatch
+def test_oracle_detects_a_faulty_filter(
+    fault: Callable[[Arrival, list[Action]], list[Action]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = Engine.arrive
 
     def arrive(engine: Engine, arrival: Arrival) -> list[Action]:
-        return sabotage(arrival, honest(engine, arrival))
+        return fault(arrival, honest(engine, arrival))
 
     monkeypatch.setattr(Engine, "arrive", arrive)
-    assert run_many(range(300), Tally(), most=1), "nobody has noticed"
+    assert run_many(range(300), Tally(), most=1), "the fault was not detected"

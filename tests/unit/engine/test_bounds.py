@@ -1,5 +1,5 @@
-"""A crowd of connections in virtual time: what all keep together stays within the bounds at every
-step, every packet gets its verdict, and in the end nothing is left."""
+"""Many connections in virtual time: at every step their totals are within the bounds, every packet
+gets its verdict, and in the end nothing is kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Crowd:
-    """Clients that differ by their port; numbers are offsets in the client's stream."""
+    """Clients that differ in their port; numbers are offsets in the client's stream."""
 
     def __init__(self) -> None:
         self.engine = Engine(default_policy(), EngineOptions(limits=LIMITS), started=-1000.0)
@@ -46,7 +46,7 @@ class Crowd:
         self.tokens = 0
         self.drops: set[DropReason] = set()
         self.sent: dict[int, int] = {}
-        """Up to where each client has sent without a gap."""
+        """How far each client has sent without a gap."""
 
     def client(
         self, port: int, at: int, payload: bytes = b"", flags: int = ACK, ack: int = 0
@@ -104,7 +104,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_crowd_keeps_within_all_bounds_and_leaves_nothing(seed: int) -> None:
+def test_many_connections_stay_within_all_bounds_and_leave_nothing(seed: int) -> None:
     chance = random.Random(seed)
     crowd = Crowd()
     for _ in range(1500):
@@ -143,7 +143,7 @@ def test_crowd_keeps_within_all_bounds_and_leaves_nothing(seed: int) -> None:
     assert not table.closed
 
 
-def test_many_who_fill_the_memory_leave_room_for_one_who_needs_little() -> None:
+def test_connections_that_fill_the_memory_leave_room_for_one_that_needs_little() -> None:
     crowd = Crowd()
     ledger = crowd.engine.ledger
     for port in range(1000, 1019):
@@ -162,13 +162,13 @@ def test_many_who_fill_the_memory_leave_room_for_one_who_needs_little() -> None:
     assert ledger.memory_bytes == before + 50
 
     full = ledger.memory_bytes
-    crowd.server(1000, 1000)  # one has had something acknowledged, so another may go on
+    crowd.server(1000, 1000)  # the server acknowledges, so another client may continue
     crowd.client(2000, 50, bytes(50))
     assert ledger.memory_bytes < full
 
 
 @pytest.mark.parametrize("used", [0, 100, 192, 255])
-def test_small_need_is_met_from_the_last_quarter_of_the_memory(used: int) -> None:
+def test_small_amounts_are_admitted_to_the_last_quarter_of_the_memory(used: int) -> None:
     limits, mebibyte = Limits(), 1 << 20
     assert limits.admits(2048, 0, used * mebibyte)
     assert limits.admits(64 * 1024, 0, used * mebibyte) is (used < 192)
@@ -176,7 +176,7 @@ def test_small_need_is_met_from_the_last_quarter_of_the_memory(used: int) -> Non
     assert not limits.admits(1, 0, limits.memory_bytes_total)
 
 
-def test_flush_gives_every_held_packet_its_verdict() -> None:
+def test_flush_gives_every_held_packet_a_verdict() -> None:
     crowd = Crowd()
     for port in range(6):
         crowd.open(port)

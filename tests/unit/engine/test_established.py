@@ -1,6 +1,6 @@
-"""Order, memory, holding, the shut request direction, closing: with an inspector that swaps case.
+"""Order, memory, holding, the shut request direction and closing, with an inspector that swaps case.
 
-``!`` shuts the request direction until a ``+`` of the server, ``#`` closes the connection.
+``!`` shuts the request direction until the server sends ``+``; ``#`` closes the connection.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     SwapCase.instances.clear()
 
 
-def test_rewritten_segment_is_rewritten_again_identically() -> None:
+def test_retransmission_of_a_rewritten_segment_is_rewritten_identically() -> None:
     talk = Talk().open()
     assert talk.client(b"hello") == b"HELLO"
     assert talk.client(b"hello", at=0) == b"HELLO"
     assert talk.client(b"ell", at=1) == b"ELL"
     assert talk.client(b"lo wor", at=3) == b"LO WOR"
-    assert not talk.told(ConflictingBytes)
+    assert not talk.emitted(ConflictingBytes)
 
 
-def test_repetition_with_other_bytes_is_answered_from_memory() -> None:
+def test_retransmission_with_different_bytes_is_answered_from_memory() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.client(b"evil!", at=0) == b"HELLO"
-    assert len(talk.told(ConflictingBytes)) == 1
+    assert len(talk.emitted(ConflictingBytes)) == 1
     assert talk.client(b"xxxxx there", at=0) == b"HELLO THERE"
 
 
-def test_acknowledged_bytes_are_forgotten_and_stood_for_by_x() -> None:
+def test_acknowledged_bytes_are_forgotten_and_retransmitted_as_x() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.server(b"", ack=5) == b""
@@ -67,7 +67,7 @@ def test_keep_alive_and_window_probe_pass() -> None:
     assert talk.client(b"\0", at=4, flags=ACK) == b"X"
 
 
-def test_segment_behind_a_gap_is_held_until_the_gap_fills() -> None:
+def test_segment_beyond_a_gap_is_held_until_the_gap_fills() -> None:
     talk = Talk().open()
     assert talk.client(b"world", at=5) is None
     assert talk.engine.held == 1
@@ -80,7 +80,7 @@ def test_segment_behind_a_gap_is_held_until_the_gap_fills() -> None:
     assert talk.engine.held == 0
 
 
-def test_held_segments_that_overlap_pass_as_the_first_bytes_decide() -> None:
+def test_overlapping_held_segments_pass_with_the_bytes_decided_first() -> None:
     talk = Talk().open()
     assert talk.client(b"cccc", at=2) is None
     assert talk.client(b"dddd", at=4) is None
@@ -88,7 +88,7 @@ def test_held_segments_that_overlap_pass_as_the_first_bytes_decide() -> None:
     assert list(talk.late.values()) == [b"AACC", b"CCDD"]
 
 
-def test_bounds_of_holding() -> None:
+def test_packet_beyond_the_holding_bound_of_its_connection_is_dropped() -> None:
     talk = Talk(options=EngineOptions(limits=Limits(held_packets=3))).open()
     for at in (10, 20, 30):
         assert talk.client(b"x", at=at) is None
@@ -97,7 +97,7 @@ def test_bounds_of_holding() -> None:
     assert talk.engine.held == 0
 
 
-def test_at_the_total_bound_the_largest_holder_gives_up_its_farthest() -> None:
+def test_direction_that_holds_most_gives_up_its_farthest_packet_at_the_total_bound() -> None:
     options = EngineOptions(limits=Limits(held_packets_total=3))
     greedy = Talk(options=options).open()
     for at in (30, 10, 20):
@@ -106,11 +106,11 @@ def test_at_the_total_bound_the_largest_holder_gives_up_its_farthest() -> None:
     modest._sent = greedy._sent
     modest.tokens = 1000
     assert modest.client(b"x", at=5) is None
-    assert list(modest.late.items()) == [(4, DropReason.HOLD_BOUND)]  # at 30, the first one sent
+    assert list(modest.late.items()) == [(4, DropReason.HOLD_BOUND)]  # the packet at 30, sent first
     assert greedy.engine.held == 3
 
 
-def test_fin_behind_a_gap_waits_with_its_data() -> None:
+def test_fin_beyond_a_gap_is_held_with_its_data() -> None:
     talk = Talk().open()
     assert talk.client(b"b", at=1, flags=ACK | FIN) is None
     assert talk.server(flags=ACK, ack=0) == b""
@@ -127,24 +127,24 @@ def test_fin_in_the_middle_of_passed_data_is_dropped() -> None:
     assert talk.client(b"he", at=0, flags=ACK | FIN) is DropReason.PAST_FIN
 
 
-def test_beyond_the_window_is_dropped() -> None:
+def test_segment_beyond_the_window_is_dropped() -> None:
     talk = Talk().open()
     assert talk.server(flags=ACK, window=10) == b""
     assert talk.client(b"x", at=60001) is DropReason.OUT_OF_WINDOW
     assert talk.client(b"x", at=59999) is None
 
 
-def test_shut_direction_cuts_the_packet_and_holds_what_follows() -> None:
+def test_shut_direction_cuts_its_packet_and_holds_what_follows() -> None:
     talk = Talk().open()
     assert talk.client(b"data!more", at=0) == b"DATA!"
-    assert talk.last.flags == ACK  # PSH has gone with the rest
+    assert talk.last.flags == ACK  # PSH is removed with the rest
     assert talk.client(b"more", at=5) is None
     assert talk.client(b"more", at=5) is DropReason.REPEATED_HELD
     assert talk.server(b"+ok", ack=5) == b"+OK"
     assert list(talk.late.values()) == [b"MORE"]
 
 
-def test_fin_goes_with_what_is_cut_off() -> None:
+def test_fin_is_removed_with_what_is_cut_off() -> None:
     talk = Talk().open()
     assert talk.client(b"data!more", at=0, flags=ACK | FIN) == b"DATA!"
     assert not talk.last.flags & FIN
@@ -153,7 +153,7 @@ def test_fin_goes_with_what_is_cut_off() -> None:
     assert talk.last.flags & FIN
 
 
-def test_first_to_acknowledge_something_is_cut_to_its_bare_ack() -> None:
+def test_held_packet_that_first_acknowledges_something_passes_as_a_bare_ack() -> None:
     talk = Talk().open()
     talk.client(b"data!")
     talk.server(b"wait", ack=5)
@@ -179,28 +179,28 @@ def test_gso_packet_that_must_be_cut_is_sent_in_pieces() -> None:
     assert talk.client(b"more", at=251, gso=True) == b"MORE"
 
 
-def test_acknowledgement_of_what_never_passed_closes_live() -> None:
+def test_acknowledgement_of_bytes_that_never_passed_closes_the_connection_when_live() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.server(b"ok", ack=9) is DropReason.INSPECTION
-    assert [event.count for event in talk.told(UnseenData)] == [4]
-    assert [event.cause for event in talk.told(InspectionClosed)] == [CloseCause.UNSEEN_DATA]
+    assert [event.count for event in talk.emitted(UnseenData)] == [4]
+    assert [event.cause for event in talk.emitted(InspectionClosed)] == [CloseCause.UNSEEN_DATA]
 
 
-def test_acknowledgement_beyond_every_window_is_a_forgery() -> None:
+def test_acknowledgement_beyond_the_window_is_dropped() -> None:
     talk = Talk().open()
     assert talk.server(b"ok", ack=70000) is DropReason.INVALID_ACK
     assert talk.server(b"ok", at=0, ack=0) == b"OK"
-    assert not talk.told(UnseenData)
+    assert not talk.emitted(UnseenData)
 
 
-def test_recorded_connection_goes_on_uninspected_from_unseen_data() -> None:
+def test_recorded_connection_continues_uninspected_after_unseen_data() -> None:
     talk = Talk(options=EngineOptions(recorded=True)).open()
     assert talk.client(b"hello") == b"HELLO"
     assert talk.client(b"later", at=9) is None
     assert talk.server(b"ok", ack=14) == b"ok"
     assert list(talk.late.values()) == [b"later"]
-    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.UNSEEN_DATA]
+    assert [event.cause for event in talk.emitted(Uninspected)] == [UninspectedCause.UNSEEN_DATA]
     assert talk.client(b"hello there", at=0) == b"hello there"
     assert talk.server(b"more") == b"more"
 
@@ -219,10 +219,10 @@ def test_violation_drops_the_whole_packet_and_the_connection_stays_closed_for_an
     assert talk.client(b"behind a gap", at=50) is None
     assert talk.client(b"lawful#evil", at=5) is DropReason.INSPECTION
     assert list(talk.late.values()) == [DropReason.CLOSED_CONNECTION]
-    assert [event.reason for event in talk.told(ConnectionTornDown)] == [
+    assert [event.reason for event in talk.emitted(ConnectionTornDown)] == [
         TeardownReason.CLOSED_BY_INSPECTION
     ]
-    told = len(talk.events)
+    emitted = len(talk.events)
     for _ in range(36):  # a retransmission every 100 s, for an hour
         talk.wait(100)
         assert talk.client(b"lawful#evil", at=5) is DropReason.CLOSED_CONNECTION
@@ -234,11 +234,11 @@ def test_violation_drops_the_whole_packet_and_the_connection_stays_closed_for_an
     assert talk.client(flags=SYN, at=1000) is DropReason.CLOSED_CONNECTION
     talk.wait(2)
     assert talk.client(b"lawful", at=5) is DropReason.NO_CONNECTION
-    assert len(talk.events) == told + 1
+    assert len(talk.events) == emitted + 1
     assert talk.client(flags=SYN, at=1000) == b""
 
 
-def test_data_behind_the_servers_fin_passes_a_closed_connection_no_more_than_an_open_one() -> None:
+def test_data_after_the_servers_fin_does_not_pass_on_a_closed_connection() -> None:
     talk = Talk().open()
     assert talk.server(b"hi", flags=ACK | FIN) == b"HI"
     assert talk.client(b"#", ack=0) is DropReason.INSPECTION
@@ -246,7 +246,7 @@ def test_data_behind_the_servers_fin_passes_a_closed_connection_no_more_than_an_
     assert talk.server(b"x", at=2, ack=0) is DropReason.CLOSED_CONNECTION
 
 
-def test_outstanding_reply_passes_a_closed_connection_only_as_far_as_the_window_reaches() -> None:
+def test_owed_reply_passes_on_a_closed_connection_only_within_the_window() -> None:
     talk = Talk().open()
     talk.client(b"?")
     assert talk.client(b"#") is DropReason.INSPECTION
@@ -258,7 +258,7 @@ def test_outstanding_reply_passes_a_closed_connection_only_as_far_as_the_window_
     assert talk.server(b"+", at=61_000, ack=1) == b"+"
 
 
-def test_outstanding_reply_passes_a_closed_connection_only_within_the_bounds_of_memory() -> None:
+def test_owed_reply_passes_on_a_closed_connection_only_within_the_memory_bound() -> None:
     talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=100))).open()
     talk.client(b"?")
     assert talk.client(b"#") is DropReason.INSPECTION
@@ -268,7 +268,7 @@ def test_outstanding_reply_passes_a_closed_connection_only_within_the_bounds_of_
     assert talk.server(b"+", at=100, ack=1) == b"+"
 
 
-def test_client_that_alone_goes_on_keeps_no_reply_and_is_forgotten_after_two_hours() -> None:
+def test_closed_connection_on_which_only_the_client_sends_is_forgotten_after_two_hours() -> None:
     talk = Talk().open()
     talk.client(b"?")
     assert talk.server(b"wait") == b"WAIT"
@@ -286,7 +286,7 @@ def test_client_that_alone_goes_on_keeps_no_reply_and_is_forgotten_after_two_hou
     assert talk.client(flags=SYN, at=1000) == b""
 
 
-def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
+def test_replies_to_commands_that_had_passed_still_pass_after_a_close() -> None:
     talk = Talk().open()
     assert talk.client(b"mail?") == b"MAIL?"
     talk.server(b"wai", ack=5)
@@ -303,19 +303,19 @@ def test_replies_to_commands_that_had_passed_still_reach_the_client() -> None:
     assert talk.engine.ledger.memory_bytes == 0
 
 
-def test_server_hears_the_acknowledgement_that_was_dropped_with_the_violation() -> None:
+def test_acknowledgement_dropped_with_the_violation_reaches_the_server_later() -> None:
     talk = Talk().open()
     talk.client(b"mail?")
     assert talk.server(b"done+", ack=5) == b"DONE+"
     assert talk.client(b"#", ack=5) is DropReason.INSPECTION
-    assert talk.server(b"done+", at=0, ack=5) == b"XXXXX"  # the client has it: it is not read again
+    assert talk.server(b"done+", at=0, ack=5) == b"XXXXX"  # the client has it and ignores it
     assert talk.client(b"#", at=5, ack=5) is DropReason.CLOSED_CONNECTION
     assert talk.client(flags=ACK, ack=5) == b""
     assert talk.engine.connections == 0
     assert talk.server(b"done+", at=0, ack=5) is DropReason.CLOSED_CONNECTION
 
 
-def test_idle_hour_then_nothing_passes() -> None:
+def test_nothing_passes_after_an_idle_hour() -> None:
     talk = Talk(now=0.0).open()
     talk.client(b"hello")
     talk.wait(3601)
@@ -323,7 +323,7 @@ def test_idle_hour_then_nothing_passes() -> None:
     assert talk.client(b"evil", at=5) is DropReason.NO_CONNECTION
 
 
-def test_memory_bound_slows_the_sender_down_and_forgets_nothing() -> None:
+def test_memory_bound_slows_the_sender_down_without_forgetting_anything() -> None:
     talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
     assert talk.client(b"hello") == b"HELLO"
     assert talk.client(b"again!", at=5) is DropReason.MEMORY_BOUND
@@ -332,7 +332,7 @@ def test_memory_bound_slows_the_sender_down_and_forgets_nothing() -> None:
     assert talk.client(b"again", at=5) == b"AGAIN"
 
 
-def test_normalizer_clears_urgent_unknown_options_and_lowers_ttl() -> None:
+def test_urgent_flag_is_cleared_unknown_options_become_nop_and_the_ttl_is_lowered() -> None:
     talk = Talk().open()
     md5 = bytes((19, 18)) + b"m" * 16
     assert talk.client(b"a", flags=ACK | PSH | URG, options=md5, hop_limit=60) == b"A"
@@ -344,6 +344,6 @@ def test_normalizer_clears_urgent_unknown_options_and_lowers_ttl() -> None:
     assert talk.last.hop_limit == 64
 
 
-def test_data_of_a_reset_is_cut_off() -> None:
+def test_payload_of_a_reset_is_cut_off() -> None:
     talk = Talk().open()
     assert talk.client(b"text", flags=RST | ACK) == b""

@@ -1,7 +1,7 @@
-"""Segments from somebody who knows addresses and ports, and guesses the numbers: they teach the
-filter nothing.
+"""Segments forged by somebody who knows addresses and ports but guesses the sequence numbers: the
+filter learns nothing from them.
 
-Half of all sequence numbers are old ones, so one guess in two is no harder than that.
+Half of all sequence numbers are old ones, so every second guess is an old one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.model.wire import read
 
 MSS = b"\2\4\5\xb4"
 OLD = (-50, -(10**6), -(2**30))
-"""Where nothing is left to be said."""
+"""Offsets far below the next sequence number."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +60,8 @@ def uninspected(window: int = 1000) -> Talk:
     return talk
 
 
-def told_at(talk: Talk) -> list[int]:
-    """The timestamps of what the filter has sent of its own."""
+def injected_timestamps(talk: Talk) -> list[int]:
+    """The timestamps of the packets that the filter has injected."""
     packets = [read(datagram) for datagram in talk.injected]
     found = [timestamps_in(packet.options) for packet in packets if packet is not None]
     return [each[0] for each in found if each is not None]
@@ -72,30 +72,30 @@ def told_at(talk: Talk) -> list[int]:
 
 @pytest.mark.parametrize("at", OLD)
 @pytest.mark.parametrize("payload", [b"", b"zz"])
-def test_old_segment_with_a_timestamp_of_the_future_does_not_put_it_into_a_probe(
+def test_old_segment_with_a_future_timestamp_does_not_get_it_into_a_probe(
     at: int, payload: bytes
 ) -> None:
-    """The server would believe it, and drop the client's own segments from then on (PAWS)."""
+    """The server would accept it, and drop the client's own segments from then on (PAWS)."""
     talk = with_timestamps()
     talk.client(b"again", options=stamps(1001))
     talk.client(payload, at=at, flags=ACK, options=stamps(2**30))
     talk.client(b"later", at=20, options=stamps(1002))
-    assert told_at(talk) == [1001]
+    assert injected_timestamps(talk) == [1001]
 
 
 @pytest.mark.parametrize("at", OLD)
 @pytest.mark.parametrize("payload", [b"", b"zz"])
-def test_old_segment_with_a_timestamp_of_the_future_does_not_put_it_into_an_acknowledgement(
+def test_old_segment_with_a_future_timestamp_does_not_get_it_into_an_injected_ack(
     at: int, payload: bytes
 ) -> None:
     talk = with_timestamps()
     talk.server(payload, at=at, flags=ACK, options=stamps(2**30))
     talk.client(b"later", at=20, options=stamps(1002))
-    assert told_at(talk) == [9]
+    assert injected_timestamps(talk) == [9]
 
 
 @pytest.mark.parametrize("at", OLD)
-def test_old_segment_with_a_timestamp_of_the_future_does_not_put_it_into_held_packets(
+def test_old_segment_with_a_future_timestamp_does_not_get_it_into_held_packets(
     at: int,
 ) -> None:
     talk = with_timestamps()
@@ -108,7 +108,7 @@ def test_old_segment_with_a_timestamp_of_the_future_does_not_put_it_into_held_pa
 
 @pytest.mark.parametrize("at", OLD)
 @pytest.mark.parametrize("payload", [b"", b"zz"])
-def test_old_segment_with_a_large_window_opens_none(at: int, payload: bytes) -> None:
+def test_old_segment_with_a_large_window_does_not_open_the_window(at: int, payload: bytes) -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0, window=1000)
@@ -121,10 +121,8 @@ def test_old_segment_with_a_large_window_opens_none(at: int, payload: bytes) -> 
 
 @pytest.mark.parametrize("at", OLD)
 @pytest.mark.parametrize("payload", [b"", b"zz"])
-def test_old_segment_that_acknowledges_bytes_does_not_make_them_forgotten(
-    at: int, payload: bytes
-) -> None:
-    """Else a retransmission of what the server lacks would arrive as X."""
+def test_bytes_acknowledged_by_an_old_segment_are_not_forgotten(at: int, payload: bytes) -> None:
+    """Otherwise a retransmission of what the server lacks would arrive as X."""
     talk = with_timestamps()
     talk.client(b"again", options=stamps(1001))
     talk.server(payload, at=at, flags=ACK, options=stamps(9))
@@ -132,8 +130,8 @@ def test_old_segment_that_acknowledges_bytes_does_not_make_them_forgotten(
     assert talk.engine.ledger.memory_bytes == 5
 
 
-def test_segment_that_repeats_only_the_last_acknowledged_byte_is_heard() -> None:
-    """A keep-alive of BSD: the receiver does take what it says."""
+def test_acknowledgement_of_a_segment_that_repeats_only_the_last_byte_counts() -> None:
+    """A BSD keep-alive: the receiver accepts its acknowledgement."""
     talk = with_timestamps()
     talk.client(b"again", options=stamps(1001))
     talk.server(b"e", at=4, flags=ACK, options=stamps(9))
@@ -159,10 +157,10 @@ def test_segment_outside_the_window_does_not_lower_the_ttl_of_an_uninspected_con
     [{"at": -50}, {"at": -(2**30)}, {"ack": -1996, "window": 65535}],
     ids=["old", "very old", "old acknowledgement"],
 )
-def test_segment_that_no_end_believes_opens_no_window_of_an_uninspected_connection(
+def test_segment_that_no_endpoint_accepts_opens_no_window_of_an_uninspected_connection(
     forged: dict[str, int],
 ) -> None:
-    """An RST is believed within the window only."""
+    """An RST is accepted only within the window."""
     talk = uninspected()
     assert talk.client(flags=RST, at=2000) is DropReason.BAD_RST
     talk.server(flags=ACK, **{"window": 60000, **forged})
@@ -173,7 +171,7 @@ def test_segment_that_no_end_believes_opens_no_window_of_an_uninspected_connecti
 
 @pytest.mark.parametrize("flags", [RST, RST | ACK])
 def test_rst_in_the_window_that_ends_nothing_does_not_lower_the_ttl(flags: int) -> None:
-    """RFC 5961 section 3: a blind attacker easily hits the window, hardly ever the exact number."""
+    """RFC 5961 section 3: a blind attacker easily hits the window, but hardly ever the exact number."""
     talk = with_timestamps()
     assert talk.client(flags=flags, at=100, hop_limit=1) == b""
     assert talk.client(b"again") == b"AGAIN"
@@ -190,7 +188,7 @@ def test_wrong_acknowledgement_in_the_window_does_not_lower_the_ttl_of_an_uninsp
     assert talk.last.hop_limit == 64
 
 
-def test_challenge_to_a_syn_does_not_lower_the_ttl_of_the_servers_answer() -> None:
+def test_challenge_ack_to_a_syn_does_not_lower_the_ttl_of_the_syn_ack() -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     for number in (5000, -(2**30), 2**30):
@@ -203,7 +201,7 @@ def test_challenge_to_a_syn_does_not_lower_the_ttl_of_the_servers_answer() -> No
 
 
 @pytest.fixture
-def behind() -> Talk:
+def advanced() -> Talk:
     """The client's window is 100; it has acknowledged 250 bytes."""
     talk = Talk()
     talk.client(flags=SYN, at=-1)
@@ -216,27 +214,29 @@ def behind() -> Talk:
 
 
 @pytest.mark.parametrize(("at", "taken"), [(0, b"EVIL"), (10, None)], ids=["in order", "gap"])
-def test_acknowledgement_older_than_the_largest_window_is_dropped_and_a_younger_one_passes(
-    behind: Talk, at: int, taken: bytes | None
+def test_acknowledgement_older_than_the_largest_window_is_dropped_and_a_newer_one_passes(
+    advanced: Talk, at: int, taken: bytes | None
 ) -> None:
-    """RFC 5961 section 5. Else every sequence number in the window would do."""
+    """RFC 5961 section 5. Otherwise any sequence number in the window would be enough."""
     for ack in (149, 0, -(2**30)):
-        assert behind.client(b"evil", at=at, ack=ack) is DropReason.INVALID_ACK
-    assert behind.engine.held == 0
-    assert behind.client(b"evil", at=at, ack=150) == taken
-    assert behind.engine.held == (taken is None)
+        assert advanced.client(b"evil", at=at, ack=ack) is DropReason.INVALID_ACK
+    assert advanced.engine.held == 0
+    assert advanced.client(b"evil", at=at, ack=150) == taken
+    assert advanced.engine.held == (taken is None)
 
 
-def test_acknowledgement_older_than_the_largest_window_teaches_nothing(behind: Talk) -> None:
-    behind.client(flags=ACK, ack=149, window=65535, hop_limit=1)
-    assert behind.server(b"far", at=400) is DropReason.OUT_OF_WINDOW
-    assert behind.client(b"hello") == b"HELLO"
-    assert behind.last.hop_limit == 64
+def test_segment_with_an_acknowledgement_older_than_the_largest_window_changes_nothing(
+    advanced: Talk,
+) -> None:
+    advanced.client(flags=ACK, ack=149, window=65535, hop_limit=1)
+    assert advanced.server(b"far", at=400) is DropReason.OUT_OF_WINDOW
+    assert advanced.client(b"hello") == b"HELLO"
+    assert advanced.last.hop_limit == 64
 
 
 @pytest.mark.parametrize("ack", [149, 0, -(2**30)])
 def test_reply_with_an_old_acknowledgement_does_not_answer_a_closed_connection(ack: int) -> None:
-    """Replies to commands that had passed still pass; a forged one would stand in their place."""
+    """Replies to commands that had passed still pass; a forged one would take their place."""
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
@@ -257,18 +257,18 @@ def test_reply_with_an_old_acknowledgement_does_not_answer_a_closed_connection(a
 @pytest.mark.parametrize(
     ("port", "side"),
     [(25, "client"), (25, "server"), (40000, "server")],
-    ids=["port 25 to port 25", "back", "the server's name"],
+    ids=["port 25 to port 25", "reverse", "in the server's name"],
 )
 def test_syn_from_an_inspected_port_is_dropped(now: float, port: int, side: str) -> None:
     talk = Talk(now=now, client=(bytes([192, 0, 2, 1]), port))
     for flags in (SYN, SYN | PSH):
         assert talk.send(side, flags=flags, at=-1) is DropReason.BAD_SYN
         assert talk.send(side, b"HELO x\r\n", flags=flags, at=-1) is DropReason.BAD_SYN
-    assert talk.told(ConnectionBuilt) == []
+    assert talk.emitted(ConnectionBuilt) == []
     assert talk.engine.connections == 0
 
 
-def test_connection_that_is_over_is_not_begun_again_in_the_servers_name() -> None:
+def test_finished_connection_is_not_reopened_in_the_servers_name() -> None:
     talk = Talk(now=10.0).open()
     talk.server(b"220")
     talk.client(flags=RST)
@@ -279,15 +279,15 @@ def test_connection_that_is_over_is_not_begun_again_in_the_servers_name() -> Non
 
 @pytest.mark.parametrize("acknowledged", [False, True])
 @pytest.mark.parametrize("between", [(), (5000,), (5000, -5000)])
-def test_syn_ack_of_the_connection_that_a_reset_has_ended_opens_no_other(
+def test_syn_ack_of_a_connection_that_a_reset_has_ended_does_not_open_another(
     acknowledged: bool, between: tuple[int, ...]
 ) -> None:
-    """The RST expires behind the filter. If inspection began anew at the same number, the server
-    would get the end of what it approves then behind the beginning of what it approved before."""
+    """The RST expires after the filter. If inspection restarted at the same number, the server would
+    get the beginning of what was approved before, followed by the end of what is approved then."""
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
-    assert talk.client(flags=SYN, at=-1) == b""  # the server will answer this, too
+    assert talk.client(flags=SYN, at=-1) == b""  # the server will answer this too
     assert talk.client(b"hello", at=0, ack=0) == b"HELLO"
     if acknowledged:
         talk.server(flags=ACK, at=0, ack=5)
@@ -306,7 +306,7 @@ def test_syn_ack_of_the_connection_that_a_reset_has_ended_opens_no_other(
 
 @pytest.mark.parametrize("at", [-1, 1, 5, -(2**30), 2**30])
 def test_clients_first_ack_at_another_number_is_dropped(at: int) -> None:
-    """A SYN cookie holds the number only by a sum over few bits: the server would begin there."""
+    """A SYN cookie encodes the number in a few bits only: the server's stream would start there."""
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
@@ -317,7 +317,7 @@ def test_clients_first_ack_at_another_number_is_dropped(at: int) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"there"])
-def test_capture_may_begin_with_a_later_ack_of_the_client(payload: bytes) -> None:
+def test_first_ack_in_a_capture_may_be_a_later_one(payload: bytes) -> None:
     talk = Talk(options=EngineOptions(recorded=True))
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)

@@ -1,4 +1,4 @@
-"""Gaps: what the sender is told, how the receiver is asked, in which order packets leave."""
+"""Gaps: what is reported to the sender, how the receiver is probed, in which order packets leave."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stamps(value: int, echo: int = 1) -> bytes:
 
 
 def sack(*blocks: tuple[int, int]) -> bytes:
-    """What a receiver says, edges as offsets."""
+    """A receiver's SACK option; the edges are offsets."""
     edges = b"".join(struct.pack("!L", START + 1 + n & 2**32 - 1) for pair in blocks for n in pair)
     return bytes((1, 1, SACK, 2 + len(edges))) + edges
 
@@ -51,8 +51,8 @@ def blocks_of(packet: Packet) -> list[tuple[int, int]]:
 
 
 class Gap(Talk):
-    """``told``: the filter's acknowledgements to the client since it was asked last, as
-    (acknowledgment, SACK blocks); ``asked``: what it repeated to the server, as (offset, bytes)."""
+    """``reports``: the filter's ACKs to the client since the last call, as (acknowledgment, SACK
+    blocks); ``probes``: the bytes it repeated to the server since then, as (offset, bytes)."""
 
     def sack_open(self, *, options: bytes = b"") -> Gap:
         more = options and options[2:]
@@ -62,7 +62,7 @@ class Gap(Talk):
         assert self.client(flags=ACK, options=options) == b""
         return self
 
-    def _taken(self, *, to_client: bool) -> list[Packet]:
+    def _take(self, *, to_client: bool) -> list[Packet]:
         packets = [read(datagram) for datagram in self.injected]
         mine = [packet for packet in packets if (packet.source[1] == 25) == to_client]
         self.injected = [
@@ -73,161 +73,161 @@ class Gap(Talk):
         assert all(packet.flags == ACK and packet.window == 60000 for packet in mine)
         return mine
 
-    def hears(self) -> list[tuple[int, list[tuple[int, int]]]]:
-        packets = self._taken(to_client=True)
+    def reports(self) -> list[tuple[int, list[tuple[int, int]]]]:
+        packets = self._take(to_client=True)
         assert not any(packet.payload for packet in packets)
         return [(offset(packet.acknowledgment), blocks_of(packet)) for packet in packets]
 
-    def asked(self) -> list[tuple[int, bytes]]:
-        packets = self._taken(to_client=False)
+    def probes(self) -> list[tuple[int, bytes]]:
+        packets = self._take(to_client=False)
         return [(offset(packet.sequence), packet.payload) for packet in packets]
 
 
 def gap_of(talk: Talk) -> State:
-    """What the filter knows of the gap in the requests."""
+    """The filter's state of the gap in the requests."""
     client, _ = talk.engine._core.table.halves.values()
     assert client.gap is not None
     return client.gap
 
 
-# ---- the sender is told ------------------------------------------------------------------------
+# ---- reports to the sender ---------------------------------------------------------------------
 
 
-def test_each_held_segment_is_told_with_its_range_first() -> None:
+def test_each_held_segment_is_reported_with_its_range_first() -> None:
     talk = Gap().sack_open()
     talk.server(b"220")
     assert talk.client(b"x" * 5, at=5) is None
-    assert talk.hears() == [(0, [(5, 10)])]
+    assert talk.reports() == [(0, [(5, 10)])]
     assert talk.client(b"y" * 5, at=10) is None
-    assert talk.hears() == [(0, [(5, 15)])]
+    assert talk.reports() == [(0, [(5, 15)])]
     assert talk.client(b"z" * 5, at=20) is None
-    assert talk.hears() == [(0, [(20, 25), (5, 15)])]
+    assert talk.reports() == [(0, [(20, 25), (5, 15)])]
     assert talk.client(b"z" * 5, at=30) is None
     assert talk.client(b"y" * 5, at=15) is None
-    assert talk.hears() == [(0, [(30, 35), (20, 25), (5, 15)]), (0, [(5, 25), (30, 35)])]
-    assert talk.asked() == []
+    assert talk.reports() == [(0, [(30, 35), (20, 25), (5, 15)]), (0, [(5, 25), (30, 35)])]
+    assert talk.probes() == []
 
 
-def test_no_more_ranges_than_find_room() -> None:
+def test_report_has_no_more_sack_blocks_than_fit() -> None:
     talk = Gap().sack_open()
     for at in (10, 20, 30, 40, 50):
         talk.client(b"x", at=at)
-    assert talk.hears()[-1] == (0, [(50, 51), (40, 41), (30, 31), (20, 21)])
+    assert talk.reports()[-1] == (0, [(50, 51), (40, 41), (30, 31), (20, 21)])
 
     talk = Gap().sack_open(options=stamps(1))
     talk.server(b"220", options=stamps(7, 1))
     for at in (10, 20, 30, 40, 50):
         talk.client(b"x", at=at, options=stamps(2))
-    assert talk.hears()[-1] == (0, [(50, 51), (40, 41), (30, 31)])
+    assert talk.reports()[-1] == (0, [(50, 51), (40, 41), (30, 31)])
 
 
-def test_without_sack_the_number_alone_is_repeated() -> None:
+def test_report_without_sack_is_a_plain_duplicate_ack() -> None:
     talk = Gap().open()
     for at in (5, 10, 15):
         assert talk.client(b"later", at=at) is None
-    assert talk.hears() == [(0, [])] * 3
+    assert talk.reports() == [(0, [])] * 3
 
 
-def test_segment_is_told_once_the_receiver_has_acknowledged_what_passed_before_it() -> None:
+def test_segment_is_reported_once_the_receiver_has_acknowledged_what_passed_before_it() -> None:
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
     talk.client(b"again", at=12)
-    assert talk.hears() == []
+    assert talk.reports() == []
     talk.server(ack=3, flags=ACK)
-    assert talk.hears() == []
+    assert talk.reports() == []
     talk.server(ack=5, flags=ACK)
-    assert talk.hears() == [(5, [(7, 17)])]  # neighbours, so one acknowledgement says it
+    assert talk.reports() == [(5, [(7, 17)])]  # adjacent, so one ACK reports both
     talk.server(ack=5, flags=ACK)
-    assert talk.hears() == []
+    assert talk.reports() == []
 
 
-def test_without_sack_all_that_was_held_is_told_then_within_a_bound() -> None:
+def test_held_segments_are_reported_together_without_sack_up_to_a_bound() -> None:
     talk = Gap().open()
     talk.client(b"hello", at=0)
     for at in range(10, 40):
         talk.client(b"x", at=at)
     talk.server(ack=5, flags=ACK)
-    assert talk.hears() == [(5, [])] * 16
+    assert talk.reports() == [(5, [])] * 16
 
 
-def test_gap_that_has_filled_meanwhile_is_told_all_the_same() -> None:
-    """The receiver is far: without its word on what is held the sender would stand still."""
+def test_gap_that_has_been_filled_meanwhile_is_still_reported() -> None:
+    """The receiver is far away: without the report the sender would stall."""
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=10)
     talk.client(b"again", at=20)
     talk.client(b"-----", at=5)
-    assert talk.hears() == []
+    assert talk.reports() == []
     talk.server(ack=5, flags=ACK)
-    assert talk.hears() == [(5, [(10, 15)]), (5, [(20, 25), (10, 15)])]
+    assert talk.reports() == [(5, [(10, 15)]), (5, [(20, 25), (10, 15)])]
     talk.server(ack=15, flags=ACK)
-    assert talk.hears() == [(15, [(20, 25)])]
+    assert talk.reports() == [(15, [(20, 25)])]
     talk.client(b"=====", at=15)
     talk.server(ack=25, flags=ACK)
-    assert talk.hears() == []
+    assert talk.reports() == []
     assert talk.engine.ledger.memory_bytes == 0
 
 
-def test_acknowledgement_of_a_part_is_completed() -> None:
-    """The receiver's own says nothing of what it has not got."""
+def test_partial_acknowledgement_is_followed_by_a_report() -> None:
+    """The receiver's own ACK does not mention what it has not received."""
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"again", at=15)
-    talk.hears()
+    talk.reports()
     talk.client(b"hello", at=0)
-    assert talk.hears() == []
+    assert talk.reports() == []
     talk.server(ack=10, flags=ACK)
-    assert talk.hears() == [(10, [(15, 20)])]
+    assert talk.reports() == [(10, [(15, 20)])]
 
 
 @pytest.mark.parametrize("reached", [5, 7])
-def test_receiver_that_lacks_what_was_told_and_has_passed_is_believed(reached: int) -> None:
-    """It got lost behind the filter, so the sender is needed."""
+def test_segment_that_passed_but_was_not_received_is_no_longer_reported(reached: int) -> None:
+    """It was lost after the filter, so the sender has to retransmit it."""
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"again", at=15)
-    talk.hears()
+    talk.reports()
     talk.client(b"hello", at=0)
     talk.server(ack=reached, flags=ACK)
-    assert talk.hears() == [(reached, [(15, 20)])]
+    assert talk.reports() == [(reached, [(15, 20)])]
 
 
-def test_held_segment_that_comes_again_is_told_as_a_duplicate() -> None:
+def test_retransmission_of_a_held_segment_is_reported_as_a_duplicate() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"again", at=20)
-    talk.hears()
+    talk.reports()
     assert talk.client(b"later", at=5) is DropReason.REPEATED_HELD
-    assert talk.hears() == [(0, [(5, 10), (20, 25), (5, 10)])]  # RFC 2883 section 4
+    assert talk.reports() == [(0, [(5, 10), (20, 25), (5, 10)])]  # RFC 2883 section 4
 
 
-def test_segment_that_is_given_up_is_told_no_more() -> None:
+def test_segment_that_was_given_up_is_no_longer_reported() -> None:
     options = EngineOptions(limits=Limits(held_packets_total=3))
     greedy = Gap(options=options).sack_open()
     for at in (5, 15, 16):
         assert greedy.client(b"x", at=at) is None
-    assert greedy.hears()[-1] == (0, [(15, 17), (5, 6)])
+    assert greedy.reports()[-1] == (0, [(15, 17), (5, 6)])
     modest = Gap(engine=greedy.engine, client=(b"\xc0\0\2\2", 2)).open()
     modest._sent, modest.tokens = greedy._sent, 1000
     assert modest.client(b"x", at=5) is None
     assert list(modest.late.values()) == [DropReason.HOLD_BOUND]
     greedy.client(b"hello", at=0)
     greedy.server(ack=6, flags=ACK)
-    assert greedy.hears() == [(6, [(15, 16)])]
+    assert greedy.reports() == [(6, [(15, 16)])]
 
 
-def test_what_waits_for_a_reply_is_no_gap() -> None:
+def test_segment_that_waits_for_a_reply_is_not_reported() -> None:
     talk = Gap().sack_open()
     talk.client(b"data!")
     talk.server(ack=5, flags=ACK)
     assert talk.client(b"more", at=5) is None
     assert talk.client(b"yet more", at=9) is None
-    assert talk.hears() == []
-    assert talk.asked() == []
+    assert talk.reports() == []
+    assert talk.probes() == []
 
 
-def test_reports_of_tiny_steps_out_of_order_have_a_bound() -> None:
+def test_reports_of_tiny_segments_out_of_order_have_a_bound() -> None:
     """The server acknowledges none of what fills the gaps, so each report stays due."""
     talk = Gap().sack_open()
     talk.server(b"220")
@@ -241,12 +241,12 @@ def test_reports_of_tiny_steps_out_of_order_have_a_bound() -> None:
     assert ledger.reports == 0
 
 
-def test_reports_that_are_not_acknowledged_count_too() -> None:
+def test_unacknowledged_reports_count_towards_the_bound() -> None:
     talk = Gap(options=EngineOptions(limits=Limits(reports=10))).sack_open()
     talk.server(b"220")
     for at in range(2, 200, 2):
         talk.client(b"b", at=at)
-    assert (len(gap_of(talk).reported), len(talk.hears())) == (10, 10)
+    assert (len(gap_of(talk).reported), len(talk.reports())) == (10, 10)
 
 
 def test_reports_of_all_connections_have_a_bound() -> None:
@@ -256,22 +256,22 @@ def test_reports_of_all_connections_have_a_bound() -> None:
         each.server(b"220")
         for at in range(2, 20, 2):
             each.client(b"b", at=at)
-    assert (len(talk.hears()), len(other.hears())) == (9, 1)
+    assert (len(talk.reports()), len(other.reports())) == (9, 1)
     talk.client(flags=RST, at=0)
     assert talk.engine.ledger.reports == 1
 
 
 @pytest.mark.parametrize("size", [536, 1460])
-def test_every_full_segment_behind_a_gap_is_told(size: int) -> None:
+def test_every_full_segment_beyond_a_gap_is_reported(size: int) -> None:
     talk = Gap().sack_open()
     talk.server(b"220")
     count = 60_000 // (2 * size)
     for number in range(1, count):
         assert talk.client(b"x" * size, at=number * 2 * size) is None
-    assert len(talk.hears()) == count - 1
+    assert len(talk.reports()) == count - 1
 
 
-def test_every_full_segment_that_overtakes_another_is_told_when_the_receiver_has_caught_up() -> (
+def test_every_full_segment_that_overtook_another_is_reported_once_the_receiver_catches_up() -> (
     None
 ):
     talk = Gap().sack_open()
@@ -279,10 +279,10 @@ def test_every_full_segment_that_overtakes_another_is_told_when_the_receiver_has
     for number in range(0, 110, 2):
         assert talk.client(b"x" * 536, at=(number + 1) * 536) is None
         assert talk.client(b"x" * 536, at=number * 536) is not None
-    assert len(gap_of(talk).unreported) == 54  # the first was told at once
-    talk.hears()
+    assert len(gap_of(talk).unreported) == 54  # the first was reported at once
+    talk.reports()
     talk.server(ack=1072, flags=ACK)
-    assert talk.hears() == [(1072, [(1608, 2144)])]
+    assert talk.reports() == [(1072, [(1608, 2144)])]
 
 
 def test_replay_injects_nothing() -> None:
@@ -293,30 +293,30 @@ def test_replay_injects_nothing() -> None:
     assert talk.injected == []
 
 
-# ---- the receiver is asked ---------------------------------------------------------------------
+# ---- probes ------------------------------------------------------------------------------------
 
 
-def test_receiver_that_has_not_caught_up_is_asked_once_by_the_last_byte_as_it_passed() -> None:
+def test_receiver_that_has_not_caught_up_is_probed_once_with_the_last_byte_as_it_passed() -> None:
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
     talk.client(b"again", at=12)
-    assert talk.asked() == [(4, b"O")]
+    assert talk.probes() == [(4, b"O")]
 
 
-def test_its_report_of_the_repetition_is_kept_from_the_sender() -> None:
+def test_receivers_dsack_for_a_probe_is_removed() -> None:
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
-    talk.asked()
+    talk.probes()
     talk.server(ack=5, flags=ACK, options=sack((4, 5)))
     assert talk.last.options == b"\1" * 12
     assert talk.last.acknowledgment == (START + 1 + 5) % 2**32
-    talk.server(ack=5, flags=ACK, options=sack((4, 5)))  # this one is nobody's but the sender's
+    talk.server(ack=5, flags=ACK, options=sack((4, 5)))  # this one is meant for the sender
     assert blocks_of(talk.last) == [(4, 5)]
 
 
-def test_report_beside_other_blocks_leaves_those() -> None:
+def test_other_sack_blocks_are_kept_when_the_dsack_for_a_probe_is_removed() -> None:
     talk = Gap().sack_open(options=stamps(1))
     talk.client(b"hello", at=0, options=stamps(2))
     talk.client(b"later", at=7, options=stamps(3))
@@ -324,8 +324,8 @@ def test_report_beside_other_blocks_leaves_those() -> None:
     assert talk.last.options == stamps(9, 2) + b"\1" * 8 + sack((7, 12))
 
 
-def test_receiver_is_asked_with_a_timestamp_that_it_can_know() -> None:
-    """One of a held segment would make it drop those that were sent before (PAWS)."""
+def test_probe_has_the_timestamp_of_a_segment_that_has_passed() -> None:
+    """That of a held segment would make the receiver drop segments sent before it (PAWS)."""
     talk = Gap().sack_open(options=stamps(1000))
     talk.client(b"hello", at=0, options=stamps(1001))
     talk.client(b"later", at=7, options=stamps(1002))
@@ -333,16 +333,18 @@ def test_receiver_is_asked_with_a_timestamp_that_it_can_know() -> None:
     assert read(datagram).options == stamps(1001)
 
 
-def test_receiver_is_asked_again_when_a_part_of_the_gap_has_passed() -> None:
+def test_receiver_is_probed_again_when_part_of_the_gap_has_passed() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"hel", at=0)
-    assert talk.asked() == [(2, b"L")]
-    talk.client(b"lo", at=3)  # what is behind has passed before, so it answers by itself
-    assert talk.asked() == []
+    assert talk.probes() == [(2, b"L")]
+    talk.client(
+        b"lo", at=3
+    )  # it completes what has passed before, so the receiver acknowledges at once
+    assert talk.probes() == []
 
 
-def test_what_a_close_has_dropped_is_told_no_more() -> None:
+def test_segments_dropped_by_a_close_are_not_reported() -> None:
     talk = Gap().sack_open()
     talk.server(b"hello", at=0)
     talk.server(b"later", at=10)
@@ -352,8 +354,8 @@ def test_what_a_close_has_dropped_is_told_no_more() -> None:
     assert talk.injected == []
 
 
-def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
-    """The number that it repeats came with a packet that waits, and so did a smaller window."""
+def test_probe_announces_no_larger_window_than_the_endpoint_has() -> None:
+    """The acknowledgment number that it repeats came in a held packet, with a smaller window."""
     talk = Gap()
     talk.client(flags=SYN, at=-1, options=MSS + SACK_PERMITTED)
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + SACK_PERMITTED, window=400)
@@ -362,22 +364,22 @@ def test_what_the_filter_says_opens_no_window_wider_than_the_end_has() -> None:
         talk.server(b"later", at=injected_at, ack=100, flags=ACK, window=300)
     talk.injected.clear()
     talk.server(b"01234", at=0, ack=0, flags=ACK, window=400)
-    asked = [read(datagram) for datagram in talk.injected]
-    assert [(offset(packet.acknowledgment), packet.window) for packet in asked] == [(100, 300)]
+    probes = [read(datagram) for datagram in talk.injected]
+    assert [(offset(packet.acknowledgment), packet.window) for packet in probes] == [(100, 300)]
 
 
-def test_fin_is_no_byte_to_ask_with() -> None:
+def test_fin_is_not_used_as_a_probe() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=7, flags=ACK | FIN)
     talk.client(b"hello", at=0)
     talk.client(b"--", at=5)
-    assert talk.asked() == [(4, b"O")]
+    assert talk.probes() == [(4, b"O")]
 
 
-# ---- nothing is said twice --------------------------------------------------------------------
+# ---- nothing is reported twice ----------------------------------------------------------------
 
 
-def test_what_the_sender_was_told_it_does_not_hear_again_from_the_receiver() -> None:
+def test_receivers_own_report_of_what_was_already_reported_is_dropped() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"again", at=10)
@@ -387,7 +389,7 @@ def test_what_the_sender_was_told_it_does_not_hear_again_from_the_receiver() -> 
     assert talk.server(ack=15, flags=ACK) == b""
 
 
-def test_what_filled_the_gap_and_got_lost_is_told_by_what_comes_then() -> None:
+def test_receivers_report_of_a_later_segment_passes_when_the_gap_filling_one_was_lost() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"hello", at=0)
@@ -396,19 +398,19 @@ def test_what_filled_the_gap_and_got_lost_is_told_by_what_comes_then() -> None:
     assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) == b""
 
 
-def test_answer_to_our_question_alone_is_for_us() -> None:
+def test_ack_that_only_answers_a_probe_is_dropped() -> None:
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
-    assert talk.asked() == [(4, b"O")]
-    talk.server(ack=5, flags=ACK)  # it crosses the question
-    talk.hears()
+    assert talk.probes() == [(4, b"O")]
+    talk.server(ack=5, flags=ACK)  # it crosses the probe
+    talk.reports()
     answer = sack((4, 5))
     assert talk.server(ack=5, flags=ACK, options=answer) is DropReason.ALREADY_REPORTED
     assert talk.server(ack=5, flags=ACK) == b""
 
 
-def test_window_that_opens_is_told_whatever_else_is_said() -> None:
+def test_window_update_passes_although_its_sack_block_has_been_reported() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"hello", at=0)
@@ -419,7 +421,7 @@ def test_window_that_opens_is_told_whatever_else_is_said() -> None:
 # ---- the gap last ------------------------------------------------------------------------------
 
 
-def test_what_fills_the_gap_passes_behind_what_was_held() -> None:
+def test_segment_that_fills_the_gap_passes_after_the_held_ones() -> None:
     talk = Gap().sack_open(options=stamps(1))
     talk.client(b"later", at=5, options=stamps(2))
     talk.client(b"again", at=10, options=stamps(3))
@@ -428,8 +430,10 @@ def test_what_fills_the_gap_passes_behind_what_was_held() -> None:
     assert [packet.options for packet in talk.passed[-3:]] == [stamps(2), stamps(3), stamps(9)]
 
 
-def test_held_behind_two_gaps_passes_with_the_timestamp_of_the_first_filling() -> None:
-    """Which the receiver has kept: it would drop an older one (PAWS, RFC 7323 section 5)."""
+def test_segment_beyond_two_gaps_passes_with_the_timestamp_of_the_segment_that_filled_the_first() -> (
+    None
+):
+    """The receiver remembers it, and would drop an older one (PAWS, RFC 7323 section 5)."""
     talk = Gap().sack_open(options=stamps(1))
     talk.client(b"later", at=5, options=stamps(2))
     talk.client(b"again", at=15, options=stamps(3))
@@ -439,7 +443,7 @@ def test_held_behind_two_gaps_passes_with_the_timestamp_of_the_first_filling() -
     assert [packet.options for packet in talk.passed[-2:]] == [stamps(9), stamps(10)]
 
 
-def test_held_passes_with_a_younger_timestamp_too_where_inspection_ends(
+def test_held_segment_also_passes_with_a_newer_timestamp_when_inspection_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Leaving(SwapCase):
@@ -455,7 +459,7 @@ def test_held_passes_with_a_younger_timestamp_too_where_inspection_ends(
     assert talk.last.options == stamps(9)
 
 
-def test_reports_are_forgotten_once_where_a_reply_ends_inspection(
+def test_reports_are_forgotten_only_once_when_a_reply_ends_inspection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Leaving(SwapCase):
@@ -474,14 +478,14 @@ def test_reports_are_forgotten_once_where_a_reply_ends_inspection(
     assert talk.engine.ledger.reports == 0
 
 
-def test_without_sack_all_pass_in_their_order() -> None:
+def test_segments_pass_in_sequence_order_without_sack() -> None:
     talk = Gap().open()
     talk.client(b"later", at=5)
     talk.client(b"hello", at=0)
     assert [packet.payload for packet in talk.passed[-2:]] == [b"HELLO", b"LATER"]
 
 
-def test_violation_in_what_was_held_lets_the_beginning_pass() -> None:
+def test_held_segments_before_one_that_violates_a_rule_still_pass() -> None:
     talk = Gap().sack_open()
     talk.client(b"later", at=5)
     talk.client(b"evil#", at=10)

@@ -1,4 +1,5 @@
-"""What an attacker may not do to the filter's own state: take a side, wear it out, starve others."""
+"""What an attacker must not do to the filter's state: impersonate the server, exhaust it, or disturb
+others."""
 
 from __future__ import annotations
 
@@ -38,8 +39,8 @@ def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     SwapCase.instances.clear()
 
 
-class Sided(Talk):
-    """A routed filter: the client's packets come in outside, the server's inside."""
+class Routed(Talk):
+    """A routed filter: the client's packets arrive on the outside, the server's on the inside."""
 
     sides = ("outside", "inside")
 
@@ -50,7 +51,7 @@ class Sided(Talk):
         return super().arrive(datagram, **{"ingress": ingress, "egress": egress, **known})
 
     def forged(self, payload: bytes, **fields: int) -> bytes | DropReason | None:
-        """A segment in the server's name from where the client is."""
+        """A segment in the server's name that arrives on the client's side."""
         packet = Packet(
             SERVER,
             CLIENT,
@@ -68,22 +69,24 @@ class Sided(Talk):
 
 
 def test_server_segment_from_the_clients_side_is_dropped_and_changes_nothing() -> None:
-    """Else a client could answer its own DATA, whose bytes the server has never accepted, and say
-    commands where the filter believes that a message is under way."""
-    talk = Sided().open()
+    """Otherwise a client could answer its own DATA, which the server never accepted, and send commands
+    while the filter believes that it is sending a message."""
+    talk = Routed().open()
     talk.server(b"220 mail.example\r\n")
     for line in (b"HELO a\r\n", b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n"):
         talk.client(line)
         talk.server(b"250 ok\r\n")
-    assert talk.client(b"DATA\r\n") == b"DATA\r\n"  # and the server drops it, say for its timestamp
+    assert (
+        talk.client(b"DATA\r\n") == b"DATA\r\n"
+    )  # the server drops it, for instance because of its timestamp
     assert talk.forged(b"354 go on\r\n") is DropReason.WRONG_SIDE
-    assert talk.client(b"XEVL\r\n") is None  # held: there has been no answer
+    assert talk.client(b"XEVL\r\n") is None  # held: there has been no reply
     assert talk.client(b"DATA\r\n", at=talk.next["client"] - 12) == b"DATA\r\n"  # not forgotten
 
 
 @pytest.mark.parametrize("flags", [SYN | ACK, RST, RST | ACK, ACK, FIN | ACK])
 def test_no_kind_of_segment_in_the_servers_name_passes_from_the_clients_side(flags: int) -> None:
-    talk = Sided()
+    talk = Routed()
     talk.client(flags=SYN, at=-1)
     assert talk.forged(b"", flags=flags, sequence=START, acknowledgment=START + 1) is (
         DropReason.WRONG_SIDE
@@ -93,15 +96,15 @@ def test_no_kind_of_segment_in_the_servers_name_passes_from_the_clients_side(fla
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
 
 
-def test_filter_with_one_interface_knows_no_sides() -> None:
-    talk = Sided()
+def test_filter_with_one_interface_does_not_distinguish_sides() -> None:
+    talk = Routed()
     talk.sides = ("eth0", "eth0")
     talk.open()
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
 
 
-def test_client_may_change_the_side_it_comes_from() -> None:
-    talk = Sided().open()
+def test_client_may_change_to_another_interface() -> None:
+    talk = Routed().open()
     talk.server(b"220 x\r\n")
     talk.sides = ("outside2", "inside")
     assert talk.client(b"HELO a\r\n") == b"HELO a\r\n"
@@ -117,23 +120,23 @@ def test_segment_from_a_socket_to_itself_is_dropped() -> None:
     assert talk.engine.connections == 0
 
 
-# ---- wear and tear -----------------------------------------------------------------------------
+# ---- exhaustion --------------------------------------------------------------------------------
 
 
-def test_connections_that_come_and_go_leave_no_timers_behind() -> None:
+def test_short_connections_leave_no_timers_behind() -> None:
     talk = Talk()
     for _ in range(40):
         for _ in range(50):
             talk.client(flags=SYN, at=-1)
             talk.server(flags=RST | ACK, at=0, ack=0)
-        talk.client(flags=SYN, at=-1)  # it is there whenever an old timer comes up
+        talk.client(flags=SYN, at=-1)  # it exists whenever an old timer expires
         talk.wait(29)
         talk.server(flags=RST | ACK, at=0, ack=0)
-    assert len(talk.told(ConnectionBuilt)) == 40 * 51
+    assert len(talk.emitted(ConnectionBuilt)) == 40 * 51
     assert len(talk.engine._core.table._timers) < 200
 
 
-def test_memory_of_tiny_segments_costs_little_more_than_their_bytes(swap_case: None) -> None:
+def test_memory_of_tiny_segments_needs_little_more_than_their_bytes(swap_case: None) -> None:
     talk = Talk().open()
     for number in range(20_000):
         talk.client(b"a", at=number, flags=ACK)
@@ -148,10 +151,10 @@ def test_memory_of_tiny_segments_costs_little_more_than_their_bytes(swap_case: N
     assert talk.engine.ledger.memory_bytes == 0
 
 
-def test_gso_packet_for_a_receiver_of_one_byte_segments_is_cut_into_few_pieces(
+def test_gso_packet_for_a_receiver_with_an_mss_of_one_is_cut_into_few_pieces(
     swap_case: None,
 ) -> None:
-    """CVE-2019-11479 was the same for senders."""
+    """CVE-2019-11479 was the same problem in senders."""
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=MSS)
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=b"\2\4\0\1")
@@ -160,13 +163,13 @@ def test_gso_packet_for_a_receiver_of_one_byte_segments_is_cut_into_few_pieces(
     assert len(talk.injected) < 150
 
 
-# ---- from somewhere else, blind ----------------------------------------------------------------
+# ---- blind, off-path ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", [-(10**6), -50])
-def test_segment_that_the_receiver_would_not_take_does_not_lower_the_ttl(at: int) -> None:
-    """It needs no luck to hit the half of all numbers that lie behind: a connection could be
-    starved by one small packet from anywhere."""
+def test_segment_that_the_receiver_would_not_accept_does_not_lower_the_ttl(at: int) -> None:
+    """Half of all sequence numbers are old, so a single packet from anywhere could cut off a
+    connection."""
     talk = Talk().open()
     talk.server(b"220 x\r\n", ack=0)
     talk.client(b"HELO a\r\n")
@@ -177,7 +180,7 @@ def test_segment_that_the_receiver_would_not_take_does_not_lower_the_ttl(at: int
     assert talk.last.hop_limit == 64
 
 
-def test_segment_that_the_receiver_may_take_lowers_the_ttl() -> None:
+def test_segment_that_the_receiver_may_accept_lowers_the_ttl() -> None:
     talk = Talk().open()
     talk.server(b"220 x\r\n")
     talk.client(b"HELO a\r\n", hop_limit=3)
@@ -189,8 +192,8 @@ def test_segment_that_the_receiver_may_take_lowers_the_ttl() -> None:
 
 
 def test_syn_repeated_without_window_scale_keeps_the_windows_of_the_first(swap_case: None) -> None:
-    """Which of the two the server has heard cannot be told; a window that is taken for larger than
-    it is does no harm."""
+    """The filter cannot know which of the two the server received. Assuming a window that is too
+    large does no harm."""
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=MSS)
     talk.client(flags=SYN, at=-1, options=MSS + b"\1" + scale(7))
@@ -200,7 +203,7 @@ def test_syn_repeated_without_window_scale_keeps_the_windows_of_the_first(swap_c
 
 
 def test_syn_ack_repeated_with_window_scale_scales_both_windows(swap_case: None) -> None:
-    """A server that has run out of SYN cookies begins to scale."""
+    """A server that stops using SYN cookies starts to scale."""
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=MSS + b"\1" + scale(7))
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS)
@@ -212,12 +215,11 @@ def test_syn_ack_repeated_with_window_scale_scales_both_windows(swap_case: None)
 # ---- timestamps --------------------------------------------------------------------------------
 
 
-def test_held_segment_passes_with_a_timestamp_that_is_not_older_than_the_gaps(
+def test_held_segment_passes_with_a_timestamp_not_older_than_that_of_the_segment_before_it(
     swap_case: None,
 ) -> None:
-    """The retransmission that fills a gap is younger than what waits behind it. The receiver gets
-    them in the other order than they were sent in, and would drop the older ones (PAWS, RFC 7323
-    section 5)."""
+    """The retransmission that fills a gap has a newer timestamp than what is held beyond it. The
+    receiver gets it first, and would drop those with older ones (PAWS, RFC 7323 section 5)."""
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=MSS + stamps(1000, 0)[2:])
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + stamps(9, 1000)[2:])
@@ -233,7 +235,7 @@ def test_held_segment_passes_with_a_timestamp_that_is_not_older_than_the_gaps(
     ]
 
 
-def test_younger_held_segment_keeps_its_timestamp(swap_case: None) -> None:
+def test_held_segment_with_a_newer_timestamp_keeps_it(swap_case: None) -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=MSS + stamps(1000, 0)[2:])
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + stamps(9, 1000)[2:])
@@ -246,28 +248,28 @@ def test_younger_held_segment_keeps_its_timestamp(swap_case: None) -> None:
 # ---- the end -----------------------------------------------------------------------------------
 
 
-def test_receiver_that_challenges_a_reset_is_heard_and_so_is_the_answer() -> None:
-    """RFC 5961 section 3.2: the reset was at the filter's next number, but the segment in front of
-    it got lost behind the filter."""
+def test_receivers_challenge_ack_to_a_reset_passes_and_so_does_the_answer() -> None:
+    """RFC 5961 section 3.2: the reset was at the filter's next number, but the segment before it was
+    lost after the filter."""
     talk = Talk().open()
     talk.server(b"220 x\r\n")
     assert talk.client(b"QUIT\r\n") == b"QUIT\r\n"
     assert talk.client(flags=RST) == b""
-    assert [event.reason for event in talk.told(ConnectionTornDown)] == [
+    assert [event.reason for event in talk.emitted(ConnectionTornDown)] == [
         TeardownReason.TCP_RESET_OUTSIDE
     ]
     assert talk.server(flags=ACK, ack=0) == b""
     assert talk.client(flags=RST, at=0) == b""
-    assert not talk.told(DeniedNoConnection)
+    assert not talk.emitted(DeniedNoConnection)
     assert talk.client(b"QUIT\r\n", at=0) == b""
     assert talk.client(b"NOOP\r\n", at=6) is DropReason.NO_CONNECTION
     assert talk.server(b"421 bye\r\n") is DropReason.NO_CONNECTION
-    assert talk.client(flags=SYN, at=-3000) == b""  # any number begins anew
+    assert talk.client(flags=SYN, at=-3000) == b""  # any number starts a new connection
 
 
-def test_syn_ack_as_a_beginning_makes_no_uninspected_connection_of_a_new_one() -> None:
-    """While older connections may still be taken up it is one of them, until the server has said
-    that it knows nothing of it; no SYN passes on it so long."""
+def test_syn_ack_sent_first_does_not_make_a_new_connection_uninspected() -> None:
+    """While older connections may still be picked up, it counts as one of them until the server
+    resets it; until then no SYN passes on it."""
     talk = Talk(now=10.0)
     assert talk.client(flags=SYN | ACK, at=-1, ack=70) == b""
     assert talk.client(flags=SYN, at=-1) is DropReason.DUPLICATE_SYN

@@ -1,4 +1,4 @@
-"""What the filter sends of its own: in whose place, to which side, in which size."""
+"""Injected packets: in whose name, to which side, and how large."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Bridge:
-    """A connection over a bridge, opened; packets come in with the address of their neighbour."""
+    """An open connection over a bridge; packets arrive with the link-layer address of their sender."""
 
     def __init__(self) -> None:
         self.engine = Engine(default_policy(), started=0.0)
@@ -68,39 +68,39 @@ class Bridge:
         return [a for a in self.engine.arrive(arrival) if isinstance(a, Inject | Drop)]
 
 
-def test_gap_on_a_bridge_is_told_on_the_senders_port_from_the_receivers_address() -> None:
+def test_gap_on_a_bridge_is_reported_on_the_senders_port_from_the_receivers_address() -> None:
     bridge = Bridge()
-    (told,) = bridge.client(b"later", at=7)
-    assert isinstance(told, Inject)
-    assert told.direction is Direction.REPLY
-    assert told.port == "outside"
-    assert (told.link_source, told.link_destination) == (SERVER_MAC, CLIENT_MAC)
+    (report,) = bridge.client(b"later", at=7)
+    assert isinstance(report, Inject)
+    assert report.direction is Direction.REPLY
+    assert report.port == "outside"
+    assert (report.link_source, report.link_destination) == (SERVER_MAC, CLIENT_MAC)
 
 
-def test_gap_in_the_replies_is_told_to_the_server() -> None:
+def test_gap_in_the_replies_is_reported_to_the_server() -> None:
     bridge = Bridge()
-    (told,) = bridge.server(b"later", at=7)
-    assert isinstance(told, Inject)
-    assert told.direction is Direction.REQUEST
-    assert told.port == "inside"
-    assert (told.link_source, told.link_destination) == (CLIENT_MAC, SERVER_MAC)
+    (report,) = bridge.server(b"later", at=7)
+    assert isinstance(report, Inject)
+    assert report.direction is Direction.REQUEST
+    assert report.port == "inside"
+    assert (report.link_source, report.link_destination) == (CLIENT_MAC, SERVER_MAC)
 
 
-def test_gap_on_a_bridge_is_told_to_where_the_sender_is_not_to_where_a_forger_says() -> None:
-    """The forged segment is old: half of all sequence numbers are."""
+def test_gap_on_a_bridge_is_reported_where_the_sender_is_not_where_a_forger_is() -> None:
+    """The forged segment is old, as half of all sequence numbers are."""
     elsewhere = ("guests", bytes.fromhex("020000000666"))
     for at, payload in ((-50, b"x"), (-50, b""), (-(2**30), b"x"), (-(2**30), b"")):
         bridge = Bridge()
         bridge.client(b"hello", at=0)
         bridge.client(b"later", at=7)
         bridge.client(payload, at=at, forger=elsewhere)
-        (told,) = bridge.server(b"", at=0, ack=5)
-        assert isinstance(told, Inject)
-        assert (told.port, told.link_destination) == ("outside", CLIENT_MAC)
+        (report,) = bridge.server(b"", at=0, ack=5)
+        assert isinstance(report, Inject)
+        assert (report.port, report.link_destination) == ("outside", CLIENT_MAC)
     bridge.client(b"", at=5, forger=elsewhere)  # the client has moved
-    (told,) = bridge.client(b"again", at=20, forger=elsewhere)
-    assert isinstance(told, Inject)
-    assert (told.port, told.link_destination) == elsewhere
+    (report,) = bridge.client(b"again", at=20, forger=elsewhere)
+    assert isinstance(report, Inject)
+    assert (report.port, report.link_destination) == elsewhere
 
 
 def test_pieces_on_a_bridge_leave_by_the_receivers_port() -> None:
@@ -114,14 +114,14 @@ def test_pieces_on_a_bridge_leave_by_the_receivers_port() -> None:
     assert (piece.link_source, piece.link_destination) == (CLIENT_MAC, SERVER_MAC)
 
 
-def test_routed_packet_of_the_filters_own_has_no_link_addresses() -> None:
+def test_injected_packet_on_a_router_has_no_link_addresses() -> None:
     talk = Talk().open()
     talk.client(b"later", at=7)
-    (told,) = [a for a in talk.actions if isinstance(a, Inject)]
-    assert (told.port, told.link_source, told.link_destination) == ("", b"", b"")
+    (report,) = [a for a in talk.actions if isinstance(a, Inject)]
+    assert (report.port, report.link_source, report.link_destination) == ("", b"", b"")
 
 
-def test_pieces_fit_a_path_that_is_narrower_than_the_receivers_segment_size() -> None:
+def test_pieces_of_a_gso_packet_fit_a_path_whose_mtu_is_below_the_receivers_mss() -> None:
     talk = Talk().open()
     assert talk.client(b"d" * 1999 + b"!more", at=0, gso=True) is DropReason.GSO_CUT
     pieces = [read(datagram).payload for datagram in talk.injected]
@@ -130,10 +130,8 @@ def test_pieces_fit_a_path_that_is_narrower_than_the_receivers_segment_size() ->
 
 
 @pytest.mark.parametrize(("sack", "times"), [(b"", 4), (b"\1\1\4\2", 1)])
-def test_held_gso_packet_counts_as_the_segments_in_it_unless_sack_tells(
-    sack: bytes, times: int
-) -> None:
-    """Three duplicates start a fast retransmit where there is no SACK (RFC 5681)."""
+def test_held_gso_packet_counts_as_the_segments_in_it_without_sack(sack: bytes, times: int) -> None:
+    """Without SACK, three duplicate ACKs trigger fast retransmit (RFC 5681)."""
     talk = Talk()
     talk.client(flags=SYN, at=-1, options=OPTIONS + sack)
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=OPTIONS + sack)

@@ -1,4 +1,4 @@
-"""SYN, handshake, RST, connections older than the filter, the full table."""
+"""SYN, handshake, RST, connections older than the filter, and a full table."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from tests.model.wire import URG
 
 
 def reasons(talk: Talk) -> list[TeardownReason]:
-    return [event.reason for event in talk.told(ConnectionTornDown)]
+    return [event.reason for event in talk.emitted(ConnectionTornDown)]
 
 
-def test_handshake_is_passed_and_told_at_the_syn() -> None:
+def test_handshake_passes_and_302013_is_emitted_at_the_syn() -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
-    assert len(talk.told(ConnectionBuilt)) == 1
+    assert len(talk.emitted(ConnectionBuilt)) == 1
     assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
     assert talk.client(flags=ACK) == b""
-    assert len(talk.told(ConnectionBuilt)) == 1
+    assert len(talk.emitted(ConnectionBuilt)) == 1
     assert isinstance(talk.actions[0], Accept)
 
 
-def test_repeated_syn_passes_another_number_is_a_duplicate() -> None:
+def test_repeated_syn_passes_and_one_with_another_number_is_dropped() -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     assert talk.client(flags=SYN, at=-1) == b""
     assert talk.client(flags=SYN, at=500) is DropReason.DUPLICATE_SYN
-    assert len(talk.told(DuplicateSyn)) == 1
+    assert len(talk.emitted(DuplicateSyn)) == 1
 
 
 def test_syn_inside_a_connection_is_dropped() -> None:
@@ -59,7 +59,7 @@ def test_repeated_syn_ack_of_an_established_connection_passes() -> None:
     assert talk.server(flags=SYN | ACK, at=77, ack=0) is DropReason.BAD_SYN_ACK
 
 
-def test_data_on_a_syn_is_cut_off_and_on_a_syn_ack_dropped() -> None:
+def test_data_on_a_syn_is_cut_off_and_a_syn_ack_with_data_is_dropped() -> None:
     talk = Talk()
     assert talk.client(b"EHLO evil\r\n", flags=SYN, at=-1) == b""
     assert talk.last.flags == SYN
@@ -72,13 +72,13 @@ def test_simultaneous_open_and_split_handshake_are_dropped() -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     assert talk.server(flags=SYN, at=-1) is DropReason.BAD_SYN
-    assert talk.server(flags=ACK, at=-1, ack=0) == b""  # a challenge, no handshake
+    assert talk.server(flags=ACK, at=-1, ack=0) == b""  # a challenge ACK, not part of a handshake
     assert talk.client(flags=SYN | ACK, at=-1, ack=0) is DropReason.BAD_SYN
     assert talk.client(b"EHLO a\r\n", flags=ACK, at=0) is DropReason.NOT_ESTABLISHED
 
 
 @pytest.mark.parametrize("flags", [SYN | FIN, SYN | RST, SYN | FIN | ACK, 0, FIN, PSH | URG])
-def test_impossible_flags_pass_nowhere(flags: int) -> None:
+def test_impossible_flags_never_pass(flags: int) -> None:
     assert isinstance(Talk().client(b"x", flags=flags), DropReason)
     talk = Talk().open()
     assert isinstance(talk.client(b"x", flags=flags, at=0), DropReason)
@@ -111,7 +111,7 @@ def test_reset_at_exactly_the_next_number_ends_the_connection() -> None:
     assert talk.client(flags=RST) == b""
     assert reasons(talk) == [TeardownReason.TCP_RESET_OUTSIDE]
     assert talk.client(b"DATA\r\n") is DropReason.NO_CONNECTION
-    assert talk.told(DeniedNoConnection)[0].flags == ACK | PSH
+    assert talk.emitted(DeniedNoConnection)[0].flags == ACK | PSH
 
 
 @pytest.mark.parametrize("at", [-2, 70000, 10**8])
@@ -129,10 +129,10 @@ def test_reset_elsewhere_in_the_window_passes_and_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
-def test_reset_with_which_a_closed_socket_answers_data_ends_the_connection(
+def test_reset_of_a_closed_socket_in_answer_to_data_ends_the_connection(
     acknowledged: bool,
 ) -> None:
-    """Postfix as a client closes behind QUIT; the reply crosses its FIN and knows nothing of it."""
+    """Postfix as a client closes right after QUIT; the reply crosses its FIN."""
     talk = Talk().open()
     talk.server(b"220 x\r\n")
     talk.client(b"QUIT\r\n")
@@ -145,7 +145,7 @@ def test_reset_with_which_a_closed_socket_answers_data_ends_the_connection(
 
 
 def test_segment_after_a_forged_reset_never_passes() -> None:
-    talk = Talk(now=10.0).open()  # while older connections may still be taken up
+    talk = Talk(now=10.0).open()  # while older connections may still be picked up
     talk.server(b"220 x\r\n")
     talk.client(flags=RST, hop_limit=1)  # dies before the server, but ends it here
     for _ in range(5):
@@ -153,8 +153,8 @@ def test_segment_after_a_forged_reset_never_passes() -> None:
         talk.wait(30)
 
 
-def test_half_open_discovery_lets_the_client_begin_anew() -> None:
-    """RFC 9293 section 3.5.1, figure 9: the server still has the old connection."""
+def test_client_may_reconnect_while_the_server_still_has_an_old_connection() -> None:
+    """Half-open connection discovery, RFC 9293 section 3.5.1, figure 9."""
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     assert talk.server(flags=ACK, at=300, ack=100) == b""
@@ -163,7 +163,7 @@ def test_half_open_discovery_lets_the_client_begin_anew() -> None:
     talk.open()
 
 
-def test_finished_connection_lets_repetitions_pass_and_a_higher_syn_begin_anew() -> None:
+def test_finished_connection_passes_retransmissions_and_a_higher_syn_starts_a_new_one() -> None:
     talk = Talk().open().close()
     assert reasons(talk) == [TeardownReason.TCP_FINS]
     assert talk.server(flags=FIN | ACK, at=0) == b""
@@ -171,17 +171,17 @@ def test_finished_connection_lets_repetitions_pass_and_a_higher_syn_begin_anew()
     assert talk.client(b"DATA\r\n") is DropReason.CLOSED_CONNECTION
     assert talk.client(flags=SYN, at=-5) is DropReason.BAD_SYN
     assert talk.client(flags=SYN, at=5000) == b""
-    assert [event.connection.number for event in talk.told(ConnectionBuilt)] == [1, 2]
+    assert [event.connection.number for event in talk.emitted(ConnectionBuilt)] == [1, 2]
 
 
-def test_repetition_with_data_on_a_finished_connection_loses_its_fin_with_the_data() -> None:
+def test_retransmission_with_data_on_a_finished_connection_loses_data_and_fin() -> None:
     talk = Talk().open()
     talk.server(b"220 hello\r\n", flags=ACK | FIN)
     talk.client(flags=ACK | FIN)
     talk.server(flags=ACK)
     assert reasons(talk) == [TeardownReason.TCP_FINS]
     assert talk.server(b"220 hello\r\n", at=0, flags=ACK | FIN) == b""
-    assert talk.last.flags == ACK  # a FIN would stand where it never was
+    assert talk.last.flags == ACK  # without the data, the FIN would have another number
 
 
 def test_fin_elsewhere_on_a_finished_connection_is_dropped() -> None:
@@ -191,7 +191,7 @@ def test_fin_elsewhere_on_a_finished_connection_is_dropped() -> None:
     assert talk.client(flags=FIN | ACK, at=0) == b""
 
 
-def test_fin_in_place_of_a_byte_does_not_follow_an_rst() -> None:
+def test_fin_at_the_number_of_a_byte_does_not_pass_after_an_rst() -> None:
     talk = Talk().open()
     talk.server(b"220 hello\r\n")
     talk.server(flags=RST, at=11)
@@ -204,7 +204,7 @@ def test_finished_connection_is_forgotten_after_a_minute() -> None:
     assert talk.client(flags=SYN, at=-5) == b""
 
 
-def test_timeouts_embryonic_half_closed_idle() -> None:
+def test_embryonic_half_closed_and_idle_connections_time_out() -> None:
     talk = Talk()
     talk.client(flags=SYN, at=-1)
     talk.wait(31)
@@ -222,11 +222,11 @@ def test_timeouts_embryonic_half_closed_idle() -> None:
     assert talk.client(b"DATA\r\n") is DropReason.NO_CONNECTION
 
 
-def test_connection_older_than_the_filter_is_taken_up_for_so_long() -> None:
+def test_connection_older_than_the_filter_is_picked_up_in_the_first_300_seconds() -> None:
     talk = Talk(now=299.0)
     assert talk.client(b"anything\r\n") == b"anything\r\n"
     assert talk.server(b"250 whatever\r\n") == b"250 whatever\r\n"
-    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.MIDSTREAM]
+    assert [event.cause for event in talk.emitted(Uninspected)] == [UninspectedCause.MIDSTREAM]
     talk = Talk(now=301.0)
     assert talk.client(b"anything\r\n") is DropReason.NO_CONNECTION
     assert talk.server(flags=SYN | ACK) is DropReason.NO_CONNECTION
@@ -239,7 +239,7 @@ def test_data_on_a_reset_or_syn_ack_of_an_older_connection_is_cut_off(flags: int
     assert talk.last.flags == flags
 
 
-def test_uninspected_connection_is_not_ended_by_numbers_that_no_end_would_believe() -> None:
+def test_uninspected_connection_is_not_ended_by_numbers_that_no_endpoint_accepts() -> None:
     talk = Talk(now=10.0)
     talk.client(b"one")
     talk.server(b"two")
@@ -253,7 +253,7 @@ def test_uninspected_connection_is_not_ended_by_numbers_that_no_end_would_believ
     assert reasons(talk) == [TeardownReason.TCP_FINS]
 
 
-def test_uninspected_connection_follows_a_probe_of_a_closed_window_that_finds_it_open() -> None:
+def test_uninspected_connection_tracks_a_window_probe_that_is_accepted() -> None:
     talk = Talk(Policy({25: Plan(inspection=None)}, ()))
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0, window=4)
@@ -265,14 +265,14 @@ def test_uninspected_connection_follows_a_probe_of_a_closed_window_that_finds_it
     assert reasons(talk) == [TeardownReason.TCP_FINS]
 
 
-def test_connection_that_was_seen_to_begin_is_never_taken_up() -> None:
+def test_connection_whose_syn_was_seen_is_never_picked_up() -> None:
     talk = Talk(now=10.0).open()
     talk.client(flags=RST)
     assert talk.client(b"anything\r\n") is DropReason.NO_CONNECTION
     assert talk.server(b"anything\r\n", flags=ACK) is DropReason.NO_CONNECTION
 
 
-def test_connection_that_inspection_closed_is_never_taken_up_however_quiet() -> None:
+def test_connection_closed_by_inspection_is_never_picked_up_however_long_it_is_quiet() -> None:
     policy = parse_policy(
         default_text().replace("  mask-banner\n", "  mask-banner\n  midstream-pickup 86400\n"),
         "long.cfg",
@@ -280,7 +280,7 @@ def test_connection_that_inspection_closed_is_never_taken_up_however_quiet() -> 
     for drained in (True, False):
         talk = Talk(policy, now=1.0).open()
         talk.server(b"220 x\r\n")
-        # Until the client acknowledges the greeting, the closed connection keeps it for that.
+        # Until the client acknowledges the greeting, the closed connection is kept for its sake.
         if drained:
             talk.client(flags=ACK)
         assert talk.client(b"M" * 600, ack=7 if drained else 0) is DropReason.INSPECTION
@@ -296,7 +296,7 @@ def test_full_table_refuses_new_connections_and_evicts_nothing() -> None:
     third = Talk(engine=first.engine, client=(b"\xc0\0\2\3", 3))
     assert third.client(flags=SYN, at=-1) is DropReason.TABLE_FULL
     assert third.client(b"EHLO x\r\n") is DropReason.NO_CONNECTION
-    assert len(third.told(TableFull)) == 1
+    assert len(third.emitted(TableFull)) == 1
     assert first.server(b"220 x\r\n") == b"220 *\r\n"
     second.close()
     assert third.client(flags=SYN, at=-1) == b""
@@ -307,5 +307,5 @@ def test_bad_checksum_is_dropped_and_changes_nothing() -> None:
     assert talk.client(flags=RST, bad_checksum=True) is DropReason.BAD_CHECKSUM
     assert talk.client(flags=SYN, at=-1, bad_checksum=True) is DropReason.BAD_CHECKSUM
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
-    # Where hardware is still to fill it in, it says nothing.
+    # If hardware is still to fill it in, the checksum does not matter.
     assert talk.client(b"EHLO a\r\n", bad_checksum=True, checksum_ready=False) == b"EHLO a\r\n"

@@ -1,4 +1,4 @@
-"""Long silences, slow receivers, narrow paths, ends that are gone: nothing stalls unheard or leaks."""
+"""Long silences, slow receivers, small MTUs, endpoints that are gone: nothing stalls or leaks."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def reasons(talk: Talk) -> list[TeardownReason]:
-    return [event.reason for event in talk.told(ConnectionTornDown)]
+    return [event.reason for event in talk.emitted(ConnectionTornDown)]
 
 
 def backed_off(until: float) -> Iterator[float]:
-    """The pauses between retransmissions of a sender that doubles them (RFC 6298 section 5.5), up
-    to two minutes."""
+    """The intervals between retransmissions of a sender that doubles them (RFC 6298 section 5.5) up
+    to two minutes, for *until* seconds."""
     pause, total = 1.0, 0.0
     while total < until:
         yield pause
@@ -49,7 +49,7 @@ def backed_off(until: float) -> Iterator[float]:
 # ---- keep-alives, probes, windows --------------------------------------------------------------
 
 
-def test_keep_alives_keep_a_silent_connection_for_a_day_and_its_memory_empty() -> None:
+def test_keep_alives_keep_a_silent_connection_open_for_a_day_without_using_memory() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     talk.server(b"there", ack=5)
@@ -66,7 +66,7 @@ def test_keep_alives_keep_a_silent_connection_for_a_day_and_its_memory_empty() -
     assert talk.engine.deadline() is None
 
 
-def test_keep_alives_of_the_server_that_the_client_answers_keep_the_connection_too() -> None:
+def test_servers_keep_alives_that_the_client_answers_keep_the_connection_open() -> None:
     talk = Talk().open()
     for _ in range(24):
         talk.wait(3500)
@@ -75,9 +75,9 @@ def test_keep_alives_of_the_server_that_the_client_answers_keep_the_connection_t
     assert reasons(talk) == []
 
 
-def test_closed_window_is_probed_for_an_hour_and_then_all_goes_on() -> None:
-    """Probes are the last acknowledged byte again (BSD), nothing before it (Linux), or the next
-    byte (RFC 9293 section 3.8.6.1)."""
+def test_transfer_continues_after_an_hour_of_zero_window_probes() -> None:
+    """Probes repeat the last acknowledged byte (BSD), are empty at its number (Linux), or contain the
+    next byte (RFC 9293 section 3.8.6.1)."""
     talk = Talk().open()
     talk.client(b"a" * 100)
     talk.server(flags=ACK, window=0)
@@ -94,7 +94,7 @@ def test_closed_window_is_probed_for_an_hour_and_then_all_goes_on() -> None:
 
 
 def test_window_that_shrinks_loses_nothing() -> None:
-    """What was allowed is passed; the receiver may throw it away and gets it again."""
+    """What the old window allowed passes; the receiver may discard it, and then gets it again."""
     talk = Talk().open()
     talk.server(flags=ACK, ack=0, window=1000)
     talk.client(b"a" * 500)
@@ -108,7 +108,7 @@ def test_window_that_shrinks_loses_nothing() -> None:
 # ---- retransmissions ---------------------------------------------------------------------------
 
 
-def test_fifteen_minutes_of_retransmissions_are_all_answered_alike() -> None:
+def test_retransmissions_for_fifteen_minutes_all_pass_identically() -> None:
     talk = Talk().open()
     assert talk.client(b"hello") == b"HELLO"
     for pause in backed_off(900):
@@ -119,7 +119,7 @@ def test_fifteen_minutes_of_retransmissions_are_all_answered_alike() -> None:
     assert reasons(talk) == []
 
 
-def test_sender_that_gives_up_is_forgotten_an_hour_later() -> None:
+def test_connection_of_a_sender_that_gives_up_is_forgotten_an_hour_later() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     for pause in backed_off(900):
@@ -130,7 +130,7 @@ def test_sender_that_gives_up_is_forgotten_an_hour_later() -> None:
     assert (talk.engine.connections, talk.engine.ledger) == (0, Ledger())
 
 
-def test_reply_that_takes_nine_minutes_releases_what_has_waited_for_it() -> None:
+def test_reply_after_nine_minutes_releases_what_was_held_for_it() -> None:
     talk = Talk().open()
     assert talk.client(b"data!") == b"DATA!"
     talk.server(flags=ACK)
@@ -142,7 +142,7 @@ def test_reply_that_takes_nine_minutes_releases_what_has_waited_for_it() -> None
     assert list(talk.late.values()) == [b"BODY"]
 
 
-def test_gap_that_never_fills_costs_its_place_for_an_hour_at_most() -> None:
+def test_segment_beyond_a_gap_that_never_fills_is_held_for_an_hour_at_most() -> None:
     talk = Talk().open()
     assert talk.client(b"later", at=50) is None
     talk.wait(3601)
@@ -151,7 +151,7 @@ def test_gap_that_never_fills_costs_its_place_for_an_hour_at_most() -> None:
     assert talk.engine.ledger == Ledger()
 
 
-def test_full_memory_holds_nobody_up_for_longer_than_the_receiver_does() -> None:
+def test_full_memory_stops_the_sender_only_until_the_receiver_acknowledges() -> None:
     talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
     assert talk.client(b"a" * 10) == b"A" * 10
     for pause in backed_off(300):
@@ -164,12 +164,12 @@ def test_full_memory_holds_nobody_up_for_longer_than_the_receiver_does() -> None
 # ---- the path ----------------------------------------------------------------------------------
 
 
-def test_path_that_became_narrow_gets_the_same_bytes_in_smaller_segments() -> None:
+def test_same_bytes_pass_in_smaller_segments_when_the_path_mtu_falls() -> None:
     talk = Talk().open()
     data = bytes(range(97, 123)) * 80
     assert talk.client(data[:1400]) == data[:1400].upper()
     assert talk.client(data[1400:]) == data[1400:].upper()
-    for size in (1000, 536, 211):  # a router's ICMP comes back each time
+    for size in (1000, 536, 211):  # as if a router had sent an ICMP message each time
         at = 0
         while at < len(data):
             piece = data[at : at + size]
@@ -179,10 +179,10 @@ def test_path_that_became_narrow_gets_the_same_bytes_in_smaller_segments() -> No
     assert talk.engine.ledger == Ledger()
 
 
-# ---- half of a connection ----------------------------------------------------------------------
+# ---- half-open and half-closed -----------------------------------------------------------------
 
 
-def test_client_that_is_gone_answers_the_servers_data_with_a_reset() -> None:
+def test_reset_of_a_client_that_is_gone_ends_the_connection() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.server(b"there") == b"THERE"
@@ -191,7 +191,7 @@ def test_client_that_is_gone_answers_the_servers_data_with_a_reset() -> None:
     assert talk.engine.ledger == Ledger()
 
 
-def test_server_that_is_gone_answers_with_a_reset() -> None:
+def test_reset_of_a_server_that_is_gone_ends_the_connection() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.server(flags=RST) == b""
@@ -199,18 +199,18 @@ def test_server_that_is_gone_answers_with_a_reset() -> None:
     assert talk.engine.ledger == Ledger()
 
 
-def test_client_that_begins_anew_on_a_connection_that_the_filter_still_has_is_told() -> None:
+def test_syn_on_a_connection_that_the_filter_still_has_is_dropped_and_reported() -> None:
     talk = Talk().open()
     for number in range(5):
         talk.wait(2**number)
         assert talk.client(flags=SYN, at=5_000) is DropReason.DUPLICATE_SYN
-    assert len(talk.told(DuplicateSyn)) == 5
-    talk.wait(3601)  # these SYNs have not renewed it
+    assert len(talk.emitted(DuplicateSyn)) == 5
+    talk.wait(3601)  # the SYNs have not extended it
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
     assert talk.client(flags=SYN, at=5_000) == b""
 
 
-def test_half_closed_connection_carries_the_other_half_and_ends_ten_minutes_after_it() -> None:
+def test_half_closed_connection_carries_the_other_direction_and_ends_ten_minutes_after_it() -> None:
     talk = Talk().open()
     talk.client(b"all", flags=FIN | ACK | PSH)
     for _ in range(30):
@@ -222,41 +222,41 @@ def test_half_closed_connection_carries_the_other_half_and_ends_ten_minutes_afte
     assert talk.engine.ledger == Ledger()
 
 
-@pytest.mark.parametrize("speaker", ["client", "server"])
-def test_side_that_alone_goes_on_sending_loses_the_connection_after_an_hour(speaker: str) -> None:
-    """Else a client could keep connections here that its server has long forgotten."""
+@pytest.mark.parametrize("sender", ["client", "server"])
+def test_connection_on_which_only_one_side_sends_ends_after_an_hour(sender: str) -> None:
+    """Otherwise a client could keep connections here that its server has long forgotten."""
     talk = Talk().open()
     for _ in range(35):
         talk.wait(100)
-        assert talk.send(speaker, flags=ACK, at=-1) == b""
-        assert talk.send(speaker, b"hello", at=0) == b"HELLO"
+        assert talk.send(sender, flags=ACK, at=-1) == b""
+        assert talk.send(sender, b"hello", at=0) == b"HELLO"
     assert reasons(talk) == []
     talk.wait(101)
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
-    assert talk.send(speaker, flags=ACK) is DropReason.NO_CONNECTION
+    assert talk.send(sender, flags=ACK) is DropReason.NO_CONNECTION
     assert (talk.engine.connections, talk.engine.ledger) == (0, Ledger())
 
 
-@pytest.mark.parametrize("speaker", ["client", "server"])
-def test_side_that_alone_goes_on_sending_half_closed_loses_it_after_ten_minutes(
-    speaker: str,
+@pytest.mark.parametrize("sender", ["client", "server"])
+def test_half_closed_connection_on_which_only_one_side_sends_ends_after_ten_minutes(
+    sender: str,
 ) -> None:
     talk = Talk().open()
     talk.client(b"all", flags=FIN | ACK | PSH)
     talk.server(flags=ACK)
     for _ in range(11):
         talk.wait(50)
-        assert talk.send(speaker, flags=ACK) == b""
+        assert talk.send(sender, flags=ACK) == b""
     assert reasons(talk) == []
     talk.wait(51)
     assert reasons(talk) == [TeardownReason.FIN_TIMEOUT]
-    assert talk.send(speaker, flags=ACK) is DropReason.NO_CONNECTION
+    assert talk.send(sender, flags=ACK) is DropReason.NO_CONNECTION
 
 
-# ---- one direction alone -----------------------------------------------------------------------
+# ---- only one direction ------------------------------------------------------------------------
 
 
-def test_connection_whose_replies_go_another_way_is_not_established_and_told() -> None:
+def test_connection_whose_replies_take_another_path_is_not_established_and_reported() -> None:
     talk = Talk()
     assert talk.client(flags=SYN, at=-1) == b""
     assert talk.client(flags=ACK, at=0) is DropReason.NOT_ESTABLISHED
@@ -266,35 +266,39 @@ def test_connection_whose_replies_go_another_way_is_not_established_and_told() -
     talk.wait(16)
     assert reasons(talk) == [TeardownReason.SYN_TIMEOUT]
     assert talk.client(b"hello", at=0) is DropReason.NO_CONNECTION
-    assert len(talk.told(DeniedNoConnection)) == 1
+    assert len(talk.emitted(DeniedNoConnection)) == 1
 
 
-def test_connection_whose_requests_go_another_way_is_denied_and_told() -> None:
+def test_connection_whose_requests_take_another_path_is_denied_and_reported() -> None:
     talk = Talk()
     for flags in (SYN | ACK, ACK, ACK | PSH):
         assert talk.server(b"", flags=flags) is DropReason.NO_CONNECTION
-    assert [event.flags for event in talk.told(DeniedNoConnection)] == [SYN | ACK, ACK, ACK | PSH]
+    assert [event.flags for event in talk.emitted(DeniedNoConnection)] == [
+        SYN | ACK,
+        ACK,
+        ACK | PSH,
+    ]
 
 
-def test_replies_that_take_another_way_from_some_time_on_close_the_connection() -> None:
+def test_connection_whose_replies_switch_to_another_path_is_closed() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     talk.server(b"there")
-    assert talk.client(b"more", ack=25) is DropReason.INSPECTION  # 20 bytes went past the filter
-    assert [event.count for event in talk.told(UnseenData)] == [20]
-    assert [event.cause for event in talk.told(InspectionClosed)] == [CloseCause.UNSEEN_DATA]
+    assert talk.client(b"more", ack=25) is DropReason.INSPECTION  # 20 bytes bypassed the filter
+    assert [event.count for event in talk.emitted(UnseenData)] == [20]
+    assert [event.cause for event in talk.emitted(InspectionClosed)] == [CloseCause.UNSEEN_DATA]
     assert reasons(talk) == [TeardownReason.CLOSED_BY_INSPECTION]
 
 
-def test_requests_that_take_another_way_from_some_time_on_close_the_connection() -> None:
+def test_connection_whose_requests_switch_to_another_path_is_closed() -> None:
     talk = Talk().open()
     talk.client(b"hello")
     assert talk.server(b"there", ack=25) is DropReason.INSPECTION
-    assert [event.count for event in talk.told(UnseenData)] == [20]
+    assert [event.count for event in talk.emitted(UnseenData)] == [20]
 
 
-def test_sender_whose_acknowledgements_take_another_way_is_slowed_down_and_counted() -> None:
-    """The server's ACKs are not seen: nothing may be forgotten, so at the bound nothing passes."""
+def test_sender_whose_acknowledgements_take_another_path_is_stopped_at_the_memory_bound() -> None:
+    """The server's ACKs are not seen, so nothing may be forgotten, and at the bound nothing passes."""
     talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=1000))).open()
     for _ in range(10):
         assert talk.client(b"a" * 100) == b"A" * 100
@@ -306,7 +310,7 @@ def test_sender_whose_acknowledgements_take_another_way_is_slowed_down_and_count
     assert talk.engine.ledger == Ledger()
 
 
-def test_capture_with_one_direction_lasts_as_long_as_one_with_both() -> None:
+def test_connection_in_a_one_sided_capture_has_the_usual_timeout() -> None:
     talk = Talk(options=EngineOptions(recorded=True))
     talk.client(flags=SYN, at=-1)
     talk.client(flags=ACK, at=0)
@@ -318,7 +322,7 @@ def test_capture_with_one_direction_lasts_as_long_as_one_with_both() -> None:
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT]
 
 
-def test_capture_whose_server_has_fallen_silent_lasts_as_long_as_the_client_speaks() -> None:
+def test_connection_in_a_capture_lasts_as_long_as_the_client_sends() -> None:
     talk = Talk(options=EngineOptions(recorded=True)).open()
     for _ in range(5):
         talk.wait(3500)
@@ -326,24 +330,24 @@ def test_capture_whose_server_has_fallen_silent_lasts_as_long_as_the_client_spea
     assert reasons(talk) == []
 
 
-@pytest.mark.parametrize("speaker", ["client", "server"])
-def test_connection_picked_up_of_which_one_side_is_heard_ends_soon_and_may_be_picked_up_again(
-    speaker: str,
+@pytest.mark.parametrize("sender", ["client", "server"])
+def test_picked_up_connection_with_only_one_side_ends_soon_and_may_be_picked_up_again(
+    sender: str,
 ) -> None:
-    """Else one forged packet each would fill the table for an hour."""
+    """Otherwise forged packets, one per connection, could fill the table for an hour."""
     talk = Talk(now=10.0)
     for _ in range(3):
-        assert talk.send(speaker, b"anything") == b"anything"
+        assert talk.send(sender, b"anything") == b"anything"
         talk.wait(20)
-        assert talk.send(speaker, b"anything") == b"anything"
+        assert talk.send(sender, b"anything") == b"anything"
         assert talk.engine.connections == 1
         talk.wait(11)
         assert talk.engine.connections == 0
     assert reasons(talk) == [TeardownReason.CONNECTION_TIMEOUT] * 3
-    assert [event.cause for event in talk.told(Uninspected)] == [UninspectedCause.MIDSTREAM] * 3
+    assert [event.cause for event in talk.emitted(Uninspected)] == [UninspectedCause.MIDSTREAM] * 3
 
 
-def test_connection_picked_up_of_which_both_sides_are_heard_stays_for_an_hour() -> None:
+def test_picked_up_connection_with_both_sides_stays_for_an_hour() -> None:
     talk = Talk(now=10.0)
     talk.client(b"anything")
     talk.wait(29)

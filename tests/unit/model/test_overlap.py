@@ -1,4 +1,5 @@
-"""The receivers' policies, as Novak and Sturges tell them: O stays or N, the later one's."""
+"""The receivers' overlap policies according to Novak and Sturges: O is a byte of the original segment,
+N one of the later segment."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ import pytest
 
 from tests.model.overlap import POLICIES, Waiting
 
-FAVOUR_LATER_BEGINNING = {"last", "bsd", "windows", "linux"}
+EARLIER_START_WINS = {"last", "bsd", "windows", "linux"}
 
 
 @pytest.mark.parametrize(
     ("later", "original_stays", "later_stays", "where_later_stays"),
     [
-        ((2, 6), "NNOOOO", "NNNNOO", FAVOUR_LATER_BEGINNING),
-        ((2, 8), "NNOOOO", "NNNNNN", FAVOUR_LATER_BEGINNING | {"solaris"}),
-        ((2, 10), "NNOOOONN", "NNNNNNNN", FAVOUR_LATER_BEGINNING | {"solaris"}),
+        ((2, 6), "NNOOOO", "NNNNOO", EARLIER_START_WINS),
+        ((2, 8), "NNOOOO", "NNNNNN", EARLIER_START_WINS | {"solaris"}),
+        ((2, 10), "NNOOOONN", "NNNNNNNN", EARLIER_START_WINS | {"solaris"}),
         ((4, 6), "OOOO", "NNOO", {"last"}),
         ((4, 8), "OOOO", "NNNN", {"last", "solaris"}),
         ((4, 10), "OOOONN", "NNNNNN", {"last", "linux", "solaris"}),
@@ -24,7 +25,7 @@ FAVOUR_LATER_BEGINNING = {"last", "bsd", "windows", "linux"}
         ((8, 10), "OOOONN", "OOOONN", set()),
     ],
 )
-def test_overlap_stays_as_the_policy_has_it(
+def test_overlap_is_resolved_by_the_policy(
     later: tuple[int, int], original_stays: str, later_stays: str, where_later_stays: set[str]
 ) -> None:
     start, end = later
@@ -36,7 +37,7 @@ def test_overlap_stays_as_the_policy_has_it(
         assert waiting.take(min(start, 4)) == expected.encode(), policy
 
 
-def test_segment_over_several_that_wait_fills_the_gaps_between_them() -> None:
+def test_segment_that_covers_waiting_ones_fills_the_gaps_between_them() -> None:
     waiting = Waiting("first")
     for at in (2, 5, 8):
         waiting.add(at, b"O")

@@ -1,4 +1,4 @@
-"""Holding: the bounds, and who gives way at those of all connections together."""
+"""Holding: the bounds, and whose packets are given up at the total bounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def packet(at: int, payload: int = 1, now: float = 0.0) -> Held:
 
 
 def fill(holding: Holding, holder: Half, count: int, payload: int = 1) -> list[Held]:
-    """Hold so many of them; return whom that has cost the place."""
+    """Hold *count* packets for *holder*; return those that were given up for them."""
     lost = []
     for at in range(10, 10 + count):
         held, evicted = holding.add(holder, packet(at, payload))
@@ -38,8 +38,8 @@ def fill(holding: Holding, holder: Half, count: int, payload: int = 1) -> list[H
     return lost
 
 
-def test_many_tiny_segments_give_way_to_few_large_ones() -> None:
-    """What is short is packets, so the bytes in them do not count."""
+def test_many_tiny_segments_are_given_up_for_few_large_ones() -> None:
+    """Packets are short, so their bytes do not count."""
     ledger = Ledger()
     holding = Holding(Limits(held_packets_total=256), ledger)
     neighbours = [half() for _ in range(4)]
@@ -51,7 +51,7 @@ def test_many_tiny_segments_give_way_to_few_large_ones() -> None:
     assert ledger.held_packets == 256
 
 
-def test_few_large_segments_give_way_where_bytes_are_short() -> None:
+def test_few_large_segments_are_given_up_when_bytes_are_short() -> None:
     ledger = Ledger()
     holding = Holding(Limits(held_bytes_total=200_000), ledger)
     neighbour, honest = half(), half()
@@ -61,14 +61,14 @@ def test_few_large_segments_give_way_where_bytes_are_short() -> None:
     assert ledger.held_bytes <= 200_000
 
 
-def test_who_holds_hardly_more_than_the_newcomer_keeps_it() -> None:
+def test_direction_that_holds_hardly_more_than_the_newcomer_gives_up_nothing() -> None:
     holding = Holding(Limits(held_packets_total=64), Ledger())
     for _ in range(64):
         fill(holding, half(), 1)
     assert holding.add(half(), packet(1)) == (False, [])
 
 
-def test_farthest_goes_first() -> None:
+def test_farthest_packet_is_given_up_first() -> None:
     holding = Holding(Limits(held_packets_total=3), Ledger())
     fill(holding, neighbour := half(), 3)
     (evicted,) = fill(holding, half(), 1)
@@ -84,10 +84,10 @@ STALE = Limits().stale
     [(Limits(held_packets_total=64), 1), (Limits(held_bytes_total=64 * 1_040), 1_000)],
     ids=["packets", "bytes"],
 )
-def test_stale_gap_gives_way_to_one_who_holds_nothing_and_a_fresh_one_does_not(
+def test_stale_gap_gives_up_a_packet_for_a_direction_that_holds_nothing_and_a_fresh_one_does_not(
     limits: Limits, payload: int
 ) -> None:
-    """Many who hold a packet each would lock everybody else out."""
+    """Otherwise many directions that hold one packet each would lock out all others."""
     ledger = Ledger()
     holding = Holding(limits, ledger)
     holders = []
@@ -104,21 +104,21 @@ def test_stale_gap_gives_way_to_one_who_holds_nothing_and_a_fresh_one_does_not(
     assert (held, len(evicted), len(newcomer.held)) == (True, 1, 1)
     assert sum(not holder.held for holder in holders) == 1
     assert (ledger.held_packets, ledger.held_bytes) == full
-    # The second packet is no longer of one who holds nothing.
+    # For its second packet the newcomer no longer counts as holding nothing.
     assert holding.add(newcomer, packet(11, payload, now=STALE)) == (False, [])
 
 
-def test_stale_gap_is_found_behind_fresh_ones_that_began_to_hold_earlier() -> None:
-    """Those have held something all the time, but what they held then has passed."""
+def test_stale_gap_is_found_after_fresh_ones_that_started_to_hold_earlier() -> None:
+    """Those have been holding something all the time, but what they held first has passed."""
     holding = Holding(Limits(held_packets_total=50), Ledger())
     busy = [half() for _ in range(49)]
     for each in busy:
         holding.add(each, packet(10, now=STALE))
     holding.add(stale := half(), packet(10, now=0.0))
-    asked = 0
+    refused = 0
     while not holding.add(half(), packet(10, now=STALE))[0]:
-        asked += 1
-    assert asked == 49 // 8
+        refused += 1
+    assert refused == 49 // 8
     assert not stale.held
     assert all(each.held for each in busy)
 
@@ -138,7 +138,7 @@ def test_both_directions_share_the_bounds_of_a_connection() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_figures_are_those_of_what_is_held(seed: int) -> None:
+def test_ledger_agrees_with_the_held_packets(seed: int) -> None:
     chance = random.Random(seed)
     ledger = Ledger()
     limits = Limits(

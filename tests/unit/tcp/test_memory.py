@@ -1,4 +1,4 @@
-"""The memory of what has passed, against one byte by byte."""
+"""The memory of what has passed, compared with one that works byte by byte."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from nfinspect.tcp.memory import FILL, SMALL, Memory
 
 BASE = 2**32 - 300
-"""Absolute numbers run on beyond the 32-bit wrap."""
+"""Absolute numbers continue beyond the 32-bit wrap."""
 
 
 class Naive:
-    """One entry for each remembered byte: as it arrived, and as it passed."""
+    """One entry per remembered byte: as it arrived, and as it passed."""
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[int, int]] = {}
@@ -32,7 +32,7 @@ class Naive:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_memory_recalls_and_compares_as_one_of_single_bytes(seed: int) -> None:
+def test_memory_recalls_and_compares_like_a_memory_of_single_bytes(seed: int) -> None:
     chance = random.Random(seed)
     memory, naive = Memory(), Naive()
     end = first = BASE
@@ -70,7 +70,7 @@ def test_memory_recalls_and_compares_as_one_of_single_bytes(seed: int) -> None:
         assert memory.size == len(naive.known)
 
 
-def test_sparse_memory_is_x_between_what_it_knows() -> None:
+def test_sparse_memory_recalls_x_between_the_bytes_it_knows() -> None:
     memory = Memory()
     for start in (100, 2_000, 5_000):
         memory.append(start, b"a" * SMALL, b"A" * SMALL)
@@ -87,7 +87,7 @@ def test_sparse_memory_is_x_between_what_it_knows() -> None:
     assert memory.conflicts(99 + SMALL, b"?")
 
 
-def test_memory_after_a_release_within_a_chunk_still_has_all_of_it() -> None:
+def test_release_within_a_chunk_keeps_the_whole_chunk() -> None:
     memory = Memory()
     memory.append(0, b"a" * SMALL, b"A" * SMALL)
     memory.append(SMALL, b"b" * SMALL, b"B" * SMALL)

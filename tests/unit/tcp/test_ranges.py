@@ -1,4 +1,4 @@
-"""Sets of sequence numbers, against Python's own sets."""
+"""Ranges of sequence numbers, compared with Python's sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def numbers(ranges: Ranges) -> set[int]:
     return {number for start, end in ranges for number in range(start, end)}
 
 
-def test_neighbours_and_overlaps_are_joined() -> None:
+def test_adjacent_and_overlapping_ranges_are_joined() -> None:
     ranges = Ranges()
     for start, end in ((10, 20), (30, 40), (20, 22), (39, 50), (60, 70), (21, 30)):
         ranges.add(start, end)
@@ -23,7 +23,7 @@ def test_neighbours_and_overlaps_are_joined() -> None:
     assert ranges.containing(9) is None
 
 
-def test_forgetting_leaves_a_range_whole_and_cutting_does_not() -> None:
+def test_forget_below_keeps_a_range_whole_and_cut_shortens_it() -> None:
     ranges = Ranges()
     ranges.add(10, 20)
     ranges.add(30, 40)
@@ -36,7 +36,7 @@ def test_forgetting_leaves_a_range_whole_and_cutting_does_not() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_ranges_are_the_set_of_what_was_put_in(seed: int) -> None:
+def test_ranges_agree_with_a_set_of_numbers(seed: int) -> None:
     chance = random.Random(seed)
     ranges, expected = Ranges(), set[int]()
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The table's memory of connections that are over."""
+"""How the table remembers finished connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def connection(port: int) -> TcpConnection:
     return TcpConnection(Connection(port, nobody, nobody), key, Plan(None), 0.0)
 
 
-def test_finished_connections_at_the_bound_forget_the_oldest() -> None:
+def test_oldest_finished_connection_is_forgotten_at_the_bound() -> None:
     table = Table(Limits(connections=4))
     ended = [connection(port) for port in range(1000, 1010)]
     for number, each in enumerate(ended):
@@ -28,7 +28,7 @@ def test_finished_connections_at_the_bound_forget_the_oldest() -> None:
             assert (table.find_finished(key, 10.0) is not None) == (number >= 6)
 
 
-def test_finished_connections_are_forgotten_once_their_time_is_over() -> None:
+def test_finished_connection_is_forgotten_after_its_time() -> None:
     table = Table(Limits())
     early, late, last = (connection(port) for port in (1, 2, 3))
     table.finish(early, 0.0)
