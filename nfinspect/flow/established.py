@@ -49,6 +49,8 @@ def established(
         return
     half.last_seen = arrival.now
     length = segment.end - segment.payload
+    if sequence < half.acknowledged and half.gap is not None:
+        half.gap.ack_lost = True
     # A FIN takes one sequence number, and its flag has the value 1.
     if sequence + length + (segment.flags & FIN) < half.acknowledged:
         _acknowledged_before(core, half, arrival, segment, actions, sequence)
@@ -92,7 +94,7 @@ def established(
                     gaps.partly_filled(half, half.gap, actions)
     elif (
         gap is not None
-        and not (new_ack or window_update)
+        and not (new_ack or window_update or gap.ack_lost)
         and gaps.already_reported(
             peer, gap, segment, answers_probe=segment.datagram is not arrival.datagram
         )
@@ -100,6 +102,8 @@ def established(
         actions.append(Drop(arrival.token, DropReason.ALREADY_REPORTED))
     else:
         pass_on(half, arrival, segment, actions)
+        if gap is not None:
+            gap.ack_lost = False
     if gap is not None and gap is peer.gap and new_ack and connection.phase is ESTABLISHED:
         gaps.acknowledged(core, peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):

@@ -25,7 +25,7 @@ class Gap:
     """Exists from the first segment held beyond a gap until the receiver has acknowledged
     everything that was reported to the sender."""
 
-    __slots__ = ("counted", "latest", "probes", "reported", "unreported")
+    __slots__ = ("ack_lost", "counted", "latest", "probes", "reported", "unreported")
 
     def __init__(self) -> None:
         self.reported = Ranges()
@@ -34,6 +34,9 @@ class Gap:
         self.latest: list[int] = []
         """A sequence number in each of the ranges that grew last, the most recent first."""
         self.unreported: deque[Unreported] = deque()
+        self.ack_lost = False
+        """The sender has repeated acknowledged bytes: the receiver's next ACK must reach it, even if
+        its SACK blocks have been reported."""
         self.counted = 0
         """How many of both are in the ledger."""
         self.probes: list[int] = []

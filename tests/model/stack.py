@@ -93,7 +93,7 @@ class Stack:
         self.base = habits.initial + 1
         self.una = self.nxt = habits.initial
         self.flight: list[Sent] = []
-        self.peer_window = 0
+        self.peer_window = self.largest_peer_window = 0
         self.peer_scale = 0
         self.window_from = (0, 0)
         self.congestion = 10 * habits.largest
@@ -400,7 +400,7 @@ class Stack:
         if not flags & ACK:
             return
         number = near(acknowledgment, self.una)
-        if number > self.nxt:
+        if not self.una - self.largest_peer_window <= number <= self.nxt:  # RFC 5961 section 5
             self._challenge(now)
             return
         advanced = number > self.una
@@ -413,6 +413,7 @@ class Stack:
                 self.window_from = (start, number)
                 changed = self.peer_window != window << self.peer_scale
                 self.peer_window = window << self.peer_scale
+                self.largest_peer_window = max(self.largest_peer_window, self.peer_window)
             else:
                 changed = False
             self._acknowledged(number, blocks, echo, end > start or changed, now)
@@ -440,7 +441,7 @@ class Stack:
             elif flags & SYN and right and not flags & RST:
                 self._heard_syn(packet)
                 self._opened(now)
-                self.peer_window = packet.window
+                self.peer_window = self.largest_peer_window = packet.window
                 self._send(now, self.nxt, ACK)
                 self.pump(now)
             return True
@@ -452,7 +453,7 @@ class Stack:
                 self._challenge(now)
                 return True
             self._opened(now)
-            self.peer_window = packet.window << self.peer_scale
+            self.peer_window = self.largest_peer_window = packet.window << self.peer_scale
             return False
         return not flags & RST
 

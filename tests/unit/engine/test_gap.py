@@ -398,6 +398,19 @@ def test_receivers_report_of_a_later_segment_passes_when_the_gap_filling_one_was
     assert talk.server(ack=0, flags=ACK, options=sack((5, 15))) == b""
 
 
+def test_reported_block_passes_once_when_the_sender_repeats_what_was_acknowledged() -> None:
+    """It has not got the acknowledgement: without this one it would repeat the same for ever."""
+    talk = Gap().sack_open()
+    talk.client(b"hello", at=0)
+    talk.server(ack=5, flags=ACK)  # lost between filter and client
+    talk.client(b"later", at=7)
+    talk.client(b"--", at=5)  # lost between filter and server
+    assert talk.server(ack=5, flags=ACK, options=sack((7, 12))) is DropReason.ALREADY_REPORTED
+    assert talk.client(b"hello", at=0) == b"XXXXX"
+    assert talk.server(ack=5, flags=ACK, options=sack((7, 12))) == b""
+    assert talk.server(ack=5, flags=ACK, options=sack((7, 12))) is DropReason.ALREADY_REPORTED
+
+
 def test_ack_that_only_answers_a_probe_is_dropped() -> None:
     talk = Gap().sack_open()
     talk.client(b"hello", at=0)
