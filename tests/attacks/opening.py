@@ -305,7 +305,7 @@ OPENING = (
     Attack(
         "port-reuse-after-reset",
         ("Themis: rst_after_fin",),
-        "a SYN with any number starts a new connection, which is inspected",
+        "a SYN with any other number starts a new connection, which is inspected",
         (
             Script(
                 (
