@@ -1,9 +1,10 @@
 """The connection table: open connections, remembered ones, and when the next one expires.
 
 A full table refuses new connections and never evicts. A connection that inspection closed stays
-closed until no packet has arrived for ``Limits.closed_quiet`` seconds. While connections older than
-the filter may still be picked up, any connection whose SYN was seen is remembered after its end, so
-that it is not mistaken for an older one.
+closed until no packet has arrived for ``Limits.closed_quiet`` seconds, or for
+``Limits.closed_longest`` if packets keep arriving. While connections older than the filter may still
+be picked up, any connection whose SYN was seen is remembered after its end, so that it is not
+mistaken for an older one.
 """
 
 from __future__ import annotations
