@@ -6,6 +6,10 @@ them, and reads metadata that the library does not expose from the raw message. 
 possible in `Queue.recv`: the library's ``run_socket`` calls it for the next message. It always
 returns the same buffer, as allocating 64 KiB per packet would cost more than everything else.
 
+The buffer holds bytes of earlier, longer packets behind the message, and the library, which is
+told the buffer's length and not the message's, reads messages until it ends: `delimit` keeps it
+from reading what an attacker has left there.
+
 Waiting is a timeout on the socket itself (SO_RCVTIMEO), whose cost is not measurable. Alternatives
 that were tried: poll() before each read costs half a microsecond per packet; reading all available
 packets before deciding any of them gains nothing.
@@ -26,7 +30,7 @@ from typing import Protocol
 
 from nfinspect.arrival import Arrival
 from nfinspect.live import nfnetlink, obstacles
-from nfinspect.live.netlink import ATTRIBUTE
+from nfinspect.live.netlink import ATTRIBUTE, NETLINK_HEADER
 
 MAX_LENGTH = 16_384
 """Packets without a verdict, unread or held; the kernel drops further ones."""
@@ -43,6 +47,9 @@ PATIENCE = 0.1
 
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h; missing in the socket module
 TIMEVAL = Struct("@ll")
+
+TERMINATOR = Struct("=Q")  # padding of up to 3 bytes, then a message length of 0
+MESSAGE_LENGTH = Struct("=I")
 
 
 class QueueError(Exception):
@@ -105,7 +112,7 @@ class Queue:
         """Packets dropped because their message could not be parsed."""
         self._handle = handle
         self._until = self.now
-        self._buffer = bytearray(MESSAGE_LIMIT + ATTRIBUTE.size)
+        self._buffer = bytearray(MESSAGE_LIMIT + TERMINATOR.size)
         self._view = memoryview(self._buffer)[:MESSAGE_LIMIT]
         self._message_length = 0
         self._metadata = nfnetlink.MetadataReader(_interface_name)
@@ -187,9 +194,9 @@ class Queue:
             raise
         self.now = monotonic()
         self._message_length = length
-        # The library parses messages until the buffer ends: a message length of 0 stops it.
-        _TERMINATE(self._buffer, length, 0)
-        if self._buffer[nfnetlink.SUBSYSTEM_BYTE] != nfnetlink.NFNL_SUBSYS_QUEUE:
+        if not delimit(self._buffer, length):
+            self.unreadable += 1
+        elif self._buffer[nfnetlink.SUBSYSTEM_BYTE] != nfnetlink.NFNL_SUBSYS_QUEUE:
             self.refused_verdicts += 1
         return self._buffer
 
@@ -228,7 +235,20 @@ class Queue:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
 
-_TERMINATE = Struct("=I").pack_into
+def delimit(buffer: bytearray, length: int) -> bool:
+    """Let the library find one message of *length* bytes in *buffer*, and nothing behind it.
+
+    It looks for the next message where this one ends by its own length field, rounded up to a
+    multiple of 4, and stops at a length of 0 there. The buffer needs room for `TERMINATOR` behind
+    the message. False if the length field does not agree with *length* (the kernel sends one
+    message at a time): then the library finds nothing at all.
+    """
+    TERMINATOR.pack_into(buffer, length, 0)
+    own: int = MESSAGE_LENGTH.unpack_from(buffer)[0]
+    if NETLINK_HEADER.size <= own <= length < own + 4:
+        return True
+    TERMINATOR.pack_into(buffer, 0, 0)
+    return False
 
 
 def _interface_name(index: int) -> str:

@@ -1,5 +1,7 @@
 """The live filter with a different engine: ``stand_in.py ENGINE CONTROL [LOG]``.
 
+With POISON in the environment each message is read over a buffer full of forged ones.
+
 The queue, the worker, the control socket and the signals are the real ones; the engine is so simple
 that a test can predict its verdicts.
 """
@@ -7,14 +9,17 @@ that a test can predict its verdicts.
 from __future__ import annotations
 
 import json
+import os
+import struct
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nfinspect.actions import Accept, Action, Drop, DropReason, Inject
 from nfinspect.arrival import Arrival
-from nfinspect.cli.run import filter_packets
+from nfinspect.cli import run
 from nfinspect.events import Direction
+from nfinspect.live.queue import Queue
 from nfinspect.live.status import Totals
 from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import Segment, parse
@@ -113,7 +118,31 @@ class Fail(AcceptAll):
         raise ZeroDivisionError("a bug")
 
 
+class PoisonedQueue(Queue):
+    """Its buffer holds forged messages of the queue, one at every multiple of 4."""
+
+    # Each names the next packet, has a payload, and is as long as its header says.
+    FORGED = b"".join(
+        struct.pack("=IHHII", 16 + 4 + 12 + 44, 3 << 8, 0, 0, 0)
+        + struct.pack("=BBH", 2, 0, 0)
+        + struct.pack("=HH", 11, 1) + struct.pack("!IHBx", number, 0x0800, 2)
+        + struct.pack("=HH", 44, 10) + bytes(40)
+        for number in range(1, 900)
+    )  # fmt: skip
+    SHIFTS = 19
+    shift = 0
+
+    def recv(self, size: int) -> bytearray:
+        self.shift = (self.shift + 1) % self.SHIFTS
+        start = self.shift * 4
+        poison = bytes(start) + self.FORGED
+        self._view[: len(poison)] = poison
+        return super().recv(size)
+
+
 if __name__ == "__main__":
     engine = {each.__name__: each for each in (Describe, HoldAll, HoldThenReverse, Reset, Fail)}
     engine["AcceptAll"] = AcceptAll
-    filter_packets(engine[sys.argv[1]](), default_policy(), 0, control=Path(sys.argv[2]))
+    if os.environ.get("POISON"):
+        run.Queue = PoisonedQueue  # type: ignore[misc]
+    run.filter_packets(engine[sys.argv[1]](), default_policy(), 0, control=Path(sys.argv[2]))

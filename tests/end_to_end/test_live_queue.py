@@ -84,8 +84,11 @@ class Running:
         self.output = self.errors = ""
 
     @classmethod
-    def stand_in(cls, lab: Lab, engine: str, *arguments: str) -> Running:
-        return cls(lab, *STAND_IN, engine, str(control(lab)), *arguments)
+    def stand_in(
+        cls, lab: Lab, engine: str, *arguments: str, environment: dict[str, str] | None = None
+    ) -> Running:
+        command = (*STAND_IN, engine, str(control(lab)), *arguments)
+        return cls(lab, *command, environment=environment)
 
     @classmethod
     def real(cls, lab: Lab, *arguments: str, environment: dict[str, str] | None = None) -> Running:
@@ -241,6 +244,23 @@ def test_each_packet_comes_with_its_interfaces_and_whether_its_checksum_is_ready
     assert not any(each["checksum_ready"] for each in seen if each["length"] > 1000)
     assert any(each["gso"] and each["length"] > 10_000 for each in seen)
     assert all(each["captured_length"] is None for each in seen)
+
+
+def test_what_earlier_packets_left_in_the_buffer_is_never_read(lab: Lab) -> None:
+    """A segment of each length, and so of each alignment, over a buffer full of forged messages."""
+    log = lab.directory / "log"
+    poisoned = {"POISON": "yes"}
+    with running(lab, Running.stand_in(lab, "Describe", str(log), environment=poisoned)) as live:
+        lengths = range(1460)
+        send_raw(lab, *lengths)
+        seen = eventually(lambda: log.read_text().count("\n") >= len(lengths) and log.read_text())
+        state = live.show("queue")
+        assert live.stop() == 0
+    read = [json.loads(line)["length"] for line in seen.splitlines()]
+    # The server's RST answers are among them.
+    assert [length for length in read if length != 40] == [40 + each for each in lengths][1:]
+    assert state["received"] == state["verdicts"]["accepted"]
+    assert state["waiting"] == 0
 
 
 @pytest.mark.parametrize(
