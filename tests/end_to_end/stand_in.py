@@ -121,15 +121,16 @@ class Fail(AcceptAll):
 class PoisonedQueue(Queue):
     """Its buffer holds forged messages of the queue, one at every multiple of 4."""
 
-    # Each names the next packet, has a payload, and is as long as its header says.
+    # Each names a packet and has a payload. It is 256 bytes long, so that it survives if only the
+    # last byte of its length is overwritten.
     FORGED = b"".join(
-        struct.pack("=IHHII", 16 + 4 + 12 + 44, 3 << 8, 0, 0, 0)
+        struct.pack("=IHHII", 256, 3 << 8, 0, 0, 0)
         + struct.pack("=BBH", 2, 0, 0)
         + struct.pack("=HH", 11, 1) + struct.pack("!IHBx", number, 0x0800, 2)
-        + struct.pack("=HH", 44, 10) + bytes(40)
-        for number in range(1, 900)
+        + struct.pack("=HH", 224, 10) + bytes(220)
+        for number in range(1, 500)
     )  # fmt: skip
-    SHIFTS = 19
+    SHIFTS = 64
     shift = 0
 
     def recv(self, size: int) -> bytearray:

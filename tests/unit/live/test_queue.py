@@ -9,6 +9,7 @@ from nfinspect.live.queue import TERMINATOR, delimit
 
 HEADER = 16
 ROOM = 400
+"""Bytes in which messages end; as many as one needs follow."""
 
 
 def found(buffer: bytes) -> Iterator[tuple[int, int]]:
@@ -23,9 +24,10 @@ def found(buffer: bytes) -> Iterator[tuple[int, int]]:
 
 
 def forged(shift: int) -> bytearray:
-    """A buffer full of messages, the first one at *shift*."""
-    message = struct.pack("=IHHII", 20, 3 << 8, 0, 0, 0) + bytes(4)
-    return bytearray((bytes(shift) + message * ROOM)[:ROOM] + bytes(TERMINATOR.size))
+    """A buffer full of message headers, the first at *shift*. The last byte of their length is 0,
+    so that they survive if only that byte is overwritten."""
+    header = struct.pack("=IHHII", 256, 3 << 8, 0, 0, 0) + bytes(4)
+    return bytearray((bytes(shift) + header * ROOM)[: ROOM + 512] + bytes(TERMINATOR.size))
 
 
 @pytest.mark.parametrize("shift", range(20))
