@@ -20,7 +20,7 @@ class Arrival:
     """Seconds on the driver's clock, never running backwards."""
     captured_length: int | None = None
     """The datagram's length when it was queued, if known (NFQA_CAP_LEN); if it exceeds
-    ``len(datagram)``, the datagram arrived truncated."""
+    ``len(datagram)``, the datagram arrived truncated. It stands in for a length field of 0."""
     checksum_ready: bool = True
     """False if hardware is still to fill in the TCP checksum (NFQA_SKB_CSUMNOTREADY)."""
     gso: bool = False

@@ -21,7 +21,7 @@ from nfinspect.flow.core import Core, EngineOptions
 from nfinspect.flow.ending import closed_segment, end
 from nfinspect.flow.established import established
 from nfinspect.flow.opening import begin, opening_or_reset
-from nfinspect.packet.checksum import offloaded, tcp_checksum_valid
+from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, InspectionTotals, Phase, TcpConnection
@@ -46,7 +46,7 @@ class Engine:
         if not isinstance(segment, Segment):
             actions.append(Drop(arrival.token, segment))
             return actions
-        if arrival.checksum_ready and not self._checksum_valid(segment):
+        if arrival.checksum_ready and not tcp_checksum_valid(segment):
             actions.append(Drop(arrival.token, DropReason.BAD_CHECKSUM))
             return actions
         half = core.table.halves.get(segment.key) or begin(core, arrival, segment, actions)
@@ -114,9 +114,6 @@ class Engine:
         that packets with this key belong to; 0 if there is none."""
         half = self._core.table.halves.get(key)
         return half.connection.payload_bytes if half else 0
-
-    def _checksum_valid(self, segment: Segment) -> bool:
-        return tcp_checksum_valid(segment) or (self._core.options.recorded and offloaded(segment))
 
 
 def _timeout_of(connection: TcpConnection) -> TeardownReason | None:

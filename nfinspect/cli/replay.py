@@ -26,6 +26,7 @@ from nfinspect.cli.replay_text import print_result
 from nfinspect.engine import Engine, EngineOptions
 from nfinspect.policy import Configuration
 from nfinspect.replay.capture import Capture, NotACaptureError
+from nfinspect.replay.checksums import ChecksumUse
 from nfinspect.replay.driver import Replay
 from nfinspect.replay.output import CaptureWriter
 
@@ -53,8 +54,19 @@ OPTIONS = EngineOptions(recorded=True, transcript=True)
     help="Write what leaves the filter to a capture; with - for stdout, the text goes to stderr.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--checksums",
+    type=click.Choice([use.value for use in ChecksumUse]),
+    default=ChecksumUse.AUTO.value,
+    help="What a wrong checksum means: auto, damage, unless all of its sender's are wrong; verify,"
+    " always damage, except for what checksum offload leaves; ignore, nothing.",
+)
 def replay(
-    captures: tuple[Path, ...], configuration: Configuration, out: Path | None, as_json: bool
+    captures: tuple[Path, ...],
+    configuration: Configuration,
+    out: Path | None,
+    as_json: bool,
+    checksums: str,
 ) -> int:
     """Run captures through the filter, in the given order, and report what it does to them.
 
@@ -72,7 +84,7 @@ def replay(
     with ExitStack() as stack:
         writer = stack.enter_context(_writer(out)) if out is not None else None
         engine = Engine(configuration.policy, OPTIONS, started=0.0)
-        run = Replay(configuration.policy, engine, writer)
+        run = Replay(configuration.policy, engine, writer, ChecksumUse(checksums))
         stack.callback(run.result.close)
         with _progress(captures) as advance:
             packets = 0

@@ -52,10 +52,12 @@ def offloaded(segment: Segment) -> bool:
     """Whether the TCP checksum was left to the network card (checksum offload).
 
     The field then holds only the sum of the pseudo-header, not complemented, to which the card adds
-    the segment. Seen in captures made on the sending machine.
+    the segment. Seen in captures made on the sending machine. With segmentation offload the sum may
+    lack the length, which differs for each segment that the card makes.
     """
-    expected = _pseudo_header_sum(segment.addresses, segment.end - segment.transport)
-    return (segment.checksum - expected) % 0xFFFF == 0
+    expected = _pseudo_header_sum(segment.addresses, 0)
+    difference = (segment.checksum - expected) % 0xFFFF
+    return difference in (0, (segment.end - segment.transport) % 0xFFFF)
 
 
 def ipv4_header_checksum(header: bytes | bytearray) -> int:

@@ -10,6 +10,9 @@ from struct import Struct
 from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum, tcp_checksum
 from nfinspect.packet.segment import URG, Segment
 
+LARGEST_LENGTH = 0xFFFF
+"""Of an IPv4 datagram, or of an IPv6 payload, in its length field."""
+
 _WORD = Struct("!H")
 
 
@@ -81,14 +84,15 @@ def readdress(segment: Segment, key: bytes) -> bytes:
 
 def complete(segment: Segment, head: bytearray, payload: bytes) -> bytes:
     """A datagram of *head*, the changed headers of *segment*, and *payload*, with lengths and
-    checksums set. Modifies *head*."""
+    checksums set. Modifies *head*. A length that does not fit its field is written as 0, as for
+    BIG TCP."""
     transport = segment.transport
     length = len(head) + len(payload)
     if segment.version == 4:
-        _WORD.pack_into(head, 2, length)
+        _WORD.pack_into(head, 2, length if length <= LARGEST_LENGTH else 0)
         _WORD.pack_into(head, 10, ipv4_header_checksum(head[:transport]))
     else:
-        _WORD.pack_into(head, 4, length - 40)
+        _WORD.pack_into(head, 4, length - 40 if length - 40 <= LARGEST_LENGTH else 0)
     _WORD.pack_into(head, transport + 16, 0)
     addresses = bytes(head[12:20] if segment.version == 4 else head[8:40])
     checksum = tcp_checksum(addresses, head[transport:], payload)

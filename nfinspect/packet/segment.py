@@ -146,8 +146,8 @@ def reverse_key(key: bytes) -> bytes:
 def parse(datagram: bytes, captured_length: int | None = None) -> Segment | DropReason:
     """The TCP segment in *datagram*, or the reason for dropping it.
 
-    *captured_length* is the datagram's length when it was queued, if known. Checksums are not
-    verified here (see checksum.py).
+    *captured_length* is the datagram's length when it was queued, if known; it stands in for a
+    length field of 0 (segmentation offload). Checksums are not verified here (see checksum.py).
     """
     size = len(datagram)
     if size < 20 or (captured_length is not None and captured_length > size):
@@ -159,6 +159,8 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
         transport = (first & 15) << 2
         if transport < 20:
             return DropReason.MALFORMED
+        if end == 0 and captured_length == size:
+            end = size
         if end > size or end == 0:
             return DropReason.TRUNCATED
         if protocol != TCP_PROTOCOL:
@@ -175,7 +177,9 @@ def parse(datagram: bytes, captured_length: int | None = None) -> Segment | Drop
     elif first >> 4 == 6:
         end, protocol = _IPV6.unpack_from(datagram)
         if end == 0:  # a jumbogram or BIG TCP
-            return DropReason.TRUNCATED
+            if captured_length != size or size <= 40:
+                return DropReason.TRUNCATED
+            end = size - 40
         end += 40
         if end > size:
             return DropReason.TRUNCATED

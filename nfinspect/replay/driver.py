@@ -2,13 +2,14 @@
 
 One of three things happens to each packet: it is copied through, if it does not concern the filter;
 it is a fragment, and becomes part of a reassembled packet or is discarded; or it goes to the engine
-and gets a verdict. Packets are numbered from 1, through all captures in the given order. For the
-engine, time never runs backwards: its clock stops until the captures have caught up.
+and gets a verdict. Packets are numbered from 1, through all captures in the given order, and
+replayed in the order of their times (``order``). For the engine, time never runs backwards: where
+sorting is not enough, its clock stops until the captures have caught up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any, Protocol
 
@@ -18,12 +19,15 @@ from nfinspect.arrival import Arrival
 from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.json_lines import iso
+from nfinspect.audit.text import address as address_text
 from nfinspect.packet.checksum import ip_header_valid
 from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
+from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from nfinspect.replay.link import NOT_IP, Locate, enclose, framed, locate, turned
+from nfinspect.replay.order import Ordered
 from nfinspect.replay.output import CaptureWriter
 from nfinspect.replay.records import (
     ConnectionRecord,
@@ -37,6 +41,9 @@ from nfinspect.replay.result import Result
 MAX_TICKS = 100_000
 """The engine's deadlines served between two packets, at most: a capture's clock may jump by a
 century."""
+
+MAX_SENDERS_NOTED = 20
+"""Senders whose wrong checksums have a note of their own."""
 
 _WORD = Struct("!H")
 
@@ -56,7 +63,13 @@ class Engine(Protocol):
 class Replay:
     """A replay of captures, in the order in which `feed` gets them."""
 
-    def __init__(self, policy: Policy, engine: Engine, out: CaptureWriter | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        engine: Engine,
+        out: CaptureWriter | None = None,
+        checksums: ChecksumUse = ChecksumUse.AUTO,
+    ) -> None:
         """*engine* must have been started at time 0.0, which is that of the first packet."""
         self.policy = policy
         self.result = Result()
@@ -64,6 +77,9 @@ class Replay:
         self._out = out
         self._counters = Counters()
         self._fragments = Reassembler()
+        self._checksums = Checksums(checksums)
+        self._senders_noted = 0
+        self._ordered = Ordered((), self._late)
         self._records = Records(self.result.spool, self.result.finished)
         self._start: int | None = None
         """The engine's time 0.0, in nanoseconds since 1970."""
@@ -87,7 +103,8 @@ class Replay:
         before = capture.packets
         interface = None
         find: Locate | None = None
-        for frame in capture:
+        self._ordered = Ordered(capture, self._late)
+        for frame in self._ordered:
             self._advance(frame)
             if frame.interface is not interface:
                 interface = frame.interface
@@ -137,7 +154,10 @@ class Replay:
         if now >= self._now:
             self._now = now
         else:
-            self._note("earlier than the packet before it; the clock was stopped", frame.number)
+            self._note("too late to be sorted by time; the clock was stopped", frame.number)
+
+    def _late(self, frame: Frame) -> None:
+        self._note("earlier than a packet before it; sorted by time", frame.number)
 
     def _let_time_pass(self) -> None:
         """Call the engine's tick at every deadline up to now."""
@@ -164,14 +184,13 @@ class Replay:
         datagram = frame.data[offset:] if offset else frame.data
         version = datagram[0] >> 4
         if version == 4:
-            (length,) = _WORD.unpack_from(datagram, 2)
             may_be_fragment = datagram[6] & 0x3F or datagram[7]
         elif version == 6 and len(datagram) >= 40:
-            length = _WORD.unpack_from(datagram, 4)[0] + 40
             may_be_fragment = datagram[6] != TCP_PROTOCOL
         else:
             self._copy(frame)
             return
+        length = _ip_length(datagram)
         if 20 <= length < len(datagram):
             datagram = datagram[:length]
         frame.end = offset + len(datagram)
@@ -185,8 +204,16 @@ class Replay:
         found = ports(datagram)
         if found is None or not self.policy.concerns(*found):
             self._copy(frame)
-        else:
-            self._arrive(frame, datagram, found, length)
+            return
+        captured_length = None
+        if not length:
+            captured_length = frame.length - offset
+            self._note("IP length 0 (segmentation offload); the frame's is used", frame.number)
+        elif length > len(datagram) and frame.length > len(frame.data):
+            captured_length = frame.length - offset
+        if captured_length is not None and captured_length > len(datagram):
+            self._note("cut short by the capture's snap length", frame.number)
+        self._arrive(frame, datagram, found, captured_length)
 
     def _joined(self, decided: Decided) -> None:
         """Handle fragments that were reassembled or given up."""
@@ -205,7 +232,7 @@ class Replay:
             data = last.data[: last.offset] + whole
             joined = Frame(last.number, last.time, last.interface, data, len(data))
             joined.offset, joined.end = last.offset, len(data)
-            self._arrive(joined, whole, found, len(whole))
+            self._arrive(joined, whole, found)
 
     def _copy(self, frame: Frame) -> None:
         """Copy a packet that does not concern the filter."""
@@ -213,24 +240,67 @@ class Replay:
         if self._out is not None:
             self._out.copy(frame, self._time)
 
-    def _arrive(self, frame: Frame, datagram: bytes, found: tuple[int, int], length: int) -> None:
-        """Give a datagram that concerns the filter to the engine, and apply its actions."""
+    def _arrive(
+        self,
+        frame: Frame,
+        datagram: bytes,
+        found: tuple[int, int],
+        captured_length: int | None = None,
+    ) -> None:
+        """Give a datagram that concerns the filter to the engine, and apply its actions. See
+        ``Arrival`` for *captured_length*."""
         self._let_time_pass()
         frame.key = packet_key(datagram, found)
         record = self._records.find(frame.key)
         if record is not None:
             self._belongs(frame, record)
-        captured_length = None
-        if length > len(datagram) and frame.length > len(frame.data):
-            captured_length = frame.length - frame.offset
-            self._note("cut short by the capture's snap length", frame.number)
-        if ip_header_valid(datagram):
-            arrival = Arrival(frame, datagram, self._now, captured_length)
-            self._apply(self._engine.arrive(arrival))
+        sender = self._checksums.sender(frame.key[: len(frame.key) // 2 - 2])
+        arrival = Arrival(frame, datagram, self._now, captured_length, sender.verified)
+        if not sender.verified or ip_header_valid(datagram):
+            actions = self._engine.arrive(arrival)
         else:  # live, the kernel drops it before any filter
-            self._apply([Drop(frame, DropReason.BAD_CHECKSUM)])
+            actions = [Drop(frame, DropReason.BAD_CHECKSUM)]
+        if not sender.verified:
+            if sender.note is not None:
+                sender.note["packets"] += 1
+        elif not (actions and _bad_checksum(actions[0])):
+            sender.right += 1
+        elif self._usable(sender, arrival):
+            arrival.checksum_ready = False
+            actions = self._engine.arrive(arrival)
+        self._apply(actions)
         if not frame.decided:
             self._packets(frame).held += 1
+
+    def _usable(self, sender: Sender, arrival: Arrival) -> bool:
+        """Whether to use a packet although a checksum is wrong."""
+        frame, datagram = arrival.token, arrival.datagram
+        assert isinstance(frame, Frame)
+        if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
+            return True
+        address = frame.key[: len(frame.key) // 2 - 2]
+        if not self._checksums.mean_nothing(sender, self._ahead(address)):
+            return False
+        self._senders_noted += 1
+        many = self._senders_noted > MAX_SENDERS_NOTED
+        whose = "further senders" if many else address_text(address)
+        text = f"the checksums of {whose} are all wrong (offload): not looked at"
+        sender.note = self._note(text, frame.number)
+        return True
+
+    def _ahead(self, address: bytes) -> Iterator[bytes]:
+        """The datagrams in the window that come from *address* and concern the filter."""
+        for frame in self._ordered.ahead():
+            find = locate(frame.interface.link_type)
+            offset = find(frame.data) if find is not None else NOT_IP
+            datagram = frame.data[offset:] if offset != NOT_IP else b""
+            found = ports(datagram)
+            if (
+                found is not None
+                and self.policy.concerns(*found)
+                and packet_key(datagram, found).startswith(address)
+            ):
+                yield datagram[: _ip_length(datagram) or None]
 
     # ---- the engine's actions ------------------------------------------------------------------
 
@@ -308,10 +378,12 @@ class Replay:
 
     # ---- the summary ---------------------------------------------------------------------------
 
-    def _note(self, text: str, packet: int) -> None:
-        """Note something about a packet for the reader of the result."""
+    def _note(self, text: str, packet: int) -> dict[str, Any]:
+        """Note something about a packet for the reader of the result; returns the note, which
+        counts the packets."""
         note = self._notes.setdefault(text, {"note": text, "packets": 0, "first": packet})
         note["packets"] += 1
+        return note
 
     def _summary(self) -> dict[str, Any]:
         total = self._records.total
@@ -335,3 +407,15 @@ class Replay:
             "ports": sorted(self.policy.plans),
             "notes": list(self._notes.values()),
         }
+
+
+def _ip_length(datagram: bytes) -> int:
+    """The length of a datagram by its header; 0 if that is left to segmentation offload."""
+    if datagram[0] >> 4 == 4:
+        return int(_WORD.unpack_from(datagram, 2)[0])
+    payload: int = _WORD.unpack_from(datagram, 4)[0]
+    return payload + 40 if payload else 0
+
+
+def _bad_checksum(action: Action) -> bool:
+    return isinstance(action, Drop) and action.reason is DropReason.BAD_CHECKSUM

@@ -133,6 +133,15 @@ def test_any_other_wrong_checksum_is_not_taken_for_offloaded(datagram: bytes) ->
         assert not offloaded(segment_of(datagram[:at] + field + datagram[at + 2 :]))
 
 
+@pytest.mark.parametrize("datagram", FROM_LOOPBACK.values(), ids=FROM_LOOPBACK.keys())
+def test_checksum_left_to_segmentation_offload_lacks_the_length(datagram: bytes) -> None:
+    segment = segment_of(datagram)
+    at, length = segment.transport + 16, segment.end - segment.transport
+    for change, expected in ((length, True), (length + 1, False), (length - 1, False)):
+        field = ((segment.checksum - change) % 0xFFFF).to_bytes(2, "big")
+        assert offloaded(segment_of(datagram[:at] + field + datagram[at + 2 :])) is expected
+
+
 @pytest.mark.parametrize(
     ("checksum", "old", "new", "expected"),
     [

@@ -207,17 +207,22 @@ def test_packet_truncated_by_the_snap_length_is_dropped_and_noted() -> None:
     ]
 
 
-def test_time_that_runs_backwards_stands_still_for_the_engine(tmp_path: Path) -> None:
+def test_packet_too_late_to_be_sorted_stops_the_engines_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     times = []
+    monkeypatch.setattr("nfinspect.replay.order.WINDOW", 2)
 
     def script(arrival: Arrival, segment: Segment) -> None:
         times.append(arrival.now)
 
     early, late = pcap(session()[:2], 101, start=1000), pcap(session()[:2], 101, start=500)
     result, _ = replayed(early + late[24:], engine=StandIn(script))
-    assert times == [0.0, 0.001, 0.001, 0.001]
-    (note,) = result.summary["notes"]
-    assert (note["packets"], note["first"]) == (2, 3)
+    assert times == [0.0, 0.0, 0.0, 0.001]
+    assert [(n["note"], n["packets"], n["first"]) for n in result.summary["notes"]] == [
+        ("earlier than a packet before it; sorted by time", 2, 3),
+        ("too late to be sorted by time; the clock was stopped", 2, 3),
+    ]
 
 
 def test_engine_is_ticked_at_its_deadlines_before_the_next_packet() -> None:
