@@ -6,7 +6,8 @@ reads no clock: its driver (the live queue, replay, a test, a benchmark) passes 
 
 Invariants
 - A packet gets exactly one verdict. A packet without a verdict is held; it gets one later, at
-  ``flush`` at the latest.
+  ``flush`` at the latest. In a capture, the rest of a packet that was cut gets one of its own (a
+  Replace or a Drop of the same token): there nobody sends it again.
 - What leaves is a prefix of what inspection approved, each byte at its sequence number: lengths
   never change, but a packet may be cut short.
 - A decision about a byte is final: retransmissions are answered from memory.

@@ -245,6 +245,18 @@ class UnseenData:
 
 
 @dataclass(frozen=True, slots=True)
+class SentEarly:
+    """In a capture: the receiver acknowledged bytes that wait for a reply here, so they were sent
+    before it. Once per direction."""
+
+    connection: Connection
+    direction: Direction
+    """The direction of the bytes."""
+    count: int
+    """Bytes that waited."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConflictingBytes:
     """A retransmission differed from the original; it was answered from memory."""
 
@@ -308,6 +320,7 @@ Event = (
     | InspectionClosed
     | Uninspected
     | UnseenData
+    | SentEarly
     | ConflictingBytes
     | ServerAnomaly
     | StartTlsInjection

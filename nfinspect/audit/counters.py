@@ -46,6 +46,7 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.StartTlsInjection: ("starttls_injections", None),
     events.ChunkMasked: ("masked_chunks", None),
     events.UnseenData: ("unseen_data", None),
+    events.SentEarly: ("sent_early", None),
     events.ConflictingBytes: ("conflicting_bytes", None),
     events.DeniedNoConnection: ("denied_without_connection", None),
     events.DuplicateSyn: ("duplicate_syns", None),

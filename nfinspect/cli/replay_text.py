@@ -35,6 +35,8 @@ SENTENCES = {
     "inspection-closed": "inspection closed the connection at a packet from the {sender}"
     " (cause: {cause})",
     "malicious-address": "a mail address contains a pipe: {address}",
+    "sent-early": "sent early: the {receiver} acknowledged {count} bytes that wait here for a reply;"
+    " they are inspected when it comes",
     "server-anomaly": "the server sent {kind}: {line}",
     "start-tls-injection": "the client sent more data before the reply to STARTTLS",
     "tls-started": "the server accepted STARTTLS: TLS begins",

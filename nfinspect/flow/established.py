@@ -13,6 +13,7 @@ from nfinspect.events import (
     REQUEST,
     CloseCause,
     ConflictingBytes,
+    SentEarly,
     UninspectedCause,
     UnseenData,
 )
@@ -22,6 +23,7 @@ from nfinspect.flow.ending import close_by_inspection, finish
 from nfinspect.flow.timestamps import note_timestamp, with_newest_timestamp
 from nfinspect.flow.uninspected import pass_uninspected, stop_inspecting
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
+from nfinspect.packet.edit import without_beginning
 from nfinspect.packet.segment import FIN, Segment
 from nfinspect.policy.model import UnseenDataAction
 from nfinspect.tcp.connection import ESTABLISHED, Half, Held, TcpConnection
@@ -40,10 +42,16 @@ def established(
     if half.edge is not None and sequence > half.edge:
         actions.append(Drop(arrival.token, DropReason.OUT_OF_WINDOW))
         return
-    acknowledgment = unwrap(segment.acknowledgment, peer.next)
+    reached = acknowledgment = unwrap(segment.acknowledgment, peer.next)
     if acknowledgment > peer.next:
-        _unseen(core, half, arrival, segment, actions, sequence, acknowledgment)
-        return
+        if not core.options.recorded or acknowledgment > _waiting_until(peer):
+            _unseen(core, half, arrival, segment, actions, sequence, acknowledgment)
+            return
+        if not peer.early:
+            early = SentEarly(connection.name, peer.direction, acknowledgment - peer.next)
+            actions.append(Emit(early, arrival.token))
+        peer.early = acknowledgment
+        acknowledgment = peer.next
     if acknowledgment < peer.acknowledged - peer.largest_window:
         actions.append(Drop(arrival.token, DropReason.INVALID_ACK))
         return
@@ -67,7 +75,7 @@ def established(
     window = segment.window << half.scale
     if window > peer.largest_window:
         peer.largest_window = window
-    edge = acknowledgment + window
+    edge = reached + window
     window_update = peer.edge is None or edge > peer.edge
     if window_update:
         peer.edge = edge
@@ -108,6 +116,16 @@ def established(
         gaps.acknowledged(core, peer, gap, actions)
     if peer.fin is not None and peer.finished and half.finished and core.table.holds(connection):
         finish(core, half, arrival.now, actions, arrival.token)
+
+
+def _waiting_until(half: Half) -> int:
+    """The number after the bytes that are held without a gap."""
+    end = half.next
+    for held in half.held:
+        if held.sequence > end:
+            break
+        end = max(end, held.end + (held.segment.flags & FIN))
+    return end
 
 
 def _unseen(
@@ -308,6 +326,9 @@ def _inspect(
     if half.direction is REQUEST:
         acknowledged = acknowledgment - (half.peer.initial or 0) - 1
         passed = inspector.request(fresh, length, acknowledged)
+    elif core.options.recorded and (held := half.peer.held) and held[0].sequence <= half.peer.next:
+        # What the client sent early may answer the first of several replies.
+        passed = inspector.reply(fresh[: fresh.find(b"\n") + 1] or fresh)
     else:
         passed = inspector.reply(fresh)
     if inspector.events:
@@ -334,7 +355,7 @@ def _cut(
     new_ack: bool,
 ) -> bool:
     """Pass the approved part; TCP will send the rest again. If nothing is approved, hold the
-    packet.
+    packet. In a capture nobody sends the rest again: hold it, to pass by itself.
 
     A packet that acknowledges bytes for the first time is not held but cut to a bare ACK: the
     server may be waiting for it.
@@ -349,7 +370,11 @@ def _cut(
         _hold(core, half, arrival, segment, actions, sequence, DropReason.SHUT)
         return False
     pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
-    return True
+    if not core.options.recorded:
+        return True
+    rest, start = without_beginning(segment, len(passed)), sequence + len(passed)
+    _hold(core, half, arrival, rest, actions, start, DropReason.SHUT)
+    return False
 
 
 def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> None:
@@ -357,7 +382,7 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
     moved = True
     while moved:
         moved = False
-        for half in (connection.server, connection.client):
+        for half in (connection.client, connection.server):
             while (held := core.holding.next_in_order(half)) is not None:
                 before = half.next
                 verified = held.arrival.checksum_ready and not core.options.recorded
@@ -372,3 +397,7 @@ def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> No
                 if not done:
                     break
                 gaps.cut_short(core, half, held)
+    for half in (connection.client, connection.server):
+        if half.early > half.acknowledged:
+            half.acknowledged = min(half.early, half.next)
+            core.ledger.memory_bytes -= half.memory.release(half.acknowledged)

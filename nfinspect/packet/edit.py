@@ -8,12 +8,13 @@ from __future__ import annotations
 from struct import Struct
 
 from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum, tcp_checksum
-from nfinspect.packet.segment import URG, Segment
+from nfinspect.packet.segment import URG, Segment, parse
 
 LARGEST_LENGTH = 0xFFFF
 """Of an IPv4 datagram, or of an IPv6 payload, in its length field."""
 
 _WORD = Struct("!H")
+_LONG = Struct("!L")
 
 
 def rewrite(
@@ -80,6 +81,16 @@ def readdress(segment: Segment, key: bytes) -> bytes:
     head[start : start + len(key) - 4] = key[:-4]
     head[transport : transport + 4] = key[-4:]
     return complete(segment, head, segment.payload_bytes)
+
+
+def without_beginning(segment: Segment, count: int) -> Segment:
+    """The segment without the first *count* bytes of its payload."""
+    head = bytearray(segment.datagram[: segment.payload])
+    _LONG.pack_into(head, segment.transport + 4, (segment.sequence + count) & 0xFFFF_FFFF)
+    datagram = complete(segment, head, segment.payload_bytes[count:])
+    rest = parse(datagram, len(datagram))
+    assert isinstance(rest, Segment)
+    return rest
 
 
 def complete(segment: Segment, head: bytearray, payload: bytes) -> bytes:

@@ -314,6 +314,9 @@ class Replay:
                 continue
             frame = action.token
             assert isinstance(frame, Frame)
+            if frame.decided:
+                self._rest(frame, action)
+                continue
             frame.decided = True
             if isinstance(action, Accept):
                 self._packets(frame).accepted += 1
@@ -329,6 +332,15 @@ class Replay:
                 if action.reason is DropReason.NO_CONNECTION:
                     frame.record = None  # its addresses are those of a connection that is over
                 self._packets(frame).dropped += 1
+
+    def _rest(self, frame: Frame, action: Action) -> None:
+        """The rest of a packet that was cut has its own verdict; if it passes, it is a packet that
+        the capture does not have."""
+        if isinstance(action, Replace):
+            self._packets(frame).injected += 1
+            if self._out is not None:
+                data = enclose(action.datagram, frame)
+                self._out.write(frame.interface, self._time, data, len(data))
 
     def _packets(self, frame: Frame) -> PacketCounts:
         return self._nobody if frame.record is None else frame.record.packets

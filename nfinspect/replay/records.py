@@ -40,6 +40,7 @@ NOTED = (
     events.DuplicateSyn,
     events.InspectionClosed,
     events.MaliciousAddress,
+    events.SentEarly,
     events.ServerAnomaly,
     events.StartTlsInjection,
     events.TlsStarted,

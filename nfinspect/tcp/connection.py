@@ -97,6 +97,7 @@ class Half:
         "barred_port",
         "connection",
         "direction",
+        "early",
         "edge",
         "fin",
         "gap",
@@ -131,6 +132,8 @@ class Half:
         """The next sequence number that inspection expects; everything below has been decided."""
         self.acknowledged = 0
         """The receiver's highest cumulative acknowledgement."""
+        self.early = 0
+        """In a capture: the receiver's highest acknowledgement of bytes that were waiting here."""
         self.edge: int | None = None
         """The highest right window edge that the receiver has announced."""
         self.fin: int | None = None

@@ -44,6 +44,7 @@ from nfinspect.events import (
     Event,
     InspectionClosed,
     MaliciousAddress,
+    SentEarly,
     ServerAnomaly,
     StartTlsInjection,
     TeardownReason,
@@ -205,6 +206,9 @@ CONNECTION = Connection(1, END, END)
          "a mail address contains a pipe: TO:<|x>"),
         (ServerAnomaly(CONNECTION, AnomalyKind.UNASKED_354, b"354 go on"),
          "the server sent 354 without DATA: 354 go on"),
+        (SentEarly(CONNECTION, Direction.REQUEST, 9),
+         "sent early: the server acknowledged 9 bytes that wait here for a reply;"
+         " they are inspected when it comes"),
         (StartTlsInjection(CONNECTION),
          "the client sent more data before the reply to STARTTLS"),
         (TlsStarted(CONNECTION, True), "the server accepted STARTTLS: TLS begins"),
