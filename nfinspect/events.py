@@ -108,6 +108,7 @@ class UninspectedCause(enum.Enum):
     MIDSTREAM = "older than the filter"
     UNSEEN_DATA = "unseen data"
     RECORDED_WITHOUT_FILTER = "recorded without the filter"
+    BARE_LF_ANSWERED = "recorded without the filter: bare LF answered"
     ONE_SIDED = "one-sided capture"
 
 
@@ -165,6 +166,15 @@ class BannerMasked:
 
 
 @dataclass(frozen=True, slots=True)
+class AlreadyMasked:
+    """What would have been masked arrived masked: another inspecting firewall is on the sender's
+    side. Once per direction; nothing was rewritten, so nothing is counted as masked."""
+
+    connection: Connection
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
 class ClauseMatched:
     """A packet met the criterion of a match clause; at most one event per clause and packet
     [108004 for an action with log, 108005 for the bare log action]."""
@@ -219,6 +229,15 @@ class TlsStarted:
 @dataclass(frozen=True, slots=True)
 class InspectionClosed:
     """Inspection ended the connection at a packet of this direction [507003]."""
+
+    connection: Connection
+    direction: Direction
+    cause: CloseCause
+
+
+@dataclass(frozen=True, slots=True)
+class WouldClose:
+    """Inspection would have ended the connection here, but only measures it."""
 
     connection: Connection
     direction: Direction
@@ -312,12 +331,14 @@ Event = (
     | DuplicateSyn
     | TableFull
     | BannerMasked
+    | AlreadyMasked
     | ClauseMatched
     | CommandMasked
     | CharacterReplaced
     | MaliciousAddress
     | TlsStarted
     | InspectionClosed
+    | WouldClose
     | Uninspected
     | UnseenData
     | SentEarly

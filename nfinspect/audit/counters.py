@@ -37,6 +37,8 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     # event: (name of the tally, what it is broken down by)
     events.ConnectionTornDown: ("torn_down", lambda event: event.reason.value),
     events.InspectionClosed: ("closed_by_inspection", lambda event: event.cause.value),
+    events.WouldClose: ("would_close", lambda event: event.cause.value),
+    events.AlreadyMasked: ("already_masked", lambda event: event.direction.value),
     events.Uninspected: ("uninspected", lambda event: event.cause.value),
     events.CommandMasked: ("masked_commands", lambda event: event.reason.value),
     events.CharacterReplaced: ("replaced_characters", lambda event: event.character),

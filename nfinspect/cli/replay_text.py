@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
-from nfinspect.events import CommandMaskReason, Direction, TeardownReason
+from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
 from nfinspect.replay.result import Result
 
 MOST_CONNECTIONS = 200
@@ -28,6 +28,7 @@ FEW_CONNECTIONS = 5
 ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 
 SENTENCES = {
+    "already-masked": "already masked: another inspecting firewall on the {sender}'s side",
     "character-replaced": "{character} was replaced by a blank: {line}",
     "chunk-masked": "the chunk of {announced} bytes after the masked BDAT was masked too",
     "conflicting-bytes": "the {sender} retransmitted different data; the original data was used",
@@ -41,10 +42,19 @@ SENTENCES = {
     "start-tls-injection": "the client sent more data before the reply to STARTTLS",
     "tls-started": "the server accepted STARTTLS: TLS begins",
     "uninspected": "not inspected from here on: {cause}",
+    "would-close": "the filter would have closed the connection at a packet from the {sender}"
+    " (cause: {cause})",
     "unseen-data": "the {receiver} acknowledged {count} bytes that never passed the filter",
 }
 """The text of a connection's notes by event, except masked commands. ``sender`` and ``receiver``
 follow from the direction."""
+
+MEANINGS = {
+    UninspectedCause.BARE_LF_ANSWERED.value: "behind the filter the client would wait for ever, as"
+    " bare LF ends no line",
+    UninspectedCause.ONE_SIDED.value: "measured as if the other direction had been as expected",
+}
+"""What it means that inspection ends for this cause, if that is not plain."""
 
 _ENDS = {
     Direction.REQUEST.value: {"sender": "client", "receiver": "server"},
@@ -183,7 +193,10 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
         command = escaped(note["command"].encode()) if "command" in note else ""
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]
     facts = note | _ENDS.get(note.get("direction", ""), {})
-    return SENTENCES[note["event"]].format_map(facts), ""
+    sentence = SENTENCES[note["event"]].format_map(facts)
+    if note["event"] == "uninspected" and note["cause"] in MEANINGS:
+        sentence += f"; {MEANINGS[note['cause']]}"
+    return sentence, ""
 
 
 def _count(number: int, what: str) -> str:

@@ -128,6 +128,8 @@ class Inspector(Session):
         self.matched = 0
         draining = self.closing is not None
         position = self.replies.scan(self, data)
+        if self.bare_line_feed_answered:
+            self._list_unfinished()
         if self.closing is not None and not draining:
             self.dialogue.withdraw_after(0)
             self.edited = None
@@ -148,6 +150,14 @@ class Inspector(Session):
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))
         self.close(CloseCause.STARTTLS_INJECTION)
+
+    def _list_unfinished(self) -> None:
+        """List, for the transcript, the lines whose bare LF the server has taken for their end."""
+        if self.transcript:
+            lines = bytes(self.commands.arrived).split(b"\n")
+            self.events[:0] = [
+                CommandSeen(self.connection, as_listed(None, line)) for line in lines if line
+            ]
 
     def _list_rest(self, data: bytes, position: int) -> None:
         """List, for the transcript, the packet's commands after the one that closed."""

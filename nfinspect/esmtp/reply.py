@@ -20,6 +20,7 @@ from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STAR
 from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
 from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
+    REPLY,
     AnomalyKind,
     BannerMasked,
     ClauseAction,
@@ -192,12 +193,18 @@ class ReplyScanner:
         if anomaly is not None:
             if session.recorded and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
+            elif session.recorded and request is None and session.bare_line_feed:
+                session.uninspected = UninspectedCause.BARE_LF_ANSWERED
             else:
                 session.anomaly(anomaly, without_ending(line)[:REMEMBERED])
         if request == Request.GREETING:
             if code == b"220" and session.rules.parameters.mask_banner:
                 self.mask = Mask.BANNER
-                session.events.append(BannerMasked(session.connection, session.rules.map.name))
+                text = line[4:]
+                if b"*" in text and text.translate(_BANNER) == text:
+                    session.already_masked(REPLY)
+                else:
+                    session.events.append(BannerMasked(session.connection, session.rules.map.name))
         elif request == Request.EHLO and code[:1] == b"2":
             self.mask = Mask.EHLO
             dialogue.offer(pipelining=False)
@@ -249,13 +256,16 @@ class ReplyScanner:
                 if rule.clause.action is not ClauseAction.MASK:
                     session.match(rule)
         if masked_from < end:
-            for rule in rules.by_parameter[self.word]:
-                if rule.clause.action is ClauseAction.MASK:
-                    session.match(rule)
             replacement = b"X" * (end - masked_from)
             if ended:
                 letter = (self.letters - 1) % len(_LETTERS)
                 replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
+            if data[masked_from:end] == replacement and len(replacement) > 1:
+                session.already_masked(REPLY)
+                return
+            for rule in rules.by_parameter[self.word]:
+                if rule.clause.action is ClauseAction.MASK:
+                    session.match(rule)
             session.overwrite(data, masked_from, replacement)
 
     def _finish_line(self, session: Session, stop: int, line: bytes) -> None:

@@ -20,6 +20,7 @@ from nfinspect.esmtp.address import Place, measure
 from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
 from nfinspect.events import (
+    REQUEST,
     CharacterReplaced,
     CloseCause,
     CommandMasked,
@@ -40,6 +41,7 @@ _PLAIN_ADDRESS = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]
 _VERB_END = re.compile(rb"[ \t\r\n]")
 _BRACKET_OR_PIPE = re.compile(rb"[<>|]")
 _BDAT = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
+_XEXCH50 = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
 _INITIAL_RESPONSE = re.compile(rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNORECASE | re.DOTALL)
 
 
@@ -181,16 +183,23 @@ class CommandScanner:
         if session.closing is not None:
             return piece.stop
         if masked_from < content_end:
-            session.overwrite(data, masked_from, b"X" * (content_end - masked_from))
+            mask = b"X" * (content_end - masked_from)
             self.stage = Stage.MASKED
-            if not self.mask_reported:
-                self.mask_reported = True
-                session.events.append(CommandMasked(session.connection, reason))
+            if len(line) >= SHORTEST_VERB and not line.strip(b"X"):
+                session.already_masked(REQUEST)
+            else:
+                session.overwrite(data, masked_from, mask)
+                if not self.mask_reported:
+                    self.mask_reported = True
+                    session.events.append(CommandMasked(session.connection, reason))
         if piece.finished:
+            session.bare_line_feed = False
             self._finish(session, line)
             self._begin()
         else:
             self.ended_in_cr = content_end < piece.stop
+            if data.find(b"\n", start, content_end) >= 0:
+                session.bare_line_feed = True
         return piece.stop
 
     def _delimit(self, data: bytes, start: int) -> Piece:
@@ -366,6 +375,7 @@ class CommandScanner:
         else:
             chunk = _BDAT.match(line)
             announced = int(chunk[1][:_DIGITS]) if chunk else 0
+            session.blob = announced_blob(line)
             dialogue.expect_reply(Request.BDAT if announced else Request.MASKED)
             if announced:
                 dialogue.begin_chunk(announced)
@@ -413,6 +423,13 @@ def _argument(line: bytes) -> bytes:
     """A command's argument: what follows its verb and any blanks."""
     found = _VERB_END.search(line)
     return line[found.end() :].lstrip(b" \t") if found else b""
+
+
+def announced_blob(line: bytes) -> int:
+    """The bytes that an XEXCH50 announces: its client sends them after a 354, and they are no
+    commands. 0 for any other line."""
+    found = _XEXCH50.match(line)
+    return int(found[1][:_DIGITS]) if found else 0
 
 
 def as_listed(verb: Verb | None, line: bytes) -> bytes:

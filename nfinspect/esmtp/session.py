@@ -10,6 +10,7 @@ from typing import Final
 from nfinspect.esmtp.clauses import Rule, prepare
 from nfinspect.esmtp.dialogue import Dialogue
 from nfinspect.events import (
+    AlreadyMasked,
     AnomalyKind,
     ClauseAction,
     ClauseMatched,
@@ -30,6 +31,9 @@ class Session:
     """The shared state, and the methods by which scanners report what they find."""
 
     __slots__ = (
+        "already",
+        "bare_line_feed",
+        "blob",
         "closing",
         "connection",
         "dialogue",
@@ -64,6 +68,12 @@ class Session:
         self.refusing = False
         self.edited: bytearray | None = None
         """A copy of the packet's data with the changes made so far; None if there are none."""
+        self.already: set[Direction] = set()
+        """The directions that have been reported as masked before."""
+        self.bare_line_feed = False
+        """The client's unfinished line holds a bare LF, which a server may take for its end."""
+        self.blob = 0
+        """Bytes that the last masked line, an XEXCH50, announced."""
         self.matched = 0
         """Bits of the clauses that this packet has matched."""
         self.logged = 0
@@ -71,12 +81,23 @@ class Session:
         self.replied = 0
         """Bytes of the reply stream before this packet."""
 
+    @property
+    def bare_line_feed_answered(self) -> bool:
+        """Whether inspection has ended because of that."""
+        return self.uninspected is UninspectedCause.BARE_LF_ANSWERED
+
     def overwrite(self, data: bytes, start: int, replacement: bytes) -> None:
         """Replace bytes of ``data``, the packet's data, from ``start`` on."""
         edited = self.edited
         if edited is None:
             edited = self.edited = bytearray(data)
         edited[start : start + len(replacement)] = replacement
+
+    def already_masked(self, direction: Direction) -> None:
+        """A mask changes nothing, since the bytes are masked already."""
+        if direction not in self.already:
+            self.already.add(direction)
+            self.events.append(AlreadyMasked(self.connection, direction))
 
     def close(self, cause: CloseCause) -> None:
         """Close the connection at this packet; the first cause wins."""

@@ -150,18 +150,18 @@ def _unseen(
     if not plausible or connection.plan.inspection is None:
         actions.append(Drop(arrival.token, DropReason.INVALID_ACK))
         return
-    count = acknowledgment - peer.next
-    actions.append(Emit(UnseenData(connection.name, peer.direction, count), arrival.token))
+    recorded = core.options.recorded
+    one_sided = recorded and peer.last_seen is None
+    if not one_sided:
+        count = acknowledgment - peer.next
+        actions.append(Emit(UnseenData(connection.name, peer.direction, count), arrival.token))
     wanted = connection.plan.inspection.map.parameters.unseen_data
     if wanted is None:
-        recorded = core.options.recorded
         wanted = UnseenDataAction.UNINSPECTED if recorded else UnseenDataAction.DROP_CONNECTION
     if wanted is UnseenDataAction.DROP_CONNECTION:
         close_by_inspection(core, half, arrival, CloseCause.UNSEEN_DATA, actions)
         return
-    cause = (
-        UninspectedCause.UNSEEN_DATA if peer.last_seen is not None else UninspectedCause.ONE_SIDED
-    )
+    cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.UNSEEN_DATA
     stop_inspecting(core, connection, cause, arrival, actions)
     pass_uninspected(core, half, arrival, segment, actions)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from nfinspect.actions import Action, Emit
 from nfinspect.arrival import Arrival
-from nfinspect.esmtp.observer import Observer
+from nfinspect.esmtp.watch import watch
 from nfinspect.events import Direction, Uninspected, UninspectedCause
 from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import Core
@@ -17,7 +17,7 @@ from nfinspect.flow.ending import finish
 from nfinspect.flow.timestamps import note_timestamp, with_newest_timestamp
 from nfinspect.flow.verdict import pass_on
 from nfinspect.packet.segment import FIN, Segment
-from nfinspect.tcp.connection import Half, StreamObserver, TcpConnection
+from nfinspect.tcp.connection import Half, StreamWatcher, TcpConnection
 from nfinspect.tcp.sequence import unwrap
 
 
@@ -30,10 +30,14 @@ def stop_inspecting(
 ) -> None:
     """Stop inspecting the connection, and pass all its held packets."""
     connection.uninspected = True
-    connection.inspector = None
+    inspector, connection.inspector = connection.inspector, None
     actions.append(Emit(Uninspected(connection.name, cause), arrival.token))
     if core.options.transcript and cause is not UninspectedCause.TLS:
-        connection.observer = Observer(connection.name)
+        plan = core.policy.plan(connection.name.server.port)
+        inspection = plan.inspection if plan is not None else None
+        connection.observer = watch(
+            connection.name, cause, inspector, None if inspection is None else inspection.map
+        )
     for half in (connection.client, connection.server):
         half.observed = half.next
         if half.held:
@@ -102,7 +106,7 @@ def _follow(
 
 
 def _observe(
-    observer: StreamObserver,
+    observer: StreamWatcher,
     half: Half,
     sequence: int,
     arrival: Arrival,
@@ -111,8 +115,11 @@ def _observe(
 ) -> None:
     """Show the observer the bytes not seen before, in order of arrival; gaps are not waited for."""
     fresh = segment.payload_bytes[max(0, half.observed - sequence) :]
+    missed = half.observed < sequence and half.acknowledged < sequence
     half.observed = sequence + segment.length
     if half.direction is Direction.REQUEST:
+        if missed:
+            observer.missed()
         observer.request(fresh, segment.length, 0)
     else:
         observer.reply(fresh)

@@ -33,6 +33,7 @@ LISTS = ("commands", "replies", "actions", "notes")
 """The lists that a record keeps in the spool."""
 
 NOTED = (
+    events.AlreadyMasked,
     events.CharacterReplaced,
     events.ChunkMasked,
     events.CommandMasked,
@@ -46,6 +47,7 @@ NOTED = (
     events.TlsStarted,
     events.Uninspected,
     events.UnseenData,
+    events.WouldClose,
 )
 """Events that go to a connection's ``notes``, as audit renders them."""
 

@@ -36,6 +36,12 @@ class StreamObserver(Protocol):
     def reply(self, data: bytes) -> bytes: ...
 
 
+class StreamWatcher(StreamObserver, Protocol):
+    """Reads them without deciding; see ``esmtp.observer`` for its members."""
+
+    def missed(self) -> None: ...
+
+
 class StreamInspector(StreamObserver, Protocol):
     """Decides the two streams of a connection; see ``esmtp.inspector`` for its members."""
 
@@ -213,7 +219,7 @@ class TcpConnection:
         self.server = Half(self, Direction.REPLY)
         self.client.peer, self.server.peer = self.server, self.client
         self.inspector: StreamInspector | None = None
-        self.observer: StreamObserver | None = None
+        self.observer: StreamWatcher | None = None
         self.totals: InspectionTotals | None = None
         """Where its packets are counted, if it is inspected."""
         self.uninspected = plan.inspection is None

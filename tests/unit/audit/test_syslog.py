@@ -8,6 +8,7 @@ import pytest
 
 from nfinspect.audit.syslog import MESSAGES, render
 from nfinspect.events import (
+    AlreadyMasked,
     AnomalyKind,
     BannerMasked,
     CharacterReplaced,
@@ -39,6 +40,7 @@ from nfinspect.events import (
     Uninspected,
     UninspectedCause,
     UnseenData,
+    WouldClose,
 )
 
 CLIENT = Endpoint("outside", bytes([192, 0, 2, 1]), 4321)
@@ -172,6 +174,8 @@ SILENT: list[Event] = [
     Uninspected(FOUR, UninspectedCause.TLS),
     UnseenData(FOUR, Direction.REQUEST, 5),
     SentEarly(FOUR, Direction.REQUEST, 5),
+    AlreadyMasked(FOUR, Direction.REPLY),
+    WouldClose(FOUR, Direction.REQUEST, CloseCause.CLAUSE),
     ConflictingBytes(FOUR, Direction.REQUEST),
     ServerAnomaly(FOUR, AnomalyKind.UNASKED_REPLY, b"250 Ok"),
     StartTlsInjection(FOUR),

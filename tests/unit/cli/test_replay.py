@@ -26,6 +26,7 @@ from nfinspect.audit.json_lines import to_json
 from nfinspect.cli import replay as command
 from nfinspect.cli.replay_text import SENTENCES, noted
 from nfinspect.events import (
+    AlreadyMasked,
     AnomalyKind,
     BannerMasked,
     CharacterReplaced,
@@ -52,6 +53,7 @@ from nfinspect.events import (
     Uninspected,
     UninspectedCause,
     UnseenData,
+    WouldClose,
 )
 from nfinspect.packet.segment import Segment
 from nfinspect.replay.records import NOTED
@@ -213,7 +215,14 @@ CONNECTION = Connection(1, END, END)
          "the client sent more data before the reply to STARTTLS"),
         (TlsStarted(CONNECTION, True), "the server accepted STARTTLS: TLS begins"),
         (Uninspected(CONNECTION, UninspectedCause.ONE_SIDED),
-         "not inspected from here on: one-sided capture"),
+         "not inspected from here on: one-sided capture;"
+         " measured as if the other direction had been as expected"),
+        (AlreadyMasked(CONNECTION, Direction.REPLY),
+         "already masked: another inspecting firewall on the server's side"),
+        (AlreadyMasked(CONNECTION, Direction.REQUEST),
+         "already masked: another inspecting firewall on the client's side"),
+        (WouldClose(CONNECTION, Direction.REQUEST, CloseCause.PIPE),
+         "the filter would have closed the connection at a packet from the client (cause: pipe)"),
         (UnseenData(CONNECTION, Direction.REQUEST, 9),
          "the server acknowledged 9 bytes that never passed the filter"),
         (CommandMasked(CONNECTION, CommandMaskReason.FRAGMENT), "mask  incomplete command"),

@@ -3,13 +3,14 @@
 import pytest
 
 from nfinspect.esmtp.verbs import PERMITTED
-from nfinspect.events import CloseCause
+from nfinspect.events import REQUEST, CloseCause
 from nfinspect.policy.model import IncompleteCommand, PipeCharacter
 from tests.unit.esmtp.transcript import (
     LINE_LENGTH,
     RECIPIENTS,
     SENDER,
     Transcript,
+    already_masked,
     bare,
     default_with,
     fragment,
@@ -79,8 +80,10 @@ def test_verb_of_fewer_than_four_characters_is_masked(line: bytes) -> None:
     session().client(line + b"\r\n", short(), server_gets=b"X" * len(line) + b"\r\n")
 
 
-def test_line_of_x_passes_unchanged() -> None:
-    session().client(b"XXXXXXXX\r\n", masked())
+def test_line_of_x_passes_unchanged_and_is_not_counted_as_masked() -> None:
+    session().client(b"XXXXXXXX\r\n", already_masked(REQUEST)).client(b"XXXXX\r\n")
+    session().client(b"XXXX XXX\r\n", masked(), server_gets=b"XXXXXXXX\r\n")
+    session().client(b"XXX\r\n", short())
 
 
 def test_empty_line_passes() -> None:

@@ -94,3 +94,53 @@ def test_long_lines_are_truncated() -> None:
 def test_long_line_of_dots_does_not_end_a_message() -> None:
     watched = Watched().client(b"DATA\r\n", command(b"DATA"))
     watched.client(b"." * 70000).client(b"\r\nQUIT\r\n.\r\nNOOP\r\n", command(b"NOOP"))
+
+
+def unknown() -> Watched:
+    watched = Watched()
+    watched.observer = Observer(CONNECTION, unknown=True)
+    return watched
+
+
+def test_nothing_is_listed_until_a_reply_shows_what_the_client_sends() -> None:
+    watched = unknown().client(b"Subject: secret\r\n\r\nQUIT\r\nDATA\r\nhalf a li")
+    watched.server(b"250-ok\r\n", reply(b"250-ok")).client(b"ne\r\n")
+    watched.server(b"250 queued\r\n", reply(b"250 queued")).client(b"QUIT\r\n", command(b"QUIT"))
+
+
+def test_lone_dot_shows_that_commands_follow() -> None:
+    unknown().client(b"text\r\n..\r\n.\r\nQUIT\r\n", command(b"QUIT"))
+
+
+def test_354_and_334_show_what_follows_even_if_the_command_was_not_seen() -> None:
+    watched = unknown().server(b"354 go\r\n", reply(b"354 go")).client(b"QUIT\r\n.\r\n")
+    watched.server(b"250 ok\r\n", reply(b"250 ok")).client(b"NOOP\r\n", command(b"NOOP"))
+    unknown().server(b"334 x\r\n", reply(b"334 x")).client(b"c2VjcmV0\r\n", command(b"***"))
+
+
+def test_reply_after_a_message_shows_that_it_is_over_even_if_its_dot_is_missing() -> None:
+    watched = Watched().server(b"354 go\r\n", reply(b"354 go")).client(b"text\r\n")
+    watched.server(b"250 ok\r\n", reply(b"250 ok")).client(b"QUIT\r\n", command(b"QUIT"))
+
+
+def test_after_missing_bytes_nothing_is_listed_until_the_next_reply() -> None:
+    watched = Watched().server(b"220 hi\r\n", reply(b"220 hi")).client(b"EHLO")
+    watched.observer.missed()
+    watched.client(b" x\r\nc2VjcmV0\r\n")
+    watched.server(b"250 ok\r\n", reply(b"250 ok")).client(b"NOOP\r\n", command(b"NOOP"))
+
+
+def test_bytes_that_xexch50_announces_are_no_commands() -> None:
+    watched = Watched().server(b"220 hi\r\n", reply(b"220 hi"))
+    watched.client(b"xexch50 12 2\r\n", command(b"xexch50 12 2"))
+    watched.server(b"354 go\r\n", reply(b"354 go")).client(b"QUIT\r\n\0\nXX")
+    watched.client(b"\r\nNOOP\r\n", command(b"NOOP"))
+    watched.client(b"XEXCH50 12 2\r\n", command(b"XEXCH50 12 2"))
+    watched.server(b"504 no\r\n", reply(b"504 no")).client(b"QUIT\r\n", command(b"QUIT"))
+
+
+def test_auth_responses_without_visible_replies_are_not_listed() -> None:
+    watched = Watched().client(b"AUTH LOGIN\r\n", command(b"AUTH LOGIN"))
+    watched.client(b"dXNlcg==\r\nc2VjcmV0\r\n", command(b"***"), command(b"***"))
+    watched.client(b"MAIL FROM:<a@b>\r\n", command(b"MAIL FROM:<a@b>"))
+    watched.client(b"NOOP\r\n", command(b"NOOP"))

@@ -3,7 +3,14 @@
 import pytest
 
 from nfinspect.esmtp.keywords import KEYWORDS
-from nfinspect.events import AnomalyKind, BannerMasked, CloseCause, Event, UninspectedCause
+from nfinspect.events import (
+    REPLY,
+    AnomalyKind,
+    BannerMasked,
+    CloseCause,
+    Event,
+    UninspectedCause,
+)
 from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
 from tests.unit.esmtp.transcript import (
     CONNECTION,
@@ -13,6 +20,7 @@ from tests.unit.esmtp.transcript import (
     LOG,
     MASK,
     Transcript,
+    already_masked,
     anomaly,
     banner,
     default_with,
@@ -81,8 +89,22 @@ def test_banner_line_without_a_code_is_masked_from_its_beginning() -> None:
     )
 
 
-def test_banner_masked_before_passes_unchanged() -> None:
-    Transcript().server(b"220 ****2*\r\n", banner())
+def test_banner_masked_before_passes_unchanged_and_is_not_counted_as_masked() -> None:
+    Transcript().server(b"220 ****2*\r\n", already_masked(REPLY))
+    Transcript().server(b"220 ****2*!\r\n", banner(), client_gets=b"220 ****2**\r\n")
+    Transcript().server(b"220 2002\r\n", banner())
+
+
+def test_ehlo_lines_masked_before_are_reported_once_and_not_counted_as_masked() -> None:
+    talk = Transcript().server(b"220 ****2*\r\n", already_masked(REPLY)).client(b"EHLO x\r\n")
+    talk.server(b"250-s\r\n250-SIZE 5\r\n250-XXXXXXXA\r\n250 XXXB\r\n")
+    talk = Transcript().server(b"220 \r\n", banner()).client(b"EHLO x\r\n")
+    talk.server(b"250-s\r\n250-XXXXXXXA\r\n250 XXXB\r\n", already_masked(REPLY))
+    talk.client(b"EHLO x\r\n").server(
+        b"250-s\r\n250-XXXXXXXA\r\n250 DSN2\r\n",
+        ehlo_masked(),
+        client_gets=b"250-s\r\n250-XXXXXXXA\r\n250 XXXB\r\n",
+    )
 
 
 def test_reply_after_the_banner_in_the_same_packet_is_not_masked() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.events import (
+    AlreadyMasked,
     AnomalyKind,
     BannerMasked,
     CharacterReplaced,
@@ -192,6 +193,10 @@ class Transcript:
 
 def banner() -> Event:
     return BannerMasked(CONNECTION, "")
+
+
+def already_masked(direction: Direction) -> Event:
+    return AlreadyMasked(CONNECTION, direction)
 
 
 def masked(reason: CommandMaskReason = CommandMaskReason.UNKNOWN_VERB) -> Event:

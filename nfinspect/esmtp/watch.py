@@ -1,0 +1,34 @@
+"""How a connection that is no longer inspected is watched, for a transcript."""
+
+from __future__ import annotations
+
+from nfinspect.esmtp.dialogue import AUTH_RESPONSE, CHUNK, CHUNK_ANNOUNCED, MESSAGE
+from nfinspect.esmtp.inspector import Inspector
+from nfinspect.esmtp.observer import Observer
+from nfinspect.esmtp.one_sided import OneSided
+from nfinspect.events import Connection, UninspectedCause
+from nfinspect.policy.model import InspectionMap
+
+NOT_KNOWN = frozenset({UninspectedCause.MIDSTREAM, UninspectedCause.UNSEEN_DATA})
+"""Where inspection ended for these, the client's next line may be anything."""
+
+
+def watch(
+    connection: Connection,
+    cause: UninspectedCause,
+    inspector: object,
+    inspection_map: InspectionMap | None,
+) -> Observer | OneSided:
+    """A watcher that goes on where *inspector*, if there was one, has ended."""
+    if cause is UninspectedCause.ONE_SIDED and inspection_map is not None:
+        return OneSided(connection, inspection_map)
+    observer = Observer(connection, unknown=cause in NOT_KNOWN)
+    if isinstance(inspector, Inspector):
+        dialogue = inspector.dialogue
+        observer.in_message = dialogue.phase == MESSAGE
+        observer.authenticating = dialogue.phase == AUTH_RESPONSE
+        if dialogue.phase in (CHUNK, CHUNK_ANNOUNCED):
+            observer.chunk = dialogue.announced
+        if cause is UninspectedCause.RECORDED_WITHOUT_FILTER:
+            observer.masked_accepted(inspector.replies.first_code, inspector.blob)
+    return observer
