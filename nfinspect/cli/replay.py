@@ -28,6 +28,7 @@ from nfinspect.policy import Configuration
 from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.checksums import ChecksumUse
 from nfinspect.replay.driver import Replay
+from nfinspect.replay.order import Source
 from nfinspect.replay.output import CaptureWriter
 
 DASH = Path("-")
@@ -61,16 +62,23 @@ OPTIONS = EngineOptions(recorded=True, transcript=True)
     help="What a wrong checksum means: auto, damage, unless all of its sender's are wrong; verify,"
     " always damage, except for what checksum offload leaves; ignore, nothing.",
 )
+@click.option(
+    "--separate",
+    is_flag=True,
+    help="Judge each capture by itself, with a report for each; with --json, print an array.",
+)
 def replay(
     captures: tuple[Path, ...],
     configuration: Configuration,
     out: Path | None,
     as_json: bool,
     checksums: str,
+    separate: bool,
 ) -> int:
-    """Run captures through the filter, in the given order, and report what it does to them.
+    """Run captures through the filter, and report what it does to them.
 
-    A CAPTURE is a pcap or pcapng file, plain or gzip, or - for stdin. Does not need root.
+    A CAPTURE is a pcap or pcapng file, plain or gzip, or - for stdin. Several captures are replayed
+    as one, by the times of their packets. Does not need root.
 
     The exit status is 0, or 1 if a capture could not be read to its end.
     """
@@ -79,27 +87,79 @@ def replay(
         raise click.UsageError("--json and --out - cannot both write to stdout.")
     if to_stdout and sys.stdout.isatty():
         raise click.UsageError("--out -: refusing to write a capture to a terminal.")
+    if separate and out is not None:
+        raise click.UsageError("--separate and --out: there would be one output for each capture.")
     for path in captures:
         _refuse_unless_capture(path, out)
-    with ExitStack() as stack:
-        writer = stack.enter_context(_writer(out)) if out is not None else None
-        engine = Engine(configuration.policy, OPTIONS, started=0.0)
-        run = Replay(configuration.policy, engine, writer, ChecksumUse(checksums))
-        stack.callback(run.result.close)
-        with _progress(captures) as advance:
-            packets = 0
+    groups = [(path,) for path in captures] if separate else [captures]
+    status = 0
+    for position, group in enumerate(groups):
+        with ExitStack() as stack:
+            writer = stack.enter_context(_writer(out)) if out is not None else None
+            engine = Engine(configuration.policy, OPTIONS, started=0.0)
+            run = Replay(configuration.policy, engine, writer, ChecksumUse(checksums))
+            stack.callback(run.result.close)
+            _feed(run, group)
+            result = run.finish()
+            if writer is not None:
+                writer.close()
+            if as_json:
+                if separate:
+                    sys.stdout.write(",\n" if position else "[")
+                result.write_json(sys.stdout)
+            else:
+                if position:
+                    click.echo()
+                print_result(result, stderr=to_stdout)
+            status = max(status, _tell_faults(result.summary))
+    if as_json and separate:
+        sys.stdout.write("]\n")
+    return status
+
+
+def _feed(run: Replay, captures: tuple[Path, ...]) -> None:
+    """Replay captures together. Pipes can be read only once, so with one among several captures
+    they are replayed in the given order."""
+    with _progress(captures) as advance:
+        packets = 0
+        if len(captures) > 1 and all(path != DASH and path.is_file() for path in captures):
+            sources = []
             for path in captures:
-                with _opened(path, packets) as capture:
-                    run.feed(capture, partial(advance, capture))
-                    packets = capture.packets
-        result = run.finish()
-        if writer is not None:
-            writer.close()
-        if as_json:
-            result.write_json(sys.stdout)
-        else:
-            print_result(result, stderr=to_stdout)
-        return _tell_faults(result.summary)
+                source, packets = _surveyed(path, packets)
+                sources.append(source)
+            run.feed_merged(sources, partial(_advance, advance, sources))
+            return
+        done = 0
+        for path in captures:
+            with _opened(path, packets) as capture:
+                run.feed(capture, partial(_advance_one, advance, done, capture))
+                packets = capture.packets
+            done += path.stat().st_size if path.is_file() else 0
+
+
+Advance = Callable[[int, int], None]
+"""To be called with the bytes and packets read so far."""
+
+
+def _advance_one(advance: Advance, done: int, capture: Capture) -> None:
+    advance(done + (capture.position or 0), capture.packets)
+
+
+def _advance(advance: Advance, sources: list[Source]) -> None:
+    captures = [source.capture for source in sources if source.capture is not None]
+    packets = sum(capture.packets - capture.before for capture in captures)
+    advance(sum(source.position for source in sources), packets)
+
+
+def _surveyed(path: Path, packets_before: int) -> tuple[Source, int]:
+    """A capture and the number of its last packet. All packets are counted, as those of the next
+    capture are numbered from there."""
+    first = 0
+    with _opened(path, packets_before) as capture:
+        for frame in capture:
+            first = first or frame.time
+        packets = capture.packets
+    return Source(first, path.stat().st_size, partial(_opened, path, packets_before)), packets
 
 
 def _writer(out: Path) -> CaptureWriter:
@@ -131,11 +191,11 @@ def _refuse_unless_capture(path: Path, out: Path | None) -> None:
 
 
 @contextmanager
-def _progress(captures: tuple[Path, ...]) -> Iterator[Callable[[Capture], None]]:
+def _progress(captures: tuple[Path, ...]) -> Iterator[Advance]:
     """A progress bar for long captures, if stderr is a terminal."""
-    sizes = [path.stat().st_size if path.is_file() else 0 for path in captures]
-    if sum(sizes) < LONG or not sys.stderr.isatty():
-        yield lambda capture: None
+    size = sum(path.stat().st_size if path.is_file() else 0 for path in captures)
+    if size < LONG or not sys.stderr.isatty():
+        yield lambda completed, packets: None
         return
     columns = (
         TextColumn("{task.description}"),
@@ -145,19 +205,11 @@ def _progress(captures: tuple[Path, ...]) -> Iterator[Callable[[Capture], None]]
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    before = dict(zip(map(str, captures), sizes, strict=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("replay", total=sum(sizes), packets=0)
-        done = 0
-        current: Capture | None = None
+        task = progress.add_task("replay", total=size, packets=0)
 
-        def advance(capture: Capture) -> None:
-            nonlocal done, current
-            if current is not None and capture is not current:
-                done += before.get(current.name, 0)
-            current = capture
-            completed = done + (capture.position or 0)
-            progress.update(task, completed=completed, packets=capture.packets)
+        def advance(completed: int, packets: int) -> None:
+            progress.update(task, completed=completed, packets=packets)
 
         yield advance
 

@@ -40,6 +40,9 @@ SENTENCES = {
     " they are inspected when it comes",
     "server-anomaly": "the server sent {kind}: {line}",
     "start-tls-injection": "the client sent more data before the reply to STARTTLS",
+    "translated": "the same connection as {same_as}, seen on the other side of an address"
+    " translation",
+    "two-sides": "the same connection, seen on two sides; judged is the {judged}",
     "tls-started": "the server accepted STARTTLS: TLS begins",
     "uninspected": "not inspected from here on: {cause}",
     "would-close": "the filter would have closed the connection at a packet from the {sender}"
@@ -55,6 +58,12 @@ MEANINGS = {
     UninspectedCause.ONE_SIDED.value: "measured as if the other direction had been as expected",
 }
 """What it means that inspection ends for this cause, if that is not plain."""
+
+JUDGED = {
+    "first copy": "first copy of each packet, as its sender sent it",
+    "client's side": "copy on the client's side, as sequence numbers differ on the other",
+}
+"""Which copy is judged of a connection that is seen on two sides."""
 
 _ENDS = {
     Direction.REQUEST.value: {"sender": "client", "receiver": "server"},
@@ -98,7 +107,8 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
         f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
         f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
-        f" {packets['copied']:,} not for the filter",
+        f" {packets['copied']:,} not for the filter"
+        + (f", {packets['copies']:,} second copies" if packets["copies"] else ""),
         soft_wrap=True,
     )
     if packets["read"] and packets["read"] == packets["copied"]:
@@ -193,6 +203,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
         command = escaped(note["command"].encode()) if "command" in note else ""
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]
     facts = note | _ENDS.get(note.get("direction", ""), {})
+    if note["event"] == "two-sides":
+        facts["judged"] = JUDGED[note["judged"]]
     sentence = SENTENCES[note["event"]].format_map(facts)
     if note["event"] == "uninspected" and note["cause"] in MEANINGS:
         sentence += f"; {MEANINGS[note['cause']]}"

@@ -128,7 +128,9 @@ class Capture:
         Packets are numbered from *packets_before* + 1. Raises NotACaptureError.
         """
         self.name = name
+        self.before = packets_before
         self.packets = packets_before
+        """The number of the last packet read."""
         self.damage: Damage | None = None
         self._file = file
         self._offset = 0  # of _data[0], in the uncompressed file

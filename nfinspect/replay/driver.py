@@ -9,7 +9,7 @@ sorting is not enough, its clock stops until the captures have caught up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from struct import Struct
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from nfinspect.replay.link import NOT_IP, Locate, enclose, framed, locate, turned
-from nfinspect.replay.order import Ordered
+from nfinspect.replay.order import Merged, Ordered, Source
 from nfinspect.replay.output import CaptureWriter
 from nfinspect.replay.records import (
     ConnectionRecord,
@@ -37,6 +37,7 @@ from nfinspect.replay.records import (
     packet_key,
 )
 from nfinspect.replay.result import Result
+from nfinspect.replay.sides import Translations
 
 MAX_TICKS = 100_000
 """The engine's deadlines served between two packets, at most: a capture's clock may jump by a
@@ -90,6 +91,9 @@ class Replay:
         self._nobody = PacketCounts()
         """Packets that belong to no connection."""
         self._copied = 0
+        self._copies = 0
+        """Second copies of packets of connections that are seen on two sides."""
+        self._translations = Translations()
         self._fragments_joined = 0
         self._datagrams_joined = 0
         self._fragments_discarded = 0
@@ -100,10 +104,27 @@ class Replay:
 
     def feed(self, capture: Capture, progress: Callable[[], None] | None = None) -> None:
         """Replay one capture to its end; *progress* is called from time to time."""
-        before = capture.packets
+        self._replay(capture, progress)
+        self._ended(capture)
+
+    def feed_merged(
+        self, sources: list[Source], progress: Callable[[], None] | None = None
+    ) -> None:
+        """Replay several captures together, by the times of their packets."""
+        self._replay(Merged(sources, self._out_of_place), progress)
+        for source in sources:
+            assert source.capture is not None
+            self._ended(source.capture)
+
+    def _ended(self, capture: Capture) -> None:
+        damage = str(capture.damage) if capture.damage else None
+        packets = capture.packets - capture.before
+        self._captures.append({"file": capture.name, "packets": packets, "damage": damage})
+
+    def _replay(self, frames: Iterable[Frame], progress: Callable[[], None] | None) -> None:
         interface = None
         find: Locate | None = None
-        self._ordered = Ordered(capture, self._late)
+        self._ordered = Ordered(frames, self._late)
         for frame in self._ordered:
             self._advance(frame)
             if frame.interface is not interface:
@@ -122,10 +143,6 @@ class Replay:
             else:
                 frame.offset = offset
                 self._datagram(frame)
-        damage = str(capture.damage) if capture.damage else None
-        self._captures.append(
-            {"file": capture.name, "packets": capture.packets - before, "damage": damage}
-        )
 
     def finish(self) -> Result:
         """Finish after the last capture: drop what is still held, and return the result."""
@@ -155,6 +172,9 @@ class Replay:
             self._now = now
         else:
             self._note("too late to be sorted by time; the clock was stopped", frame.number)
+
+    def _out_of_place(self, frame: Frame) -> None:
+        self._note("in captures that overlap or are in the wrong order; sorted", frame.number)
 
     def _late(self, frame: Frame) -> None:
         self._note("earlier than a packet before it; sorted by time", frame.number)
@@ -253,6 +273,12 @@ class Replay:
         frame.key = packet_key(datagram, found)
         record = self._records.find(frame.key)
         if record is not None:
+            if record.sides.is_copy(frame, datagram):
+                self._copies += 1
+                record.copied(frame.number, self._now)
+                return
+            if record.sides.answer is not None:
+                self._find_translation(frame, record)
             self._belongs(frame, record)
         sender = self._checksums.sender(frame.key[: len(frame.key) // 2 - 2])
         arrival = Arrival(frame, datagram, self._now, captured_length, sender.verified)
@@ -269,8 +295,18 @@ class Replay:
             arrival.checksum_ready = False
             actions = self._engine.arrive(arrival)
         self._apply(actions)
+        if record is None and frame.record is not None:
+            frame.record.sides.is_copy(frame, datagram)
         if not frame.decided:
             self._packets(frame).held += 1
+
+    def _find_translation(self, frame: Frame, record: ConnectionRecord) -> None:
+        """At the SYN-ACK of a connection."""
+        answer, record.sides.answer = record.sides.answer, None
+        assert answer is not None
+        same = self._translations.same_as(answer, frame, record.connection.number)
+        if same is not None:
+            record.same_as(same, frame.number)
 
     def _usable(self, sender: Sender, arrival: Arrival) -> bool:
         """Whether to use a packet although a checksum is wrong."""
@@ -407,6 +443,7 @@ class Replay:
             "packets": {
                 "read": sum(capture["packets"] for capture in self._captures),
                 "copied": self._copied,
+                "copies": self._copies,
                 **total.to_json(),
             },
             "dropped": self.result.counters["dropped_packets"],

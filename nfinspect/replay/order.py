@@ -1,4 +1,4 @@
-"""Packets in the order of their times.
+"""Packets in the order of their times, from one capture or from several.
 
 Captures are not always sorted: the kernel hands packets of several interfaces or processors over in
 bursts, and tools append one capture to another. Packets are sorted by time within a window; they
@@ -7,11 +7,14 @@ keep their numbers. The window is also what a decision may look ahead at (``ahea
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from heapq import heappop, heappush, heapreplace
 from itertools import islice
 from operator import attrgetter
 
-from nfinspect.replay.capture import Frame
+from nfinspect.replay.capture import Capture, Frame
 
 WINDOW = 1024
 """Packets. One that is late by up to half as many is sorted into its place."""
@@ -42,16 +45,16 @@ class Ordered:
             waiting = self._window[self._position :]
             size = sum(len(frame.data) for frame in waiting)
             unsorted = more = False
-            for frame in self._frames:
+            for frame in islice(self._frames, WINDOW - len(waiting)):
                 waiting.append(frame)
+                more = True
                 if frame.time >= latest:
                     latest = frame.time
                 else:
                     unsorted = True
                     self._late(frame)
                 size += len(frame.data)
-                if len(waiting) >= WINDOW or size >= WINDOW_BYTES:
-                    more = True
+                if size >= WINDOW_BYTES:
                     break
             if unsorted:
                 waiting.sort(key=_time)
@@ -60,3 +63,63 @@ class Ordered:
             for position in range(count):
                 self._position = position + 1
                 yield waiting[position]
+
+
+class Source:
+    """A capture that is opened when its first packet is due."""
+
+    def __init__(
+        self, first: int, size: int, opened: Callable[[], AbstractContextManager[Capture]]
+    ):
+        """*first*: the time of its first packet; *size*: bytes of the file."""
+        self.first = first
+        self.size = size
+        self.capture: Capture | None = None
+        self.ended = False
+        self._opened = opened
+
+    def frames(self) -> Iterator[Frame]:
+        """Its packets; the file is open in the meantime."""
+        with self._opened() as self.capture:
+            yield from self.capture
+        self.ended = True
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far."""
+        if self.ended or self.capture is None:
+            return self.size if self.ended else 0
+        return self.capture.position or 0
+
+
+class Merged:
+    """Several captures as one, in the order of time."""
+
+    def __init__(self, sources: list[Source], late: Callable[[Frame], None]) -> None:
+        """*late* is told of every packet that is out of its place in the given order."""
+        self.sources = sources
+        self._late = late
+
+    def __iter__(self) -> Iterator[Frame]:
+        waiting = deque(sorted(self.sources, key=attrgetter("first")))
+        open_: list[tuple[int, int, Frame, Iterator[Frame]]] = []
+        latest = 0
+        while waiting or open_:
+            while waiting and (not open_ or waiting[0].first <= open_[0][0]):
+                frames = waiting.popleft().frames()
+                frame = next(frames, None)
+                if frame is not None:
+                    heappush(open_, (frame.time, frame.number, frame, frames))
+            if not open_:
+                continue
+            _, _, frame, frames = open_[0]
+            if frame.number > latest:
+                latest = frame.number
+            else:
+                self._late(frame)
+            yield frame
+            frame = next(frames, None)
+            if frame is None:
+                heappop(open_)
+            else:
+                heapreplace(open_, (frame.time, frame.number, frame, frames))

@@ -17,6 +17,7 @@ from nfinspect.audit.text import ip_port
 from nfinspect.events import CloseCause, Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
 from nfinspect.replay.capture import Interface
+from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
 FINISHED_QUIET = 60.0
@@ -26,6 +27,12 @@ CLOSED_QUIET = 600.0
 
 MAX_ENDED = 1024
 """Ended connections kept in memory for this; beyond that the oldest goes to the spool."""
+
+CERTAIN = 3
+"""Second copies from which on a connection is said to be seen on two sides."""
+
+FOUND_BY_REPLAY = ("two-sides", "translated")
+"""Notes about the capture, for which there is no event."""
 
 _PORTS = Struct("!HH")
 
@@ -87,10 +94,15 @@ class PacketCounts:
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
+    @property
+    def seen(self) -> int:
+        """Packets with a verdict."""
+        return self.accepted + self.rewritten + self.dropped
+
     def to_json(self) -> dict[str, int]:
         """Held packets have got a verdict since, so they are counted under that too."""
         return {
-            "seen": self.accepted + self.rewritten + self.dropped,
+            "seen": self.seen,
             "accepted": self.accepted,
             "rewritten": self.rewritten,
             "dropped": self.dropped,
@@ -116,6 +128,7 @@ class ConnectionRecord:
         "notes",
         "packets",
         "replies",
+        "sides",
     )
 
     def __init__(self, connection: Connection, now: float, spool: Spool) -> None:
@@ -126,6 +139,7 @@ class ConnectionRecord:
         self.actions = SpooledList(spool)
         self.notes = SpooledList(spool)
         self.packets = PacketCounts()
+        self.sides = Sides()
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""
         self.bytes = 0
@@ -164,6 +178,17 @@ class ConnectionRecord:
                     facts["command"] = self._last_command[1]
                 self.notes.append({**facts, "packet": packet})
 
+    def copied(self, packet: int, now: float) -> None:
+        """The packet is a second copy, seen on another side. That is said once it is certain."""
+        self.last_seen = now
+        if self.sides.copies == CERTAIN:
+            judged = "client's side" if self.sides.renumbered else "first copy"
+            self.notes.append({"event": "two-sides", "judged": judged, "packet": packet})
+
+    def same_as(self, number: int, packet: int) -> None:
+        """It is connection *number*, seen on the other side of an address translation."""
+        self.notes.append({"event": "translated", "same_as": number, "packet": packet})
+
     def to_json(self, start: float) -> dict[str, Any]:
         """The record; in place of its lists, their positions in the spool.
 
@@ -178,7 +203,7 @@ class ConnectionRecord:
             "duration": round(
                 self.last_seen - self.after if self.duration is None else self.duration, 9
             ),
-            "packets": self.packets.to_json(),
+            "packets": self.packets.to_json() | {"copies": self.sides.copies},
             "bytes": self.bytes,
             "close_reason": self.close_reason,
             "command_count": self.commands.count,

@@ -99,6 +99,7 @@ def replay(data: bytes, out: Path) -> bool:
     assert packets["seen"] == packets["accepted"] + packets["rewritten"] + packets["dropped"]
     assert packets["read"] == (
         packets["copied"]
+        + packets["copies"]
         + packets["seen"]
         - fragments["datagrams"]
         + fragments["joined"]

@@ -56,7 +56,7 @@ from nfinspect.events import (
     WouldClose,
 )
 from nfinspect.packet.segment import Segment
-from nfinspect.replay.records import NOTED
+from nfinspect.replay.records import FOUND_BY_REPLAY, NOTED
 from tests.unit.replay.mail import ethernet, session
 from tests.unit.replay.stand_in import StandIn, frames, pcap
 
@@ -126,6 +126,7 @@ def test_json_is_one_object_with_connections_counters_syslog_and_summary(mail: P
     ]
     assert connection["packets"] == {
         "seen": 14, "accepted": 13, "rewritten": 0, "dropped": 1, "held": 0, "injected": 0,
+        "copies": 0,
     }  # fmt: skip
     assert connection["bytes"] == 345
     assert connection["close_reason"] == "Flow closed by inspection"
@@ -179,7 +180,7 @@ def test_connection_has_its_start_time_and_its_offset_from_the_first_packet(
 def test_several_captures_plain_and_gzip_are_written_to_one_out_file(tmp_path: Path) -> None:
     first, second, out = tmp_path / "1.pcap", tmp_path / "2.pcap.gz", tmp_path / "out.pcap"
     first.write_bytes(pcap(MAIL[:5]))
-    second.write_bytes(gzip.compress(pcap(MAIL[5:8])))
+    second.write_bytes(gzip.compress(pcap(MAIL[5:8], start=1_700_000_001)))
     result = call(first, second, "--out", out, "--json")
     assert result.exit_code == 0
     assert [frame.data for frame in frames(out)] == MAIL[:8]
@@ -235,7 +236,7 @@ def test_note_is_printed_as_a_sentence(event: Event, sentence: str) -> None:
 
 def test_every_note_has_a_sentence() -> None:
     events = {re.sub("(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower() for kind in NOTED}
-    assert set(SENTENCES) | {"command-masked"} == events
+    assert set(SENTENCES) | {"command-masked"} == events | set(FOUND_BY_REPLAY)
 
 
 def test_capture_without_the_policys_port_says_so(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_held_packet_is_written_with_the_time_of_its_verdict(tmp_path: Path) -> 
     (connection,) = as_json(result)["connections"]
     assert connection["packets"] == {
         "seen": 5, "accepted": 5, "rewritten": 0, "dropped": 0, "held": 1, "injected": 0,
+        "copies": 0,
     }  # fmt: skip
 
 
