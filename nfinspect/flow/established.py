@@ -328,7 +328,10 @@ def _inspect(
         passed = inspector.request(fresh, length, acknowledged)
     elif core.options.recorded and (held := half.peer.held) and held[0].sequence <= half.peer.next:
         # What the client sent early may answer the first of several replies.
-        passed = inspector.reply(fresh[: fresh.find(b"\n") + 1] or fresh)
+        line = fresh[: fresh.find(b"\n") + 1] or fresh
+        passed = inspector.reply(line)
+        if inspector.uninspected is not None:
+            passed += fresh[len(line) :]
     else:
         passed = inspector.reply(fresh)
     if inspector.events:

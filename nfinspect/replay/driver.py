@@ -21,7 +21,7 @@ from nfinspect.audit.counters import Counters
 from nfinspect.audit.json_lines import iso
 from nfinspect.audit.text import address as address_text
 from nfinspect.packet.checksum import ip_header_valid
-from nfinspect.packet.segment import TCP_PROTOCOL, ports, reverse_key
+from nfinspect.packet.segment import TCP_PROTOCOL, Segment, parse, ports, reverse_key
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
@@ -80,7 +80,7 @@ class Replay:
         self._fragments = Reassembler()
         self._checksums = Checksums(checksums)
         self._senders_noted = 0
-        self._ordered = Ordered((), self._late)
+        self._ordered = Ordered((), self._late, self._segment)
         self._records = Records(self.result.spool, self.result.finished)
         self._start: int | None = None
         """The engine's time 0.0, in nanoseconds since 1970."""
@@ -124,7 +124,7 @@ class Replay:
     def _replay(self, frames: Iterable[Frame], progress: Callable[[], None] | None) -> None:
         interface = None
         find: Locate | None = None
-        self._ordered = Ordered(frames, self._late)
+        self._ordered = Ordered(frames, self._late, self._segment)
         for frame in self._ordered:
             self._advance(frame)
             if frame.interface is not interface:
@@ -171,7 +171,7 @@ class Replay:
         if now >= self._now:
             self._now = now
         else:
-            self._note("too late to be sorted by time; the clock was stopped", frame.number)
+            self._note("earlier than the packet before it; the clock was stopped", frame.number)
 
     def _out_of_place(self, frame: Frame) -> None:
         self._note("in captures that overlap or are in the wrong order; sorted", frame.number)
@@ -327,16 +327,25 @@ class Replay:
     def _ahead(self, address: bytes) -> Iterator[bytes]:
         """The datagrams in the window that come from *address* and concern the filter."""
         for frame in self._ordered.ahead():
-            find = locate(frame.interface.link_type)
-            offset = find(frame.data) if find is not None else NOT_IP
-            datagram = frame.data[offset:] if offset != NOT_IP else b""
-            found = ports(datagram)
-            if (
-                found is not None
-                and self.policy.concerns(*found)
-                and packet_key(datagram, found).startswith(address)
-            ):
-                yield datagram[: _ip_length(datagram) or None]
+            datagram = self._concerning(frame)
+            if datagram and _source(datagram) == address:
+                yield datagram
+
+    def _concerning(self, frame: Frame) -> bytes:
+        """The datagram in a frame not yet decided; empty if it does not concern the filter."""
+        find = locate(frame.interface.link_type)
+        offset = find(frame.data) if find is not None else NOT_IP
+        datagram = frame.data[offset:] if offset != NOT_IP else b""
+        found = ports(datagram)
+        if found is None or not self.policy.concerns(*found):
+            return b""
+        return datagram[: _ip_length(datagram) or None]
+
+    def _segment(self, frame: Frame) -> Segment | None:
+        """The segment in a frame not yet decided, if it concerns the filter."""
+        datagram = self._concerning(frame)
+        segment = parse(datagram, len(datagram))
+        return segment if isinstance(segment, Segment) else None
 
     # ---- the engine's actions ------------------------------------------------------------------
 
@@ -464,6 +473,11 @@ def _ip_length(datagram: bytes) -> int:
         return int(_WORD.unpack_from(datagram, 2)[0])
     payload: int = _WORD.unpack_from(datagram, 4)[0]
     return payload + 40 if payload else 0
+
+
+def _source(datagram: bytes) -> bytes:
+    """The source address."""
+    return datagram[12:16] if datagram[0] >> 4 == 4 else datagram[8:24]
 
 
 def _bad_checksum(action: Action) -> bool:

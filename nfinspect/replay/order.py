@@ -3,6 +3,10 @@
 Captures are not always sorted: the kernel hands packets of several interfaces or processors over in
 bursts, and tools append one capture to another. Packets are sorted by time within a window; they
 keep their numbers. The window is also what a decision may look ahead at (``ahead``).
+
+Times may be wrong too, where a clock was set back or a program has made them up. So the order within
+a connection is changed only if TCP shows it to be wrong: fewer segments must then acknowledge what has
+not been sent yet.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from heapq import heappop, heappush, heapreplace
 from itertools import islice
 from operator import attrgetter
 
+from nfinspect.packet.segment import ACK, FIN, SYN, Segment
 from nfinspect.replay.capture import Capture, Frame
 
 WINDOW = 1024
@@ -27,10 +32,16 @@ _time = attrgetter("time")
 class Ordered:
     """An iterator of *frames* in the order of their times; equal times keep their order."""
 
-    def __init__(self, frames: Iterable[Frame], late: Callable[[Frame], None]) -> None:
-        """*late* is told of every frame that is earlier than one before it."""
+    def __init__(
+        self,
+        frames: Iterable[Frame],
+        late: Callable[[Frame], None],
+        segment_of: Callable[[Frame], Segment | None],
+    ) -> None:
+        """*late* is told of every frame that was sorted into an earlier place."""
         self._frames = iter(frames)
         self._late = late
+        self._segment_of = segment_of
         self._window: list[Frame] = []
         self._position = 0
 
@@ -44,25 +55,70 @@ class Ordered:
         while more:
             waiting = self._window[self._position :]
             size = sum(len(frame.data) for frame in waiting)
-            unsorted = more = False
+            late: list[Frame] = []
+            more = False
             for frame in islice(self._frames, WINDOW - len(waiting)):
                 waiting.append(frame)
                 more = True
                 if frame.time >= latest:
                     latest = frame.time
                 else:
-                    unsorted = True
-                    self._late(frame)
+                    late.append(frame)
                 size += len(frame.data)
                 if size >= WINDOW_BYTES:
                     break
-            if unsorted:
-                waiting.sort(key=_time)
+            if late:
+                waiting = self._sorted(waiting, late)
             self._window = waiting
             count = (len(waiting) + 1) // 2 if more else len(waiting)
             for position in range(count):
                 self._position = position + 1
                 yield waiting[position]
+
+    def _sorted(self, frames: list[Frame], late: list[Frame]) -> list[Frame]:
+        by_time = sorted(frames, key=_time)
+        as_read, as_timed = self._segments(frames), self._segments(by_time)
+        before, after = contradictions(as_read), contradictions(as_timed)
+        if after > before or (
+            after == before and by_connection(as_read) != by_connection(as_timed)
+        ):
+            return frames
+        for frame in late:
+            self._late(frame)
+        return by_time
+
+    def _segments(self, frames: list[Frame]) -> list[Segment]:
+        return [each for frame in frames if (each := self._segment_of(frame)) is not None]
+
+
+def contradictions(segments: list[Segment]) -> int:
+    """Segments that acknowledge what the other end has not sent yet, in this order."""
+    ends: dict[bytes, int] = {}
+    for segment in segments:  # where each direction begins
+        if _after(ends.get(segment.key, segment.sequence + 1), segment.sequence):
+            ends[segment.key] = segment.sequence
+    count = 0
+    for segment in segments:
+        flags, key = segment.flags, segment.key
+        sent = ends.get(segment.reverse_key)
+        if flags & ACK and sent is not None:
+            count += _after(segment.acknowledgment, sent)
+        end = segment.sequence + segment.length + bool(flags & SYN) + (flags & FIN) & 0xFFFF_FFFF
+        if flags & SYN or _after(end, ends[key]):
+            ends[key] = end
+    return count
+
+
+def by_connection(segments: list[Segment]) -> dict[bytes, list[bytes]]:
+    """The segments of each connection in their order."""
+    found: dict[bytes, list[bytes]] = {}
+    for segment in segments:
+        found.setdefault(min(segment.key, segment.reverse_key), []).append(segment.datagram)
+    return found
+
+
+def _after(number: int, other: int) -> bool:
+    return 0 < (number - other & 0xFFFF_FFFF) < 0x8000_0000
 
 
 class Source:

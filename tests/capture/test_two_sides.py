@@ -269,3 +269,47 @@ def test_damage_of_merged_captures_is_reported_for_each(tmp_path: Path) -> None:
     assert [bool(each["damage"]) for each in captures] == [True, False, False]
     whole = len(conversation(CLEAN))
     assert [each["packets"] for each in captures] == [whole - 1, whole, 0]
+
+
+def at_times(packets: list[bytes], times: list[int]) -> bytes:
+    """A capture of these packets, each at its second."""
+    records = [
+        pcap([packet], 101, start=1_700_000_000 + time)[24:]
+        for packet, time in zip(packets, times, strict=True)
+    ]
+    return pcap([], 101) + b"".join(records)
+
+
+@pytest.mark.parametrize("times", ["a clock set back", "a clock for each end", "late ACKs"])
+def test_times_that_tcp_contradicts_do_not_reorder_packets(times: str) -> None:
+    packets = conversation(SESSION)
+    expected = only_connection(replay_capture(pcap(packets, 101)))
+    if times == "a clock set back":
+        seconds = [n if n < 14 else n - 8 for n in range(len(packets))]
+    elif times == "late ACKs":  # which TCP does not contradict
+        parts = [(">", b"Subject: x\r\n" + b"x" * 900 + b"\r\n")] * 40
+        packets = conversation((GREETING, *HELO, *ENVELOPE, *parts, *MAIL, *QUIT))
+        expected = only_connection(replay_capture(pcap(packets, 101)))
+        seconds = [n if n < 21 else 40 - from_client(p) for n, p in enumerate(packets)]
+        seconds[-4:] = 41, 42, 43, 44
+    else:
+        seconds = [0 if from_client(packet) else 2 for packet in packets]
+    report = replay_capture(at_times(packets, seconds))
+    connection = only_connection(report)
+    assert connection["actions"] == expected["actions"]
+    assert connection["packets"] == expected["packets"]
+    assert [note["note"] for note in report["summary"]["notes"]] == [
+        "earlier than the packet before it; the clock was stopped"
+    ]
+
+
+def test_packets_that_tcp_shows_to_be_shuffled_are_sorted() -> None:
+    packets = conversation(SESSION)
+    expected = only_connection(replay_capture(pcap(packets, 101)))
+    order = list(range(len(packets)))
+    for at in range(3, len(order) - 4, 4):
+        order[at : at + 4] = order[at : at + 4][::-1]
+    report = replay_capture(at_times([packets[n] for n in order], order))
+    assert only_connection(report)["packets"] == expected["packets"]
+    (note,) = report["summary"]["notes"]
+    assert note["note"] == "earlier than a packet before it; sorted by time"

@@ -222,7 +222,7 @@ def test_packet_too_late_to_be_sorted_stops_the_engines_clock(
     assert times == [0.0, 0.0, 0.0, 0.001]
     assert [(n["note"], n["packets"], n["first"]) for n in result.summary["notes"]] == [
         ("earlier than a packet before it; sorted by time", 2, 3),
-        ("too late to be sorted by time; the clock was stopped", 2, 3),
+        ("earlier than the packet before it; the clock was stopped", 2, 3),
     ]
 
 

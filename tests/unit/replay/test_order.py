@@ -20,7 +20,7 @@ def frames(times: list[int], size: int = 60) -> list[Frame]:
 def ordered(times: list[int], size: int = 60) -> tuple[list[int], list[int]]:
     """The numbers in the order of time, and those of the late packets."""
     late: list[int] = []
-    result = Ordered(frames(times, size), lambda frame: late.append(frame.number))
+    result = Ordered(frames(times, size), lambda frame: late.append(frame.number), lambda _: None)
     return [frame.number for frame in result], late
 
 
@@ -57,12 +57,12 @@ def test_window_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
             read += 1
             yield frame
 
-    first = next(iter(Ordered(counted(), lambda frame: None)))
+    first = next(iter(Ordered(counted(), lambda _: None, lambda _: None)))
     assert (first.number, read) == (1, 10)
 
 
 def test_ahead_is_what_comes_next() -> None:
-    source = Ordered(frames([1, 2, 3, 4]), lambda frame: None)
+    source = Ordered(frames([1, 2, 3, 4]), lambda _: None, lambda _: None)
     assert list(source.ahead()) == []
     seen = [(frame.number, [each.number for each in source.ahead()]) for frame in source]
     assert seen == [(1, [2, 3, 4]), (2, [3, 4]), (3, [4]), (4, [])]
