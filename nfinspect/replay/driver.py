@@ -280,7 +280,11 @@ class Replay:
             if record.sides.answer is not None:
                 self._find_translation(frame, record)
             self._belongs(frame, record)
-        sender = self._checksums.sender(frame.key[: len(frame.key) // 2 - 2])
+            sender = record.senders.get(frame.key)
+            if sender is None:
+                sender = record.senders[frame.key] = self._checksums.sender(_source(datagram))
+        else:
+            sender = self._checksums.sender(_source(datagram))
         arrival = Arrival(frame, datagram, self._now, captured_length, sender.verified)
         if not sender.verified or ip_header_valid(datagram):
             actions = self._engine.arrive(arrival)
@@ -295,7 +299,7 @@ class Replay:
             arrival.checksum_ready = False
             actions = self._engine.arrive(arrival)
         self._apply(actions)
-        if record is None and frame.record is not None:
+        if frame.record is not record and frame.record is not None:  # its SYN
             frame.record.sides.is_copy(frame, datagram)
         if not frame.decided:
             self._packets(frame).held += 1
@@ -314,7 +318,7 @@ class Replay:
         assert isinstance(frame, Frame)
         if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
             return True
-        address = frame.key[: len(frame.key) // 2 - 2]
+        address = _source(datagram)
         if not self._checksums.mean_nothing(sender, self._ahead(address)):
             return False
         self._senders_noted += 1

@@ -17,6 +17,7 @@ from nfinspect.audit.text import ip_port
 from nfinspect.events import CloseCause, Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
 from nfinspect.replay.capture import Interface
+from nfinspect.replay.checksums import Sender
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
@@ -128,6 +129,7 @@ class ConnectionRecord:
         "notes",
         "packets",
         "replies",
+        "senders",
         "sides",
     )
 
@@ -139,6 +141,8 @@ class ConnectionRecord:
         self.actions = SpooledList(spool)
         self.notes = SpooledList(spool)
         self.packets = PacketCounts()
+        self.senders: dict[bytes, Sender] = {}
+        """What is known of the checksums of both ends, by packet key."""
         self.sides = Sides()
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""

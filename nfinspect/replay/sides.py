@@ -17,42 +17,56 @@ from nfinspect.replay.capture import Frame, Interface
 
 TOGETHER = 3 * 10**9
 """Nanoseconds within which both copies of a SYN are seen."""
+HEADERS = 120
+"""Bytes of a datagram that hold its IP and TCP headers up to the TCP options."""
 MAX_PAIRS = 4096
 """Pairs of initial sequence numbers remembered, to know connections on two sides of an address
 translation."""
 
 _HEADER = Struct("!LLBB")  # sequence, acknowledgment, offset, flags
-_HALF = 0x8000_0000
-_PLAIN_IPV4 = 0x45
-"""The first byte of an IPv4 header without options."""
 
 
 class Seen:
-    """What has been seen of one direction."""
+    """What has been seen of one direction, and from where."""
 
-    __slots__ = ("acknowledged", "end", "head", "initial", "interface", "reset", "time")
+    __slots__ = (
+        "acknowledged",
+        "end",
+        "head",
+        "headers",
+        "initial",
+        "interface",
+        "reset",
+        "size",
+        "time",
+    )
 
-    def __init__(
-        self, frame: Frame, sequence: int, acknowledgment: int, length: int, flags: int
-    ) -> None:
+    def __init__(self, frame: Frame, datagram: bytes) -> None:
         self.interface = frame.interface
         self.head = frame.data[: frame.offset]
         """With the interface, the vantage of the latest packet that brought something new."""
-        self.initial = sequence
+        self.headers, self.size = datagram[:HEADERS], len(datagram)
+        """Of the latest packet from there, which is not yet counted."""
         self.time = frame.time
         """Of the first packet."""
-        self.end = sequence + length + (flags & FIN) + bool(flags & SYN) & 0xFFFF_FFFF
-        """The sequence number after the latest, FIN and SYN counted."""
-        self.acknowledged = acknowledgment
-        self.reset = bool(flags & RST)
+        self.initial, self.acknowledged, length, self.reset = _fields(self.headers, self.size)
+        """Sequence number of the first packet; the highest acknowledgement; an RST was seen."""
+        self.end = self.initial + length & 0xFFFF_FFFF
+        """The highest sequence number after a packet, SYN and FIN counted."""
 
-    def at(self, frame: Frame) -> bool:
-        """Whether the frame has the vantage."""
-        return (
-            frame.interface is self.interface
-            and frame.offset == len(self.head)
-            and frame.data.startswith(self.head)
-        )
+    def add(self, headers: bytes, size: int) -> bool:
+        """Count a packet; returns whether it brings something new."""
+        sequence, acknowledged, length, reset = _fields(headers, size)
+        end = sequence + length & 0xFFFF_FFFF
+        new = reset and not self.reset
+        self.reset = self.reset or reset
+        if _after(end, self.end):
+            self.end = end
+            new = True
+        if _after(acknowledged, self.acknowledged):
+            self.acknowledged = acknowledged
+            new = True
+        return new
 
 
 class Sides:
@@ -78,68 +92,83 @@ class Sides:
 
     def is_copy(self, frame: Frame, datagram: bytes) -> bool:
         """Whether the packet is a copy of one before; it is counted then."""
-        first = datagram[0]
-        if first == _PLAIN_IPV4:
-            transport = 20
-        elif first >> 4 == 4:
-            transport = (first & 15) << 2
-        else:
-            transport = 40 if datagram[6] == TCP_PROTOCOL else _transport(datagram)
-        size = len(datagram)
-        if not transport or transport + 20 > size:
-            return False
-        sequence, acknowledgment, offset, flags = _HEADER.unpack_from(datagram, transport + 4)
         seen = self._seen.get(frame.key)
-        if seen is None or flags & SYN or self._other:
-            return self._unusual(frame, seen, datagram, transport)
-        end = sequence + size - transport - (offset >> 4 << 2) + (flags & FIN)
-        new = False
-        if 0 < (end - seen.end & 0xFFFF_FFFF) < _HALF:
-            seen.end = end
-            new = True
-        if 0 < (acknowledgment - seen.acknowledged & 0xFFFF_FFFF) < _HALF and flags & ACK:
-            seen.acknowledged = acknowledgment
-            new = True
-        if frame.interface is seen.interface and frame.data.startswith(seen.head):
+        if (
+            seen is not None
+            and frame.interface is seen.interface
+            and frame.data.startswith(seen.head)
+        ):
+            # Nearly all packets: what they bring matters only once there is another vantage.
+            seen.headers, seen.size = datagram[:HEADERS], len(datagram)
             return False
-        return self._elsewhere(frame, seen, flags, new)
-
-    def _elsewhere(self, frame: Frame, seen: Seen, flags: int, new: bool) -> bool:
-        """A packet from another vantage than the latest that brought something new."""
-        if flags & RST and not seen.reset:
-            seen.reset = new = True
-        if new:
-            seen.interface, seen.head = frame.interface, frame.data[: frame.offset]
+        if not self._from_elsewhere(frame, seen, datagram):
             return False
         self.copies += 1
         return True
 
-    def _unusual(self, frame: Frame, seen: Seen | None, datagram: bytes, transport: int) -> bool:
-        """The first packet of a direction, a SYN, or any packet if sequence numbers are changed."""
-        sequence, acknowledgment, offset, flags = _HEADER.unpack_from(datagram, transport + 4)
+    def _from_elsewhere(self, frame: Frame, seen: Seen | None, datagram: bytes) -> bool:
+        """Whether a packet that is the first of its direction, or from another vantage than the
+        latest that brought something new, is a copy."""
         place = frame.key, frame.interface, frame.data[: frame.offset]
-        changed = place in self._other
-        if seen is not None and flags & SYN:
-            together = frame.time - seen.time < TOGETHER and not seen.at(frame)
-            if together and sequence == seen.initial:
-                self.copies += 1
-                return True
-            if together and not flags & ACK and seen.end == (seen.initial + 1) & 0xFFFF_FFFF:
-                self._other_initial = sequence
-                changed = True
-        elif flags & SYN and self._other_initial is not None:
-            changed = acknowledgment == (self._other_initial + 1) & 0xFFFF_FFFF
-        if changed:
-            if place not in self._other:
-                self._other.append(place)
-            self.copies += 1
+        if place in self._other:
             return True
-        length = len(datagram) - transport - (offset >> 4 << 2)
-        if seen is None or flags & SYN:
-            self._seen[frame.key] = Seen(frame, sequence, acknowledgment, length, flags)
-            if flags & SYN and flags & ACK:
-                self.answer = acknowledgment, sequence
+        headers = datagram[:HEADERS]
+        flags = _flags(headers)
+        if seen is None:
+            first = Seen(frame, datagram)
+            if flags & (SYN | ACK) == SYN | ACK:
+                changed = self._other_initial
+                if changed is not None and first.acknowledged == changed + 1 & 0xFFFF_FFFF:
+                    self._other.append(place)
+                    return True
+                self.answer = first.acknowledged, first.initial
+            self._seen[frame.key] = first
+            return False
+        if flags & SYN and frame.time - seen.time >= TOGETHER:  # another connection begins
+            self._seen[frame.key] = Seen(frame, datagram)
+            return False
+        seen.add(seen.headers, seen.size)
+        if flags & (SYN | ACK) == SYN:
+            sequence = _fields(headers, len(datagram))[0]
+            if sequence != seen.initial and seen.end == seen.initial + 1 & 0xFFFF_FFFF:
+                self._other_initial = sequence
+                self._other.append(place)
+                return True
+        if not seen.add(headers, len(datagram)):
+            return True
+        seen.interface, seen.head = frame.interface, frame.data[: frame.offset]
+        seen.headers, seen.size = headers, len(datagram)
         return False
+
+
+def _transport(headers: bytes) -> int:
+    """Where the TCP header begins; 0 if it is not among the *headers*."""
+    if headers[0] >> 4 == 4:
+        at = (headers[0] & 15) << 2
+    else:
+        segment = parse(headers, len(headers)) if headers[6] != TCP_PROTOCOL else None
+        at = segment.transport if isinstance(segment, Segment) else 40
+    return at if at + _HEADER.size + 4 <= len(headers) else 0
+
+
+def _flags(headers: bytes) -> int:
+    at = _transport(headers)
+    return headers[at + 13] if at else 0
+
+
+def _fields(headers: bytes, size: int) -> tuple[int, int, int, bool]:
+    """Sequence number, acknowledgement (or 0), length with SYN and FIN, and whether it is an RST,
+    of a packet of *size* bytes. All 0 if that cannot be told."""
+    at = _transport(headers)
+    if not at:
+        return 0, 0, 0, False
+    sequence, acknowledgment, offset, flags = _HEADER.unpack_from(headers, at + 4)
+    length = size - at - (offset >> 4 << 2) + bool(flags & SYN) + (flags & FIN)
+    return sequence, acknowledgment if flags & ACK else 0, length, bool(flags & RST)
+
+
+def _after(number: int, other: int) -> bool:
+    return 0 < (number - other & 0xFFFF_FFFF) < 0x8000_0000
 
 
 class Translations:
@@ -164,8 +193,3 @@ class Translations:
         if len(self._known) > MAX_PAIRS:
             del self._known[next(iter(self._known))]
         return None
-
-
-def _transport(datagram: bytes) -> int:
-    segment = parse(datagram, len(datagram))
-    return segment.transport if isinstance(segment, Segment) else 0
