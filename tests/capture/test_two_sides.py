@@ -313,3 +313,25 @@ def test_packets_that_tcp_shows_to_be_shuffled_are_sorted() -> None:
     assert only_connection(report)["packets"] == expected["packets"]
     (note,) = report["summary"]["notes"]
     assert note["note"] == "earlier than a packet before it; sorted by time"
+
+
+@pytest.mark.parametrize("link_type", [113, 276], ids=["Linux cooked v1", "Linux cooked v2"])
+def test_capture_of_all_interfaces_of_a_router(link_type: int) -> None:
+    """As ``tcpdump -i any`` writes it: each packet as it is received, and as it is sent."""
+
+    def cooked(packet: bytes, kind: int, interface: int) -> bytes:
+        address = bytes((2, 0, 0, 0, 0, interface, 0, 0))
+        if link_type == 113:
+            return bytes((0, kind, 0, 1, 0, 6)) + address + b"\x08\0" + packet
+        head = b"\x08\0\0\0" + interface.to_bytes(4, "big") + bytes((0, 1, kind, 6))
+        return head + address + packet
+
+    packets = conversation(SESSION)
+    twice = []
+    for packet in packets:
+        came, went = (2, 3) if from_client(packet) else (3, 2)
+        twice += [cooked(packet, 0, came), cooked(masked(packet), 4, went)]
+    connection = only_connection(replay_capture(pcap(twice, link_type)))
+    assert [note["judged"] for note in two_sides(connection)] == ["first copy"]
+    assert connection["packets"]["copies"] == len(packets)
+    assert connection["actions"][-1]["clause"] == "match header line length gt 998"
