@@ -115,8 +115,8 @@ class Engine:
         return self._core.ledger.held_packets
 
     @property
-    def waiting(self) -> tuple[int, int]:
-        """Connections that wait now and have been reported: for a reply, and for a line's end."""
+    def waits(self) -> tuple[int, int]:
+        """Reported waits that still last: for a reply, and for the end of a line."""
         return self._core.waiting.lasting()
 
     @property

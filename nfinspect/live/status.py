@@ -28,8 +28,8 @@ class Inspecting(Protocol):
         """Packets waiting for their verdict."""
 
     @property
-    def waiting(self) -> tuple[int, int]:
-        """Connections that wait for a reply, and for the end of a line."""
+    def waits(self) -> tuple[int, int]:
+        """Reported waits that still last: for a reply, and for the end of a line."""
 
 
 class Status:
@@ -77,7 +77,7 @@ class Status:
         packets, queue = self._packets, self._queue
         row = queue_table.read(queue.number)
         tallies = self._counters.tallies
-        replies_awaited, unended_lines = self._engine.waiting
+        replies_awaited, unended_lines = self._engine.waits
         dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
         verdicts = {
             "accepted": packets.accepted,
