@@ -35,9 +35,9 @@ SENTENCES = {
     "inspection-closed": "inspection closed the connection at a packet from the {sender}"
     " (cause: {cause})",
     "line-unended": "this line does not end in CR LF, so the server waits for the rest, for"
-    " {duration:.1f} s and more: {line}",
+    " {duration:.3g} s and more: {line}",
     "malicious-address": "a mail address contains a pipe: {address}",
-    "reply-awaited": "had to wait for the {awaits}{where}, for {duration:.1f} s and more: {line}"
+    "reply-awaited": "had to wait for the {awaits}{where}, for {duration:.3g} s and more: {line}"
     " ({count} bytes)",
     "server-anomaly": "the server sent {kind}: {line}",
     "start-tls-injection": "the client sent more data before the reply to STARTTLS",
