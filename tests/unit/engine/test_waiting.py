@@ -79,6 +79,15 @@ def test_all_bytes_that_have_arrived_are_counted_the_first_line_is_shown() -> No
     assert (event.line, event.count) == (b"EHLO c", 20)
 
 
+def test_bytes_that_are_not_even_held_are_counted_when_they_arrive() -> None:
+    talk = Talk(options=EngineOptions(limits=Limits(held_packets=0))).open()
+    assert talk.client(b"HELO c\r\n") is DropReason.SHUT
+    assert talk.client(b"HELO c\r\nQUIT\r\n", at=0) is DropReason.SHUT
+    assert talk.client(b"HELO", at=0) is DropReason.SHUT
+    talk.wait(6)
+    assert [(event.line, event.count) for event in awaited(talk)] == [(b"HELO c", 14)]
+
+
 @pytest.mark.parametrize(
     ("said", "awaits"),
     [
@@ -206,12 +215,15 @@ inspect esmtp m""",
     assert awaited(talk) == []
 
 
-def test_full_memory_is_no_wait_for_a_reply() -> None:
+@pytest.mark.parametrize("answered", [False, True])
+def test_full_memory_is_no_wait_for_a_reply(answered: bool) -> None:
     options = EngineOptions(limits=Limits(memory_bytes=1000))
     talk = said_hello(greeted(options), pipelining=True)
     talk.server(flags=ACK)
     lines = b"NOOP\r\n" * 160
     assert talk.client(lines) == lines
+    if answered:
+        talk.server(b"250 \r\n" * 160, ack=8)
     assert talk.client(lines[-6:] + b"NOOP " + b"x" * 60 + b"\r\n", at=8 + 954) == lines[-6:]
     talk.wait(60)
     assert awaited(talk) == []
@@ -270,7 +282,7 @@ def test_response_in_an_auth_exchange_is_not_shown() -> None:
     talk = said_hello(greeted())
     talk.client(b"AUTH LOGIN\r\n")
     talk.server(b"334 \r\n")
-    talk.client(b"dXNlcg==\n")
+    talk.client(b"HELP\n")  # which is valid base64
     talk.wait(6)
     assert [event.line for event in unended(talk)] == [b"***"]
 
@@ -321,6 +333,7 @@ def test_connection_that_is_no_longer_inspected_waits_for_nothing() -> None:
     talk = Talk(options=EngineOptions(recorded=True)).open()
     talk.client(b"HELO c\r\n")
     talk.server(b"220 \r\n", ack=8)  # it was recorded without the filter
+    assert not talk.engine._core.waiting._fresh
     talk.wait(60)
     assert awaited(talk) == []
 
