@@ -38,6 +38,10 @@ class AcceptAll:
     def held(self) -> int:
         return len(self.waiting)
 
+    @property
+    def waits(self) -> tuple[int, int]:
+        return 0, 0
+
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         return [Accept(arrival.token)]
 
