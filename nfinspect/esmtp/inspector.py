@@ -8,7 +8,15 @@ collects what the scanners find.
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
-from nfinspect.esmtp.dialogue import CHUNK, CHUNK_ANNOUNCED, COMMANDS, MESSAGE, SHUTTING, TLS
+from nfinspect.esmtp.dialogue import (
+    ABANDONED,
+    CHUNK,
+    CHUNK_ANNOUNCED,
+    COMMANDS,
+    MESSAGE,
+    SHUTTING,
+    TLS,
+)
 from nfinspect.esmtp.message import MessageScanner
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
@@ -32,7 +40,6 @@ _AWAITED = {
     Request.AUTH: "reply to AUTH",
     Request.MASKED: "reply to a masked line",
     Request.BDAT: "reply to a masked BDAT",
-    Request.EMPTY: "reply to an empty line",
 }
 """What is awaited. A reply to anything else is one to a permitted command."""
 
@@ -104,7 +111,10 @@ class Inspector(Session):
                 else:
                     self.uninspected = UninspectedCause.TLS
                     break
+            elif phase == ABANDONED:
+                self.close(CloseCause.ABANDONED_BY_SERVER)
             elif phase == CHUNK_ANNOUNCED:
+                owed -= dialogue.settle(acknowledged)
                 self.chunk.follows(self, acknowledged)
                 continue
             elif phase == CHUNK:
@@ -114,6 +124,10 @@ class Inspector(Session):
                 if dialogue.phase != CHUNK and self.chunk.within_line:
                     self.commands.begin_after_chunk()
             elif dialogue.shut:
+                settled = dialogue.settle(acknowledged)
+                if settled:
+                    owed -= settled
+                    continue
                 if dialogue.outstanding[-1] != Request.STARTTLS:
                     break
                 self._injected()
@@ -124,9 +138,9 @@ class Inspector(Session):
             else:
                 position = self.commands.scan_response(self, data, position)
             if self.closing is not None:
-                if self.transcript:
+                if self.transcript and phase != ABANDONED:
                     self._list_rest(data, position)
-                dialogue.withdraw_after(owed)
+                dialogue.withdraw_after(max(0, owed))
                 self.edited = None
                 return b""
         if self.edited is not None:

@@ -95,7 +95,6 @@ def test_bytes_that_are_not_even_held_are_counted_when_they_arrive() -> None:
         (b"VRFY a\r\n", "reply to VRFY"),
         (b"XCLIENT a\r\n", "reply to a masked line"),
         (b"BDAT 5 LAST\r\n", "reply to a masked BDAT"),
-        (b"\r\n" * 1000, "reply to an empty line"),
     ],
 )
 def test_the_reply_that_is_owed_is_named(said: bytes, awaits: str) -> None:
