@@ -154,6 +154,7 @@ class Dialogue:
         "pipelining",
         "recipients",
         "recipients_before",
+        "replying",
         "shut",
         "tls_from",
         "transaction",
@@ -186,6 +187,8 @@ class Dialogue:
         """Replies that may have answered one more line than they were taken to answer."""
         self.doubtful_until = 0
         """Offset in the reply stream at which the latest of them ends."""
+        self.replying = False
+        """The oldest outstanding reply has begun and is not complete."""
         self.ehlo_doubtful = False
         """An EHLO was settled: its reply may still come, and is to be masked."""
 
@@ -278,6 +281,7 @@ class Dialogue:
             if code != b"354" and self._leave():
                 return None if code == b"421" else AnomalyKind.ABANDONED
             return UNASKED.get(code, AnomalyKind.UNASKED_REPLY)
+        self.replying = True
         found = outcome(outstanding[0], code)
         return found if isinstance(found, AnomalyKind) else None
 
@@ -312,7 +316,7 @@ class Dialogue:
         reply stream acknowledged. If these include replies that account for all that is
         outstanding, nothing is any more. Returns how many outstanding replies were removed."""
         outstanding = self.outstanding
-        if not self.doubtful or acknowledged < self.doubtful_until:
+        if not self.doubtful or self.replying or acknowledged < self.doubtful_until:
             return 0
         if len(outstanding) - outstanding.count(Request.EMPTY) > self.doubtful:
             return 0
@@ -341,6 +345,7 @@ class Dialogue:
         """The oldest outstanding reply is complete; it ends at offset ``position`` of the reply
         stream. Returns its effect."""
         request = self.remove_oldest()
+        self.replying = False
         if request == Request.EMPTY and self.outstanding:
             self.doubtful += 1
             self.doubtful_until = position

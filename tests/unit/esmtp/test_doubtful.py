@@ -102,6 +102,11 @@ def test_late_ehlo_reply_is_still_masked() -> None:
     )
 
 
+def test_reply_that_has_begun_is_waited_for() -> None:
+    talk = session().client(b"\r\n").client(b"EHLO c\r\n").server(b"500 what\r\n250-s\r\n")
+    talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 SIZE\r\n").client(b"NOOP\r\n").owes(1)
+
+
 # --- Lines without a code
 
 
