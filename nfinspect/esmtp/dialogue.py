@@ -145,6 +145,7 @@ class Dialogue:
     __slots__ = (
         "announced",
         "chunk_answered_at",
+        "claimed",
         "doubtful",
         "doubtful_until",
         "ehlo_doubtful",
@@ -189,6 +190,9 @@ class Dialogue:
         """Offset in the reply stream at which the latest of them ends."""
         self.replying = False
         """The oldest outstanding reply has begun and is not complete."""
+        self.claimed = False
+        """Meanwhile the client has gone on, with a doubtful reply as the answer: to the client this
+        one answers its next line."""
         self.ehlo_doubtful = False
         """An EHLO was settled: its reply may still come, and is to be masked."""
 
@@ -300,8 +304,9 @@ class Dialogue:
             return AnomalyKind.ABANDONED
         return AnomalyKind.NOT_NUMERIC
 
-    def end_line_without_code(self, position: int) -> None:
-        """It ends at offset ``position`` of the reply stream. It may be all of a reply."""
+    def end_doubtful(self, position: int) -> None:
+        """A line without a code, or a reply that was owed to nothing when it began, ends at offset
+        ``position`` of the reply stream. It may be the answer to what is outstanding now."""
         outstanding = self.outstanding
         if not outstanding:
             return
@@ -316,7 +321,10 @@ class Dialogue:
         reply stream acknowledged. If these include replies that account for all that is
         outstanding, nothing is any more. Returns how many outstanding replies were removed."""
         outstanding = self.outstanding
-        if not self.doubtful or self.replying or acknowledged < self.doubtful_until:
+        if not self.doubtful or acknowledged < self.doubtful_until:
+            return 0
+        if self.replying:
+            self.claimed = True
             return 0
         if len(outstanding) - outstanding.count(Request.EMPTY) > self.doubtful:
             return 0
@@ -350,7 +358,9 @@ class Dialogue:
             self.doubtful += 1
             self.doubtful_until = position
         elif self.doubtful and not self.outstanding:
-            self.doubtful = 0
+            self.doubtful = int(self.claimed)
+            self.doubtful_until = position
+        self.claimed = False
         found = outcome(request, code)
         if request == Request.BDAT and Request.BDAT not in self.outstanding:
             self.chunk_answered_at = position

@@ -279,10 +279,12 @@ class ReplyScanner:
             else:
                 if self.solicited:
                     self._complete(session, self.code, stop)
+                else:
+                    session.dialogue.end_doubtful(session.replied + stop)
                 self.first_code = b""
                 self.mask = Mask.NOTHING
         elif not self.first_code:
-            session.dialogue.end_line_without_code(session.replied + stop)
+            session.dialogue.end_doubtful(session.replied + stop)
         self.line.clear()
         self.length = 0
         self.code = b""

@@ -173,6 +173,12 @@ def test_commands_follow_a_masked_bdat_that_a_line_without_a_code_refuses() -> N
     talk.client(b"QUIT\r\n").owes(1)
 
 
+def test_client_that_goes_on_during_a_reply_takes_it_for_the_next_one() -> None:
+    talk = session().client(b"NOOP\r\n").server(b"hm\r\n250", without_code(b"hm"))  # type: ignore[arg-type]
+    talk.client(b"RSET\r\n", server_gets=b"").server(b" ok\r\n").client(b"RSET\r\n")
+    talk.client(b"QUIT\r\n").owes(1)
+
+
 def test_lines_without_a_code_before_a_reply_leave_no_doubt() -> None:
     talk = session().client(b"HELP\r\n")
     talk.server(b"a\r\nb\r\n", without_code(b"a"), without_code(b"b"))  # type: ignore[arg-type]
