@@ -52,6 +52,8 @@ class QueueState:
     """Unfinished lines that were reported (`events.LineUnended`)."""
     unended_lines_now: int = 0
     """Those of them that are still unfinished."""
+    uninspected: Mapping[str, int] = field(default_factory=dict)
+    """Connections that passed, or pass, without inspection, by cause."""
     kernel_dropped: int = 0
     """Packets that the kernel dropped because the queue was full (``queue_dropped``)."""
     user_dropped: int = 0
@@ -79,6 +81,9 @@ def queue(state: QueueState) -> str:
         f"  lost: kernel dropped {state.kernel_dropped}, user dropped {state.user_dropped},"
         f" ENOBUFS {state.enobufs}",
     ]
+    if state.uninspected:
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
+        lines.append(f"  connections not inspected: {causes}")
     if state.verdicts:
         verdicts = ", ".join(f"{kind} {count}" for kind, count in state.verdicts.items())
         lines.append(f"  verdicts: {verdicts}")

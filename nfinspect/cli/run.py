@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic, time
 from typing import Protocol
@@ -22,16 +22,18 @@ from nfinspect.cli.queues import queue_options
 from nfinspect.cli.rules import diverted_ports, put_in_place
 from nfinspect.events import Event
 from nfinspect.live import obstacles
+from nfinspect.live.closed_file import ClosedFile, KeepingAudit, default_path
 from nfinspect.live.control import DEFAULT_PATH, ControlError, ControlServer
 from nfinspect.live.injection import InjectionError, Injector
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.notify import notify
 from nfinspect.live.queue import MAX_LENGTH, Queue, QueueError
 from nfinspect.live.status import Inspecting, Status
-from nfinspect.live.worker import Filter, Worker
+from nfinspect.live.worker import Audit, Filter, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
+from nfinspect.tcp.limits import Limits
 
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the reader of its stdout."""
@@ -45,6 +47,12 @@ meanwhile."""
 class LiveEngine(Filter, Inspecting, Protocol):
     """What a live filter needs from the engine."""
 
+    def restore_closed(self, key: bytes, since: float, now: float) -> bool:
+        """Keep a connection closed that an earlier run closed."""
+
+    def closed_connections(self) -> Iterable[tuple[bytes, float]]:
+        """Those to be kept closed, and since when."""
+
 
 @click.command()
 @config_option
@@ -56,6 +64,13 @@ class LiveEngine(Filter, Inspecting, Protocol):
     show_default=True,
     metavar="PATH",
     help="The socket on which this filter answers 'nfinspect show'.",
+)
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="Where connections that inspection closed are kept across restarts.  [default: a file in"
+    " /run/nfinspect for this network namespace and queue]",
 )
 @click.option(
     "--apply-rules",
@@ -80,6 +95,7 @@ def run(
     queues: int,
     queue_num: int,
     control: Path,
+    state: Path | None,
     apply_rules: bool,
     bridge: bool,
     fail_open: bool,
@@ -94,7 +110,6 @@ def run(
     if bridge and not apply_rules:
         raise click.UsageError("--bridge needs --apply-rules.")
     from nfinspect.engine import Engine, EngineOptions
-    from nfinspect.tcp.limits import Limits
 
     policy = configuration.policy
     diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
@@ -105,6 +120,7 @@ def run(
         policy,
         queue_num,
         control=control,
+        closed=ClosedFile(state or default_path(queue_num), report),
         fail_open=fail_open,
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         as_json=as_json,
@@ -118,6 +134,7 @@ def filter_packets(
     queue_number: int,
     *,
     control: Path,
+    closed: ClosedFile | None = None,
     fail_open: bool = False,
     spin: float = 0.0,
     as_json: bool = False,
@@ -125,6 +142,7 @@ def filter_packets(
 ) -> None:
     """Let *engine* decide the packets of the queue until a stop signal; then print the counters.
 
+    *closed* has the connections that an earlier run closed, and gets those that this one closes.
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
@@ -142,15 +160,24 @@ def filter_packets(
             stack.callback(server.close)
             queue = Queue(queue_number, fail_open=fail_open, spin=spin)
             stack.callback(queue.close)
+            audit: Audit = counters
+            services = [injector.forget, server.serve]
+            if closed is not None:
+                audit = KeepingAudit(counters, closed)
+                closed.restore(engine.restore_closed)
+                closed.keep(engine.closed_connections())
+                stack.callback(closed.close)
+                stack.callback(lambda: closed.keep(engine.closed_connections()))
+                services.append(lambda: closed.maintain(engine.closed_connections))
             worker = Worker(
                 engine,
                 queue,
-                audit=counters,
+                audit=audit,
                 render=json_line if as_json else syslog.render,
                 lines=lines,
                 inject=injector.inject,
                 report=report,
-                services=[injector.forget, server.serve],
+                services=services,
             )
             status = Status(policy, engine, counters, worker.packets, queue)
         except (QueueError, ControlError, InjectionError) as error:

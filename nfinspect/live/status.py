@@ -98,6 +98,7 @@ class Status:
             number=queue.number,
             waiting=row.waiting if row else 0,
             held=self._engine.held,
+            uninspected=dict(self._counters.tallies["uninspected"]),
             copy_range=row.copy_range if row else 0,
             replies_awaited=tallies["replies_awaited"][""],
             replies_awaited_now=replies_awaited,
