@@ -8,6 +8,7 @@ import pytest
 from nfinspect import events
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
+from nfinspect.audit.suppression import Suppression
 from nfinspect.events import Direction, Endpoint
 from nfinspect.live import worker as worker_module
 from nfinspect.live.worker import Worker
@@ -88,6 +89,8 @@ class Harness:
         arguments: dict[str, Any] = {
             "audit": self.audit,
             "render": lambda event: f"a line of {type(event).__name__}",
+            "suppression": Suppression(0, 1.0, lambda event: "m"),
+            "summary": str,
             "lines": self.lines,
             "inject": lambda action: not self.injected.append(action),
             "report": self.reports.append,
