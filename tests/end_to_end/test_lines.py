@@ -23,7 +23,7 @@ from nfinspect.lab.topology import CLIENT, FILTER, SERVER_ADDRESS
 from nfinspect.live.control import ask
 from tests.end_to_end.ends import queue
 
-PATIENCE = 30.0
+PATIENCE = 20.0
 """Seconds until a test gives up."""
 
 BATCH = 8000
@@ -40,11 +40,16 @@ policy-map global_policy
 """
 
 STRAY_SEGMENTS = """
-import socket, sys
+import socket, struct, sys
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
-segment = bytes.fromhex("c0000019 00000001 00000000 50040000 00000000")
+raw.connect((sys.argv[1], 0))
+ends = socket.inet_aton(raw.getsockname()[0]) + socket.inet_aton(sys.argv[1])
+fields = bytes.fromhex("c0000019 00000001 00000000 50040000")
+total = sum(struct.unpack("!12H", ends + fields)) + socket.IPPROTO_TCP + 20
+checksum = ~(total % 0xFFFF) & 0xFFFF
+segment = fields + struct.pack("!HH", checksum, 0)
 for _ in range(int(sys.argv[2])):
-    raw.sendto(segment, (sys.argv[1], 0))
+    raw.send(segment)
 """
 
 DENIED = re.compile(
