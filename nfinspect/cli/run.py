@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic, time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import click
 
 from nfinspect.audit import json_lines, syslog
 from nfinspect.audit.counters import Counters
+from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
@@ -38,10 +40,34 @@ from nfinspect.tcp.limits import Limits
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the reader of its stdout."""
 
+LAST_MESSAGES_TIMEOUT = 1.0
+"""The same for stderr."""
+
 
 SPIN = 30e-6
 """Seconds that `--spin` looks for the next packet. With one CPU the sender could not run
 meanwhile."""
+
+
+class LogRate(NamedTuple):
+    """How many lines of one message may be written in how many seconds; 0 lines for any number."""
+
+    number: int
+    seconds: int
+
+
+UNLIMITED = LogRate(0, 1)
+
+
+def _log_rate(context: click.Context, parameter: click.Parameter, value: str) -> LogRate:
+    if value == "0":
+        return UNLIMITED
+    found = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", value, re.ASCII)
+    if not found:
+        raise click.BadParameter(
+            f"'{value}' is neither NUMBER/SECONDS, both from 1, nor 0 for no limit"
+        )
+    return LogRate(int(found[1]), int(found[2]))
 
 
 class LiveEngine(Filter, Inspecting, Protocol):
@@ -89,6 +115,15 @@ class LiveEngine(Filter, Inspecting, Protocol):
     help="Look for the next packet for 30 µs before sleeping: faster for single sessions, at the"
     " price of CPU time.",
 )
+@click.option(
+    "--log-rate",
+    default="1000/10",
+    callback=_log_rate,
+    show_default=True,
+    metavar="NUMBER/SECONDS",
+    help="Write at most so many lines in so many seconds, of each message that one packet can"
+    " provoke; sum up the others. 0: no limit.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
 def run(
     configuration: Configuration,
@@ -100,6 +135,7 @@ def run(
     bridge: bool,
     fail_open: bool,
     spin: bool,
+    log_rate: LogRate,
     as_json: bool,
 ) -> None:
     """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
@@ -123,6 +159,7 @@ def run(
         closed=ClosedFile(state or default_path(queue_num), report),
         fail_open=fail_open,
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
+        log_rate=log_rate,
         as_json=as_json,
         before_ready=lambda: put_in_place(diversion, bridge=bridge) if diversion else None,
     )
@@ -137,6 +174,7 @@ def filter_packets(
     closed: ClosedFile | None = None,
     fail_open: bool = False,
     spin: float = 0.0,
+    log_rate: LogRate = UNLIMITED,
     as_json: bool = False,
     before_ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -147,8 +185,18 @@ def filter_packets(
     Raises Failure.
     """
     counters = Counters()
+    number_of = json_lines.kind_of if as_json else syslog.number
+    suppression = Suppression(log_rate.number, log_rate.seconds, number_of)
+    # Stderr may be blocked as well, perhaps as it is the same pipe.
+    messages = LineWriter(sys.stderr.fileno(), lambda _: None, "stderr")
+
+    def report(text: str) -> None:
+        messages.write(f"nfinspect: {text}")
+        messages.flush()
+
     lines = LineWriter(sys.stdout.fileno(), report)
     with contextlib.ExitStack() as stack:
+        stack.callback(messages.drain, LAST_MESSAGES_TIMEOUT)
         try:
             if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # checked first
                 raise QueueError(obstacles.of_queue(queue_number))
@@ -174,12 +222,14 @@ def filter_packets(
                 queue,
                 audit=audit,
                 render=json_line if as_json else syslog.render,
+                suppression=suppression,
+                summary=json_line if as_json else syslog.summary,
                 lines=lines,
                 inject=injector.inject,
                 report=report,
                 services=services,
             )
-            status = Status(policy, engine, counters, worker.packets, queue)
+            status = Status(policy, engine, counters, worker.packets, queue, lines, suppression)
         except (QueueError, ControlError, InjectionError) as error:
             raise Failure(str(error)) from error
 
@@ -197,23 +247,24 @@ def filter_packets(
             raise Failure(str(error)) from error
         finally:
             notify("STOPPING=1")
+            drained = lines.drain(LAST_LINES_TIMEOUT)
+            if not drained:
+                lines.finish(0)  # from here on the count is final
+            if lines.lost:
+                report(f"{lines.lost} lines were lost: stdout did not take them")
             answers = status.service_policy(), status.queue()
-    if not lines.finish(LAST_LINES_TIMEOUT):
-        report(f"stdout is blocked: at least {lines.lost} lines are lost")
-    elif as_json:
+    if as_json:
         counts, queue_state = (answer.data for answer in answers)
-        click.echo(json.dumps({"counters": counts, "queue": queue_state}))
+        last_words = json.dumps({"counters": counts, "queue": queue_state})
     else:
-        for answer in answers:
-            click.echo(answer.text, nl=False)
+        last_words = "".join(answer.text for answer in answers).removesuffix("\n")
+    if drained:
+        lines.write(last_words)
+    if not (drained and lines.finish(LAST_LINES_TIMEOUT)):
+        report("stdout does not take the counters, which follow:\n" + last_words)
+    messages.finish(LAST_MESSAGES_TIMEOUT)
 
 
-def report(text: str) -> None:
-    """Print a message for the operator."""
-    with contextlib.suppress(OSError):  # stderr is closed
-        click.echo(f"nfinspect: {text}", err=True)
-
-
-def json_line(event: Event) -> str:
+def json_line(event: Event | LinesSuppressed) -> str:
     """Return *event* as one line of JSON, with the current time."""
     return json.dumps(json_lines.to_json(event, time()))
