@@ -44,6 +44,16 @@ class QueueState:
     """Packets that the engine holds."""
     copy_range: int = 0
     """Bytes of a packet that the kernel copies, at most."""
+    replies_awaited: int = 0
+    """Waits for a reply that were reported (`events.ReplyAwaited`)."""
+    replies_awaited_now: int = 0
+    """Those of them that last."""
+    unended_lines: int = 0
+    """Unfinished lines that were reported (`events.LineUnended`)."""
+    unended_lines_now: int = 0
+    """Those of them that are still unfinished."""
+    uninspected: Mapping[str, int] = field(default_factory=dict)
+    """Connections that passed, or pass, without inspection, by cause."""
     kernel_dropped: int = 0
     """Packets that the kernel dropped because the queue was full (``queue_dropped``)."""
     user_dropped: int = 0
@@ -54,6 +64,12 @@ class QueueState:
     received: int = 0
     gso: int = 0
     """GSO packets among the received ones."""
+    waiting_lines: int = 0
+    """Lines that stdout has not taken yet."""
+    lost_lines: int = 0
+    """Lines that never reached stdout."""
+    suppressed_lines: int = 0
+    """Lines that were not written because there were too many of their message."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
     """Packets by kind: accepted, rewritten, dropped, injected."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -66,9 +82,16 @@ def queue(state: QueueState) -> str:
         f"Queue {state.number}:",
         f"  received {state.received}, gso {state.gso}, waiting {state.waiting},"
         f" held {state.held}, copy range {state.copy_range}",
+        f"  silent: reply awaited {state.replies_awaited_now} now, {state.replies_awaited} in all;"
+        f" line unended {state.unended_lines_now} now, {state.unended_lines} in all",
         f"  lost: kernel dropped {state.kernel_dropped}, user dropped {state.user_dropped},"
         f" ENOBUFS {state.enobufs}",
+        f"  lines: waiting {state.waiting_lines}, lost {state.lost_lines},"
+        f" suppressed {state.suppressed_lines}",
     ]
+    if state.uninspected:
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
+        lines.append(f"  connections not inspected: {causes}")
     if state.verdicts:
         verdicts = ", ".join(f"{kind} {count}" for kind, count in state.verdicts.items())
         lines.append(f"  verdicts: {verdicts}")

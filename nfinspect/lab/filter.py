@@ -38,6 +38,7 @@ class Filter:
         self._lab = lab
         self._with_config = ["--config", str(config)] if config else []
         self._control = ["--control", str(lab.directory / "control")]
+        state = ["--state", str(lab.directory / "closed")]
         self.syslog: list[str] = []
         """The syslog lines so far."""
         self.counters: list[str] = []
@@ -48,7 +49,7 @@ class Filter:
         lab.run(FILTER, [*self._rules, "--apply"])
         self._process = lab.popen(
             FILTER,
-            [*NFINSPECT, "run", *self._with_config, *self._control, *arguments],
+            [*NFINSPECT, "run", *self._with_config, *self._control, *state, *arguments],
             environment={"PYTHONUNBUFFERED": "1"},
         )
         self._changed = threading.Condition()

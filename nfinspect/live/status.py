@@ -8,8 +8,10 @@ from typing import Protocol
 
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, Totals
+from nfinspect.audit.suppression import Suppression
 from nfinspect.live import queue_table
 from nfinspect.live.control import Answer, UnanswerableError
+from nfinspect.live.lines import LineWriter
 from nfinspect.live.queue import Queue
 from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
 from nfinspect.live.worker import Packets
@@ -27,6 +29,10 @@ class Inspecting(Protocol):
     def held(self) -> int:
         """Packets waiting for their verdict."""
 
+    @property
+    def waits(self) -> tuple[int, int]:
+        """Reported waits that still last: for a reply, and for the end of a line."""
+
 
 class Status:
     """Answers show commands from the current state of the filter's parts."""
@@ -38,12 +44,16 @@ class Status:
         counters: Counters,
         packets: Packets,
         queue: Queue,
+        lines: LineWriter,
+        suppression: Suppression,
     ) -> None:
         self._policy = policy
         self._engine = engine
         self._counters = counters
         self._packets = packets
         self._queue = queue
+        self._lines = lines
+        self._suppression = suppression
         self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
             SERVICE_POLICY: self.service_policy,
             QUEUE: self.queue,
@@ -72,6 +82,8 @@ class Status:
     def _queue_state(self) -> show.QueueState:
         packets, queue = self._packets, self._queue
         row = queue_table.read(queue.number)
+        tallies = self._counters.tallies
+        replies_awaited, unended_lines = self._engine.waits
         dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
         verdicts = {
             "accepted": packets.accepted,
@@ -92,12 +104,20 @@ class Status:
             number=queue.number,
             waiting=row.waiting if row else 0,
             held=self._engine.held,
+            uninspected=dict(self._counters.tallies["uninspected"]),
             copy_range=row.copy_range if row else 0,
+            replies_awaited=tallies["replies_awaited"][""],
+            replies_awaited_now=replies_awaited,
+            unended_lines=tallies["unended_lines"][""],
+            unended_lines_now=unended_lines,
             kernel_dropped=row.queue_dropped if row else 0,
             user_dropped=row.user_dropped if row else 0,
             enobufs=queue.overflows,
             received=packets.seen + queue.unreadable,
             gso=packets.gso,
+            waiting_lines=self._lines.waiting,
+            lost_lines=self._lines.lost,
+            suppressed_lines=self._suppression.suppressed,
             verdicts=verdicts,
             dropped=dropped,
         )

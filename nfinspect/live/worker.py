@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
+from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
 
 PERIOD = 0.1
@@ -49,13 +50,25 @@ class Filter(Protocol):
 
 
 class PacketQueue(Protocol):
-    """Where packets come from: `queue.Queue`, or a stand-in in a test."""
+    """Where packets come from and verdicts go: `queue.Queue`, or a stand-in in a test."""
 
-    def receive(self, until: float) -> None:
-        """Hand packets to the worker's `handle` until a time, or until none came for a while."""
+    def receive(self, handle: Callable[[Arrival], None], until: float) -> None:
+        """Hand packets over until a time, or until none came for a while, and send verdicts."""
 
-    def drain(self, until: float) -> None:
+    def drain(self, handle: Callable[[Arrival], None], until: float) -> None:
         """The same, without waiting for packets."""
+
+    def accept(self, token: Any) -> None:
+        """Let a packet pass unchanged."""
+
+    def replace(self, token: Any, datagram: bytes) -> None:
+        """Let a packet pass with other bytes, from the IP header on."""
+
+    def drop(self, token: Any) -> None:
+        """Discard a packet."""
+
+    def send_verdicts(self) -> None:
+        """Send the verdicts given since the last packet was received."""
 
     def forget_interface_names(self) -> None:
         """Look interface names up again from now on."""
@@ -104,15 +117,19 @@ class Worker:
     def __init__(
         self,
         engine: Filter,
+        queue: PacketQueue,
         *,
         audit: Audit,
         render: Callable[[Event], str | None],
+        suppression: Suppression,
+        summary: Callable[[LinesSuppressed], str],
         lines: Lines,
         inject: Callable[[Inject], bool],
         report: Callable[[str], None],
         services: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """Every event goes to *audit*, and, rendered by *render*, to *lines*.
+        """Every event goes to *audit*, and, rendered by *render*, to *lines*, unless there are too
+        many of it: *suppression* decides that, and *summary* renders what it has counted.
 
         *inject* sends a packet and returns whether that succeeded; *report* prints a message for
         the operator; *services* are called in every round and must not block.
@@ -121,35 +138,43 @@ class Worker:
         self.stopping = False
         """Set this, for example in a signal handler, to end `run`."""
         self._engine = engine
+        self._queue = queue
+        self._accept, self._replace, self._drop = queue.accept, queue.replace, queue.drop
         self._arrive = engine.arrive
         self._observe = audit.observe
         self._dropped = audit.dropped
         self._render = render
+        self._suppression = suppression
+        self._admits = suppression.admits
+        self._summary = summary
         self._lines = lines
         self._inject = inject
         self._report = report
         self._services = services
         self._report_after = float("-inf")
 
-    def run(self, queue: PacketQueue) -> None:
+    def run(self) -> None:
         """Run until `stopping` is set; then decide what is queued, drop what is held, and return.
 
         Raises QueueError if the queue fails.
         """
+        queue = self._queue
         forget_at = monotonic()
         while not self.stopping:
-            queue.receive(monotonic() + PERIOD)
+            queue.receive(self.handle, monotonic() + PERIOD)
             now = monotonic()
             self._do_housekeeping(now)
             if now >= forget_at:
                 queue.forget_interface_names()
                 forget_at = now + FORGET_PERIOD
-        queue.drain(monotonic() + STOP_TIMEOUT)
-        self._try(lambda: self._engine.flush(monotonic()))
+        queue.drain(self.handle, monotonic() + STOP_TIMEOUT)
+        now = monotonic()
+        self._try(lambda: self._engine.flush(now), now)
+        self._sum_up(now, last=True)
         self._lines.flush()
 
     def handle(self, arrival: Arrival) -> None:
-        """Decide one packet, whose token is a `queue.QueuedPacket`."""
+        """Decide one packet; its verdict waits in the queue until the end of the run."""
         packets = self.packets
         packets.seen += 1
         if arrival.gso:
@@ -159,49 +184,52 @@ class Worker:
         except Exception:
             self._failed()
             actions = [Drop(arrival.token, DropReason.FILTER_ERROR)]
-        self._execute(actions)
+        self._execute(actions, arrival.now)
 
     def _do_housekeeping(self, now: float) -> None:
         deadline = self._engine.deadline()
         if deadline is not None and now >= deadline:
-            self._try(lambda: self._engine.tick(now))
+            self._try(lambda: self._engine.tick(now), now)
         for serve in self._services:
             serve()
+        self._sum_up(now)
         self._lines.flush()
 
-    def _try(self, decide: Callable[[], Sequence[Action]]) -> None:
+    def _sum_up(self, now: float, *, last: bool = False) -> None:
+        for suppressed in self._suppression.summaries(now, last=last):
+            self._lines.write(self._summary(suppressed))
+
+    def _try(self, decide: Callable[[], Sequence[Action]], now: float) -> None:
         try:
             actions = decide()
         except Exception:
             self._failed()
         else:
-            self._execute(actions)
+            self._execute(actions, now)
+            self._queue.send_verdicts()
 
-    def _execute(self, actions: Sequence[Action]) -> None:
+    def _execute(self, actions: Sequence[Action], now: float) -> None:
         packets = self.packets
         # An iterator, so that after a failed action the loop continues with the next one.
         remaining = iter(actions)
         while True:
             try:
                 for action in remaining:
-                    token: Any
                     if type(action) is Accept:
-                        token = action.token
-                        token.accept()
+                        self._accept(action.token)
                         packets.accepted += 1
                     elif type(action) is Emit:
-                        self._observe(action.event)
-                        line = self._render(action.event)
-                        if line is not None:
-                            self._lines.write(line)
+                        event = action.event
+                        self._observe(event)
+                        if self._admits(event, now):
+                            line = self._render(event)
+                            if line is not None:
+                                self._lines.write(line)
                     elif type(action) is Replace:
-                        token = action.token
-                        token.set_payload(action.datagram)
-                        token.accept()
+                        self._replace(action.token, action.datagram)
                         packets.rewritten += 1
                     elif type(action) is Drop:
-                        token = action.token
-                        token.drop()
+                        self._drop(action.token)
                         packets.dropped += 1
                         self._dropped(action.reason)
                     elif type(action) is Inject:

@@ -48,7 +48,9 @@ NOTED = (
     events.ConflictingBytes,
     events.DuplicateSyn,
     events.InspectionClosed,
+    events.LineUnended,
     events.MaliciousAddress,
+    events.ReplyAwaited,
     events.SentEarly,
     events.ServerAnomaly,
     events.StartTlsInjection,
@@ -117,6 +119,7 @@ class ConnectionRecord:
 
     __slots__ = (
         "_last_command",
+        "_last_request",
         "actions",
         "after",
         "bytes",
@@ -146,6 +149,8 @@ class ConnectionRecord:
         self.sides = Sides()
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""
+        self._last_request: int | None = None
+        """The packet that ended the last command or message."""
         self.bytes = 0
         self.duration: float | None = None
         self.close_reason: str | None = None
@@ -165,6 +170,9 @@ class ConnectionRecord:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.commands.append(text)
             self._last_command = packet, text
+            self._last_request = packet
+        elif kind is events.MessageSeen:
+            self._last_request = packet
         elif kind is events.ReplySeen:
             self.replies.append(line_text(event.line))  # type: ignore[union-attr]
         elif isinstance(event, events.ConnectionTornDown):
@@ -180,6 +188,8 @@ class ConnectionRecord:
                 facts = _facts(event)
                 if kind is events.CommandMasked and self._last_command[0] == packet:
                     facts["command"] = self._last_command[1]
+                elif kind is events.ReplyAwaited:
+                    facts["reply_to"] = self._last_request
                 self.notes.append({**facts, "packet": packet})
 
     def copied(self, packet: int, now: float) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from nfinspect.esmtp.one_sided import OneSided
-from nfinspect.events import REPLY, REQUEST, BannerMasked, CloseCause, Event, WouldClose
+from nfinspect.events import (
+    REPLY,
+    REQUEST,
+    BannerMasked,
+    CloseCause,
+    Event,
+    MessageSeen,
+    WouldClose,
+)
 from nfinspect.policy.model import InspectionMap
 from tests.unit.esmtp.transcript import (
     CONNECTION,
@@ -97,7 +105,7 @@ def test_message_ends_at_its_dot_in_any_packets() -> None:
     talk = Half().in_message()
     for byte in b"QUIT: x\r\n\r\nDATA\r\n..\r\n.\r":
         talk.client(bytes([byte]))
-    talk.client(b"\nQUIT\r\n", command(b"QUIT"))
+    talk.client(b"\nQUIT\r\n", MessageSeen(CONNECTION), command(b"QUIT"))
 
 
 def test_chunk_of_bdat_is_no_command() -> None:

@@ -32,6 +32,7 @@ from nfinspect.events import (
     Endpoint,
     Event,
     MaliciousAddress,
+    MessageSeen,
     ReplySeen,
     ServerAnomaly,
     StartTlsInjection,
@@ -268,6 +269,10 @@ def chunk(announced: int) -> Event:
 
 def command(line: bytes) -> Event:
     return CommandSeen(CONNECTION, line)
+
+
+def message() -> Event:
+    return MessageSeen(CONNECTION)
 
 
 def reply(line: bytes) -> Event:
