@@ -156,7 +156,7 @@ def run(
         policy,
         queue_num,
         control=control,
-        closed=ClosedFile(state or default_path(queue_num), report),
+        state=state or default_path(queue_num),
         fail_open=fail_open,
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
@@ -171,7 +171,7 @@ def filter_packets(
     queue_number: int,
     *,
     control: Path,
-    closed: ClosedFile | None = None,
+    state: Path | None = None,
     fail_open: bool = False,
     spin: float = 0.0,
     log_rate: LogRate = UNLIMITED,
@@ -180,7 +180,7 @@ def filter_packets(
 ) -> None:
     """Let *engine* decide the packets of the queue until a stop signal; then print the counters.
 
-    *closed* has the connections that an earlier run closed, and gets those that this one closes.
+    *state* is the file of the connections that an earlier run closed and that this one closes.
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
@@ -210,7 +210,8 @@ def filter_packets(
             stack.callback(queue.close)
             audit: Audit = counters
             services = [injector.forget, server.serve]
-            if closed is not None:
+            if state is not None:
+                closed = ClosedFile(state, report)
                 audit = KeepingAudit(counters, closed)
                 closed.restore(engine.restore_closed)
                 closed.keep(engine.closed_connections())

@@ -6,6 +6,7 @@ control socket, and the kernel's queue table.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -26,6 +27,8 @@ READY = "nfinspect ready, queues "
 START_TIMEOUT = STOP_TIMEOUT = 20.0
 """Seconds. Generous: they only limit how long a failure takes."""
 
+_numbers = itertools.count()
+
 
 class Filter:
     """The running filter of a lab."""
@@ -38,7 +41,8 @@ class Filter:
         self._lab = lab
         self._with_config = ["--config", str(config)] if config else []
         self._control = ["--control", str(lab.directory / "control")]
-        state = ["--state", str(lab.directory / "closed")]
+        # Each filter of the lab is a first one, unless the arguments say otherwise.
+        state = ["--state", str(lab.directory / f"closed-{next(_numbers)}")]
         self.syslog: list[str] = []
         """The syslog lines so far."""
         self.counters: list[str] = []

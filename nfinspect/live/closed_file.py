@@ -128,10 +128,12 @@ class ClosedFile:
                 else:
                     refused += 1
         if restored:
-            self._report(f"{restored} connections that an earlier run closed stay closed")
+            self._report(
+                f"connections that an earlier run closed, and that stay closed: {restored}"
+            )
         if refused:
             self._report(
-                f"{refused} connections that an earlier run closed do not fit in the table"
+                f"connections that an earlier run closed, and that do not fit in the table: {refused}"
             )
 
     def observe(self, event: Event) -> None:

@@ -81,7 +81,8 @@ class TwoMinutes:
         again, while the clients retransmit; the rules stay in place."""
         with ExitStack() as stack:
             lab = stack.enter_context(Lab(offloads=False))
-            running = lab.filter()
+            state = ("--state", str(lab.directory / "closed"))
+            running = lab.filter(arguments=state)
             outside = lab.capture(lab.directory / "outside.pcap", "outside")
             inside = lab.capture(lab.directory / "inside.pcap", "inside")
             server = RecordingServer(lab, SCRIPT_ADDRESS)
@@ -102,8 +103,8 @@ class TwoMinutes:
                 running.end()
                 changed = lab.directory / "changed.cfg"
                 changed.write_text(default_text().replace("mask-banner", "no mask-banner"))
-                lab.filter(changed).end()
-                running = lab.filter()
+                lab.filter(changed, arguments=state).end()
+                running = lab.filter(arguments=state)
             return cls(
                 time.monotonic(), running, outside, inside, server, clients, passed, stack.pop_all()
             )

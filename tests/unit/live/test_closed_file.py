@@ -66,7 +66,7 @@ def test_closed_connection_is_known_to_the_next_run_even_after_kill(
     first.close(40000, family)  # and nothing else: kill -9
     second = Filter(path, now=1200.0)
     assert second.table == {key(40000, family): 1000.0}
-    assert second.reports == ["1 connections that an earlier run closed stay closed"]
+    assert second.reports == ["connections that an earlier run closed, and that stay closed: 1"]
     third = Filter(path, now=1300.0)
     assert third.table == {key(40000, family): 1000.0}
 
@@ -96,7 +96,9 @@ def test_record_written_in_part_costs_only_itself(path: Path, cut: int) -> None:
     second = Filter(path)
     assert list(second.table) == [key(1)]
     assert second.reports[0].endswith("has damaged records, which are ignored")
-    assert Filter(path).reports == ["1 connections that an earlier run closed stay closed"]
+    assert Filter(path).reports == [
+        "connections that an earlier run closed, and that stay closed: 1"
+    ]
 
 
 @pytest.mark.parametrize("at", range(RECORD.size))
@@ -159,7 +161,9 @@ def test_full_table_is_said(path: Path) -> None:
         first.close(port)
     second = Filter(path)
     assert len(second.table) == 100
-    assert second.reports[1] == "20 connections that an earlier run closed do not fit in the table"
+    assert second.reports[1] == (
+        "connections that an earlier run closed, and that do not fit in the table: 20"
+    )
 
 
 def test_disk_that_is_full_for_a_while_loses_nothing(
