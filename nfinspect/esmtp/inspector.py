@@ -18,10 +18,11 @@ from nfinspect.esmtp.dialogue import (
     TLS,
 )
 from nfinspect.esmtp.message import MessageScanner
+from nfinspect.esmtp.observer import Observer
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import Request
+from nfinspect.esmtp.verbs import AUTH_RESPONSE, Request
 from nfinspect.events import (
     CloseCause,
     CommandSeen,
@@ -225,10 +226,11 @@ class Inspector(Session):
     def _list_unfinished(self) -> None:
         """List, for the transcript, the lines whose bare LF the server has taken for their end."""
         if self.transcript:
-            lines = bytes(self.commands.arrived).split(b"\n")
-            self.events[:0] = [
-                CommandSeen(self.connection, as_listed(None, line)) for line in lines if line
-            ]
+            commands = self.commands
+            observer = Observer(self.connection)
+            observer.authenticating = commands.verb is AUTH_RESPONSE
+            observer.request(bytes(commands.arrived).rstrip(b"\n") + b"\n", 0, 0)
+            self.events[:0] = observer.events
 
     def _list_rest(self, data: bytes, position: int) -> None:
         """List, for the transcript, the packet's commands after the one that closed."""

@@ -107,6 +107,7 @@ class Observer:
     def masked_accepted(self, code: bytes, blob: int) -> None:
         """The server has answered a line that would have been masked, an XEXCH50 of *blob* bytes if
         that is not 0, with this *code*."""
+        self.replies_seen = True
         self.authenticating = code == b"334"
         if code == b"354":
             self.chunk = blob

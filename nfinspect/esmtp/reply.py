@@ -198,7 +198,9 @@ class ReplyScanner:
         if anomaly is not None:
             if session.recorded and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
-            elif session.recorded and request is None and session.bare_line_feed:
+            elif (
+                session.recorded and session.bare_line_feed and request in (None, Request.ABANDONED)
+            ):
                 session.uninspected = UninspectedCause.BARE_LF_ANSWERED
             else:
                 session.anomaly(anomaly, without_ending(line)[:REMEMBERED])

@@ -31,4 +31,6 @@ def watch(
             observer.chunk = dialogue.announced
         if cause is UninspectedCause.RECORDED_WITHOUT_FILTER:
             observer.masked_accepted(inspector.replies.first_code, inspector.blob)
+        elif cause is UninspectedCause.BARE_LF_ANSWERED:
+            observer.masked_accepted(inspector.replies.first_code, 0)
     return observer

@@ -101,6 +101,29 @@ def test_bare_lf_in_the_middle_of_a_session() -> None:
     ]
 
 
+@pytest.mark.parametrize("crlf", [0, 1, 2, 3])
+@pytest.mark.parametrize("early", [False, True])
+def test_no_credential_is_listed_where_an_auth_exchange_turns_to_bare_lf(
+    crlf: int, early: bool
+) -> None:
+    """The server answers the response's bare LF: it has not left the exchange by itself."""
+    user, asks = ((">", b"dXNlcg==\r\n"),), ("<", b"334 UGFzc3dvcmQ6\r\n")
+    begin = ((">", b"AUTH LOGIN\r\n"), ("<", b"334 VXNlcm5hbWU6\r\n"))
+    if early:
+        user, begin = (), ((">", b"AUTH LOGIN\r\ndXNlcg==\r\n"), begin[1])
+    exchange = (*begin, *user, asks, (">", b"c2VjcmV0\r\n"), ("<", b"235 ok\r\n"), *QUIT)
+    own = [at for at, (side, _) in enumerate(exchange) if side == ">"]
+    turn = own[min(crlf, len(own) - 1)]
+    talk = (GREETING, *HELO, *exchange[:turn], *without_cr(exchange[turn:]))
+    report = replay(conversation(talk))
+    connection = only_connection(report)
+    assert causes(connection) == ["recorded without the filter: bare LF answered"]
+    assert report["counters"]["server_anomalies"] == {}
+    assert connection["commands"] == [
+        "HELO client.example.net", "AUTH LOGIN", "***", "***", "QUIT"
+    ]  # fmt: skip
+
+
 def test_unsolicited_reply_without_a_bare_lf_stays_the_servers_anomaly() -> None:
     packets = conversation((GREETING, *HELO, (">", b"NOOP unfinished"), ("<", b"250 ok\r\n")))
     connection = only_connection(replay(packets))
