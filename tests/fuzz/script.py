@@ -219,7 +219,7 @@ class Server:
             mode = Mode.AUTH
         elif code == b"220" and self.greeted and self.script.policy == "allow-tls":
             mode = Mode.TLS
-        self.greeted = True
+        self.greeted = self.greeted or bool(code)
         if mode is Mode.COMMANDS is not self.mode:
             self.commands_since = self.said
             self.leaving = None
@@ -368,6 +368,8 @@ class Client:
             if not self.code.startswith(group.needs):
                 continue
             said += group.says
+            if group.says.startswith((b"DATA", b"AUTH", b"STARTTLS")):
+                self.code = b""
             self.awaited, self.patience, self.since = group.awaits, group.patience, now
             if not group.awaits and group.needs == b"220":  # TLS has begun
                 self.over = True

@@ -1,4 +1,4 @@
-"""Sessions of lawful and unlawful servers and clients through the engine: ``python -m tests.fuzz.replies``.
+"""Sessions of lawful and unlawful servers and clients through the engine: ``python -m tests.fuzz.dialogue``.
 
 What must hold, whatever they say and when:
 
@@ -25,7 +25,7 @@ import click
 from nfinspect.actions import Accept, Action, Drop, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
-from nfinspect.events import Direction, InspectionClosed, ServerAnomaly, Uninspected
+from nfinspect.events import CloseCause, Direction, InspectionClosed, ServerAnomaly, Uninspected
 from tests.fuzz import script as scripts
 from tests.fuzz import showing
 from tests.fuzz.guard import DifferenceError
@@ -111,6 +111,8 @@ class Session:
         self.checked = 0
         """Commands of the server's that have been looked at."""
         self.closed = False
+        self.by_clause = False
+        """A clause of the map has closed it, which may happen to anybody."""
         self.uninspected = False
         self.anomalies = 0
         self.end = ""
@@ -170,9 +172,11 @@ class Session:
 
     def _speak(self, side: int) -> None:
         stack, actor = self.stacks[side], self.actors[side]
-        if stack.peer_initial is None or stack.closing:
-            return  # nobody to speak to, not yet or no longer
+        if stack.peer_initial is None:
+            return
         said = actor.run(self.now)
+        if stack.closing:
+            return  # the other end has closed
         if said:
             self.progress = self.now
             if self.say:
@@ -206,7 +210,9 @@ class Session:
         closes = False
         for action in actions:
             if isinstance(action, Emit):
-                closes = closes or isinstance(action.event, InspectionClosed)
+                if isinstance(action.event, InspectionClosed):
+                    closes = True
+                    self.by_clause = action.event.cause is CloseCause.CLAUSE
                 self.uninspected = self.uninspected or isinstance(action.event, Uninspected)
                 self.anomalies += isinstance(action.event, ServerAnomaly)
                 if self.say:
@@ -280,7 +286,8 @@ class Session:
             raise StandstillError(
                 f"{bytes(client.stream[self.passed[0] :])!r} does not pass, no reply is owed"
             )
-        if self.script.lawful and self.end not in ("finished", "uninspected"):
+        lawful = self.end in ("finished", "uninspected") or self.by_clause
+        if self.script.lawful and not lawful:
             raise LawfulError(f"lawful ends: {self.end}")
 
     def add_to(self, tally: Tally) -> None:
@@ -365,7 +372,7 @@ def _run(seed: int, tally: Tally) -> str:
         session.run()
     except Exception as error:
         kind = type(error).__name__
-        return f"python -m tests.fuzz.replies --seed {seed}\n{kind}: {error}\n  {script}"
+        return f"python -m tests.fuzz.dialogue --seed {seed}\n{kind}: {error}\n  {script}"
     finally:
         session.add_to(tally)
     return ""
