@@ -1,49 +1,53 @@
 """The reference: a process that accepts every queued packet without reading it.
 
-The queue is set up as by the filter: GSO packets, the same receive buffer, one reused buffer for
-messages. The only difference is what is done for each packet: as little as a Python program can do.
+It uses NetfilterQueue as that comes, but for a queue that is set up as by the filter: GSO packets,
+the same receive buffer, one reused buffer for messages.
 Runs as ``python -m bench.accept_only`` until SIGTERM.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
-from math import inf
+import warnings
 from struct import Struct
-from types import FrameType
 
-from nfinspect.live.queue import Queue, QueuedPacket
+import netfilterqueue
 
-_TERMINATE = Struct("=I").pack_into
+from nfinspect.live import nfnetlink, queue
+
+TERMINATOR = Struct("=Q")
+"""Up to 3 bytes of padding, then the length of the next message: there is none."""
 
 
-class AcceptOnly(Queue):
-    """A queue that accepts every packet."""
+class Reader:
+    """Reads messages for the library, always into the same buffer."""
 
-    def _packet_arrived(self, packet: QueuedPacket) -> None:
-        packet.accept()
+    def __init__(self, opened: socket.socket) -> None:
+        self._buffer = bytearray(queue.MESSAGE_LIMIT + TERMINATOR.size)
+        self._view = memoryview(self._buffer)[: queue.MESSAGE_LIMIT]
+        self._receive_into = opened.recv_into
 
     def recv(self, _size: int) -> bytearray:
-        """Return the next message in the reused buffer; see `Queue.recv`."""
-        length = self._receive_into(self._view)
-        _TERMINATE(self._buffer, length, 0)  # the length of the next message: there is none
+        """Return the next message, which ends where the library looks for another."""
+        TERMINATOR.pack_into(self._buffer, self._receive_into(self._view), 0)
         return self._buffer
 
 
 def main() -> None:
-    stopping = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    queue = AcceptOnly(0, lambda arrival: None)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    library = netfilterqueue.NetfilterQueue()
+    with warnings.catch_warnings(record=True):
+        library.bind(0, lambda packet: packet.accept(), mode=netfilterqueue.COPY_NONE)
+    opened = socket.socket(fileno=os.dup(library.get_fd()))
+    opened.setsockopt(socket.SOL_SOCKET, queue.SO_RCVBUFFORCE, queue.RECEIVE_BUFFER)
+    opened.send(nfnetlink.set_flags_and_length(0, queue.MAX_LENGTH, fail_open=False))
+    opened.recv(4096)
+    opened.send(nfnetlink.set_copying(0, nfnetlink.NFQNL_COPY_PACKET))
     print("accept-only ready", file=sys.stderr, flush=True)
-    while not stopping:
-        queue.receive(inf)  # returns after a while without packets
-    queue.close()
+    library.run_socket(Reader(opened))
 
 
 if __name__ == "__main__":

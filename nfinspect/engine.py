@@ -65,9 +65,10 @@ class Engine:
         return actions
 
     def tick(self, now: float) -> list[Action]:
-        """End the connections that have timed out."""
+        """End the connections that have timed out, and report what has waited for too long."""
         core = self._core
         actions: list[Action] = []
+        core.waiting.report(now, actions)
         while (
             connection := core.table.expired(now, picking_up=now < core.pickup_until)
         ) is not None:
@@ -78,16 +79,25 @@ class Engine:
 
     def deadline(self) -> float | None:
         """When ``tick`` is next due; None if not before another packet arrives."""
-        return self._core.table.deadline()
+        core = self._core
+        timeout, wait = core.table.deadline(), core.waiting.deadline()
+        if timeout is None or wait is None:
+            return wait if timeout is None else timeout
+        return min(timeout, wait)
 
     def flush(self, now: float, reason: DropReason = DropReason.FLUSHED) -> list[Action]:
-        """Drop every held packet: the filter is stopping, or the capture has ended."""
-        holding = self._core.holding
-        return [
+        """Drop every held packet: the filter is stopping, or the capture has ended. Nobody knows how
+        long a wait lasted beyond the end of a capture, so that each is reported then."""
+        core = self._core
+        actions: list[Action] = []
+        core.waiting.report(now, actions, all_of_them=core.options.recorded)
+        holding = core.holding
+        actions.extend(
             Drop(held.arrival.token, reason)
             for half in holding.halves()
             for held in holding.take_all(half)
-        ]
+        )
+        return actions
 
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
@@ -103,6 +113,11 @@ class Engine:
     def held(self) -> int:
         """Packets waiting for their verdict."""
         return self._core.ledger.held_packets
+
+    @property
+    def waits(self) -> tuple[int, int]:
+        """Reported waits that still last: for a reply, and for the end of a line."""
+        return self._core.waiting.lasting()
 
     @property
     def connections(self) -> int:

@@ -77,6 +77,9 @@ class CloseCause(enum.Enum):
     """A ``<`` was never closed, and had already passed in an earlier packet of the line."""
     STARTTLS_INJECTION = "starttls-injection"
     UNASKED_354 = "unasked-354"
+    ABANDONED_BY_SERVER = "abandoned-by-server"
+    """The server left DATA or an AUTH exchange by itself, so nobody knows what the client's next
+    bytes are."""
     SERVER_ANOMALY = "server-anomaly"
     UNSEEN_DATA = "unseen-data"
 
@@ -97,6 +100,7 @@ class AnomalyKind(enum.Enum):
     UNASKED_354 = "354 without DATA"
     UNASKED_220 = "220 in mid-session"
     NOT_NUMERIC = "a reply without a numeric code"
+    ABANDONED = "a reply in the middle of a message or an AUTH exchange"
     MASKED_ACCEPTED = "a positive reply to a masked line"
     MISMATCHED_CODE = "a multi-line reply that changes its code"
 
@@ -278,6 +282,36 @@ class ChunkMasked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyAwaited:
+    """The client's next bytes have waited for several seconds, because a reply must come first;
+    one event per wait."""
+
+    connection: Connection
+    line: bytes
+    """The beginning of the line that waits, without CR LF; ``***`` if it may be no command."""
+    count: int
+    """Bytes that wait, up to the last that has arrived."""
+    awaits: str
+    """What they wait for: ``greeting``, ``reply to MAIL``, ``reply to the message``."""
+    outstanding: int
+    """Replies that the server owes, up to and including that one."""
+    duration: float
+    """Seconds so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineUnended:
+    """A command line with a bare CR or LF has stood unfinished for several seconds: the server waits
+    for its CR LF, and the client probably for the reply; one event per line."""
+
+    connection: Connection
+    line: bytes
+    """The line as it arrived."""
+    duration: float
+    """Seconds so far."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandSeen:
     """A command line as it arrived, without CR LF; only if a transcript is requested."""
 
@@ -291,6 +325,13 @@ class ReplySeen:
 
     connection: Connection
     line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSeen:
+    """The end of a message has passed; only if a transcript is requested."""
+
+    connection: Connection
 
 
 Event = (
@@ -312,6 +353,9 @@ Event = (
     | ServerAnomaly
     | StartTlsInjection
     | ChunkMasked
+    | ReplyAwaited
+    | LineUnended
     | CommandSeen
     | ReplySeen
+    | MessageSeen
 )

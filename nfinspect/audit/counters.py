@@ -50,6 +50,8 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.DeniedNoConnection: ("denied_without_connection", None),
     events.DuplicateSyn: ("duplicate_syns", None),
     events.TableFull: ("refused_by_full_table", None),
+    events.ReplyAwaited: ("replies_awaited", None),
+    events.LineUnended: ("unended_lines", None),
 }
 """Events that are simply counted, and the name of the count in JSON."""
 
@@ -94,7 +96,7 @@ class Counters:
                 self.clauses[event.map_name, event.position] += 1
             case events.BannerMasked():
                 self.banners[event.map_name] += 1
-            case events.CommandSeen() | events.ReplySeen():
+            case events.CommandSeen() | events.ReplySeen() | events.MessageSeen():
                 pass
             case _:
                 name, by = TALLIES[type(event)]

@@ -44,6 +44,14 @@ class QueueState:
     """Packets that the engine holds."""
     copy_range: int = 0
     """Bytes of a packet that the kernel copies, at most."""
+    replies_awaited: int = 0
+    """Waits for a reply that were reported (`events.ReplyAwaited`)."""
+    replies_awaited_now: int = 0
+    """Those of them that last."""
+    unended_lines: int = 0
+    """Unfinished lines that were reported (`events.LineUnended`)."""
+    unended_lines_now: int = 0
+    """Those of them that are still unfinished."""
     kernel_dropped: int = 0
     """Packets that the kernel dropped because the queue was full (``queue_dropped``)."""
     user_dropped: int = 0
@@ -66,6 +74,8 @@ def queue(state: QueueState) -> str:
         f"Queue {state.number}:",
         f"  received {state.received}, gso {state.gso}, waiting {state.waiting},"
         f" held {state.held}, copy range {state.copy_range}",
+        f"  silent: reply awaited {state.replies_awaited_now} now, {state.replies_awaited} in all;"
+        f" line unended {state.unended_lines_now} now, {state.unended_lines} in all",
         f"  lost: kernel dropped {state.kernel_dropped}, user dropped {state.user_dropped},"
         f" ENOBUFS {state.enobufs}",
     ]

@@ -34,7 +34,11 @@ SENTENCES = {
     "duplicate-syn": "a second SYN, with a different sequence number, was dropped",
     "inspection-closed": "inspection closed the connection at a packet from the {sender}"
     " (cause: {cause})",
+    "line-unended": "this line does not end in CR LF, so the server waits for the rest, for"
+    " {duration:.3g} s and more: {line}",
     "malicious-address": "a mail address contains a pipe: {address}",
+    "reply-awaited": "had to wait for the {awaits}{where}, for {duration:.3g} s and more: {line}"
+    " ({count} bytes)",
     "server-anomaly": "the server sent {kind}: {line}",
     "start-tls-injection": "the client sent more data before the reply to STARTTLS",
     "tls-started": "the server accepted STARTTLS: TLS begins",
@@ -180,7 +184,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
     if note["event"] == "command-masked":
         command = escaped(note["command"].encode()) if "command" in note else ""
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]
-    facts = note | _ENDS.get(note.get("direction", ""), {})
+    where = f" (packet {note['reply_to']})" if note.get("reply_to") else ""
+    facts = note | {"where": where} | _ENDS.get(note.get("direction", ""), {})
     return SENTENCES[note["event"]].format_map(facts), ""
 
 

@@ -14,6 +14,17 @@ HELO too, as their reply determines whether commands may be pipelined (in RFC 29
 be the last command in a group); and after MAIL within a transaction, as only its reply tells
 whether the recipient count restarts. Without pipelining it is shut after every line. At the
 beginning of a connection it is shut until the greeting.
+
+A server that replies while the client sends a message or answers a challenge has left that phase by
+itself: it may take the next bytes for commands, the client may go on with what it began, and the
+filter cannot know. That is the phase ABANDONED, in which nothing of the client's may pass.
+
+Not every reply can be told to answer one line. A 4xx or 5xx answers an empty line or what was sent
+after it, for some servers ignore empty lines; a line without a code may be a whole reply. Such a
+reply is *doubtful*. If more outstanding replies remain than can come, the direction would be shut
+for ever. So when the client, having acknowledged a doubtful reply, goes on, it has taken that for
+the answer, and so do we (``settle``). At worst the server's true reply is still to come; 354, 334
+and 220, which alone change what the client's bytes are, then answer nothing and are anomalies.
 """
 
 from __future__ import annotations
@@ -36,9 +47,11 @@ class Phase(enum.IntEnum):
     CHUNK = 4
     TLS = 5
     """The server has accepted STARTTLS."""
+    ABANDONED = 6
+    """Nobody knows: the server has left DATA or an AUTH exchange by itself."""
 
 
-COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS = Phase
+COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS, ABANDONED = Phase
 
 
 class Effect(enum.Enum):
@@ -94,6 +107,7 @@ ANSWERS: dict[Request, dict[bytes, Outcome]] = {
     Request.MASKED: _MASKED,
     Request.BDAT: _MASKED,
     Request.EMPTY: {},
+    Request.ABANDONED: {},
 }
 UNASKED: dict[bytes, AnomalyKind | None] = {
     b"220": AnomalyKind.UNASKED_220,
@@ -131,12 +145,17 @@ class Dialogue:
     __slots__ = (
         "announced",
         "chunk_answered_at",
+        "claimed",
+        "doubtful",
+        "doubtful_until",
+        "ehlo_doubtful",
         "offered",
         "outstanding",
         "phase",
         "pipelining",
         "recipients",
         "recipients_before",
+        "replying",
         "shut",
         "tls_from",
         "transaction",
@@ -165,13 +184,25 @@ class Dialogue:
         """Offset in the reply stream at which the reply to the last masked BDAT ends."""
         self.tls_from = 0
         """Offset in the reply stream at which the 220 to STARTTLS ends."""
+        self.doubtful = 0
+        """Replies that may have answered one more line than they were taken to answer."""
+        self.doubtful_until = 0
+        """Offset in the reply stream at which the latest of them ends."""
+        self.replying = False
+        """The oldest outstanding reply has begun and is not complete."""
+        self.claimed = False
+        """Meanwhile the client has gone on, with a doubtful reply as the answer: to the client this
+        one answers its next line."""
+        self.ehlo_doubtful = False
+        """An EHLO was settled: its reply may still come, and is to be masked."""
 
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""
         outstanding = self.outstanding
         outstanding.append(request)
         if request == Request.EMPTY:  # not every server replies to one
-            self.shut = self.shut or len(outstanding) >= OUTSTANDING_BOUND
+            if len(outstanding) >= OUTSTANDING_BOUND:
+                outstanding.remove(request)  # an ignored one must keep nothing shut
             return
         self.shut = (
             not self.pipelining or request in SHUTTING or len(outstanding) >= OUTSTANDING_BOUND
@@ -238,20 +269,98 @@ class Dialogue:
         """A reply with this code begins: returns its anomaly, if there is one.
 
         A server answers an empty line with 4xx or 5xx, or not at all: any other reply answers what
-        was sent after it.
+        was sent after it. Likewise a reply that cannot answer the oldest line answers a later one,
+        if a doubtful one may have answered that.
         """
         outstanding = self.outstanding
         while outstanding and outstanding[0] == Request.EMPTY and code[:1] not in b"45":
             self.remove_oldest()
+        while (
+            self.doubtful
+            and len(outstanding) > 1
+            and isinstance(outcome(outstanding[0], code), AnomalyKind)
+        ):
+            self._settle_oldest()
         if not outstanding:
+            if code != b"354" and self._leave():
+                return None if code == b"421" else AnomalyKind.ABANDONED
             return UNASKED.get(code, AnomalyKind.UNASKED_REPLY)
+        self.replying = True
         found = outcome(outstanding[0], code)
         return found if isinstance(found, AnomalyKind) else None
+
+    def _leave(self) -> bool:
+        """A reply, or a line without a code, begins that answers nothing. If the client is sending
+        a message or answering a challenge, the server has left that phase; returns whether so."""
+        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE):
+            return False
+        self.phase = Phase.ABANDONED
+        self.outstanding.append(Request.ABANDONED)  # so that the whole of it passes
+        return True
+
+    def begin_line_without_code(self) -> AnomalyKind:
+        """A line without a code begins, outside any reply: returns its anomaly."""
+        if not self.outstanding and self._leave():
+            return AnomalyKind.ABANDONED
+        return AnomalyKind.NOT_NUMERIC
+
+    def end_doubtful(self, position: int) -> None:
+        """A line without a code, or a reply that was owed to nothing when it began, ends at offset
+        ``position`` of the reply stream. It may be the answer to what is outstanding now."""
+        outstanding = self.outstanding
+        if not outstanding:
+            return
+        if outstanding[0] == Request.ABANDONED:
+            self.remove_oldest()
+            return
+        self.doubtful += 1
+        self.doubtful_until = position
+
+    def settle(self, acknowledged: int) -> int:
+        """The client goes on although the direction is shut, with ``acknowledged`` bytes of the
+        reply stream acknowledged. If these include replies that account for all that is
+        outstanding, nothing is any more. Returns how many outstanding replies were removed."""
+        outstanding = self.outstanding
+        if not self.doubtful or acknowledged < self.doubtful_until:
+            return 0
+        if self.replying:
+            self.claimed = True
+            return 0
+        if len(outstanding) - outstanding.count(Request.EMPTY) > self.doubtful:
+            return 0
+        count = len(outstanding)
+        while outstanding:
+            self._settle_oldest()
+        self.doubtful = 0
+        self.shut = False
+        return count
+
+    def _settle_oldest(self) -> None:
+        """Take the oldest outstanding reply for given, without an effect that the reply might not
+        have had."""
+        request = self.outstanding.pop(0)
+        if request == Request.EMPTY:
+            return
+        self.doubtful -= 1
+        if request == Request.NESTED_MAIL:
+            self.recipients = self.recipients_before
+        elif request == Request.EHLO:
+            self.ehlo_doubtful = True
+        elif request == Request.BDAT:
+            self.chunk_answered_at = self.doubtful_until
 
     def answered(self, code: bytes, position: int) -> Effect:
         """The oldest outstanding reply is complete; it ends at offset ``position`` of the reply
         stream. Returns its effect."""
         request = self.remove_oldest()
+        self.replying = False
+        if request == Request.EMPTY and self.outstanding:
+            self.doubtful += 1
+            self.doubtful_until = position
+        elif self.doubtful and not self.outstanding:
+            self.doubtful = int(self.claimed)
+            self.doubtful_until = position
+        self.claimed = False
         found = outcome(request, code)
         if request == Request.BDAT and Request.BDAT not in self.outstanding:
             self.chunk_answered_at = position

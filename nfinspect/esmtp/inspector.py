@@ -8,7 +8,15 @@ collects what the scanners find.
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
-from nfinspect.esmtp.dialogue import CHUNK, CHUNK_ANNOUNCED, COMMANDS, MESSAGE, SHUTTING, TLS
+from nfinspect.esmtp.dialogue import (
+    ABANDONED,
+    CHUNK,
+    CHUNK_ANNOUNCED,
+    COMMANDS,
+    MESSAGE,
+    SHUTTING,
+    TLS,
+)
 from nfinspect.esmtp.message import MessageScanner
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
@@ -22,6 +30,18 @@ from nfinspect.events import (
     UninspectedCause,
 )
 from nfinspect.policy.model import InspectionMap
+
+LINE_SHOWN = 80
+"""Bytes, at most, that are shown of a line that waits."""
+
+_AWAITED = {
+    Request.GREETING: "greeting",
+    Request.MESSAGE: "reply to the message",
+    Request.AUTH: "reply to AUTH",
+    Request.MASKED: "reply to a masked line",
+    Request.BDAT: "reply to a masked BDAT",
+}
+"""What is awaited. A reply to anything else is one to a permitted command."""
 
 
 class Inspector(Session):
@@ -91,7 +111,10 @@ class Inspector(Session):
                 else:
                     self.uninspected = UninspectedCause.TLS
                     break
+            elif phase == ABANDONED:
+                self.close(CloseCause.ABANDONED_BY_SERVER)
             elif phase == CHUNK_ANNOUNCED:
+                owed -= dialogue.settle(acknowledged)
                 self.chunk.follows(self, acknowledged)
                 continue
             elif phase == CHUNK:
@@ -101,6 +124,10 @@ class Inspector(Session):
                 if dialogue.phase != CHUNK and self.chunk.within_line:
                     self.commands.begin_after_chunk()
             elif dialogue.shut:
+                settled = dialogue.settle(acknowledged)
+                if settled:
+                    owed -= settled
+                    continue
                 if dialogue.outstanding[-1] != Request.STARTTLS:
                     break
                 self._injected()
@@ -111,9 +138,9 @@ class Inspector(Session):
             else:
                 position = self.commands.scan_response(self, data, position)
             if self.closing is not None:
-                if self.transcript:
+                if self.transcript and phase != ABANDONED:
                     self._list_rest(data, position)
-                dialogue.withdraw_after(owed)
+                dialogue.withdraw_after(max(0, owed))
                 self.edited = None
                 return b""
         if self.edited is not None:
@@ -144,6 +171,50 @@ class Inspector(Session):
         and nothing after it."""
         outstanding = self.dialogue.outstanding
         return len(outstanding) - (bool(outstanding) and outstanding[0] == Request.GREETING)
+
+    @property
+    def outstanding(self) -> int:
+        """Replies that the server owes, the greeting included."""
+        return len(self.dialogue.outstanding)
+
+    @property
+    def awaits(self) -> str:
+        """What must come before the client's next byte may pass: ``greeting``, ``reply to MAIL``.
+        Empty while the request direction is open."""
+        dialogue = self.dialogue
+        if not dialogue.shut or not dialogue.outstanding:
+            return ""
+        known = _AWAITED.get(dialogue.outstanding[-1])
+        return known or f"reply to {self.commands.latest.decode('ascii')}"
+
+    def waiting_line(self, data: bytes) -> bytes:
+        """The beginning of ``data``, bytes that must wait, as far as it may be shown: ``***`` where
+        it may be a credential or a part of a message."""
+        request = self.dialogue.outstanding[-1]
+        line = data[:LINE_SHOWN].splitlines()[0]
+        if request == Request.GREETING:
+            return as_listed(None, line)
+        return b"***" if request in (Request.AUTH, Request.DATA) else self._shown(line)
+
+    @property
+    def unended(self) -> int:
+        """See ``CommandScanner.unended``."""
+        return self.commands.unended
+
+    @property
+    def unended_line(self) -> bytes:
+        """The beginning of the unfinished command line, as far as it may be shown."""
+        commands = self.commands
+        if commands.verb is not None and commands.verb.response:
+            return b"***"
+        return self._shown(bytes(commands.arrived[:LINE_SHOWN]).splitlines()[0])
+
+    def _shown(self, line: bytes) -> bytes:
+        """A line that seems to be a command, with ``***`` in place of credentials; ``***`` alone for
+        any other, which may be a credential too if the server has refused AUTH."""
+        found = line.split(None, 1)
+        known = not found or found[0].upper() in self.rules.prefixes
+        return as_listed(None, line) if known else b"***"
 
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))

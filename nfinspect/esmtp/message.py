@@ -31,6 +31,7 @@ from nfinspect.esmtp.filename import (
     is_message,
 )
 from nfinspect.esmtp.session import Session
+from nfinspect.events import MessageSeen
 from nfinspect.policy.model import Criterion
 
 CR: Final = 13
@@ -246,6 +247,8 @@ class MessageScanner:
             self._begin()
             session.begin_mail()
             session.dialogue.expect_message_reply()
+            if session.transcript:
+                session.events.append(MessageSeen(session.connection))
         else:
             self._keep_open_line(data, start)
         return end

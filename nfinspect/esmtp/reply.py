@@ -150,15 +150,18 @@ class ReplyScanner:
             code = line[:3]
             self.numeric = code.isdigit()
             if not self.numeric:
-                session.anomaly(AnomalyKind.NOT_NUMERIC, without_ending(line)[:REMEMBERED])
+                kind = AnomalyKind.NOT_NUMERIC
+                if not self.first_code:
+                    kind = session.dialogue.begin_line_without_code()
+                session.anomaly(kind, without_ending(line)[:REMEMBERED])
             elif len(code) == 3:
                 self.code = code
                 self._inspect_code(session, line)
             if session.uninspected is not None:
                 return
         if self.mask == Mask.BANNER:
-            if self.code or not self.numeric:
-                _mask_banner(session, data, start, stop, max(before, 0 if self.code else 4))
+            if self.code == b"220":
+                _mask_banner(session, data, start, stop, before)
         elif self.mask == Mask.EHLO and self.lines and self.code:
             end = stop - finished
             ended = finished
@@ -175,6 +178,8 @@ class ReplyScanner:
         """A line's code is complete."""
         code, dialogue = self.code, session.dialogue
         if self.first_code:
+            if code == b"220" and dialogue.outstanding[:1] == [Request.GREETING]:
+                self._begin_banner(session)
             if code != self.first_code:
                 session.anomaly(
                     AnomalyKind.UNASKED_354
@@ -195,13 +200,19 @@ class ReplyScanner:
             else:
                 session.anomaly(anomaly, without_ending(line)[:REMEMBERED])
         if request == Request.GREETING:
-            if code == b"220" and session.rules.parameters.mask_banner:
-                self.mask = Mask.BANNER
-                session.events.append(BannerMasked(session.connection, session.rules.map.name))
-        elif request == Request.EHLO and code[:1] == b"2":
+            if code == b"220":
+                self._begin_banner(session)
+        elif (request == Request.EHLO or dialogue.ehlo_doubtful) and code[:1] == b"2":
             self.mask = Mask.EHLO
             dialogue.offer(pipelining=False)
             session.begin_ehlo_reply()
+
+    def _begin_banner(self, session: Session) -> None:
+        """A greeting has a line with the code 220: such lines are masked, and no others, as a
+        server may go on to say why it refuses the client."""
+        if session.rules.parameters.mask_banner and self.mask != Mask.BANNER:
+            self.mask = Mask.BANNER
+            session.events.append(BannerMasked(session.connection, session.rules.map.name))
 
     def _inspect_parameter(
         self, session: Session, data: bytes, start: int, end: int, ended: bool, whole: bool
@@ -268,8 +279,12 @@ class ReplyScanner:
             else:
                 if self.solicited:
                     self._complete(session, self.code, stop)
+                else:
+                    session.dialogue.end_doubtful(session.replied + stop)
                 self.first_code = b""
                 self.mask = Mask.NOTHING
+        elif not self.first_code:
+            session.dialogue.end_doubtful(session.replied + stop)
         self.line.clear()
         self.length = 0
         self.code = b""

@@ -78,6 +78,7 @@ class CommandScanner:
         "arrived",
         "bracket",
         "ended_in_cr",
+        "latest",
         "length",
         "mask_reported",
         "place",
@@ -90,6 +91,8 @@ class CommandScanner:
     def __init__(self) -> None:
         self.arrived = bytearray()
         """Its first bytes as they arrived, without the line ending."""
+        self.latest = b""
+        """The verb of the latest permitted command that is complete."""
         self._begin()
 
     def _begin(self) -> None:
@@ -151,6 +154,13 @@ class CommandScanner:
         chunk's X and what follows could form a verb: ``X`` and ``CLIENT``."""
         self.stage = Stage.MASKED
         self.mask_reported = True  # by ChunkMasked
+
+    @property
+    def unended(self) -> int:
+        """Bytes of the unfinished line, if a bare CR or LF in it shows that its sender takes it for
+        finished; otherwise 0."""
+        masked = self.stage == Stage.MASKED
+        return self.length if masked and (LF in self.arrived or CR in self.arrived) else 0
 
     def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         piece = self._delimit(data, start)
@@ -392,6 +402,7 @@ class CommandScanner:
         elif verb.response:
             dialogue.expect_auth_reply()
             return
+        self.latest = verb.word
         dialogue.expect_reply(request)
 
 

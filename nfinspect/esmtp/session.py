@@ -132,6 +132,8 @@ class Session:
         self.events.append(ServerAnomaly(self.connection, kind, line))
         if kind is AnomalyKind.UNASKED_354:
             self.close(CloseCause.UNASKED_354)
+        elif kind is AnomalyKind.ABANDONED:
+            pass  # the client is to learn why; the inspector closes at its next byte
         elif self.rules.parameters.server_anomaly is ServerAnomalyAction.DROP_CONNECTION:
             self.close(CloseCause.SERVER_ANOMALY)
 

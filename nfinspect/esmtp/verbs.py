@@ -36,6 +36,8 @@ class Request(enum.IntEnum):
     """A masked BDAT that announced a chunk."""
     EMPTY = 13
     """An empty line."""
+    ABANDONED = 14
+    """Nothing: the server has left DATA or an AUTH exchange by itself."""
 
 
 MAIL, RSET = Request.MAIL, Request.RSET

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from nfinspect.events import Endpoint
+from nfinspect.flow.waiting import Waiting
 from nfinspect.packet.segment import Segment
 from nfinspect.policy.model import Inspection, Policy
 from nfinspect.tcp.connection import InspectionTotals
@@ -24,7 +25,8 @@ class EngineOptions:
     recorded: bool = False
     """The packets come from a capture, whose endpoints cannot react to the filter."""
     transcript: bool = False
-    """Emit every command and reply line (``CommandSeen``, ``ReplySeen``)."""
+    """Emit every command and reply line (``CommandSeen``, ``ReplySeen``), and every
+    end of a message (``MessageSeen``)."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -40,6 +42,7 @@ class Core:
         "policy",
         "table",
         "totals",
+        "waiting",
     )
 
     def __init__(self, policy: Policy, options: EngineOptions, started: float) -> None:
@@ -52,6 +55,7 @@ class Core:
         self.ledger = Ledger()
         self.holding = Holding(options.limits, self.ledger)
         self.pickup_until = started + policy.midstream_pickup
+        self.waiting = Waiting()
         self.connection_number = 0
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:

@@ -241,6 +241,7 @@ def _release(
         for held in core.holding.take_all(half):
             actions.append(Drop(held.arrival.token, reason))
         gaps.forget(core, half)
+        core.waiting.forget(half)
 
 
 def _torn_down(connection: TcpConnection, now: float, reason: TeardownReason) -> ConnectionTornDown:

@@ -313,6 +313,8 @@ def _inspect(
     if inspector.events:
         actions.extend([Emit(event, arrival.token) for event in inspector.events])
         inspector.events.clear()
+        if half.direction is REQUEST:
+            core.waiting.for_line_end(half, half.next + len(passed), _noted(core, arrival))
     closes = inspector.closing is not None
     if (passed or closes) and connection.totals is not None:
         connection.totals.packet += 1
@@ -345,11 +347,20 @@ def _cut(
     if not passed and inspector is not None and inspector.refusing:
         actions.append(Drop(arrival.token, DropReason.REFUSED))
         return True
+    if half.direction is REQUEST:
+        rest = segment.datagram[segment.payload + half.next - sequence : segment.end]
+        core.waiting.for_reply(half, half.next, rest, _noted(core, arrival))
     if not passed and not new_ack:
         _hold(core, half, arrival, segment, actions, sequence, DropReason.SHUT)
         return False
     pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
     return True
+
+
+def _noted(core: Core, arrival: Arrival) -> object:
+    """The packet, for an event that may come much later. Live, nobody asks for it, and it would be
+    kept in memory."""
+    return arrival.token if core.options.recorded else None
 
 
 def _release(core: Core, connection: TcpConnection, actions: list[Action]) -> None:

@@ -42,6 +42,7 @@ def stop_inspecting(
             segment = with_newest_timestamp(half, held.segment, verified=False)
             pass_uninspected(core, half, held.arrival, segment, actions)
         gaps.forget(core, half)
+        core.waiting.forget(half)
 
 
 def pass_uninspected(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from struct import Struct
 from typing import NamedTuple
@@ -24,19 +23,16 @@ from nfinspect.rules.mark import MARK
 U32 = Struct("!I")
 
 NFNL_SUBSYS_QUEUE = 3
-NFQNL_MSG_CONFIG = 2
-
-SUBSYSTEM_BYTE = 5 if sys.byteorder == "little" else 4
-"""Offset of a message's subsystem: NFNL_SUBSYS_QUEUE in a queued packet, 0 in an error."""
+NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 0, 1, 2
 
 NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 3, 4, 5
-NFQNL_COPY_PACKET = 2
+NFQNL_COPY_NONE, NFQNL_COPY_PACKET = 0, 2
 NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO = 1, 4
 
-NFQA_MARK, NFQA_TIMESTAMP = 3, 4
+NFQA_PACKET_HDR, NFQA_VERDICT_HDR, NFQA_MARK, NFQA_TIMESTAMP = 1, 2, 3, 4
 NFQA_IFINDEX_INDEV, NFQA_IFINDEX_OUTDEV = 5, 6
 NFQA_IFINDEX_PHYSINDEV, NFQA_IFINDEX_PHYSOUTDEV = 7, 8
-NFQA_HWADDR, NFQA_CAP_LEN, NFQA_SKB_INFO = 9, 13, 14
+NFQA_HWADDR, NFQA_PAYLOAD, NFQA_CAP_LEN, NFQA_SKB_INFO = 9, 10, 13, 14
 NFQA_SKB_CSUMNOTREADY, NFQA_SKB_GSO = 1, 2
 
 COPY_RANGE = 0xFFFF
@@ -58,11 +54,16 @@ def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> byt
     return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, attributes, resource=queue)
 
 
-def start_copying(queue: int) -> bytes:
-    """Return the message that makes the kernel queue whole packets; it is not acknowledged."""
-    parameters = U32.pack(COPY_RANGE) + bytes([NFQNL_COPY_PACKET])
+def set_copying(queue: int, mode: int, *, acknowledge: bool = False) -> bytes:
+    """Return the message that makes the kernel queue whole packets (NFQNL_COPY_PACKET), or none any
+    more (NFQNL_COPY_NONE).
+
+    The kernel acknowledges it if *acknowledge* is set.
+    """
+    parameters = U32.pack(COPY_RANGE) + bytes([mode])
     attributes = attribute(NFQA_CFG_PARAMS, parameters)
-    return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, 0, attributes, resource=queue)
+    flags = NLM_F_ACK if acknowledge else 0
+    return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, flags, attributes, resource=queue)
 
 
 def refusal(message: bytes) -> int:

@@ -1,24 +1,25 @@
-"""One NFQUEUE, through NetfilterQueue; no other module imports that library.
+"""One NFQUEUE: packets in runs, their verdicts joined.
 
-This module does three things on the library's socket that the library does not do: it configures
-the queue for GSO packets and the full copy range, forces a receive buffer that holds a burst of
-them, and reads metadata that the library does not expose from the raw message. The latter is
-possible in `Queue.recv`: the library's ``run_socket`` calls it for the next message. It always
-returns the same buffer, as allocating 64 KiB per packet would cost more than everything else.
+NetfilterQueue binds and unbinds the queue; no other module imports that library. Everything else
+happens on its socket, here and in Python: the library would copy a packet's payload twice, send
+each verdict by itself, and read on behind a message whose length it does not know.
 
-The buffer holds bytes of earlier, longer packets behind the message, and the library, which is
-told the buffer's length and not the message's, reads messages until it ends: `delimit` keeps it
-from reading what an attacker has left there.
+A run is what one wake-up brings: the first packet is waited for, further ones are read while they
+are there, each is decided as it is read, and their verdicts leave in one send. To read ahead costs
+a system call that finds nothing when packets come one by one, so that is tried after a run that had
+more than one packet, and now and then. Waiting is a timeout on the socket itself (SO_RCVTIMEO),
+whose cost is not measurable; poll() before each read costs half a microsecond a packet.
 
-Waiting is a timeout on the socket itself (SO_RCVTIMEO), whose cost is not measurable. Alternatives
-that were tried: poll() before each read costs half a microsecond per packet; reading all available
-packets before deciding any of them gains nothing.
+Messages are read into one reused buffer, as allocating 64 KiB per packet would cost more than
+everything else. It holds bytes of earlier, longer packets behind the message: nothing is read
+beyond the length that the kernel returned.
 
-The library ignores ENOBUFS, by which the kernel reports lost packets; `Queue.recv` counts it.
+ENOBUFS, by which the kernel reports lost packets, is counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -26,11 +27,11 @@ import warnings
 from collections.abc import Callable
 from struct import Struct
 from time import monotonic
-from typing import Protocol
 
 from nfinspect.arrival import Arrival
 from nfinspect.live import nfnetlink, obstacles
-from nfinspect.live.netlink import ATTRIBUTE, NETLINK_HEADER
+from nfinspect.live.queue_message import MessageReader
+from nfinspect.live.verdicts import Verdicts
 
 MAX_LENGTH = 16_384
 """Packets without a verdict, unread or held; the kernel drops further ones."""
@@ -45,60 +46,53 @@ MESSAGE_LIMIT = 128 * 1024
 PATIENCE = 0.1
 """Seconds that a read waits for a packet before it returns to the caller."""
 
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; missing in the socket module
-TIMEVAL = Struct("@ll")
+LONGEST_RUN = 16
+"""Packets decided before their verdicts are sent."""
 
-TERMINATOR = Struct("=Q")  # padding of up to 3 bytes, then a message length of 0
-MESSAGE_LENGTH = Struct("=I")
+LOOK_AHEAD = 16
+"""Every so many runs, reading ahead is tried although the last run had a single packet."""
+
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h; missing in the socket module
+TIMEVAL = Struct("@ll")
 
 
 class QueueError(Exception):
     """The queue is not available, or has failed; the message is for the operator."""
 
 
-class QueuedPacket(Protocol):
-    """The token of an arrival: a packet in the kernel, waiting for its verdict."""
-
-    def get_payload(self) -> bytes:
-        """Return a copy of the datagram, from the IP header on."""
-
-    def accept(self) -> None:
-        """Let it pass, with the new payload if one was set."""
-
-    def drop(self) -> None:
-        """Discard it."""
-
-    def set_payload(self, payload: bytes) -> None:
-        """Replace the whole datagram, from the IP header on, when it is accepted."""
-
-
 class Queue:
-    """A bound queue. Until it is closed, packets may get their verdicts in any order."""
+    """A bound queue. Until it is closed, packets may get their verdicts in any order.
+
+    A packet's token is its number in the queue, as four bytes. Verdicts are collected, and sent at
+    the end of a run or by `send_verdicts`.
+    """
 
     __slots__ = (
         "_buffer",
         "_handle",
         "_library",
-        "_message_length",
-        "_metadata",
-        "_recall",
+        "_reader",
         "_receive_into",
+        "_send",
         "_socket",
-        "_until",
+        "_spin",
+        "_verdicts",
         "_view",
+        "accept",
+        "drop",
         "now",
         "number",
         "overflows",
         "refused_verdicts",
+        "replace",
         "unreadable",
     )
 
-    def __init__(
-        self, number: int, handle: Callable[[Arrival], None], *, fail_open: bool = False
-    ) -> None:
-        """Bind queue *number*; `receive` then hands its packets to *handle*, in order.
+    def __init__(self, number: int, *, fail_open: bool = False, spin: float = 0.0) -> None:
+        """Bind queue *number*.
 
-        With *fail_open* the kernel passes packets uninspected while the queue is full.
+        With *fail_open* the kernel passes packets uninspected while the queue is full. *spin*: for
+        so many seconds after a run, look for the next packet without sleeping.
         Raises QueueError with the reason if it cannot be bound.
         """
         self.number = number
@@ -109,14 +103,20 @@ class Queue:
         self.refused_verdicts = 0
         """Errors from the kernel, for example because a packet vanished with its interface."""
         self.unreadable = 0
-        """Packets dropped because their message could not be parsed."""
-        self._handle = handle
-        self._until = self.now
-        self._buffer = bytearray(MESSAGE_LIMIT + TERMINATOR.size)
-        self._view = memoryview(self._buffer)[:MESSAGE_LIMIT]
-        self._message_length = 0
-        self._metadata = nfnetlink.MetadataReader(_interface_name)
-        self._recall = self._metadata.recall
+        """Messages that could not be parsed; packets in them are dropped as far as they have a
+        number."""
+        self._handle: Callable[[Arrival], None] = lambda arrival: None
+        self._spin = spin
+        self._buffer = bytearray(MESSAGE_LIMIT)
+        self._view = memoryview(self._buffer)
+        self._reader = MessageReader(self._view, _interface_name)
+        self._verdicts = Verdicts(number)
+        self.accept = self._verdicts.accept
+        """Let the packet with this token pass unchanged."""
+        self.replace = self._verdicts.replace
+        """Let it pass with these bytes, from the IP header on, in place of its own."""
+        self.drop = self._verdicts.drop
+        """Discard it."""
         self._bind(fail_open)
 
     def _bind(self, fail_open: bool) -> None:
@@ -130,94 +130,143 @@ class Queue:
             library = netfilterqueue.NetfilterQueue()
             with warnings.catch_warnings(record=True):  # about a receive buffer that we replace
                 # COPY_NONE: no packet is queued until the queue is fully configured.
-                library.bind(self.number, self._packet_arrived, mode=netfilterqueue.COPY_NONE)
+                library.bind(self.number, lambda packet: None, mode=netfilterqueue.COPY_NONE)
         except OSError as error:
             raise QueueError(obstacles.of_queue(self.number)) from error
         self._library = library
         self._socket = socket.socket(fileno=os.dup(library.get_fd()))
         self._receive_into = self._socket.recv_into
+        self._send = self._socket.send
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-            self._socket.send(
-                nfnetlink.set_flags_and_length(self.number, MAX_LENGTH, fail_open=fail_open)
-            )
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * Verdicts.LIMIT)
+            self._send(nfnetlink.set_flags_and_length(self.number, MAX_LENGTH, fail_open=fail_open))
             refused = nfnetlink.refusal(self._socket.recv(4096))
             if refused:
                 raise OSError(refused, os.strerror(refused))
             self._wait_at_most(PATIENCE)
-            self._socket.send(nfnetlink.start_copying(self.number))
+            self._send(nfnetlink.set_copying(self.number, nfnetlink.NFQNL_COPY_PACKET))
         except (OSError, ValueError) as error:
             self.close()
             raise QueueError(f"cannot configure queue {self.number}: {error}") from error
 
-    def receive(self, until: float) -> None:
-        """Hand packets to the handler until the monotonic time *until*, or until none came for 0.1
-        s.
+    def receive(self, handle: Callable[[Arrival], None], until: float) -> None:
+        """Hand packets to *handle*, in order, until the monotonic time *until*, or until none came
+        for 0.1 s; the verdicts given are sent.
 
         Raises QueueError if the socket fails.
         """
-        self._until = until
-        try:
-            self._library.run_socket(self)  # type: ignore[arg-type]
-        except OSError as error:
-            raise QueueError(f"queue {self.number} failed: {error}") from error
+        self._handle = handle
+        ahead = 0
+        found_more = False
+        while True:
+            try:
+                self._read(0)
+            except BlockingIOError:
+                return  # nothing came
+            ahead += 1
+            if found_more or ahead >= LOOK_AHEAD:
+                ahead = 0
+                found_more = self._read_ahead(LONGEST_RUN - 1) > 0
+            self.send_verdicts()
+            if self._spin:
+                self._spin_on()
+            if self.now >= until:
+                return
 
-    def drain(self, until: float) -> None:
+    def drain(self, handle: Callable[[Arrival], None], until: float) -> None:
         """Like `receive`, but return as soon as no packet is ready."""
-        self._wait_at_most(1e-6)
+        self._handle = handle
         self.now = monotonic()
-        self.receive(until)
-        self._wait_at_most(PATIENCE)
+        while self.now < until and self._read_ahead(LONGEST_RUN) > 0:
+            self.send_verdicts()
+
+    def send_verdicts(self) -> None:
+        """Send the verdicts that have been collected."""
+        for messages in self._verdicts.take():
+            try:
+                self._send(b"".join(messages))
+            except OSError:  # one too many at once: each by itself
+                for message in messages:
+                    try:
+                        self._send(message)
+                    except OSError:
+                        self.refused_verdicts += 1
 
     def close(self) -> None:
         """Unbind the queue; the kernel drops packets without a verdict."""
-        self._wait_at_most(0)  # the library must get the kernel's answer
-        self._library.unbind()
-        self._socket.close()
+        try:
+            # What is still in the socket is read here, so that the library finds only its answer.
+            self._wait_at_most(PATIENCE)
+            nothing = nfnetlink.set_copying(
+                self.number, nfnetlink.NFQNL_COPY_NONE, acknowledge=True
+            )
+            self._send(nothing)
+            self._read_away()
+            self._wait_at_most(0)  # the library must get the kernel's answer
+            self._library.unbind()
+        finally:
+            self._socket.close()
 
     def forget_interface_names(self) -> None:
         """Look interface names up again from now on."""
-        self._metadata.forget()
+        self._reader.forget()
 
-    def recv(self, _size: int) -> bytearray:
-        """Read the next message for ``run_socket`` into the reused buffer, and return that.
+    def _read_ahead(self, most: int) -> int:
+        """Read and hand on up to *most* packets that are there already; returns how many."""
+        count = 0
+        try:
+            while count < most:
+                self._read(socket.MSG_DONTWAIT)
+                count += 1
+        except BlockingIOError:
+            pass
+        return count
 
-        Raises BlockingIOError, which ends ``run_socket``, when the time is up or nothing came.
+    def _spin_on(self) -> None:
+        end = self.now + self._spin
+        while True:
+            if self._read_ahead(LONGEST_RUN):
+                self.send_verdicts()
+                end = self.now + self._spin
+            elif monotonic() >= end:
+                return
+
+    def _read(self, flags: int) -> None:
+        """Read one message, and hand its packet on.
+
+        Raises BlockingIOError if there is none, QueueError if the socket fails.
         """
-        if self.now >= self._until:
-            raise BlockingIOError(errno.EAGAIN, "the caller's time limit is reached")
         try:
-            length = self._receive_into(self._view)
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                self.overflows += 1
+            length = self._receive_into(self._view, 0, flags)
+        except BlockingIOError:
             raise
-        self.now = monotonic()
-        self._message_length = length
-        if not delimit(self._buffer, length):
-            self.unreadable += 1
-        elif self._buffer[nfnetlink.SUBSYSTEM_BYTE] != nfnetlink.NFNL_SUBSYS_QUEUE:
-            self.refused_verdicts += 1
-        return self._buffer
-
-    def _packet_arrived(self, packet: QueuedPacket) -> None:
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise QueueError(f"queue {self.number} failed: {error}") from error
+            self.overflows += 1
+            return
+        self.now = now = monotonic()
+        reader = self._reader
         try:
-            datagram = packet.get_payload()
-            # The message ends with the payload attribute: its header, then the datagram.
-            end = self._message_length - len(datagram) - ATTRIBUTE.size
-            attributes = self._view[nfnetlink.METADATA_START : end].tobytes()
-            metadata = self._recall(attributes) or self._metadata.read(attributes)
-        except (RuntimeError, ValueError):
-            packet.drop()
+            packet = reader.read(length)
+        except ValueError:
             self.unreadable += 1
+            token = reader.packet_number(length)
+            if token:
+                self.drop(token)
+            return
+        if packet is None:
+            self.refused_verdicts += 1
             return
         # Unpacked and passed by position: the fastest way to make an Arrival.
+        token, datagram, metadata = packet
         captured_length, checksum_ready, gso, ingress, egress, link_source = metadata
         self._handle(
             Arrival(
-                packet,
+                token,
                 datagram,
-                self.now,
+                now,
                 captured_length,
                 checksum_ready,
                 gso,
@@ -227,28 +276,27 @@ class Queue:
             )
         )
 
+    def _read_away(self) -> None:
+        """Read and ignore everything up to the kernel's acknowledgement."""
+        while True:
+            try:
+                length = self._receive_into(self._view)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    continue
+                raise
+            with contextlib.suppress(ValueError):
+                if nfnetlink.refusal(self._view[:length].tobytes()) == 0:
+                    return
+
     def _wait_at_most(self, seconds: float) -> None:
         """Let a read fail with EAGAIN after *seconds* without a packet; 0 means no limit."""
         whole = int(seconds)
         microseconds = round((seconds - whole) * 1e6)
         value = TIMEVAL.pack(whole, microseconds)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-
-
-def delimit(buffer: bytearray, length: int) -> bool:
-    """Let the library find one message of *length* bytes in *buffer*, and nothing behind it.
-
-    It looks for the next message where this one ends by its own length field, rounded up to a
-    multiple of 4, and stops at a length of 0 there. The buffer needs room for `TERMINATOR` behind
-    the message. False if the length field does not agree with *length* (the kernel sends one
-    message at a time): then the library finds nothing at all.
-    """
-    TERMINATOR.pack_into(buffer, length, 0)
-    own: int = MESSAGE_LENGTH.unpack_from(buffer)[0]
-    if NETLINK_HEADER.size <= own <= length < own + 4:
-        return True
-    TERMINATOR.pack_into(buffer, 0, 0)
-    return False
 
 
 def _interface_name(index: int) -> str:

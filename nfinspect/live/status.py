@@ -27,6 +27,10 @@ class Inspecting(Protocol):
     def held(self) -> int:
         """Packets waiting for their verdict."""
 
+    @property
+    def waits(self) -> tuple[int, int]:
+        """Reported waits that still last: for a reply, and for the end of a line."""
+
 
 class Status:
     """Answers show commands from the current state of the filter's parts."""
@@ -72,6 +76,8 @@ class Status:
     def _queue_state(self) -> show.QueueState:
         packets, queue = self._packets, self._queue
         row = queue_table.read(queue.number)
+        tallies = self._counters.tallies
+        replies_awaited, unended_lines = self._engine.waits
         dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
         verdicts = {
             "accepted": packets.accepted,
@@ -93,6 +99,10 @@ class Status:
             waiting=row.waiting if row else 0,
             held=self._engine.held,
             copy_range=row.copy_range if row else 0,
+            replies_awaited=tallies["replies_awaited"][""],
+            replies_awaited_now=replies_awaited,
+            unended_lines=tallies["unended_lines"][""],
+            unended_lines_now=unended_lines,
             kernel_dropped=row.queue_dropped if row else 0,
             user_dropped=row.user_dropped if row else 0,
             enobufs=queue.overflows,

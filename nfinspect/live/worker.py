@@ -49,13 +49,25 @@ class Filter(Protocol):
 
 
 class PacketQueue(Protocol):
-    """Where packets come from: `queue.Queue`, or a stand-in in a test."""
+    """Where packets come from and verdicts go: `queue.Queue`, or a stand-in in a test."""
 
-    def receive(self, until: float) -> None:
-        """Hand packets to the worker's `handle` until a time, or until none came for a while."""
+    def receive(self, handle: Callable[[Arrival], None], until: float) -> None:
+        """Hand packets over until a time, or until none came for a while, and send verdicts."""
 
-    def drain(self, until: float) -> None:
+    def drain(self, handle: Callable[[Arrival], None], until: float) -> None:
         """The same, without waiting for packets."""
+
+    def accept(self, token: Any) -> None:
+        """Let a packet pass unchanged."""
+
+    def replace(self, token: Any, datagram: bytes) -> None:
+        """Let a packet pass with other bytes, from the IP header on."""
+
+    def drop(self, token: Any) -> None:
+        """Discard a packet."""
+
+    def send_verdicts(self) -> None:
+        """Send the verdicts given since the last packet was received."""
 
     def forget_interface_names(self) -> None:
         """Look interface names up again from now on."""
@@ -104,6 +116,7 @@ class Worker:
     def __init__(
         self,
         engine: Filter,
+        queue: PacketQueue,
         *,
         audit: Audit,
         render: Callable[[Event], str | None],
@@ -121,6 +134,8 @@ class Worker:
         self.stopping = False
         """Set this, for example in a signal handler, to end `run`."""
         self._engine = engine
+        self._queue = queue
+        self._accept, self._replace, self._drop = queue.accept, queue.replace, queue.drop
         self._arrive = engine.arrive
         self._observe = audit.observe
         self._dropped = audit.dropped
@@ -131,25 +146,26 @@ class Worker:
         self._services = services
         self._report_after = float("-inf")
 
-    def run(self, queue: PacketQueue) -> None:
+    def run(self) -> None:
         """Run until `stopping` is set; then decide what is queued, drop what is held, and return.
 
         Raises QueueError if the queue fails.
         """
+        queue = self._queue
         forget_at = monotonic()
         while not self.stopping:
-            queue.receive(monotonic() + PERIOD)
+            queue.receive(self.handle, monotonic() + PERIOD)
             now = monotonic()
             self._do_housekeeping(now)
             if now >= forget_at:
                 queue.forget_interface_names()
                 forget_at = now + FORGET_PERIOD
-        queue.drain(monotonic() + STOP_TIMEOUT)
+        queue.drain(self.handle, monotonic() + STOP_TIMEOUT)
         self._try(lambda: self._engine.flush(monotonic()))
         self._lines.flush()
 
     def handle(self, arrival: Arrival) -> None:
-        """Decide one packet, whose token is a `queue.QueuedPacket`."""
+        """Decide one packet; its verdict waits in the queue until the end of the run."""
         packets = self.packets
         packets.seen += 1
         if arrival.gso:
@@ -176,6 +192,7 @@ class Worker:
             self._failed()
         else:
             self._execute(actions)
+            self._queue.send_verdicts()
 
     def _execute(self, actions: Sequence[Action]) -> None:
         packets = self.packets
@@ -184,10 +201,8 @@ class Worker:
         while True:
             try:
                 for action in remaining:
-                    token: Any
                     if type(action) is Accept:
-                        token = action.token
-                        token.accept()
+                        self._accept(action.token)
                         packets.accepted += 1
                     elif type(action) is Emit:
                         self._observe(action.event)
@@ -195,13 +210,10 @@ class Worker:
                         if line is not None:
                             self._lines.write(line)
                     elif type(action) is Replace:
-                        token = action.token
-                        token.set_payload(action.datagram)
-                        token.accept()
+                        self._replace(action.token, action.datagram)
                         packets.rewritten += 1
                     elif type(action) is Drop:
-                        token = action.token
-                        token.drop()
+                        self._drop(action.token)
                         packets.dropped += 1
                         self._dropped(action.reason)
                     elif type(action) is Inject:

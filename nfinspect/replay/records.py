@@ -39,7 +39,9 @@ NOTED = (
     events.ConflictingBytes,
     events.DuplicateSyn,
     events.InspectionClosed,
+    events.LineUnended,
     events.MaliciousAddress,
+    events.ReplyAwaited,
     events.ServerAnomaly,
     events.StartTlsInjection,
     events.TlsStarted,
@@ -101,6 +103,7 @@ class ConnectionRecord:
 
     __slots__ = (
         "_last_command",
+        "_last_request",
         "actions",
         "after",
         "bytes",
@@ -125,6 +128,8 @@ class ConnectionRecord:
         self.packets = PacketCounts()
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""
+        self._last_request: int | None = None
+        """The packet that ended the last command or message."""
         self.bytes = 0
         self.duration: float | None = None
         self.close_reason: str | None = None
@@ -144,6 +149,9 @@ class ConnectionRecord:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.commands.append(text)
             self._last_command = packet, text
+            self._last_request = packet
+        elif kind is events.MessageSeen:
+            self._last_request = packet
         elif kind is events.ReplySeen:
             self.replies.append(line_text(event.line))  # type: ignore[union-attr]
         elif isinstance(event, events.ConnectionTornDown):
@@ -159,6 +167,8 @@ class ConnectionRecord:
                 facts = _facts(event)
                 if kind is events.CommandMasked and self._last_command[0] == packet:
                     facts["command"] = self._last_command[1]
+                elif kind is events.ReplyAwaited:
+                    facts["reply_to"] = self._last_request
                 self.notes.append({**facts, "packet": packet})
 
     def to_json(self, start: float) -> dict[str, Any]:

@@ -46,6 +46,20 @@ class StreamInspector(StreamObserver, Protocol):
     @property
     def replies_owed(self) -> int: ...
 
+    @property
+    def outstanding(self) -> int: ...
+
+    @property
+    def awaits(self) -> str: ...
+
+    def waiting_line(self, data: bytes) -> bytes: ...
+
+    @property
+    def unended(self) -> int: ...
+
+    @property
+    def unended_line(self) -> bytes: ...
+
 
 @dataclass(slots=True)
 class InspectionTotals:

@@ -38,6 +38,10 @@ class AcceptAll:
     def held(self) -> int:
         return len(self.waiting)
 
+    @property
+    def waits(self) -> tuple[int, int]:
+        return 0, 0
+
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
         return [Accept(arrival.token)]
 
@@ -133,12 +137,11 @@ class PoisonedQueue(Queue):
     SHIFTS = 64
     shift = 0
 
-    def recv(self, size: int) -> bytearray:
+    def _read(self, flags: int) -> None:
         self.shift = (self.shift + 1) % self.SHIFTS
-        start = self.shift * 4
-        poison = bytes(start) + self.FORGED
+        poison = bytes(self.shift * 4) + self.FORGED
         self._view[: len(poison)] = poison
-        return super().recv(size)
+        super()._read(flags)
 
 
 if __name__ == "__main__":

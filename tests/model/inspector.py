@@ -65,3 +65,22 @@ class SwapCase:
     @property
     def replies_owed(self) -> int:
         return self.owed
+
+    @property
+    def outstanding(self) -> int:
+        return self.owed
+
+    @property
+    def awaits(self) -> str:
+        return "+" if self.shut else ""
+
+    def waiting_line(self, data: bytes) -> bytes:
+        return data
+
+    @property
+    def unended(self) -> int:
+        return 0
+
+    @property
+    def unended_line(self) -> bytes:
+        return b""

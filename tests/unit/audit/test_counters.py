@@ -22,6 +22,7 @@ from nfinspect.events import (
     DuplicateSyn,
     Endpoint,
     Event,
+    MessageSeen,
     ReplySeen,
     TeardownReason,
 )
@@ -58,7 +59,7 @@ def torn_down(reason: TeardownReason = TeardownReason.TCP_FINS) -> ConnectionTor
 
 
 def test_every_event_has_a_tally_or_is_known_to_have_none() -> None:
-    others = {ConnectionBuilt, ClauseMatched, BannerMasked, CommandSeen, ReplySeen}
+    others = {ConnectionBuilt, ClauseMatched, BannerMasked, CommandSeen, ReplySeen, MessageSeen}
     assert set(TALLIES) | others == set(get_args(Event))
     assert not set(TALLIES) & others
 

@@ -15,6 +15,7 @@ from nfinspect.events import (
     Direction,
     Endpoint,
     Event,
+    ReplyAwaited,
     TeardownReason,
 )
 
@@ -68,6 +69,18 @@ ENDS = {
                 "destination": "[2001:db8::25]:25",
                 "destination_interface": "inside",
                 "flags": 16,
+            },
+        ),
+        (
+            ReplyAwaited(CONNECTION, b"\x16\x03\x01", 517, "greeting", 1, 5.0),
+            {
+                "event": "reply-awaited",
+                **ENDS,
+                "line": "\\x16\\x03\\x01",
+                "count": 517,
+                "awaits": "greeting",
+                "outstanding": 1,
+                "duration": 5.0,
             },
         ),
         (

@@ -80,6 +80,10 @@ def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() 
         waiting=2,
         held=1,
         copy_range=65535,
+        replies_awaited=9,
+        replies_awaited_now=3,
+        unended_lines=2,
+        unended_lines_now=1,
         kernel_dropped=4,
         user_dropped=5,
         enobufs=6,
@@ -93,6 +97,7 @@ def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() 
         == """\
 Queue 3:
   received 700, gso 80, waiting 2, held 1, copy range 65535
+  silent: reply awaited 3 now, 9 in all; line unended 1 now, 2 in all
   lost: kernel dropped 4, user dropped 5, ENOBUFS 6
   verdicts: accepted 600, rewritten 90, dropped 8, injected 1
     dropped bad-checksum, packet 2
@@ -101,5 +106,5 @@ Queue 3:
     )
 
 
-def test_show_queue_of_an_unused_queue_prints_three_lines() -> None:
-    assert len(show.queue(show.QueueState(0)).splitlines()) == 3
+def test_show_queue_of_an_unused_queue_prints_four_lines() -> None:
+    assert len(show.queue(show.QueueState(0)).splitlines()) == 4

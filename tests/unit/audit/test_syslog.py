@@ -28,7 +28,10 @@ from nfinspect.events import (
     Endpoint,
     Event,
     InspectionClosed,
+    LineUnended,
     MaliciousAddress,
+    MessageSeen,
+    ReplyAwaited,
     ReplySeen,
     ServerAnomaly,
     StartTlsInjection,
@@ -176,6 +179,9 @@ SILENT: list[Event] = [
     ChunkMasked(FOUR, 5),
     CommandSeen(FOUR, b"QUIT"),
     ReplySeen(FOUR, b"221 Bye"),
+    MessageSeen(FOUR),
+    ReplyAwaited(FOUR, b"QUIT", 6, "reply to MAIL", 1, 5.0),
+    LineUnended(FOUR, b"HELO me", 5.0),
 ]
 
 

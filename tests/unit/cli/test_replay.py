@@ -43,7 +43,9 @@ from nfinspect.events import (
     Endpoint,
     Event,
     InspectionClosed,
+    LineUnended,
     MaliciousAddress,
+    ReplyAwaited,
     ServerAnomaly,
     StartTlsInjection,
     TeardownReason,
@@ -201,8 +203,13 @@ CONNECTION = Connection(1, END, END)
          "a second SYN, with a different sequence number, was dropped"),
         (InspectionClosed(CONNECTION, Direction.REPLY, CloseCause.UNASKED_354),
          "inspection closed the connection at a packet from the server (cause: unasked-354)"),
+        (LineUnended(CONNECTION, b"HELO me", 5.0),
+         "this line does not end in CR LF, so the server waits for the rest, for 5 s and more:"
+         " HELO me"),
         (MaliciousAddress(CONNECTION, b"TO:<|x>"),
          "a mail address contains a pipe: TO:<|x>"),
+        (ReplyAwaited(CONNECTION, b"PROXY TCP4", 12, "greeting", 1, 5.0),
+         "had to wait for the greeting, for 5 s and more: PROXY TCP4 (12 bytes)"),
         (ServerAnomaly(CONNECTION, AnomalyKind.UNASKED_354, b"354 go on"),
          "the server sent 354 without DATA: 354 go on"),
         (StartTlsInjection(CONNECTION),
@@ -218,6 +225,14 @@ CONNECTION = Connection(1, END, END)
 )  # fmt: skip
 def test_note_is_printed_as_a_sentence(event: Event, sentence: str) -> None:
     assert "  ".join(filter(None, noted(to_json(event)))) == sentence
+
+
+def test_note_names_the_packet_whose_reply_is_owed() -> None:
+    note = to_json(ReplyAwaited(CONNECTION, b"QUIT", 6, "reply to MAIL", 1, 5.0))
+    assert noted(note | {"reply_to": 9}) == (
+        "had to wait for the reply to MAIL (packet 9), for 5 s and more: QUIT (6 bytes)",
+        "",
+    )
 
 
 def test_every_note_has_a_sentence() -> None:

@@ -19,6 +19,7 @@ from tests.unit.esmtp.transcript import (
     malicious,
     masked,
     matched,
+    message,
     replaced,
     reply,
     tls,
@@ -69,9 +70,9 @@ def test_bare_line_ends_are_listed_as_part_of_the_line() -> None:
     session().client(b"NOOP\nA\rB\r\n", command(b"NOOP\nA\rB"), bare(), server_gets=b"NOOPXXXX\r\n")
 
 
-def test_lines_of_a_message_are_not_listed() -> None:
+def test_lines_of_a_message_are_not_listed_but_its_end_is() -> None:
     talk = session().client(b"DATA\r\n", command(b"DATA")).server(b"354 go\r\n", reply(b"354 go"))
-    talk.client(b"QUIT\r\n\r\nNOOP\r\n.\r\nQUIT\r\n", command(b"QUIT"))
+    talk.client(b"QUIT\r\n\r\nNOOP\r\n.\r\nQUIT\r\n", message(), command(b"QUIT"))
 
 
 def test_credentials_are_not_listed() -> None:

@@ -450,5 +450,11 @@ def test_unsolicited_reply_opens_nothing() -> None:
 
 def test_unsolicited_reply_answers_no_command_sent_between_its_lines() -> None:
     talk = session().server(b"250-a\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250-a"))
-    talk.client(b"DATA\r\n").server(b"250 b\r\n").owes(1).client(b"x", server_gets=b"")
+    talk.client(b"DATA\r\n").server(b"250 b\r\n").owes(1)
+    talk.client(b"x", server_gets=b"", acknowledged=talk.replied - 1)
     talk.server(b"354 go\r\n").client(b"x")
+
+
+def test_unsolicited_reply_is_doubtful_if_a_command_was_sent_between_its_lines() -> None:
+    talk = session().server(b"250-a\r\n", anomaly(AnomalyKind.UNASKED_REPLY, b"250-a"))
+    talk.client(b"DATA\r\n").server(b"250 b\r\n").client(b"RSET\r\n").owes(1)

@@ -31,6 +31,7 @@ from nfinspect.events import (
     Endpoint,
     Event,
     MaliciousAddress,
+    MessageSeen,
     ReplySeen,
     ServerAnomaly,
     StartTlsInjection,
@@ -263,6 +264,10 @@ def chunk(announced: int) -> Event:
 
 def command(line: bytes) -> Event:
     return CommandSeen(CONNECTION, line)
+
+
+def message() -> Event:
+    return MessageSeen(CONNECTION)
 
 
 def reply(line: bytes) -> Event:

@@ -184,7 +184,7 @@ def test_fail_open_also_sets_its_flag() -> None:
 
 
 def test_copy_mode_message_requests_whole_packets() -> None:
-    message = nfnetlink.start_copying(7)
+    message = nfnetlink.set_copying(7, nfnetlink.NFQNL_COPY_PACKET)
     assert struct.unpack("=IHHII", message[:16]) == (len(message), 3 << 8 | 2, 1, 0, 0)
     assert list(nfnetlink.walk(message[20:])) == [(0, 2, b"\x00\x00\xff\xff\x02")]
 

@@ -40,11 +40,12 @@ class Engine:
         self.ticks: list[float] = []
         self.due: float | None = None
         self.left: list[Action] = []
+        self.ticked: list[Action] = []
 
     def tick(self, now: float) -> Sequence[Action]:
         self.ticks.append(now)
         self.due = None
-        return []
+        return self.ticked
 
     def deadline(self) -> float | None:
         return self.due
@@ -91,7 +92,8 @@ class Harness:
             "inject": lambda action: not self.injected.append(action),
             "report": self.reports.append,
         }
-        self.worker = Worker(self.engine, **(arguments | changes))
+        self.queue = Queue(self)
+        self.worker = Worker(self.engine, self.queue, **(arguments | changes))
         self.packets = self.worker.packets
 
     def handle(self, packet: Packet, *, gso: bool = False) -> list[str]:
@@ -219,21 +221,39 @@ def test_event_that_cannot_be_rendered_does_not_prevent_the_verdict() -> None:
 class Queue:
     """Delivers rounds of packets; the last round stops the worker."""
 
-    def __init__(self, harness: Harness, rounds: list[list[Packet]]) -> None:
+    def __init__(self, harness: Harness) -> None:
         self._harness = harness
-        self._rounds = rounds
+        self.rounds: list[list[Packet]] = []
         self.drained = [Packet()]
         self.forgotten = 0
+        self.unsent = 0
 
-    def receive(self, until: float) -> None:
-        for packet in self._rounds.pop(0):
-            self._harness.handle(packet)
-        if not self._rounds:
+    def receive(self, handle: Callable[[Arrival], None], until: float) -> None:
+        for packet in self.rounds.pop(0):
+            handle(Arrival(packet, b"datagram", 1.0))
+        self.send_verdicts()
+        if not self.rounds:
             self._harness.worker.stopping = True
 
-    def drain(self, until: float) -> None:
+    def drain(self, handle: Callable[[Arrival], None], until: float) -> None:
         for packet in self.drained:
-            self._harness.handle(packet)
+            handle(Arrival(packet, b"datagram", 1.0))
+        self.send_verdicts()
+
+    def accept(self, token: Packet) -> None:
+        self.unsent += 1
+        token.accept()
+
+    def replace(self, token: Packet, datagram: bytes) -> None:
+        token.set_payload(datagram)
+        self.accept(token)
+
+    def drop(self, token: Packet) -> None:
+        self.unsent += 1
+        token.drop()
+
+    def send_verdicts(self) -> None:
+        self.unsent = 0
 
     def forget_interface_names(self) -> None:
         self.forgotten += 1
@@ -243,8 +263,10 @@ def test_stop_decides_queued_packets_and_flushes_held_ones() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     held = Packet()
     harness.engine.left = [Drop(held, DropReason.FLUSHED)]
-    queue = Queue(harness, [[Packet()]])
-    harness.worker.run(queue)
+    queue = harness.queue
+    queue.rounds = [[Packet()]]
+    harness.worker.run()
+    assert queue.unsent == 0
     assert queue.drained[0].verdicts == ["accept"]
     assert held.verdicts == ["drop"]
     assert harness.audit.drops == [DropReason.FLUSHED]
@@ -253,18 +275,39 @@ def test_stop_decides_queued_packets_and_flushes_held_ones() -> None:
 def test_engine_is_ticked_when_due_and_not_before() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     harness.engine.due = 1e18
-    harness.worker.run(Queue(harness, [[], []]))
+    harness.queue.rounds = [[], []]
+    harness.worker.run()
     assert harness.engine.ticks == []
     harness.worker.stopping = False
     harness.engine.due = 0.0
-    harness.worker.run(Queue(harness, [[], []]))
+    harness.queue.rounds = [[], []]
+    harness.worker.run()
     assert len(harness.engine.ticks) == 1
 
 
 def test_services_are_called_in_every_round() -> None:
     calls: list[int] = []
     harness = Harness(lambda arrival: [Accept(arrival.token)], services=[lambda: calls.append(1)])
-    queue = Queue(harness, [[], [], []])
-    harness.worker.run(queue)
+    harness.queue.rounds = [[], [], []]
+    harness.worker.run()
     assert len(calls) == 3
-    assert queue.forgotten == 1
+    assert harness.queue.forgotten == 1
+
+
+def test_verdicts_of_a_tick_are_sent_before_the_queue_is_read_again() -> None:
+    harness = Harness(lambda arrival: [Accept(arrival.token)])
+    held = Packet()
+    harness.engine.due = 0.0
+    harness.engine.ticked = [Drop(held, DropReason.CLOSED_CONNECTION)]
+    unsent: list[int] = []
+    receive = harness.queue.receive
+
+    def watch(handle: Callable[[Arrival], None], until: float) -> None:
+        unsent.append(harness.queue.unsent)
+        receive(handle, until)
+
+    harness.queue.receive = watch  # type: ignore[method-assign]
+    harness.queue.rounds = [[], []]
+    harness.worker.run()
+    assert held.verdicts == ["drop"]
+    assert unsent == [0, 0]

@@ -1,0 +1,144 @@
+"""What waits in silence: the client's bytes that a reply must precede, and a line that the client
+takes for finished but the server does not.
+
+A wait is noted where a packet is held, cut or masked; packets on the ordinary path cost nothing.
+Nothing watches for its end either. Once it has lasted for ``PATIENCE``, it is checked whether the
+direction still stands where it stood; only then is it reported, once. Waits that have been reported
+are kept until the connection is no longer inspected or waits for something else, so that those
+which still last can be counted. A connection has at most one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from nfinspect.actions import Action, Emit
+from nfinspect.events import LineUnended, ReplyAwaited
+from nfinspect.tcp.connection import Half, StreamInspector
+
+PATIENCE: Final = 5.0
+"""Seconds after which a wait is reported."""
+
+
+class Wait:
+    """Where a client's stream stands still, and since when."""
+
+    __slots__ = ("end", "line", "since", "start", "token", "unended")
+
+    def __init__(
+        self, start: int, end: int, line: bytes, since: float, token: object, *, unended: bool
+    ) -> None:
+        self.start = start
+        """The sequence number of the line's first byte."""
+        self.end = end
+        """The sequence number after the last byte that has arrived in order."""
+        self.line = line
+        self.since = since
+        self.token = token
+        """The packet at which it began."""
+        self.unended = unended
+        """The line has passed, but has not ended; otherwise it must wait for a reply."""
+
+    def lasts(self, half: Half, inspector: StreamInspector) -> bool:
+        """Whether the stream still stands where it stood."""
+        if self.unended:
+            unended = inspector.unended
+            return unended > 0 and half.next - unended == self.start
+        return half.next == self.start and bool(inspector.awaits)
+
+
+class Waiting:
+    """The waits of all connections, of which none has more than one."""
+
+    __slots__ = ("_fresh", "_reported")
+
+    def __init__(self) -> None:
+        self._fresh: OrderedDict[Half, Wait] = OrderedDict()
+        """Oldest first."""
+        self._reported: dict[Half, Wait] = {}
+
+    def for_reply(self, half: Half, start: int, data: bytes, token: object) -> None:
+        """A packet with ``data`` at ``start`` was held, cut or dropped: does its sender have to wait
+        for a reply?"""
+        inspector = half.connection.inspector
+        if inspector is None or not inspector.awaits:
+            return
+        end = start + len(data)
+        known = self._known(half, start)
+        if known is None:
+            self._begin(half, start, end, inspector.waiting_line(data), token, unended=False)
+        elif known.end < end:
+            known.end = end
+
+    def for_line_end(self, half: Half, end: int, token: object) -> None:
+        """A command line was masked, and ``end`` follows the packet's last byte: is the line one
+        that its sender takes for finished?"""
+        inspector = half.connection.inspector
+        if inspector is None or not inspector.unended:
+            return
+        start = end - inspector.unended
+        if self._known(half, start) is None:
+            self._begin(half, start, end, inspector.unended_line, token, unended=True)
+
+    def forget(self, half: Half) -> None:
+        """The connection has ended, or is no longer inspected."""
+        self._fresh.pop(half, None)
+        self._reported.pop(half, None)
+
+    def deadline(self) -> float | None:
+        """When the oldest wait is due to be reported."""
+        if not self._fresh:
+            return None
+        return next(iter(self._fresh.values())).since + PATIENCE
+
+    def report(self, now: float, actions: list[Action], *, all_of_them: bool = False) -> None:
+        """Report the waits that have lasted for ``PATIENCE``, or ``all_of_them``."""
+        fresh = self._fresh
+        while fresh:
+            half, wait = next(iter(fresh.items()))
+            if not all_of_them and now < wait.since + PATIENCE:
+                break
+            del fresh[half]
+            inspector = half.connection.inspector
+            if inspector is not None and wait.lasts(half, inspector):
+                duration = round(now - wait.since, 6)
+                actions.append(Emit(_event(half, inspector, wait, duration), wait.token))
+                wait.token = None
+                self._reported[half] = wait
+
+    def lasting(self) -> tuple[int, int]:
+        """How many of the reported waits still last: for a reply, and for the end of a line."""
+        counts = [0, 0]
+        for half, wait in self._reported.items():
+            inspector = half.connection.inspector
+            if inspector is not None and wait.lasts(half, inspector):
+                counts[wait.unended] += 1
+        return counts[0], counts[1]
+
+    def _known(self, half: Half, start: int) -> Wait | None:
+        """The wait of this half if it began at ``start``; an earlier one is over."""
+        wait = self._fresh.get(half) or self._reported.get(half)
+        if wait is not None and wait.start != start:
+            self.forget(half)
+            return None
+        return wait
+
+    def _begin(
+        self, half: Half, start: int, end: int, line: bytes, token: object, *, unended: bool
+    ) -> None:
+        # A held packet may have arrived long before what makes it wait now: the time is that of the
+        # packet being decided, which is the connection's latest.
+        since = half.connection.last_seen
+        self._fresh[half] = Wait(start, end, line, since, token, unended=unended)
+
+
+def _event(
+    half: Half, inspector: StreamInspector, wait: Wait, duration: float
+) -> ReplyAwaited | LineUnended:
+    name = half.connection.name
+    if wait.unended:
+        return LineUnended(name, wait.line, duration)
+    end = max(wait.end, half.held[-1].end) if half.held else wait.end
+    count = end - wait.start
+    return ReplyAwaited(name, wait.line, count, inspector.awaits, inspector.outstanding, duration)
