@@ -178,7 +178,9 @@ class Server:
         self.lines = 0
         """Of the message."""
         self.over = False
-        self.greeted = False
+        self.after_cr = False
+        """A CR has ended the last line; an LF would belong to it."""
+        self.tls_asked = False
         self.commands: list[tuple[int, int, bytes]] = []
         """Lines read as commands: where they begin, what was said when commands were last begun by
         a reply, and the line."""
@@ -217,9 +219,8 @@ class Server:
             mode = Mode.MESSAGE
         elif code == b"334":
             mode = Mode.AUTH
-        elif code == b"220" and self.greeted and self.script.policy == "allow-tls":
+        elif code == b"220" and self.tls_asked:
             mode = Mode.TLS
-        self.greeted = self.greeted or bool(code)
         if mode is Mode.COMMANDS is not self.mode:
             self.commands_since = self.said
             self.leaving = None
@@ -238,10 +239,15 @@ class Server:
             if end == 1:
                 return None
         else:
-            found = re.search(rb"[%b]" % re.escape(self.script.line_endings), unread)
+            if self.after_cr and unread[:1] == b"\n":
+                del unread[:1]
+                self.position += 1
+            self.after_cr = False
+            found = re.search(rb"[%b]" % self.script.line_endings, unread)
             if found is None:
                 return None
             end = found.end()
+            self.after_cr = found[0] == b"\r"
         line = bytes(unread[:end])
         del unread[:end]
         self.position += end
@@ -267,6 +273,7 @@ class Server:
             self.commands.append((begin, self.commands_since, line))
             word = _SPLIT.split(line, maxsplit=1)[0].upper()
             right = _RIGHT.get(word, b"500")
+            self.tls_asked = self.tls_asked or word == STARTTLS.word
             if word == b"EHLO" and self.script.pipelining:
                 right = b"250 PIPELINING"
         if self.anticipated:
