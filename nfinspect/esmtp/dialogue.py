@@ -15,8 +15,8 @@ be the last command in a group); and after MAIL within a transaction, as only it
 whether the recipient count restarts. Without pipelining it is shut after every line. At the
 beginning of a connection it is shut until the greeting.
 
-A server that replies while the client sends a message or answers a challenge has left that phase by
-itself: it may take the next bytes for commands, the client may go on with what it began, and the
+A server that replies while the client sends a message, answers a challenge or is about to begin TLS
+has left that phase by itself: it may take the next bytes for commands, the client may go on with what it began, and the
 filter cannot know. That is the phase ABANDONED, in which nothing of the client's may pass.
 
 Not every reply can be told to answer one line. A 4xx or 5xx answers an empty line or what was sent
@@ -48,7 +48,7 @@ class Phase(enum.IntEnum):
     TLS = 5
     """The server has accepted STARTTLS."""
     ABANDONED = 6
-    """Nobody knows: the server has left DATA or an AUTH exchange by itself."""
+    """Nobody knows: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
 COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS, ABANDONED = Phase
@@ -144,6 +144,7 @@ class Dialogue:
 
     __slots__ = (
         "announced",
+        "challenge_doubtful",
         "chunk_answered_at",
         "claimed",
         "doubtful",
@@ -195,6 +196,9 @@ class Dialogue:
         one answers its next line."""
         self.ehlo_doubtful = False
         """An EHLO was settled: its reply may still come, and is to be masked."""
+        self.challenge_doubtful = False
+        """An AUTH was settled: if its 334 still comes, the server takes for the response what we
+        have passed as the next command."""
 
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""
@@ -291,8 +295,9 @@ class Dialogue:
 
     def _leave(self) -> bool:
         """A reply, or a line without a code, begins that answers nothing. If the client is sending
-        a message or answering a challenge, the server has left that phase; returns whether so."""
-        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE):
+        a message, answering a challenge or about to begin TLS, the server has left that phase;
+        returns whether so."""
+        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE, Phase.TLS):
             return False
         self.phase = Phase.ABANDONED
         self.outstanding.append(Request.ABANDONED)  # so that the whole of it passes
@@ -346,6 +351,8 @@ class Dialogue:
             self.recipients = self.recipients_before
         elif request == Request.EHLO:
             self.ehlo_doubtful = True
+        elif request == Request.AUTH:
+            self.challenge_doubtful = True
         elif request == Request.BDAT:
             self.chunk_answered_at = self.doubtful_until
 
@@ -381,7 +388,7 @@ class Dialogue:
         elif found is Effect.MESSAGE_OPENS:
             self.phase = Phase.MESSAGE
         elif found is Effect.CHALLENGED:
-            self.phase = Phase.AUTH_RESPONSE
+            self.phase = Phase.ABANDONED if self.challenge_doubtful else Phase.AUTH_RESPONSE
         else:
             self.phase = Phase.TLS
             self.tls_from = position
@@ -395,7 +402,8 @@ class Dialogue:
         outstanding = self.outstanding
         request = outstanding.pop(0)
         if self.shut:
-            self.shut = bool(outstanding) and (
+            ignored = outstanding.count(Request.EMPTY)
+            self.shut = len(outstanding) > ignored and (
                 not self.pipelining
                 or outstanding[-1] in SHUTTING
                 or len(outstanding) >= OUTSTANDING_BOUND
