@@ -168,7 +168,7 @@ class Server:
         """Of the first unread byte, in the stream."""
         self.mode = Mode.COMMANDS
         self.said = 0
-        self.commands_since = 0
+        self.left_at = 0
         """Bytes that it had said when it last left another mode by itself."""
         self.unanswered = 0
         """Lines that were not empty, and got no reply."""
@@ -221,8 +221,8 @@ class Server:
             mode = Mode.AUTH
         elif code == b"220" and self.tls_asked:
             mode = Mode.TLS
-        if mode is Mode.COMMANDS is not self.mode:
-            self.commands_since = self.said
+        if self.mode is not Mode.COMMANDS and mode is not self.mode:
+            self.left_at = self.said
             self.leaving = None
         if mode is Mode.MESSAGE is not self.mode:
             self.lines = 0
@@ -270,7 +270,7 @@ class Server:
                 if self.script.answers_blank:
                     self._say(now, Answer(), b"500", b"empty")
                 return
-            self.commands.append((begin, self.commands_since, line))
+            self.commands.append((begin, self.left_at, line))
             word = _SPLIT.split(line, maxsplit=1)[0].upper()
             right = _RIGHT.get(word, b"500")
             self.tls_asked = self.tls_asked or word == STARTTLS.word
@@ -408,7 +408,20 @@ _STRANGE = (
     b"RC",
     b"*",
 )
-_CODES = (b"220", b"250", b"354", b"334", b"235", b"421", b"451", b"454", b"500", b"503", b"552", b"535")
+_CODES = (
+    b"220",
+    b"250",
+    b"354",
+    b"334",
+    b"235",
+    b"421",
+    b"451",
+    b"454",
+    b"500",
+    b"503",
+    b"552",
+    b"535",
+)
 _LEAVING = (b"552", b"451", b"250", b"421", b"535", b"235", b"500", b"")
 _PATIENCE = (None, None, None, 0.0, 0.005, 0.05, 1.0)
 
@@ -431,13 +444,16 @@ def draw(seed: int) -> Script:
         replace(group, patience=random.choice(_PATIENCE)) if random.random() < hasty else group
         for group in groups
     ]
-    no_220 = any(b"STARTTLS" in group.says for group in groups) and policy == "allow-tls"
-    answers = [_answer(random, trouble, no_220) for _ in range(random.randint(0, 12))]
+    said = b"".join(group.says for group in groups)
+    avoided = {b"220"} if policy == "allow-tls" and b"STARTTLS" in said else set()
+    if b"AUTH" in said:
+        avoided.add(b"334")
+    answers = [_answer(random, trouble, avoided) for _ in range(random.randint(0, 12))]
     ends = (b"\r\n",) if lawful else (b"\r\n", b"\r\n", b"\n", b"\n\r")
     return Script(
         policy,
         tuple(groups),
-        _answer(random, trouble / 3, no_220),
+        _answer(random, trouble / 3, avoided),
         tuple(answers),
         pipelining=pipelining,
         answers_blank=blank,
@@ -466,7 +482,11 @@ def _draw_groups(random: Random, lawful: bool, pipelining: bool, blank: bool) ->
         count = random.randint(2, 5)
         lines = random.choices((*_COMMANDS[2:], b"", b"DATA", *FORBIDDEN[:2]), k=count)
         if lawful and not pipelining:
-            return [Group(line + b"\r\n", awaits=int(blank or bool(line))) for line in lines if line != b"DATA"]
+            return [
+                Group(line + b"\r\n", awaits=int(blank or bool(line)))
+                for line in lines
+                if line != b"DATA"
+            ]
         if lawful:
             lines = [line for line in lines if line != b"DATA"]
         awaits = sum(1 for line in lines if line or blank)
@@ -498,21 +518,25 @@ def _draw_groups(random: Random, lawful: bool, pipelining: bool, blank: bool) ->
         return [Group(b"BDAT 12 LAST\r\n")]
     if kind < 0.97:
         chunk = b"EXPN root\r\n."
-        return [Group(b"BDAT 12 LAST\r\n" + chunk)] if random.random() < 0.5 else [
-            Group(b"BDAT 12 LAST\r\n"),
-            Group(chunk, needs=b"" if stubborn else b"2"),
-        ]
+        return (
+            [Group(b"BDAT 12 LAST\r\n" + chunk)]
+            if random.random() < 0.5
+            else [
+                Group(b"BDAT 12 LAST\r\n"),
+                Group(chunk, needs=b"" if stubborn else b"2"),
+            ]
+        )
     return [Group(random.choice(_STRANGE) + random.choice((b"\r\n", b"\r\n", b"\n")))]
 
 
-def _answer(random: Random, trouble: float, no_220: bool) -> Answer:
+def _answer(random: Random, trouble: float, avoided: set[bytes]) -> Answer:
     how = How.LAWFUL
     if random.random() < trouble:
         how = random.choice(tuple(How))
     codes = _LEAVING if how is How.LEAVES else _CODES
     code = random.choice(codes)
-    if no_220 and code == b"220":
-        # A 220 that crosses a STARTTLS on the way is that command's, for everybody but the server.
+    if code in avoided:
+        # One that crosses the STARTTLS or AUTH on its way is that line's, for all but the server.
         code = b"250"
     return Answer(
         how,
