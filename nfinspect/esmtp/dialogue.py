@@ -150,6 +150,7 @@ class Dialogue:
         "doubtful",
         "doubtful_until",
         "ehlo_doubtful",
+        "late",
         "offered",
         "outstanding",
         "phase",
@@ -194,11 +195,14 @@ class Dialogue:
         self.claimed = False
         """Meanwhile the client has gone on, with a doubtful reply as the answer: to the client this
         one answers its next line."""
+        self.late = False
+        """A reply that was settled may still come, and so may each one after it come late; until a
+        354 or 334 shows what the server answers."""
         self.ehlo_doubtful = False
         """An EHLO was settled: its reply may still come, and is to be masked."""
         self.challenge_doubtful = False
-        """An AUTH was settled: if its 334 still comes, the server takes for the response what we
-        have passed as the next command."""
+        """An AUTH was settled, or was refused by what may have been a late reply: if its 334 still
+        comes, the server takes for the response what we have passed as the next command."""
 
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""
@@ -277,14 +281,17 @@ class Dialogue:
         if a doubtful one may have answered that.
         """
         outstanding = self.outstanding
-        while outstanding and outstanding[0] == Request.EMPTY and code[:1] not in b"45":
-            self.remove_oldest()
-        while (
-            self.doubtful
-            and len(outstanding) > 1
-            and isinstance(outcome(outstanding[0], code), AnomalyKind)
-        ):
-            self._settle_oldest()
+        while outstanding:
+            if outstanding[0] == Request.EMPTY and code[:1] not in b"45":
+                self.remove_oldest()
+            elif (
+                self.doubtful
+                and len(outstanding) > 1
+                and isinstance(outcome(outstanding[0], code), AnomalyKind)
+            ):
+                self._settle_oldest()
+            else:
+                break
         if not outstanding:
             if code != b"354" and self._leave():
                 return None if code == b"421" else AnomalyKind.ABANDONED
@@ -347,6 +354,7 @@ class Dialogue:
         if request == Request.EMPTY:
             return
         self.doubtful -= 1
+        self.late = True
         if request == Request.NESTED_MAIL:
             self.recipients = self.recipients_before
         elif request == Request.EHLO:
@@ -369,6 +377,8 @@ class Dialogue:
             self.doubtful_until = position
         self.claimed = False
         found = outcome(request, code)
+        if request == Request.AUTH and self.late and found is not Effect.CHALLENGED:
+            self.challenge_doubtful = True
         if request == Request.BDAT and Request.BDAT not in self.outstanding:
             self.chunk_answered_at = position
         if found is Effect.NOTHING or isinstance(found, AnomalyKind):
@@ -386,8 +396,10 @@ class Dialogue:
         elif found is Effect.OLD_TRANSACTION_CONTINUES:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:
+            self.late = False
             self.phase = Phase.MESSAGE
         elif found is Effect.CHALLENGED:
+            self.late = False
             self.phase = Phase.ABANDONED if self.challenge_doubtful else Phase.AUTH_RESPONSE
         else:
             self.phase = Phase.TLS

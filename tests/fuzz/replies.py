@@ -274,6 +274,7 @@ class Session:
 
     def _judge(self) -> None:
         client, server = self.stacks
+        script = self.script
         kept = len(client.stream) > self.passed[0]
         self.end = "finished" if self.client.over else "the client waits"
         if self.closed or self.uninspected:
@@ -282,8 +283,13 @@ class Session:
             raise StandstillError(
                 f"of the replies {len(server.stream)} bytes, {self.passed[1]} passed"
             )
-        elif kept and (self.server.unanswered or self.server.over or self.server.mode is Mode.TLS):
-            self.end = "a reply is owed"  # or is, to the server alone, not to be spoken in clear
+        elif kept and (
+            self.server.unanswered
+            or self.server.over
+            or self.server.mode is Mode.TLS  # to the server alone
+            or b"\r" in script.line_endings != b"\r\n"  # it may answer before the LF, in advance
+        ):
+            self.end = "a reply is owed"
         elif kept:
             raise StandstillError(
                 f"{bytes(client.stream[self.passed[0] :])!r} does not pass, no reply is owed"

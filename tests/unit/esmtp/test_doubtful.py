@@ -153,6 +153,31 @@ def test_second_auth_while_the_challenge_of_the_first_may_still_come() -> None:
     talk.client(b"EXPN all\r\n", closes=CloseCause.ABANDONED_BY_SERVER)
 
 
+def test_second_auth_when_the_refusal_of_the_first_may_have_been_that_of_the_line_before() -> None:
+    talk = session().client(b"\r\n").client(b"VRFY a\r\n").server(b"500 what\r\n")
+    talk.client(b"AUTH LOGIN\r\n").server(b"502 no VRFY\r\n")
+    talk.client(b"AUTH LOGIN\r\n").server(b"334 VXNlcm5hbWU6\r\n")
+    talk.client(b"EXPN all\r\n", server_gets=b"", closes=CloseCause.ABANDONED_BY_SERVER)
+
+
+def test_second_auth_after_a_refusal_without_any_doubt() -> None:
+    talk = session().client(b"AUTH X\r\n").server(b"504 no\r\n").client(b"AUTH LOGIN\r\n")
+    talk.server(b"334 VXNlcm5hbWU6\r\n").client(b"dXNlcg==\r\n").owes(1)
+
+
+def test_challenge_shows_that_replies_are_not_late() -> None:
+    talk = session().client(b"\r\n").client(b"VRFY a\r\n").server(b"502 no\r\n")
+    for reply in (b"535 no\r\n", b"235 yes\r\n"):
+        talk.client(b"AUTH LOGIN\r\n").server(b"334 UGFzc3dvcmQ6\r\n")
+        talk.client(b"c2VjcmV0\r\n").server(reply)
+    talk.client(b"NOOP\r\n").owes(1)
+
+
+def test_empty_lines_before_and_after_a_refused_line_and_then_a_message() -> None:
+    talk = session(True).client(b"\r\nVRFY a\r\n").server(b"502 no\r\n")
+    talk.client(b"\r\nDATA\r\n").server(b"354 go\r\n").client(b"EXPN is text\r\n.\r\n").owes(1)
+
+
 # --- Lines without a code
 
 
