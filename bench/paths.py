@@ -30,7 +30,8 @@ def in_path(
     *run* is the command that starts the filter. Raises LabError if a process does not start, ends
     too early, or ends with an error.
     """
-    commands = {ACCEPT_ONLY: ACCEPT, FILTER: [*run, "--control", str(lab.directory / "control")]}
+    files = ["--control", str(lab.directory / "control"), "--state", str(lab.directory / "closed")]
+    commands = {ACCEPT_ONLY: ACCEPT, FILTER: [*run, *files]}
     if path not in commands:
         yield None
         return

@@ -14,6 +14,8 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from nfinspect.actions import Action, Drop, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import TeardownReason
@@ -123,6 +125,14 @@ class Engine:
     def connections(self) -> int:
         """Connections in the table."""
         return len(self._core.table)
+
+    def closed_connections(self) -> Iterator[tuple[bytes, float]]:
+        """See `Table.closed_connections`; for the driver to keep across a restart."""
+        return self._core.table.closed_connections()
+
+    def restore_closed(self, key: bytes, since: float, now: float) -> bool:
+        """See `Table.restore_closed`; called before the first packet arrives."""
+        return self._core.table.restore_closed(key, since, now)
 
     def payload_bytes(self, key: bytes) -> int:
         """Payload bytes passed so far in both directions, each byte once, on the open connection

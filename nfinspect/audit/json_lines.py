@@ -14,11 +14,18 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from nfinspect.audit.suppression import LinesSuppressed
 from nfinspect.audit.text import escaped, ip_port
 from nfinspect.events import Connection, Endpoint, Event
 
 
-def to_json(event: Event, time: float | None = None) -> dict[str, Any]:
+def kind_of(event: Event) -> str:
+    """Return the kind of *event*, as in ``event``: ``clause-matched`` for ClauseMatched."""
+    event_type: type = type(event)
+    return _shape(event_type)[0]
+
+
+def to_json(event: Event | LinesSuppressed, time: float | None = None) -> dict[str, Any]:
     """Return *event* as an object of JSON types; ``event`` is its kind.
 
     ``time`` is when it happened, if *time* (seconds since 1970) is given.

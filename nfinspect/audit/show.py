@@ -52,6 +52,8 @@ class QueueState:
     """Unfinished lines that were reported (`events.LineUnended`)."""
     unended_lines_now: int = 0
     """Those of them that are still unfinished."""
+    uninspected: Mapping[str, int] = field(default_factory=dict)
+    """Connections that passed, or pass, without inspection, by cause."""
     kernel_dropped: int = 0
     """Packets that the kernel dropped because the queue was full (``queue_dropped``)."""
     user_dropped: int = 0
@@ -62,6 +64,12 @@ class QueueState:
     received: int = 0
     gso: int = 0
     """GSO packets among the received ones."""
+    waiting_lines: int = 0
+    """Lines that stdout has not taken yet."""
+    lost_lines: int = 0
+    """Lines that never reached stdout."""
+    suppressed_lines: int = 0
+    """Lines that were not written because there were too many of their message."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
     """Packets by kind: accepted, rewritten, dropped, injected."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -78,7 +86,12 @@ def queue(state: QueueState) -> str:
         f" line unended {state.unended_lines_now} now, {state.unended_lines} in all",
         f"  lost: kernel dropped {state.kernel_dropped}, user dropped {state.user_dropped},"
         f" ENOBUFS {state.enobufs}",
+        f"  lines: waiting {state.waiting_lines}, lost {state.lost_lines},"
+        f" suppressed {state.suppressed_lines}",
     ]
+    if state.uninspected:
+        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
+        lines.append(f"  connections not inspected: {causes}")
     if state.verdicts:
         verdicts = ", ".join(f"{kind} {count}" for kind, count in state.verdicts.items())
         lines.append(f"  verdicts: {verdicts}")

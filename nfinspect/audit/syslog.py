@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nfinspect import events
+from nfinspect.audit.suppression import LinesSuppressed
 from nfinspect.audit.text import address, escaped
 from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, Event
 
@@ -19,10 +20,26 @@ none."""
 
 def render(event: Event) -> str | None:
     """Return the line for *event*, from ``%ASA-`` on; None if it has none."""
-    for applies, fill, facts in _ROWS.get(type(event), ()):
-        if applies is None or applies(event):
-            return fill(facts(event))
+    for message, fill in _ROWS.get(type(event), ()):
+        if message.applies is None or message.applies(event):
+            return fill(message.facts(event))
     return None
+
+
+def number(event: Event) -> str | None:
+    """Return the number of the message that `render` writes for *event*; None if none."""
+    for message, _ in _ROWS.get(type(event), ()):
+        if message.applies is None or message.applies(event):
+            return str(message.number)
+    return None
+
+
+def summary(suppressed: LinesSuppressed) -> str:
+    """Return the line that stands for suppressed ones. The appliance has no such message."""
+    return (
+        f"%NFINSPECT-4-SUPPRESSED: {suppressed.count} lines of message {suppressed.message}"
+        f" were suppressed in {suppressed.duration:.1f} seconds"
+    )
 
 
 # The values of a template's fields. An end is ``interface:address/port``. Until interfaces are
@@ -205,7 +222,7 @@ MESSAGES = (
 
 _ROWS = {
     kind: tuple(
-        (m.applies, f"%ASA-{m.severity}-{m.number}: {m.template}".format_map, m.facts)
+        (m, f"%ASA-{m.severity}-{m.number}: {m.template}".format_map)
         for m in MESSAGES
         if m.event is kind
     )

@@ -47,6 +47,7 @@ def close_by_inspection(
     if connection.totals is not None:
         connection.totals.drop += 1
     connection.phase = Phase.CLOSED
+    core.table.closing[connection.key] = arrival.now
     half.last_seen = arrival.now
     _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
     core.ledger.memory_bytes -= connection.client.memory.clear()

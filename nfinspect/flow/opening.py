@@ -14,13 +14,15 @@ from nfinspect.events import (
     Connection,
     ConnectionBuilt,
     DeniedNoConnection,
+    Direction,
     DuplicateSyn,
     Endpoint,
     TableFull,
+    TeardownReason,
     UninspectedCause,
 )
 from nfinspect.flow.core import Core
-from nfinspect.flow.ending import may_reopen, repeats_finished, reset
+from nfinspect.flow.ending import end, may_reopen, repeats_finished, reset
 from nfinspect.flow.uninspected import stop_inspecting
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
@@ -89,6 +91,12 @@ def opening_or_reset(
     if not flags & (SYN | ACK):
         actions.append(Drop(arrival.token, DropReason.BAD_FLAGS))
         return False
+    if flags & (SYN | ACK) == SYN and _seen_from_one_side_only(half):
+        end(core, connection, arrival.now, TeardownReason.UNKNOWN, actions, arrival.token)
+        begun = _new_connection(core, arrival, segment, actions)
+        if begun is None:
+            return False
+        half, connection = begun, begun.connection
     before = connection.phase
     reason = handshake.receive(half, segment, recorded=core.options.recorded)
     if reason is not None:
@@ -109,6 +117,17 @@ def opening_or_reset(
     else:
         pass_on(half, arrival, segment, actions)
     return False
+
+
+def _seen_from_one_side_only(half: Half) -> bool:
+    """Whether the connection was picked up, and only one side has been seen of it: a single forged
+    segment suffices for that, and must not keep a client from connecting."""
+    picked_up = half.initial is None and half.peer.initial is None
+    return (
+        picked_up
+        and half.direction is Direction.REQUEST
+        and (half.last_seen is None or half.peer.last_seen is None)
+    )
 
 
 def _reset(

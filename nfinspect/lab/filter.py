@@ -6,6 +6,7 @@ control socket, and the kernel's queue table.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -26,6 +27,8 @@ READY = "nfinspect ready, queues "
 START_TIMEOUT = STOP_TIMEOUT = 20.0
 """Seconds. Generous: they only limit how long a failure takes."""
 
+_numbers = itertools.count()
+
 
 class Filter:
     """The running filter of a lab."""
@@ -38,6 +41,8 @@ class Filter:
         self._lab = lab
         self._with_config = ["--config", str(config)] if config else []
         self._control = ["--control", str(lab.directory / "control")]
+        # Each filter of the lab is a first one, unless the arguments say otherwise.
+        state = ["--state", str(lab.directory / f"closed-{next(_numbers)}")]
         self.syslog: list[str] = []
         """The syslog lines so far."""
         self.counters: list[str] = []
@@ -48,7 +53,7 @@ class Filter:
         lab.run(FILTER, [*self._rules, "--apply"])
         self._process = lab.popen(
             FILTER,
-            [*NFINSPECT, "run", *self._with_config, *self._control, *arguments],
+            [*NFINSPECT, "run", *self._with_config, *self._control, *state, *arguments],
             environment={"PYTHONUNBUFFERED": "1"},
         )
         self._changed = threading.Condition()

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, Totals
+from nfinspect.audit.suppression import Suppression
 from nfinspect.live import queue_table
 from nfinspect.live.control import Answer, UnanswerableError
+from nfinspect.live.lines import LineWriter
 from nfinspect.live.queue import Queue
 from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
 from nfinspect.live.worker import Packets
@@ -42,12 +44,16 @@ class Status:
         counters: Counters,
         packets: Packets,
         queue: Queue,
+        lines: LineWriter,
+        suppression: Suppression,
     ) -> None:
         self._policy = policy
         self._engine = engine
         self._counters = counters
         self._packets = packets
         self._queue = queue
+        self._lines = lines
+        self._suppression = suppression
         self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
             SERVICE_POLICY: self.service_policy,
             QUEUE: self.queue,
@@ -98,6 +104,7 @@ class Status:
             number=queue.number,
             waiting=row.waiting if row else 0,
             held=self._engine.held,
+            uninspected=dict(self._counters.tallies["uninspected"]),
             copy_range=row.copy_range if row else 0,
             replies_awaited=tallies["replies_awaited"][""],
             replies_awaited_now=replies_awaited,
@@ -108,6 +115,9 @@ class Status:
             enobufs=queue.overflows,
             received=packets.seen + queue.unreadable,
             gso=packets.gso,
+            waiting_lines=self._lines.waiting,
+            lost_lines=self._lines.lost,
+            suppressed_lines=self._suppression.suppressed,
             verdicts=verdicts,
             dropped=dropped,
         )

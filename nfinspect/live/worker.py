@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
+from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
 
 PERIOD = 0.1
@@ -120,12 +121,15 @@ class Worker:
         *,
         audit: Audit,
         render: Callable[[Event], str | None],
+        suppression: Suppression,
+        summary: Callable[[LinesSuppressed], str],
         lines: Lines,
         inject: Callable[[Inject], bool],
         report: Callable[[str], None],
         services: Sequence[Callable[[], None]] = (),
     ) -> None:
-        """Every event goes to *audit*, and, rendered by *render*, to *lines*.
+        """Every event goes to *audit*, and, rendered by *render*, to *lines*, unless there are too
+        many of it: *suppression* decides that, and *summary* renders what it has counted.
 
         *inject* sends a packet and returns whether that succeeded; *report* prints a message for
         the operator; *services* are called in every round and must not block.
@@ -140,6 +144,9 @@ class Worker:
         self._observe = audit.observe
         self._dropped = audit.dropped
         self._render = render
+        self._suppression = suppression
+        self._admits = suppression.admits
+        self._summary = summary
         self._lines = lines
         self._inject = inject
         self._report = report
@@ -161,7 +168,9 @@ class Worker:
                 queue.forget_interface_names()
                 forget_at = now + FORGET_PERIOD
         queue.drain(self.handle, monotonic() + STOP_TIMEOUT)
-        self._try(lambda: self._engine.flush(monotonic()))
+        now = monotonic()
+        self._try(lambda: self._engine.flush(now), now)
+        self._sum_up(now, last=True)
         self._lines.flush()
 
     def handle(self, arrival: Arrival) -> None:
@@ -175,26 +184,31 @@ class Worker:
         except Exception:
             self._failed()
             actions = [Drop(arrival.token, DropReason.FILTER_ERROR)]
-        self._execute(actions)
+        self._execute(actions, arrival.now)
 
     def _do_housekeeping(self, now: float) -> None:
         deadline = self._engine.deadline()
         if deadline is not None and now >= deadline:
-            self._try(lambda: self._engine.tick(now))
+            self._try(lambda: self._engine.tick(now), now)
         for serve in self._services:
             serve()
+        self._sum_up(now)
         self._lines.flush()
 
-    def _try(self, decide: Callable[[], Sequence[Action]]) -> None:
+    def _sum_up(self, now: float, *, last: bool = False) -> None:
+        for suppressed in self._suppression.summaries(now, last=last):
+            self._lines.write(self._summary(suppressed))
+
+    def _try(self, decide: Callable[[], Sequence[Action]], now: float) -> None:
         try:
             actions = decide()
         except Exception:
             self._failed()
         else:
-            self._execute(actions)
+            self._execute(actions, now)
             self._queue.send_verdicts()
 
-    def _execute(self, actions: Sequence[Action]) -> None:
+    def _execute(self, actions: Sequence[Action], now: float) -> None:
         packets = self.packets
         # An iterator, so that after a failed action the loop continues with the next one.
         remaining = iter(actions)
@@ -205,10 +219,12 @@ class Worker:
                         self._accept(action.token)
                         packets.accepted += 1
                     elif type(action) is Emit:
-                        self._observe(action.event)
-                        line = self._render(action.event)
-                        if line is not None:
-                            self._lines.write(line)
+                        event = action.event
+                        self._observe(event)
+                        if self._admits(event, now):
+                            line = self._render(event)
+                            if line is not None:
+                                self._lines.write(line)
                     elif type(action) is Replace:
                         self._replace(action.token, action.datagram)
                         packets.rewritten += 1

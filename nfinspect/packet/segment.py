@@ -143,6 +143,11 @@ def reverse_key(key: bytes) -> bytes:
     return key[half:-4] + key[:half] + key[-2:] + key[-4:-2]
 
 
+def connection_key(source: bytes, source_port: int, destination: bytes, port: int) -> bytes:
+    """The key of packets from *source* to *destination* (addresses of 4 or 16 bytes)."""
+    return source + destination + source_port.to_bytes(2, "big") + port.to_bytes(2, "big")
+
+
 def parse(datagram: bytes, captured_length: int | None = None) -> Segment | DropReason:
     """The TCP segment in *datagram*, or the reason for dropping it.
 

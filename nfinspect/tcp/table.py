@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nfinspect.packet.segment import reverse_key
@@ -57,7 +58,16 @@ class Table:
     connection stores its number.
     """
 
-    __slots__ = ("_timer_number", "_timers", "closed", "finished", "halves", "limits", "remembered")
+    __slots__ = (
+        "_timer_number",
+        "_timers",
+        "closed",
+        "closing",
+        "finished",
+        "halves",
+        "limits",
+        "remembered",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -67,6 +77,9 @@ class Table:
         becomes slow after many removals.)"""
         self.remembered: dict[bytes, Remembered] = {}
         """By the client's key."""
+        self.closing: dict[bytes, float] = {}
+        """Open connections that inspection has closed, whose last replies are outstanding: when it
+        did, by the client's key."""
         self.closed = 0
         """How many of ``remembered`` were closed by inspection."""
         self._timers: list[tuple[float, int, bytes]] = []
@@ -87,6 +100,8 @@ class Table:
     def remove(self, connection: TcpConnection) -> None:
         del self.halves[connection.key]
         del self.halves[reverse_key(connection.key)]
+        if self.closing:
+            self.closing.pop(connection.key, None)
 
     def holds(self, connection: TcpConnection) -> bool:
         return self.halves.get(connection.key) is connection.client
@@ -136,6 +151,23 @@ class Table:
         if closed_by_inspection:
             self.closed += 1
             known.timer = self._push_timer(now + self.limits.closed_quiet, key)
+        return True
+
+    def closed_connections(self) -> Iterator[tuple[bytes, float]]:
+        """The client's key of each connection that inspection has closed and that is still to be
+        kept closed, and since when."""
+        yield from self.closing.items()
+        for key, known in self.remembered.items():
+            if known.closed_by_inspection:
+                yield key, known.since
+
+    def restore_closed(self, key: bytes, since: float, now: float) -> bool:
+        """Remember a connection that inspection closed in an earlier run, as if its latest packet
+        had just come. False if there is no room."""
+        if self.full:
+            return False
+        self.remember(key, now, closed_by_inspection=True)
+        self.remembered[key].since = since
         return True
 
     def recall(self, key: bytes) -> Remembered | None:

@@ -80,12 +80,15 @@ def syslog(running: Filter) -> Iterator[Syslog]:
     watch.finish()
 
 
-# The longest test waits two minutes for one packet. It starts before all others, in a lab of its
-# own, and is evaluated after them.
+# The longest tests wait two minutes for one packet. They start before all others, in labs of their
+# own, and are evaluated after them.
+
+LONG = {"two_minutes": False, "two_minutes_with_restarts": True}
+"""The fixtures of these tests, and whether the filter is restarted."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "two_minutes" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: not LONG.keys().isdisjoint(getattr(item, "fixturenames", ())))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -93,25 +96,37 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     # SIGTERM, like Ctrl-C, must take the labs down.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if any("two_minutes" in getattr(item, "fixturenames", ()) for item in session.items):
-        try:
-            session.config.stash[_TWO_MINUTES] = TwoMinutes.begin()
-        except LabError as error:
-            session.config.stash[_LAB_ERROR] = error
+    started: dict[str, TwoMinutes | LabError] = {}
+    session.config.stash[_STARTED] = started
+    for name, restarts in LONG.items():
+        if any(name in getattr(item, "fixturenames", ()) for item in session.items):
+            try:
+                started[name] = TwoMinutes.begin(restarts=restarts)
+            except LabError as error:
+                started[name] = error
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    started = config.stash.get(_TWO_MINUTES, None)
-    if started is not None:
-        started.end()
+    for each in config.stash.get(_STARTED, {}).values():
+        if isinstance(each, TwoMinutes):
+            each.end()
 
 
-_TWO_MINUTES = pytest.StashKey[TwoMinutes]()
-_LAB_ERROR = pytest.StashKey[LabError]()
+_STARTED = pytest.StashKey[dict[str, TwoMinutes | LabError]]()
+
+
+def _started(config: pytest.Config, name: str) -> TwoMinutes:
+    each = config.stash[_STARTED][name]
+    if isinstance(each, LabError):
+        raise each
+    return each
 
 
 @pytest.fixture(scope="session")
 def two_minutes(pytestconfig: pytest.Config) -> TwoMinutes:
-    if _LAB_ERROR in pytestconfig.stash:
-        raise pytestconfig.stash[_LAB_ERROR]
-    return pytestconfig.stash[_TWO_MINUTES]
+    return _started(pytestconfig, "two_minutes")
+
+
+@pytest.fixture(scope="session")
+def two_minutes_with_restarts(pytestconfig: pytest.Config) -> TwoMinutes:
+    return _started(pytestconfig, "two_minutes_with_restarts")

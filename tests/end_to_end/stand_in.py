@@ -54,6 +54,12 @@ class AcceptAll:
     def flush(self, now: float) -> Sequence[Action]:
         return [Drop(token, DropReason.FLUSHED) for token in self.waiting]
 
+    def restore_closed(self, key: bytes, since: float, now: float) -> bool:
+        return True
+
+    def closed_connections(self) -> Sequence[tuple[bytes, float]]:
+        return []
+
 
 class Describe(AcceptAll):
     """Writes the metadata of each packet to the file LOG, as JSON lines."""

@@ -10,6 +10,25 @@ from tests.end_to_end.two_minutes import CLOSINGS, LENGTH, TwoMinutes
 def test_segment_that_closed_the_connection_retransmitted_for_two_minutes_never_passes(
     two_minutes: TwoMinutes,
 ) -> None:
+    nothing_reached_the_server(two_minutes)
+    assert two_minutes.syslog_differences() == []
+    two_minutes.running.stop()
+
+
+@pytest.mark.timeout(LENGTH + 60)
+def test_nor_does_it_if_the_filter_is_killed_and_started_again(
+    two_minutes_with_restarts: TwoMinutes,
+) -> None:
+    nothing_reached_the_server(two_minutes_with_restarts)
+    running = two_minutes_with_restarts.running
+    kept = f"connections that an earlier run closed, and that stay closed: {len(CLOSINGS)}"
+    assert f"nfinspect: {kept}" in running.errors
+    assert running.syslog == []
+    assert running.show_json("queue")["uninspected"] == {}
+
+
+def nothing_reached_the_server(two_minutes: TwoMinutes) -> None:
+    """Of each connection, nothing that follows what passed before it was closed."""
     two_minutes.wait()
     outside, inside = (
         conversations(capture.file) for capture in (two_minutes.outside, two_minutes.inside)
@@ -34,5 +53,3 @@ def test_segment_that_closed_the_connection_retransmitted_for_two_minutes_never_
             if each.direction == REQUEST and (each.payload or each.flags != "A")
         ] == [], closing.name
         assert after.request.data == recording.received == lawful, closing.name
-    assert two_minutes.syslog_differences() == []
-    two_minutes.running.stop()

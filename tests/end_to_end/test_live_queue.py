@@ -92,7 +92,8 @@ class Running:
 
     @classmethod
     def real(cls, lab: Lab, *arguments: str, environment: dict[str, str] | None = None) -> Running:
-        command = (*NFINSPECT, "run", "--control", str(control(lab)), *arguments)
+        state = ("--state", str(lab.directory / "closed"))
+        command = (*NFINSPECT, "run", "--control", str(control(lab)), *state, *arguments)
         return cls(lab, *command, environment=environment)
 
     def show(self, *words: str) -> Any:

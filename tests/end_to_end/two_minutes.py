@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from nfinspect.lab.dialogue import Dialogue, RecordingServer
 from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT_ADDRESS, SCRIPT_ADDRESS
+from nfinspect.policy import default_text
 
 LENGTH = 120.0
 """Seconds."""
@@ -73,10 +76,13 @@ class TwoMinutes:
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
-    def begin(cls) -> TwoMinutes:
+    def begin(cls, *, restarts: bool = False) -> TwoMinutes:
+        """``restarts``: the filter is killed, started with another configuration, stopped and started
+        again, while the clients retransmit; the rules stay in place."""
         with ExitStack() as stack:
             lab = stack.enter_context(Lab(offloads=False))
-            running = lab.filter()
+            state = ("--state", str(lab.directory / "closed"))
+            running = lab.filter(arguments=state)
             outside = lab.capture(lab.directory / "outside.pcap", "outside")
             inside = lab.capture(lab.directory / "inside.pcap", "inside")
             server = RecordingServer(lab, SCRIPT_ADDRESS)
@@ -92,6 +98,13 @@ class TwoMinutes:
                 passed.append(lawful)
                 lines = sum(len(each.syslog) for each in CLOSINGS[:number])
                 running.wait(lambda lines=lines: len(running.syslog) >= lines, 5)  # type: ignore[misc]
+            if restarts:
+                os.kill(running.pid, signal.SIGKILL)
+                running.end()
+                changed = lab.directory / "changed.cfg"
+                changed.write_text(default_text().replace("mask-banner", "no mask-banner"))
+                lab.filter(changed, arguments=state).end()
+                running = lab.filter(arguments=state)
             return cls(
                 time.monotonic(), running, outside, inside, server, clients, passed, stack.pop_all()
             )

@@ -89,6 +89,9 @@ def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() 
         enobufs=6,
         received=700,
         gso=80,
+        waiting_lines=7,
+        lost_lines=1000,
+        suppressed_lines=50,
         verdicts={"accepted": 600, "rewritten": 90, "dropped": 8, "injected": 1},
         dropped={"no-connection": 6, "bad-checksum": 2},
     )
@@ -99,6 +102,7 @@ Queue 3:
   received 700, gso 80, waiting 2, held 1, copy range 65535
   silent: reply awaited 3 now, 9 in all; line unended 1 now, 2 in all
   lost: kernel dropped 4, user dropped 5, ENOBUFS 6
+  lines: waiting 7, lost 1000, suppressed 50
   verdicts: accepted 600, rewritten 90, dropped 8, injected 1
     dropped bad-checksum, packet 2
     dropped no-connection, packet 6
@@ -106,5 +110,5 @@ Queue 3:
     )
 
 
-def test_show_queue_of_an_unused_queue_prints_four_lines() -> None:
-    assert len(show.queue(show.QueueState(0)).splitlines()) == 4
+def test_show_queue_of_an_unused_queue_prints_five_lines() -> None:
+    assert len(show.queue(show.QueueState(0)).splitlines()) == 5

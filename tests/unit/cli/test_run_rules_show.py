@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfinspect import cli
-from nfinspect.cli import rules
+from nfinspect.cli import rules, run
 from nfinspect.rules.diversion import Diversion
 
 
@@ -56,6 +56,33 @@ def test_run_with_bridge_but_without_apply_rules_is_a_usage_error() -> None:
     result = call("run", "--bridge")
     assert result.exit_code == 2
     assert "--bridge needs --apply-rules" in result.stderr
+
+
+@pytest.mark.parametrize("rate", ["", "5", "-1/10", "10/0", "0/10", "1.5/1", "many/10", "1/2/3"])
+def test_invalid_log_rate_is_a_usage_error(rate: str) -> None:
+    result = call("run", "--log-rate", rate)
+    assert result.exit_code == 2
+    assert f"'{rate}' is neither NUMBER/SECONDS, both from 1, nor 0" in result.stderr
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1000/10", (1000, 10)), ("1/86400", (1, 86400))])
+def test_log_rate_is_a_number_of_lines_in_seconds(
+    monkeypatch: pytest.MonkeyPatch, text: str, rate: tuple[int, int]
+) -> None:
+    assert log_rate_of(monkeypatch, "--log-rate", text) == rate
+
+
+def test_log_rate_is_limited_unless_it_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert log_rate_of(monkeypatch) == (1000, 10)
+    assert log_rate_of(monkeypatch, "--log-rate", "0") == run.UNLIMITED
+
+
+def log_rate_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> run.LogRate:
+    rates: list[run.LogRate] = []
+    monkeypatch.setattr(run, "filter_packets", lambda *_, log_rate, **__: rates.append(log_rate))
+    assert call("run", *arguments).exit_code == 0
+    (rate,) = rates
+    return rate
 
 
 def test_policy_that_inspects_nothing_still_diverts_port_25(tmp_path: Path) -> None:

@@ -268,12 +268,13 @@ def test_receivers_challenge_ack_to_a_reset_passes_and_so_does_the_answer() -> N
 
 
 def test_syn_ack_sent_first_does_not_make_a_new_connection_uninspected() -> None:
-    """While older connections may still be picked up, it counts as one of them until the server
-    resets it; until then no SYN passes on it."""
+    """While older connections may still be picked up, it counts as one of them, until a SYN takes
+    its place."""
     talk = Talk(now=10.0)
     assert talk.client(flags=SYN | ACK, at=-1, ack=70) == b""
-    assert talk.client(flags=SYN, at=-1) is DropReason.DUPLICATE_SYN
-    assert talk.server(flags=RST, at=70) == b""
-    talk.open()
+    assert talk.client(flags=SYN, at=-1) == b""
+    assert talk.server(flags=RST, at=70) is DropReason.BAD_RST
+    assert talk.server(flags=SYN | ACK, at=-1, ack=0) == b""
+    assert talk.client(flags=ACK) == b""
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
     assert talk.client(b"XEVL\r\n") == b"XXXX\r\n"

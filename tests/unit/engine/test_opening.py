@@ -309,3 +309,45 @@ def test_bad_checksum_is_dropped_and_changes_nothing() -> None:
     assert talk.server(b"220 x\r\n") == b"220 *\r\n"
     # If hardware is still to fill it in, the checksum does not matter.
     assert talk.client(b"EHLO a\r\n", bad_checksum=True, checksum_ready=False) == b"EHLO a\r\n"
+
+
+def test_syn_takes_the_place_of_a_connection_picked_up_from_a_forged_segment() -> None:
+    """A blind ACK in a client's name must not keep that client from connecting."""
+    talk = Talk(now=10.0)
+    assert talk.client(b"", at=5000, ack=777) == b""
+    talk.open()
+    assert not talk.emitted(DuplicateSyn)
+    assert [event.reason for event in talk.emitted(ConnectionTornDown)] == [TeardownReason.UNKNOWN]
+    assert talk.server(b"220 x\r\n") == b"220 *\r\n"
+    assert talk.client(b"XEVL\r\n") == b"XXXX\r\n"
+
+
+def test_syn_does_not_replace_a_connection_picked_up_and_seen_from_both_sides() -> None:
+    talk = Talk(now=10.0)
+    assert talk.client(b"", at=100, ack=200) == b""
+    assert talk.server(b"", at=200, ack=100) == b""
+    assert talk.client(flags=SYN, at=-1) is DropReason.DUPLICATE_SYN
+    assert talk.client(b"QUIT\r\n", at=100, ack=200) == b"QUIT\r\n"
+
+
+def test_connection_closed_in_an_earlier_run_stays_closed() -> None:
+    first = Talk().open()
+    first.server(b"220 x\r\n")
+    first.client(b"HELO c\r\n")
+    first.server(b"250 s\r\n")
+    assert first.client(b"MAIL FROM:<a|b>\r\n") is DropReason.INSPECTION
+    ((key, since),) = first.engine.closed_connections()
+    assert since == first.now
+
+    again = Talk(now=first.now + 5.0, started=first.now + 4.0)
+    assert again.engine.restore_closed(key, since, again.now)
+    assert list(again.engine.closed_connections()) == [(key, since)]
+    at = first.next["client"] - 17
+    assert again.client(b"MAIL FROM:<a|b>\r\n", at=at, ack=14) is DropReason.CLOSED_CONNECTION
+    assert again.server(b"421 x\r\n", at=14, ack=at) is DropReason.CLOSED_CONNECTION
+    assert again.client(flags=SYN, at=-1) is DropReason.CLOSED_CONNECTION
+    again.wait(599)
+    assert again.client(flags=SYN, at=-1) is DropReason.CLOSED_CONNECTION
+    again.wait(2)
+    assert again.client(flags=SYN, at=-1) == b""
+    assert list(again.engine.closed_connections()) == []

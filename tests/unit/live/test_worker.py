@@ -8,6 +8,7 @@ import pytest
 from nfinspect import events
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
+from nfinspect.audit.suppression import Suppression
 from nfinspect.events import Direction, Endpoint
 from nfinspect.live import worker as worker_module
 from nfinspect.live.worker import Worker
@@ -88,6 +89,8 @@ class Harness:
         arguments: dict[str, Any] = {
             "audit": self.audit,
             "render": lambda event: f"a line of {type(event).__name__}",
+            "suppression": Suppression(0, 1.0, lambda event: "m"),
+            "summary": str,
             "lines": self.lines,
             "inject": lambda action: not self.injected.append(action),
             "report": self.reports.append,
@@ -103,6 +106,7 @@ class Harness:
 
 END = Endpoint("outside", bytes(4), 1)
 EVENT = events.TableFull(END, END)
+DENIED = events.DeniedNoConnection(END, END, 4)
 
 
 def test_accept_passes_the_packet_unchanged() -> None:
@@ -135,6 +139,23 @@ def test_event_without_a_line_is_only_counted() -> None:
     harness = Harness(lambda arrival: [Emit(EVENT)], render=lambda event: None)
     harness.handle(Packet())
     assert (harness.audit.events, harness.lines.written) == ([EVENT], [])
+
+
+def test_suppressed_lines_are_counted_and_summed_up_at_the_end() -> None:
+    suppression = Suppression(2, 10.0, lambda event: type(event).__name__)
+    harness = Harness(
+        lambda arrival: [Emit(DENIED)],
+        suppression=suppression,
+        summary=lambda suppressed: f"{suppressed.message} {suppressed.count}",
+    )
+    for _ in range(5):
+        harness.handle(Packet())
+    assert len(harness.audit.events) == 5
+    assert harness.lines.written == ["a line of DeniedNoConnection"] * 2
+    harness.worker.stopping = True
+    harness.queue.drained = []
+    harness.worker.run()
+    assert harness.lines.written[2:] == ["DeniedNoConnection 3"]
 
 
 @pytest.mark.parametrize(("sent", "count"), [(True, 1), (False, 0)])
