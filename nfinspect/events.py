@@ -80,8 +80,8 @@ class CloseCause(enum.Enum):
     STARTTLS_INJECTION = "starttls-injection"
     UNASKED_354 = "unasked-354"
     ABANDONED_BY_SERVER = "abandoned-by-server"
-    """The server left DATA or an AUTH exchange by itself, so nobody knows what the client's next
-    bytes are."""
+    """The server left DATA, an AUTH exchange or STARTTLS by itself, so nobody knows what the
+    client's next bytes are."""
     SERVER_ANOMALY = "server-anomaly"
     UNSEEN_DATA = "unseen-data"
 
@@ -102,7 +102,7 @@ class AnomalyKind(enum.Enum):
     UNASKED_354 = "354 without DATA"
     UNASKED_220 = "220 in mid-session"
     NOT_NUMERIC = "a reply without a numeric code"
-    ABANDONED = "a reply in the middle of a message or an AUTH exchange"
+    ABANDONED = "a reply in the middle of a message, an AUTH exchange or STARTTLS"
     MASKED_ACCEPTED = "a positive reply to a masked line"
     MISMATCHED_CODE = "a multi-line reply that changes its code"
 

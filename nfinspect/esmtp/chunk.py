@@ -53,8 +53,7 @@ class ChunkScanner:
         position = start
         if self.ended_in_cr and data[start] == 10:
             position += 1
-            self.within_line = False
-            dialogue.expect_reply(Request.MASKED)
+            self._end_line(session)
         elif self.ended_in_cr:
             self.within_line = True
         end = stop
@@ -62,11 +61,16 @@ class ChunkScanner:
         if self.ended_in_cr:
             end -= 1
         lines = data[position:end].split(b"\r\n")
-        for _ in lines[1:]:
-            self.within_line = False
-            dialogue.expect_reply(Request.MASKED)
+        for line in lines[:-1]:
+            self.within_line |= bool(line)
+            self._end_line(session)
         self.within_line |= bool(lines[-1])
         session.overwrite(data, position, b"\r\n".join([b"X" * len(line) for line in lines]))
         if over:
             dialogue.end_chunk()
         return stop
+
+    def _end_line(self, session: Session) -> None:
+        """A line ends. An empty one, as between a mail's header and body, need not be answered."""
+        session.dialogue.expect_reply(Request.MASKED if self.within_line else Request.EMPTY)
+        self.within_line = False

@@ -15,8 +15,8 @@ be the last command in a group); and after MAIL within a transaction, as only it
 whether the recipient count restarts. Without pipelining it is shut after every line. At the
 beginning of a connection it is shut until the greeting.
 
-A server that replies while the client sends a message or answers a challenge has left that phase by
-itself: it may take the next bytes for commands, the client may go on with what it began, and the
+A server that replies while the client sends a message, answers a challenge or is about to begin TLS
+has left that phase by itself: it may take the next bytes for commands, the client may go on with what it began, and the
 filter cannot know. That is the phase ABANDONED, in which nothing of the client's may pass.
 
 Not every reply can be told to answer one line. A 4xx or 5xx answers an empty line or what was sent
@@ -48,7 +48,7 @@ class Phase(enum.IntEnum):
     TLS = 5
     """The server has accepted STARTTLS."""
     ABANDONED = 6
-    """Nobody knows: the server has left DATA or an AUTH exchange by itself."""
+    """Nobody knows: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
 COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS, ABANDONED = Phase
@@ -144,11 +144,13 @@ class Dialogue:
 
     __slots__ = (
         "announced",
+        "challenge_doubtful",
         "chunk_answered_at",
         "claimed",
         "doubtful",
         "doubtful_until",
         "ehlo_doubtful",
+        "late",
         "offered",
         "outstanding",
         "phase",
@@ -193,8 +195,14 @@ class Dialogue:
         self.claimed = False
         """Meanwhile the client has gone on, with a doubtful reply as the answer: to the client this
         one answers its next line."""
+        self.late = False
+        """A reply that was settled may still come, and so may each one after it come late; until a
+        354 or 334 shows what the server answers."""
         self.ehlo_doubtful = False
         """An EHLO was settled: its reply may still come, and is to be masked."""
+        self.challenge_doubtful = False
+        """An AUTH was settled, or was refused by what may have been a late reply: if its 334 still
+        comes, the server takes for the response what we have passed as the next command."""
 
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""
@@ -273,14 +281,17 @@ class Dialogue:
         if a doubtful one may have answered that.
         """
         outstanding = self.outstanding
-        while outstanding and outstanding[0] == Request.EMPTY and code[:1] not in b"45":
-            self.remove_oldest()
-        while (
-            self.doubtful
-            and len(outstanding) > 1
-            and isinstance(outcome(outstanding[0], code), AnomalyKind)
-        ):
-            self._settle_oldest()
+        while outstanding:
+            if outstanding[0] == Request.EMPTY and code[:1] not in b"45":
+                self.remove_oldest()
+            elif (
+                self.doubtful
+                and len(outstanding) > 1
+                and isinstance(outcome(outstanding[0], code), AnomalyKind)
+            ):
+                self._settle_oldest()
+            else:
+                break
         if not outstanding:
             if code != b"354" and self._leave():
                 return None if code == b"421" else AnomalyKind.ABANDONED
@@ -291,8 +302,9 @@ class Dialogue:
 
     def _leave(self) -> bool:
         """A reply, or a line without a code, begins that answers nothing. If the client is sending
-        a message or answering a challenge, the server has left that phase; returns whether so."""
-        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE):
+        a message, answering a challenge or about to begin TLS, the server has left that phase;
+        returns whether so."""
+        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE, Phase.TLS):
             return False
         self.phase = Phase.ABANDONED
         self.outstanding.append(Request.ABANDONED)  # so that the whole of it passes
@@ -342,10 +354,13 @@ class Dialogue:
         if request == Request.EMPTY:
             return
         self.doubtful -= 1
+        self.late = True
         if request == Request.NESTED_MAIL:
             self.recipients = self.recipients_before
         elif request == Request.EHLO:
             self.ehlo_doubtful = True
+        elif request == Request.AUTH:
+            self.challenge_doubtful = True
         elif request == Request.BDAT:
             self.chunk_answered_at = self.doubtful_until
 
@@ -362,6 +377,8 @@ class Dialogue:
             self.doubtful_until = position
         self.claimed = False
         found = outcome(request, code)
+        if request == Request.AUTH and self.late and found is not Effect.CHALLENGED:
+            self.challenge_doubtful = True
         if request == Request.BDAT and Request.BDAT not in self.outstanding:
             self.chunk_answered_at = position
         if found is Effect.NOTHING or isinstance(found, AnomalyKind):
@@ -379,9 +396,11 @@ class Dialogue:
         elif found is Effect.OLD_TRANSACTION_CONTINUES:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:
+            self.late = False
             self.phase = Phase.MESSAGE
         elif found is Effect.CHALLENGED:
-            self.phase = Phase.AUTH_RESPONSE
+            self.late = False
+            self.phase = Phase.ABANDONED if self.challenge_doubtful else Phase.AUTH_RESPONSE
         else:
             self.phase = Phase.TLS
             self.tls_from = position
@@ -395,7 +414,8 @@ class Dialogue:
         outstanding = self.outstanding
         request = outstanding.pop(0)
         if self.shut:
-            self.shut = bool(outstanding) and (
+            ignored = outstanding.count(Request.EMPTY)
+            self.shut = len(outstanding) > ignored and (
                 not self.pipelining
                 or outstanding[-1] in SHUTTING
                 or len(outstanding) >= OUTSTANDING_BOUND

@@ -380,7 +380,7 @@ class CommandScanner:
         dialogue = session.dialogue
         if self.verb is not None:
             self._finish_command(session, self.verb, line, listed=True)
-        elif self.length == 2 and self.stage == Stage.START:
+        elif self.stage == Stage.START:  # or a bare CR, which some servers drop, too
             dialogue.expect_reply(Request.EMPTY)
         else:
             chunk = _BDAT.match(line)

@@ -37,7 +37,7 @@ class Request(enum.IntEnum):
     EMPTY = 13
     """An empty line."""
     ABANDONED = 14
-    """Nothing: the server has left DATA or an AUTH exchange by itself."""
+    """Nothing: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
 MAIL, RSET = Request.MAIL, Request.RSET

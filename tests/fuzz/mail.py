@@ -58,14 +58,14 @@ service-policy global_policy global
 """
 
 
-def _policy(parameters: str, body: str = "log") -> Policy:
+def with_parameters(parameters: str, body: str = "log") -> Policy:
     return parse_policy(_TEXT.format(parameters=parameters, body=body), "fuzz.cfg").policy
 
 
-STREAM = _policy("incomplete-command stream")
-STREAM_TLS = _policy("incomplete-command stream\n  allow-tls")
-STRICT_BODY = _policy("incomplete-command stream", "drop-connection log")
-MASK = _policy("no special-character")
+STREAM = with_parameters("incomplete-command stream")
+STREAM_TLS = with_parameters("incomplete-command stream\n  allow-tls")
+STRICT_BODY = with_parameters("incomplete-command stream", "drop-connection log")
+MASK = with_parameters("no special-character")
 
 
 def inspection_map(policy: Policy) -> InspectionMap:

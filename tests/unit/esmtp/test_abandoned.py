@@ -1,11 +1,11 @@
-"""The server leaves DATA or an AUTH exchange by itself: its reply passes, the client's bytes never
-again (docs/esmtp.md)."""
+"""The server leaves DATA, an AUTH exchange or STARTTLS by itself: its reply passes, the client's
+bytes never again (docs/esmtp.md)."""
 
 import pytest
 
 from nfinspect.events import AnomalyKind, CloseCause, ServerAnomaly
 from nfinspect.policy.model import ServerAnomalyAction
-from tests.unit.esmtp.transcript import Transcript, anomaly, default_with
+from tests.unit.esmtp.transcript import Transcript, anomaly, default_with, tls
 
 LEFT = CloseCause.ABANDONED_BY_SERVER
 BOTH = pytest.mark.parametrize("action", list(ServerAnomalyAction))
@@ -46,6 +46,18 @@ def test_reply_before_the_response_to_a_challenge(
 ) -> None:
     talk = challenged(server_anomaly=action).server(reply + b"\r\n", left(reply))
     talk.client(b"XCLIENT ADDR=1\r\n", server_gets=b"", closes=LEFT)
+
+
+@BOTH
+@pytest.mark.parametrize("reply", [b"454 no TLS", b"421 closing", b"250 x", b"220 again"])
+@pytest.mark.parametrize("following", [*NEXT, b"\x16\x03\x01"])
+def test_reply_between_the_220_to_starttls_and_the_client_hello(
+    reply: bytes, following: bytes, action: ServerAnomalyAction
+) -> None:
+    talk = Transcript(default_with(server_anomaly=action, allow_tls=True)).greeted()
+    talk.client(b"STARTTLS\r\n").server(b"220 go\r\n", tls())
+    talk.server(reply + b"\r\n", *[left(reply)] * (reply[:3] != b"421"))
+    talk.client(following, server_gets=b"", closes=LEFT)
 
 
 def test_challenge_and_refusal_in_one_packet() -> None:

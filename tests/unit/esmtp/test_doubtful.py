@@ -11,6 +11,7 @@ from tests.unit.esmtp.transcript import (
     Transcript,
     anomaly,
     banner,
+    chunk,
     default_with,
     ehlo_masked,
     injection,
@@ -105,6 +106,76 @@ def test_late_ehlo_reply_is_still_masked() -> None:
 def test_reply_that_has_begun_is_waited_for() -> None:
     talk = session().client(b"\r\n").client(b"EHLO c\r\n").server(b"500 what\r\n250-s\r\n")
     talk.client(b"NOOP\r\n", server_gets=b"").server(b"250 SIZE\r\n").client(b"NOOP\r\n").owes(1)
+
+
+@pytest.mark.parametrize("line", [[b"\r\r\n"], [b"\r", b"\r\n"]])
+def test_line_of_bare_crs_is_an_empty_one(line: list[bytes]) -> None:
+    """Some servers drop a CR before the line ending, and then ignore the empty line."""
+    talk = session()
+    for piece in line:
+        talk.client(piece)
+    talk.client(b"NOOP\r\n").server(b"250 ok\r\n").client(b"QUIT\r\n").owes(1)
+
+
+@pytest.mark.parametrize("pieces", [[b"x\r\n\r\nyz"], [b"x\r", b"\n", b"\r", b"\nyz"]])
+@pytest.mark.parametrize("answer", [b"", b"500 what\r\n"])
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_empty_line_in_a_masked_chunk_need_not_be_answered(
+    pieces: list[bytes], answer: bytes, pipelining: bool
+) -> None:
+    """As between the header and the body of a mail."""
+    talk = session(pipelining).client(b"BDAT 7\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    events = [chunk(7)]
+    for piece in pieces:
+        talk.client(
+            piece,
+            *events,
+            server_gets=piece.translate(bytes.maketrans(b"xyz", b"XXX")),
+            acknowledged=0,
+        )
+        events.clear()
+    talk.server(b"500 BDAT\r\n500 X\r\n" + answer)
+    talk.client(b"\r\n").server(b"500 XX\r\n")
+    talk.client(b"QUIT\r\n")
+
+
+def test_empty_line_at_the_beginning_of_a_chunk_shuts_nothing() -> None:
+    talk = session().client(b"BDAT 2\r\n", masked(), server_gets=b"XXXXXX\r\n")
+    talk.client(b"\r\n", chunk(2), server_gets=b"\r\n", acknowledged=0)
+    talk.server(b"500 BDAT\r\n").client(b"QUIT\r\n")
+
+
+def test_second_auth_while_the_challenge_of_the_first_may_still_come() -> None:
+    """The server answers the empty line first. To the server the second AUTH is the response, and
+    what follows it a command."""
+    talk = session().client(b"\r\n").client(b"AUTH LOGIN\r\n").server(b"500 what\r\n")
+    talk.client(b"AUTH LOGIN\r\n").server(b"334 VXNlcm5hbWU6\r\n")
+    talk.client(b"EXPN all\r\n", closes=CloseCause.ABANDONED_BY_SERVER)
+
+
+def test_second_auth_when_the_refusal_of_the_first_may_have_been_that_of_the_line_before() -> None:
+    talk = session().client(b"\r\n").client(b"VRFY a\r\n").server(b"500 what\r\n")
+    talk.client(b"AUTH LOGIN\r\n").server(b"502 no VRFY\r\n")
+    talk.client(b"AUTH LOGIN\r\n").server(b"334 VXNlcm5hbWU6\r\n")
+    talk.client(b"EXPN all\r\n", server_gets=b"", closes=CloseCause.ABANDONED_BY_SERVER)
+
+
+def test_second_auth_after_a_refusal_without_any_doubt() -> None:
+    talk = session().client(b"AUTH X\r\n").server(b"504 no\r\n").client(b"AUTH LOGIN\r\n")
+    talk.server(b"334 VXNlcm5hbWU6\r\n").client(b"dXNlcg==\r\n").owes(1)
+
+
+def test_challenge_shows_that_replies_are_not_late() -> None:
+    talk = session().client(b"\r\n").client(b"VRFY a\r\n").server(b"502 no\r\n")
+    for reply in (b"535 no\r\n", b"235 yes\r\n"):
+        talk.client(b"AUTH LOGIN\r\n").server(b"334 UGFzc3dvcmQ6\r\n")
+        talk.client(b"c2VjcmV0\r\n").server(reply)
+    talk.client(b"NOOP\r\n").owes(1)
+
+
+def test_empty_lines_before_and_after_a_refused_line_and_then_a_message() -> None:
+    talk = session(True).client(b"\r\nVRFY a\r\n").server(b"502 no\r\n")
+    talk.client(b"\r\nDATA\r\n").server(b"354 go\r\n").client(b"EXPN is text\r\n.\r\n").owes(1)
 
 
 # --- Lines without a code

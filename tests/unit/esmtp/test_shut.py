@@ -430,10 +430,10 @@ def test_commands_beyond_the_bound_of_outstanding_replies_wait() -> None:
 
 def test_chunk_beyond_the_bound_of_outstanding_replies_waits() -> None:
     talk = session().client(
-        b"BDAT 8000\r\n" + b"\r\n" * OUTSTANDING_BOUND,
+        b"BDAT 8000\r\n" + b"x\r\n" * OUTSTANDING_BOUND,
         masked(),
         chunk(8000),
-        server_gets=b"XXXXXXXXX\r\n" + b"\r\n" * OUTSTANDING_BOUND,
+        server_gets=b"XXXXXXXXX\r\n" + b"X\r\n" * OUTSTANDING_BOUND,
     )
     talk.client(b"xx", server_gets=b"").server(b"500 no\r\n").client(b"xx", server_gets=b"")
     talk.server(b"500 no\r\n").client(b"xx", server_gets=b"XX")
