@@ -16,8 +16,9 @@ whether the recipient count restarts. Without pipelining it is shut after every 
 beginning of a connection it is shut until the greeting.
 
 A server that replies while the client sends a message, answers a challenge or is about to begin TLS
-has left that phase by itself: it may take the next bytes for commands, the client may go on with what it began, and the
-filter cannot know. That is the phase ABANDONED, in which nothing of the client's may pass.
+has left that phase by itself: it may take the next bytes for commands, the client may go on with
+what it began, and the filter cannot know. That is the phase ABANDONED, in which nothing of the
+client's may pass.
 
 Not every reply can be told to answer one line. A 4xx or 5xx answers an empty line or what was sent
 after it, for some servers ignore empty lines; a line without a code may be a whole reply. Such a
