@@ -1,7 +1,7 @@
 """Verdicts as bytes: collected, so that those of many packets leave in one send.
 
 NFQNL_MSG_VERDICT_BATCH is not used: it accepts every packet below its number, held ones included.
-Joined messages cost hardly more, and each says only what was decided.
+Joined messages say only what was decided.
 """
 
 from __future__ import annotations
