@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace as with_changes
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,19 @@ from rich.progress import (
 
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
-from nfinspect.cli.replay_text import print_result
+from nfinspect.cli.replay_text import print_ended, print_result
 from nfinspect.engine import Engine, EngineOptions
 from nfinspect.policy import Configuration
+from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.checksums import ChecksumUse
 from nfinspect.replay.driver import Replay
+from nfinspect.replay.findings import KINDS
 from nfinspect.replay.order import Source
 from nfinspect.replay.output import CaptureWriter
+from nfinspect.replay.pipe import Pipe
+from nfinspect.replay.records import ConnectionRecord
+from nfinspect.replay.selection import End, Selection
 
 DASH = Path("-")
 """Stdin, or stdout."""
@@ -38,8 +45,50 @@ LONG = 8 * 1024 * 1024
 
 OPTIONS = EngineOptions(recorded=True, transcript=True)
 
+EVERY = 0
+"""The number of no connection: all of them."""
 
-@click.command()
+
+class _ReplayCommand(click.Command):
+    """A command whose option ``--dialogue`` may be followed by a number."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a ``--dialogue`` that no number follows its value, or it would take a CAPTURE."""
+        words: list[str] = []
+        for position, word in enumerate(args):
+            words.append(word)
+            following = args[position + 1 : position + 2]
+            if word == "--dialogue" and not (following and following[0].isdecimal()):
+                words.append(str(EVERY))
+        return super().parse_args(ctx, words)
+
+
+def _ends(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[End, ...]:
+    found = []
+    for value in values:
+        try:
+            found.append(End.parse(value))
+        except ValueError as error:
+            message = f"'{value}' is no address, network or [ADDRESS]:PORT"
+            raise click.BadParameter(message) from error
+    return tuple(found)
+
+
+def _end_option(name: str, whose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        f"--{name}",
+        f"{name}s",
+        multiple=True,
+        callback=_ends,
+        metavar="ADDRESS",
+        help=f"Report only on connections of this {whose}: ADDRESS, ADDRESS/BITS, [ADDRESS]:PORT,"
+        " or :PORT. May be repeated.",
+    )
+
+
+@click.command(cls=_ReplayCommand)
 @click.argument(
     "captures",
     metavar="CAPTURE...",
@@ -55,6 +104,29 @@ OPTIONS = EngineOptions(recorded=True, transcript=True)
     help="Write what leaves the filter to a capture; with - for stdout, the text goes to stderr.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--dialogue",
+    type=click.IntRange(min=0),
+    metavar="[N]",
+    help="Show the lines of connection N, or of every connection reported on, as its two ends saw"
+    " them.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Report only on connections with a finding of this kind. May be repeated.",
+)
+@_end_option("client", "client")
+@_end_option("server", "server")
+@click.option(
+    "--inspect-port",
+    "more_ports",
+    multiple=True,
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Inspect this port of servers, too. May be repeated.",
+)
 @click.option(
     "--checksums",
     type=click.Choice([use.value for use in ChecksumUse]),
@@ -72,6 +144,11 @@ def replay(
     configuration: Configuration,
     out: Path | None,
     as_json: bool,
+    dialogue: int | None,
+    only: tuple[str, ...],
+    clients: tuple[End, ...],
+    servers: tuple[End, ...],
+    more_ports: tuple[int, ...],
     checksums: str,
     separate: bool,
 ) -> int:
@@ -79,6 +156,9 @@ def replay(
 
     A CAPTURE is a pcap or pcapng file, plain or gzip, or - for stdin. Several captures are replayed
     as one, by the times of their packets. Does not need root.
+
+    The report begins with what was closed and why. From a pipe, as in 'tcpdump -U -w - tcp port 25
+    | nfinspect replay -', connections are listed as they end, and Ctrl-C ends the capture.
 
     The exit status is 0, or 1 if a capture could not be read to its end.
     """
@@ -89,15 +169,29 @@ def replay(
         raise click.UsageError("--out -: refusing to write a capture to a terminal.")
     if separate and out is not None:
         raise click.UsageError("--separate and --out: there would be one output for each capture.")
+    if dialogue is not None and as_json:
+        raise click.UsageError("--dialogue and --json: the dialogue is text.")
+    policy = _inspecting(configuration.policy, more_ports)
+    selection = Selection(dialogue or None, only, clients, servers)
     for path in captures:
         _refuse_unless_capture(path, out)
+    piped = DASH in captures and not sys.stdin.isatty() and not Path("/dev/stdin").is_file()
     groups = [(path,) for path in captures] if separate else [captures]
     status = 0
     for position, group in enumerate(groups):
         with ExitStack() as stack:
             writer = stack.enter_context(_writer(out)) if out is not None else None
-            engine = Engine(configuration.policy, OPTIONS, started=0.0)
-            run = Replay(configuration.policy, engine, writer, ChecksumUse(checksums))
+            engine = Engine(policy, OPTIONS, started=0.0)
+            tells = piped and not as_json
+            run = Replay(
+                policy,
+                engine,
+                writer,
+                ChecksumUse(checksums),
+                pictured=partial(_pictured, dialogue) if dialogue is not None else None,
+                ended=partial(_tell_end, selection, to_stdout) if tells else None,
+            )
+            run.result.selection = selection
             stack.callback(run.result.close)
             _feed(run, group)
             result = run.finish()
@@ -110,11 +204,32 @@ def replay(
             else:
                 if position:
                     click.echo()
-                print_result(result, stderr=to_stdout)
+                print_result(result, stderr=to_stdout, dialogue=dialogue is not None)
             status = max(status, _tell_faults(result.summary))
     if as_json and separate:
         sys.stdout.write("]\n")
     return status
+
+
+def _inspecting(policy: Policy, more_ports: tuple[int, ...]) -> Policy:
+    """*policy*, with connections to further ports inspected as its first inspected port."""
+    plans = [plan for _, plan in sorted(policy.plans.items()) if plan.inspection is not None]
+    if not more_ports:
+        return policy
+    if not plans:
+        raise UsageFailure("--inspect-port: the policy inspects no port")
+    return with_changes(policy, plans=policy.plans | dict.fromkeys(more_ports, plans[0]))
+
+
+def _pictured(dialogue: int, number: int) -> bool:
+    return dialogue in (EVERY, number)
+
+
+def _tell_end(selection: Selection, stderr: bool, record: ConnectionRecord) -> None:
+    """Report a connection of a capture that is still being made."""
+    ended = record.facts()
+    if selection.admits(ended):
+        print_ended(ended, stderr=stderr)
 
 
 def _feed(run: Replay, captures: tuple[Path, ...]) -> None:
@@ -171,13 +286,32 @@ def _writer(out: Path) -> CaptureWriter:
 @contextmanager
 def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
     """Open a capture. Raises UsageFailure if it is not one."""
-    with (
-        open(0, "rb", buffering=0, closefd=False) if path == DASH else path.open("rb", buffering=0)
-    ) as file:
+    with ExitStack() as stack:
+        if path == DASH:
+            file = stack.enter_context(open(0, "rb", buffering=0, closefd=False))
+            awaited = stack.enter_context(_interruptible(Pipe(0)))
+        else:
+            file, awaited = stack.enter_context(path.open("rb", buffering=0)), None
         try:
-            yield Capture(file, "stdin" if path == DASH else str(path), packets_before)
+            yield Capture(file, "stdin" if path == DASH else str(path), packets_before, awaited)
         except NotACaptureError as error:
             raise UsageFailure(f"{path}: {error}") from error
+
+
+@contextmanager
+def _interruptible(pipe: Pipe) -> Iterator[Pipe]:
+    """Let the first SIGINT end the capture, so that its report is printed; the second one ends the
+    command."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        pipe.stop()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield pipe
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _refuse_unless_capture(path: Path, out: Path | None) -> None:

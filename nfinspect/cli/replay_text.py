@@ -13,8 +13,14 @@ from rich.text import Text
 
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
+from nfinspect.cli.replay_lead import print_indented, print_lead
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
+from nfinspect.lab.side_by_side import has_boundary, side_by_side
+from nfinspect.replay.findings import CLOSED, ORDINARY
 from nfinspect.replay.result import Result
+
+PIPED = 80
+"""Columns of tables if the output is not a terminal: a pager may show it on any."""
 
 MOST_CONNECTIONS = 200
 """Connections listed; ``--json`` has them all."""
@@ -24,8 +30,6 @@ MOST_DEEDS = 30
 
 FEW_CONNECTIONS = 5
 """Up to so many connections, all are described; with more, only those with unusual events."""
-
-ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 
 SENTENCES = {
     "already-masked": "already masked: another inspecting firewall on the {sender}'s side",
@@ -77,23 +81,68 @@ _TOLD_BY_NOTES = frozenset(reason.value for reason in CommandMaskReason)
 _LOUD = {"drop-connection": "bold red", "mask": "yellow", "blank": "yellow"}
 
 
-def print_result(result: Result, *, stderr: bool = False) -> None:
-    """Print the result on stdout, or on stderr."""
-    out = console(stderr=stderr)
+MOST_PICTURES = 20
+"""Connections whose dialogue is shown; ``--dialogue N`` shows any."""
+
+
+def print_result(result: Result, *, stderr: bool = False, dialogue: bool = False) -> None:
+    """Print the result on stdout, or on stderr; *dialogue*: with the lines of each connection."""
+    out = console(stderr=stderr, piped=PIPED)
     _print_summary(out, result.summary)
+    total = result.summary["connections"]
+    selected = total
+    if not result.selection.everything:
+        selected = sum(1 for _ in result.connections())
+        out.print(f"reported on: {selected:,} of {_count(total, 'connection')}")
+    print_lead(out, result.findings(), selected)
+    _print_deeds(out, result, selected)
+    if dialogue:
+        _print_dialogues(out, result, selected)
     connections = list(islice(result.connections(), MOST_CONNECTIONS))
     if connections:
-        out.print()
+        _heading(out, "connections")
         out.print(_table(connections))
-    left_out = result.summary["connections"] - len(connections)
-    if left_out > 0:
+    if selected > len(connections):
+        left_out = selected - len(connections)
         out.print(f"and {left_out:,} more connections; --json has them all", style="italic")
-    _print_deeds(out, result, connections)
     _heading(out, "syslog")
     for line in result.syslog_lines():
         out.print(line, soft_wrap=True)
     _heading(out, "show service-policy inspect esmtp")
     out.print(result.show, end="", soft_wrap=True)
+
+
+def print_ended(connection: dict[str, Any], *, stderr: bool = False) -> None:
+    """Print a line about a connection that has just ended, while the capture goes on."""
+    out = console(stderr=stderr, piped=PIPED)
+    closed = connection["close_reason"] == TeardownReason.CLOSED_BY_INSPECTION.value
+    found = [
+        f"{finding['kind']} at packet {finding['packet']}: {finding['cause']}"
+        if finding["packet"]
+        else f"{finding['kind']}: {finding['cause']}"
+        for finding in connection["findings"]
+    ]
+    text = (
+        f"connection {connection['number']}, {connection['client']} to {connection['server']}:"
+        f" {'; '.join([connection['close_reason'], *found])}"
+    )
+    print_indented(out, text, "", more="    ", style="bold red" if closed else "")
+    out.file.flush()
+
+
+def _print_dialogues(out: Console, result: Result, selected: int) -> None:
+    for connection in islice(result.connections(), MOST_PICTURES):
+        _heading(out, f"dialogue of connection {connection['number']}")
+        rows = result.rows(connection)
+        if not rows:
+            out.print("no line was seen")
+            continue
+        out.print(side_by_side(rows, numbered=True))
+        if any(not isinstance(row, str) and has_boundary(row) for row in rows):
+            out.print("│ segment boundary", style="dim")
+    if selected > MOST_PICTURES:
+        left_out = selected - MOST_PICTURES
+        out.print(f"\nand {left_out:,} more; --dialogue N shows connection N", style="italic")
 
 
 def _heading(out: Console, text: str) -> None:
@@ -107,13 +156,14 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     packets = summary["packets"]
     if summary["began"]:
         out.print(f"from {summary['began']}, duration {_duration(summary['duration'])}")
-    out.print(
+    print_indented(
+        out,
         f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
         f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
         f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
         f" {packets['copied']:,} not for the filter"
         + (f", {packets['copies']:,} second copies" if packets["copies"] else ""),
-        soft_wrap=True,
+        "",
     )
     if packets["read"] and packets["read"] == packets["copied"]:
         ports = ", ".join(map(str, summary["ports"]))
@@ -128,11 +178,12 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
             f" {_count(fragments['datagrams'], 'datagram')}, {fragments['discarded']:,} discarded"
         )
     for note in summary["notes"]:
-        out.print(
+        print_indented(
+            out,
             f"note: {_count(note['packets'], 'packet')}: {note['note']}"
             f" (first packet {note['first']})",
+            "",
             style="yellow",
-            soft_wrap=True,
         )
 
 
@@ -162,31 +213,47 @@ def _table(connections: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _print_deeds(out: Console, result: Result, connections: list[dict[str, Any]]) -> None:
-    """Print what the filter did to each connection, and what it noticed."""
-    headed = False
-    ordinary = 0
-    for connection in connections:
-        deeds = list(islice(_deeds(result, connection), MOST_DEEDS + 1))
-        if len(connections) > FEW_CONNECTIONS and all(why in ORDINARY for _, _, why in deeds):
-            ordinary += bool(deeds)
-            continue
-        if not deeds:
-            continue
-        if not headed:
-            _heading(out, "what happened")
-            headed = True
-        ends = f"{connection['client']} to {connection['server']}"
-        out.print(f"  connection {connection['number']}, {ends}")
-        for packet, what, why in deeds[:MOST_DEEDS]:
-            text = Text(f"    packet {packet}  " if packet else "    ")
-            text.append(what, style=_LOUD.get(what, "cyan"))
-            text.append(f"  {why}" if why else "")
-            out.print(text, soft_wrap=True)
-        if len(deeds) > MOST_DEEDS:
-            out.print("    and more; --json has them all", style="italic")
+def _print_deeds(out: Console, result: Result, selected: int) -> None:
+    """Print what the filter did to each connection, and what it noticed; what was closed first."""
+    described = ordinary = 0
+    for closed in (True, False):
+        for connection in result.connections():
+            kinds = {finding["kind"] for finding in connection["findings"]}
+            if (CLOSED in kinds) is not closed:
+                continue
+            if not kinds and selected > FEW_CONNECTIONS:
+                ordinary += any(
+                    action["clause"] in ORDINARY for action in result.items(connection["actions"])
+                )
+                continue
+            deeds = list(islice(_deeds(result, connection), MOST_DEEDS + 1))
+            if not deeds:
+                continue
+            if not described:
+                _heading(out, "what happened")
+            described += 1
+            if described <= MOST_CONNECTIONS:
+                _print_connection(out, connection, deeds)
+    if described > MOST_CONNECTIONS:
+        left_out = described - MOST_CONNECTIONS
+        out.print(
+            f"  and {_count(left_out, 'more connection')}; --json has them all", style="italic"
+        )
     if ordinary:
         out.print(f"\n{_count(ordinary, 'connection')} with only masked greetings and EHLO replies")
+
+
+def _print_connection(
+    out: Console, connection: dict[str, Any], deeds: list[tuple[int | None, str, str]]
+) -> None:
+    ends = f"{connection['client']} to {connection['server']}"
+    out.print(f"  connection {connection['number']}, {ends}")
+    for packet, what, why in deeds[:MOST_DEEDS]:
+        begin = f"packet {packet}  " if packet else ""
+        text = "  ".join(filter(None, (what, why)))
+        print_indented(out, begin + text, "    ", more="  ", style=_LOUD.get(what, ""))
+    if len(deeds) > MOST_DEEDS:
+        out.print("    and more; --json has them all", style="italic")
 
 
 def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:

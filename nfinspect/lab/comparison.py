@@ -5,10 +5,11 @@ Inspection never changes lengths, so an offset in a stream means the same byte o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from nfinspect.lab.streams import REPLY, REQUEST, Conversation, Line, Stream, lines
+from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, Line, Stream, lines
 
 PASSED, MASKED, BLANKED = "passed", "masked", "blanked"
 DROPPED, CUT = "dropped", "in part"
@@ -29,6 +30,8 @@ class Row:
     """How often the sender sent its first byte."""
     arrivals: int = 1
     """How often that byte left the filter."""
+    packet: int = field(default=0, compare=False)
+    """The sender's packet that completed it."""
 
     @property
     def repeats(self) -> str:
@@ -45,15 +48,26 @@ def rows(outside: Conversation, inside: Conversation) -> list[Row]:
     """Return the lines of one connection, in the order in which their senders sent them."""
     requests = [line for line in lines(outside) if line.direction == REQUEST]
     replies = [line for line in lines(inside) if line.direction == REPLY]
+    coverage = {
+        (side, direction): _Coverage(conversation, direction)
+        for side, conversation in ((0, outside), (1, inside))
+        for direction in (REQUEST, REPLY)
+    }
     result = []
     for line in sorted([*requests, *replies], key=lambda line: line.time):
-        sender, receiver = (outside, inside) if line.direction == REQUEST else (inside, outside)
-        result.append(_row(line, sender, receiver))
+        sender = 0 if line.direction == REQUEST else 1
+        result.append(
+            _row(
+                line,
+                _stream((outside, inside)[1 - sender], line.direction),
+                tries=coverage[sender, line.direction].times(line.offset),
+                arrivals=coverage[1 - sender, line.direction].times(line.offset),
+            )
+        )
     return result
 
 
-def _row(line: Line, sender: Conversation, receiver: Conversation) -> Row:
-    arrived = _stream(receiver, line.direction)
+def _row(line: Line, arrived: Stream, *, tries: int, arrivals: int) -> Row:
     received = arrived.data[line.offset : line.offset + len(line.text)]
     end = line.offset + len(line.text) + 2 * line.complete
     if arrived.ends and arrived.ends[-1] >= end:
@@ -63,8 +77,9 @@ def _row(line: Line, sender: Conversation, receiver: Conversation) -> Row:
     else:
         verdict = DROPPED
     shown = None if verdict == DROPPED else received
-    tries, arrivals = _times(line, sender), _times(line, receiver)
-    return Row(line.direction, line.text, shown, verdict, line.cuts, max(tries, 1), arrivals)
+    return Row(
+        line.direction, line.text, shown, verdict, line.cuts, max(tries, 1), arrivals, line.packet
+    )
 
 
 def _whole(sent: bytes, received: bytes) -> str:
@@ -76,13 +91,17 @@ def _whole(sent: bytes, received: bytes) -> str:
     return BLANKED if blanked else MASKED
 
 
-def _times(line: Line, side: Conversation) -> int:
-    """How often the first byte of *line* is in that side's capture."""
-    return sum(
-        each.direction == line.direction
-        and each.offset <= line.offset < each.offset + len(each.payload)
-        for each in side.segments
-    )
+class _Coverage:
+    """How often a byte of one direction is in one side's capture."""
+
+    def __init__(self, side: Conversation, direction: str) -> None:
+        pieces = [each for each in side.segments if each.direction == direction]
+        self._starts = sorted(each.offset for each in pieces)
+        self._ends = sorted(each.offset + len(each.payload) for each in pieces)
+
+    def times(self, offset: int) -> int:
+        """How many segments contain the byte at this offset."""
+        return bisect_right(self._starts, offset) - bisect_right(self._ends, offset)
 
 
 def _stream(conversation: Conversation, direction: str) -> Stream:

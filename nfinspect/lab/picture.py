@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -12,26 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nfinspect.lab.case import EHLO_MASK, Case, Outcome
-from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row
-from nfinspect.lab.streams import REQUEST
-
-VERDICT_STYLE = {
-    PASSED: "green",
-    MASKED: "yellow",
-    BLANKED: "yellow",
-    DROPPED: "red",
-    CUT: "red",
-}
-BOUNDARY = "│"
-"""Marks a segment boundary."""
+from nfinspect.lab.comparison import DROPPED
+from nfinspect.lab.side_by_side import BOUNDARY, has_boundary, side_by_side
 
 COUNTED = {"packet": "packets with payload", "drop": "packets dropped by inspection"}
 """The meaning of show's short counter names."""
-
-LONGEST = 100
-"""Characters shown of a line."""
-SAME = 4
-"""From so many similar exchanges in a row on, only the first and the last are shown."""
 
 
 def picture(case: Case, outcome: Outcome) -> RenderableType:
@@ -40,8 +24,8 @@ def picture(case: Case, outcome: Outcome) -> RenderableType:
     for number, rows in enumerate(outcome.rows):
         if number:
             parts.append(Text())
-        parts.append(_dialogue(rows))
-    if any(BOUNDARY in _line(row.sent, None, row.cuts) for rows in outcome.rows for row in rows):
+        parts.append(side_by_side(rows))
+    if any(has_boundary(row) for rows in outcome.rows for row in rows):
         parts.append(Text(f"{BOUNDARY} segment boundary", style="dim"))
     if outcome.said:
         parts += [_heading("the client says"), Text("\n".join(outcome.said), style="dim")]
@@ -65,89 +49,6 @@ def summary(outcomes: Sequence[tuple[Case, Outcome]]) -> RenderableType:
 
 def _heading(text: str) -> RenderableType:
     return Group(Text(), Rule(Text(text, style="bold"), align="left", style="dim"))
-
-
-def _dialogue(rows: Sequence[Row]) -> Table:
-    table = Table(box=None, pad_edge=False, expand=True, padding=(0, 2, 0, 0))
-    table.add_column("client's side", ratio=1, overflow="fold", header_style="bold")
-    table.add_column("", width=1)
-    table.add_column("server's side", ratio=1, overflow="fold", header_style="bold")
-    table.add_column("verdict", max_width=30, header_style="bold")
-    for item in _shortened(rows):
-        if isinstance(item, int):
-            text = Text(f"… {item} more like this", style="dim")
-            table.add_row(text, "", text, "")
-            continue
-        sent = _line(item.sent, item.received, item.cuts)
-        received = (
-            Text("—", style="red")
-            if item.received is None
-            else _line(item.received, item.sent, (), partly=item.verdict == CUT)
-        )
-        verdict = Text(item.verdict, style=VERDICT_STYLE[item.verdict])
-        if item.tries > 1:
-            verdict.append(f"; {item.repeats}")
-        if item.direction == REQUEST:
-            table.add_row(sent, Text("→", style="dim"), received, verdict)
-        else:
-            table.add_row(received, Text("←", style="dim"), sent, verdict)
-    return table
-
-
-def _line(line: bytes, other: bytes | None, cuts: Sequence[int], *, partly: bool = False) -> Text:
-    """A line with its differences from the *other* side, and its segment boundaries, marked."""
-    text = Text()
-    shown = line[:LONGEST]
-    for differs, group in groupby(
-        range(len(shown)),
-        lambda index: other is not None and other[index : index + 1] != line[index : index + 1],
-    ):
-        for index in group:
-            if index in cuts:
-                text.append(BOUNDARY, style="dim cyan")
-            text.append(_printable(shown[index]), style="bold yellow" if differs else "")
-    if len(line) > LONGEST:
-        text.append(f"… ({len(line):,} characters)", style="dim")
-    if len(line) in cuts and len(cuts) > 1:
-        text.append(BOUNDARY, style="dim cyan")
-    if partly:
-        text.append("… and no more", style="red")
-    return text
-
-
-def _printable(byte: int) -> str:
-    if byte == 0x09:
-        return "    "
-    return chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
-
-
-def _shortened(rows: Sequence[Row]) -> Iterator[Row | int]:
-    """The rows, with the middle of a long run of similar exchanges replaced by its length."""
-    for _, run in groupby(_exchanges(rows), _kind):
-        exchanges = list(run)
-        if len(exchanges) < SAME:
-            yield from (row for exchange in exchanges for row in exchange)
-        else:
-            yield from exchanges[0]
-            yield len(exchanges) - 2
-            yield from exchanges[-1]
-
-
-def _exchanges(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    exchange: list[Row] = []
-    for row in rows:
-        if row.direction == REQUEST and exchange:
-            yield exchange
-            exchange = []
-        exchange.append(row)
-    if exchange:
-        yield exchange
-
-
-def _kind(exchange: list[Row]) -> object:
-    if len(exchange) < 2:
-        return exchange[0].sent  # a line of a mail, or one without reply: never similar
-    return [(row.sent[:4], row.verdict, row.repeats) for row in exchange]
 
 
 def _syslog(lines: Sequence[str]) -> Text:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 if TYPE_CHECKING:
     from nfinspect.replay.records import ConnectionRecord
@@ -118,14 +118,35 @@ class Frame:
         """Whether it has a verdict."""
 
 
+PAUSE = Frame(0, 0, Interface(0, False), b"", 0)
+"""Stands between the frames of a capture that is still being made: there are no more for now."""
+
+
+class Awaited(Protocol):
+    """Tells what to do before a read that may have to wait (`live.Pipe`)."""
+
+    ended: bool
+    """No more is to be read, although the file has not ended."""
+
+    def wait(self) -> bool:
+        """Return whether there is something to read; if not, the reader pauses."""
+
+
 class Capture:
     """A capture, read from start to end. Afterwards, `damage` says why it ended early, if it
     did."""
 
-    def __init__(self, file: BinaryIO, name: str, packets_before: int = 0) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        packets_before: int = 0,
+        awaited: Awaited | None = None,
+    ) -> None:
         """Read the start of *file*, unbuffered and binary; *name* is for messages.
 
-        Packets are numbered from *packets_before* + 1. Raises NotACaptureError.
+        Packets are numbered from *packets_before* + 1. With *awaited*, the iterator yields `PAUSE`
+        where the next packet is still to be captured. Raises NotACaptureError.
         """
         self.name = name
         self.before = packets_before
@@ -133,6 +154,7 @@ class Capture:
         """The number of the last packet read."""
         self.damage: Damage | None = None
         self._file = file
+        self._awaited = awaited
         self._offset = 0  # of _data[0], in the uncompressed file
         self._ended = False
         self._data = b""
@@ -179,6 +201,7 @@ class Capture:
         number = self.packets
         while True:
             if at + 16 > len(self._data):
+                yield from self._pauses()
                 if not self._fill(at, 16):
                     return self._ends()
                 at = 0
@@ -205,6 +228,7 @@ class Capture:
         time = 0
         while True:
             if at + 12 > len(self._data):
+                yield from self._pauses()
                 if not self._fill(at, 12):
                     return self._ends()
                 at = 0
@@ -255,9 +279,15 @@ class Capture:
             yield Frame(self.packets, time, described.interface, data, max(length, captured))
             at = end + 4
 
+    def _pauses(self) -> Iterator[Frame]:
+        """Before a read: pause as long as there is nothing to read."""
+        awaited = self._awaited
+        while awaited is not None and not awaited.wait() and not awaited.ended:
+            yield PAUSE
+
     def _ends(self) -> None:
         """The end of the file: nothing more, or a truncated record."""
-        if self._data:
+        if self._data and not (self._awaited is not None and self._awaited.ended):
             self._damaged(0, "the file ends in the middle of a record")
 
     def _damaged(self, at: int, text: str) -> None:
@@ -270,6 +300,8 @@ class Capture:
         have = len(pieces[0])
         self._offset += at
         while have < need and not self._ended:
+            if self._awaited is not None and self._awaited.ended:
+                break
             try:
                 piece = self._read(_CHUNK)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:

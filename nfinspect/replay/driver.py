@@ -70,8 +70,15 @@ class Replay:
         engine: Engine,
         out: CaptureWriter | None = None,
         checksums: ChecksumUse = ChecksumUse.AUTO,
+        *,
+        pictured: Callable[[int], bool] | None = None,
+        ended: Callable[[ConnectionRecord], None] | None = None,
     ) -> None:
-        """*engine* must have been started at time 0.0, which is that of the first packet."""
+        """*engine* must have been started at time 0.0, which is that of the first packet.
+
+        *pictured*: whether the result is to hold the segments of the connection with this number;
+        *ended* is called with the record of each connection that has ended.
+        """
         self.policy = policy
         self.result = Result()
         self._engine = engine
@@ -81,7 +88,7 @@ class Replay:
         self._checksums = Checksums(checksums)
         self._senders_noted = 0
         self._ordered = Ordered((), self._late, self._segment)
-        self._records = Records(self.result.spool, self.result.finished)
+        self._records = Records(self.result.spool, self.result.finished, pictured, ended)
         self._start: int | None = None
         """The engine's time 0.0, in nanoseconds since 1970."""
         self._now = 0.0
@@ -369,10 +376,12 @@ class Replay:
             frame.decided = True
             if isinstance(action, Accept):
                 self._packets(frame).accepted += 1
+                self._leaves(frame, frame.data[frame.offset : frame.end])
                 if self._out is not None:
                     self._out.copy(frame, self._time)
             elif isinstance(action, Replace):
                 self._packets(frame).rewritten += 1
+                self._leaves(frame, action.datagram)
                 if self._out is not None:
                     data = enclose(action.datagram, frame)
                     self._out.write(frame.interface, self._time, data, len(data))
@@ -387,9 +396,15 @@ class Replay:
         the capture does not have."""
         if isinstance(action, Replace):
             self._packets(frame).injected += 1
+            self._leaves(frame, action.datagram)
             if self._out is not None:
                 data = enclose(action.datagram, frame)
                 self._out.write(frame.interface, self._time, data, len(data))
+
+    def _leaves(self, frame: Frame, datagram: bytes) -> None:
+        record = frame.record
+        if record is not None and record.wire is not None:
+            record.wire.left(datagram, frame.number)
 
     def _packets(self, frame: Frame) -> PacketCounts:
         return self._nobody if frame.record is None else frame.record.packets
@@ -404,6 +419,8 @@ class Replay:
             self._nobody.injected += 1
             return
         record.packets.injected += 1
+        if record.wire is not None:
+            record.wire.left(datagram, 0)
         if self._out is None:
             return
         if key in record.heads:
@@ -420,7 +437,8 @@ class Replay:
         self._counters.observe(event)
         line = syslog.render(event)
         if line is not None:
-            self.result.syslog.append(line)
+            about = getattr(event, "connection", None)
+            self.result.syslog.append([about.number if about is not None else 0, line])
         if isinstance(event, events.DeniedNoConnection | events.TableFull):
             return
         if isinstance(event, events.ConnectionBuilt):
@@ -436,6 +454,8 @@ class Replay:
         record.last_seen = self._now
         if self._out is not None:
             record.heads[frame.key] = (frame.interface, frame.data[: frame.offset])
+        if record.wire is not None:
+            record.wire.arrived(frame.data[frame.offset : frame.end], frame.number)
 
     # ---- the summary ---------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from itertools import islice
 from operator import attrgetter
 
 from nfinspect.packet.segment import ACK, FIN, SYN, Segment
-from nfinspect.replay.capture import Capture, Frame
+from nfinspect.replay.capture import PAUSE, Capture, Frame
 
 WINDOW = 1024
 """Packets. One that is late by up to half as many is sorted into its place."""
@@ -30,7 +30,8 @@ _time = attrgetter("time")
 
 
 class Ordered:
-    """An iterator of *frames* in the order of their times; equal times keep their order."""
+    """An iterator of *frames* in the order of their times; equal times keep their order. At a
+    `PAUSE` nothing is kept waiting."""
 
     def __init__(
         self,
@@ -56,10 +57,13 @@ class Ordered:
             waiting = self._window[self._position :]
             size = sum(len(frame.data) for frame in waiting)
             late: list[Frame] = []
-            more = False
+            more = paused = False
             for frame in islice(self._frames, WINDOW - len(waiting)):
-                waiting.append(frame)
                 more = True
+                if frame is PAUSE:
+                    paused = True
+                    break
+                waiting.append(frame)
                 if frame.time >= latest:
                     latest = frame.time
                 else:
@@ -70,7 +74,7 @@ class Ordered:
             if late:
                 waiting = self._sorted(waiting, late)
             self._window = waiting
-            count = (len(waiting) + 1) // 2 if more else len(waiting)
+            count = (len(waiting) + 1) // 2 if more and not paused else len(waiting)
             for position in range(count):
                 self._position = position + 1
                 yield waiting[position]

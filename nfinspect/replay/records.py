@@ -8,16 +8,19 @@ spool; memory holds the open ones.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
 from nfinspect import events
 from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import ip_port
-from nfinspect.events import CloseCause, Connection, Event, TeardownReason
+from nfinspect.events import Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
 from nfinspect.replay.capture import Interface
 from nfinspect.replay.checksums import Sender
+from nfinspect.replay.dialogue import Wire
+from nfinspect.replay.findings import Findings, action_of
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
@@ -60,23 +63,6 @@ NOTED = (
     events.WouldClose,
 )
 """Events that go to a connection's ``notes``, as audit renders them."""
-
-
-def _action(event: Event) -> tuple[str, str] | None:
-    """Which rule acted, in show's words if it has any, and what it did."""
-    match event:
-        case events.ClauseMatched():
-            return f"match {event.criterion}", event.action.value
-        case events.BannerMasked():
-            return "mask-banner", "mask"
-        case events.CommandMasked():
-            return event.reason.value, "mask"
-        case events.CharacterReplaced():
-            return ("pipe-character" if event.character == "|" else "angle-bracket"), "blank"
-        case events.InspectionClosed() if event.cause is not CloseCause.CLAUSE:
-            return event.cause.value, "drop-connection"
-        case _:
-            return None
 
 
 def line_text(line: bytes) -> str:
@@ -127,6 +113,7 @@ class ConnectionRecord:
         "commands",
         "connection",
         "duration",
+        "findings",
         "heads",
         "last_seen",
         "notes",
@@ -134,6 +121,7 @@ class ConnectionRecord:
         "replies",
         "senders",
         "sides",
+        "wire",
     )
 
     def __init__(self, connection: Connection, now: float, spool: Spool) -> None:
@@ -143,6 +131,7 @@ class ConnectionRecord:
         self.replies = SpooledList(spool)
         self.actions = SpooledList(spool)
         self.notes = SpooledList(spool)
+        self.findings = Findings()
         self.packets = PacketCounts()
         self.senders: dict[bytes, Sender] = {}
         """What is known of the checksums of both ends, by packet key."""
@@ -156,6 +145,8 @@ class ConnectionRecord:
         self.close_reason: str | None = None
         self.heads: dict[bytes, tuple[Interface, bytes]] = {}
         """The last link header in each direction, by packet key."""
+        self.wire: Wire | None = None
+        """Its segments, if the report is to show them."""
 
     @property
     def quiet(self) -> float:
@@ -180,7 +171,8 @@ class ConnectionRecord:
             self.duration = event.duration
             self.bytes = event.bytes_passed
         else:
-            action = _action(event)
+            self.findings.observe(event, packet)
+            action = action_of(event)
             if action is not None:
                 clause, does = action
                 self.actions.append({"clause": clause, "action": does, "packet": packet})
@@ -203,16 +195,12 @@ class ConnectionRecord:
         """It is connection *number*, seen on the other side of an address translation."""
         self.notes.append({"event": "translated", "same_as": number, "packet": packet})
 
-    def to_json(self, start: float) -> dict[str, Any]:
-        """The record; in place of its lists, their positions in the spool.
-
-        *start* is the time of the very first packet, in seconds since 1970.
-        """
-        result: dict[str, Any] = {
+    def facts(self) -> dict[str, Any]:
+        """What is known without its lists and without the time of the first packet."""
+        return {
             "number": self.connection.number,
             "client": ip_port(self.connection.client),
             "server": ip_port(self.connection.server),
-            "began": iso(start + self.after),
             "after": round(self.after, 9),
             "duration": round(
                 self.last_seen - self.after if self.duration is None else self.duration, 9
@@ -220,12 +208,23 @@ class ConnectionRecord:
             "packets": self.packets.to_json() | {"copies": self.sides.copies},
             "bytes": self.bytes,
             "close_reason": self.close_reason,
+            "findings": self.findings.to_json(),
             "command_count": self.commands.count,
         }
+
+    def to_json(self, start: float) -> dict[str, Any]:
+        """The record; in place of its lists, their positions in the spool.
+
+        *start* is the time of the very first packet, in seconds since 1970.
+        """
+        result = {**self.facts(), "began": iso(start + self.after)}
         for name in LISTS:
             spooled: SpooledList = getattr(self, name)
             spooled.settle()
             result[name] = spooled.chunks
+        if self.wire is not None:
+            self.wire.items.settle()
+            result["wire"] = self.wire.items.chunks
         return result
 
 
@@ -238,7 +237,17 @@ def _facts(event: Event) -> dict[str, Any]:
 class Records:
     """The records of all connections to which packets may still belong."""
 
-    def __init__(self, spool: Spool, finished: SpooledTable) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        finished: SpooledTable,
+        pictured: Callable[[int], bool] | None = None,
+        ended: Callable[[ConnectionRecord], None] | None = None,
+    ) -> None:
+        """*pictured*: whether to keep the segments of a connection; *ended* is called with each that
+        has ended."""
+        self._pictured = pictured
+        self._on_end = ended
         self._spool = spool
         self._finished = finished
         self._by_number: dict[int, ConnectionRecord] = {}
@@ -263,6 +272,8 @@ class Records:
         """Start the record of a new connection, to which packets with its addresses now belong."""
         record = ConnectionRecord(connection, now, self._spool)
         key = connection_key(connection)
+        if self._pictured is not None and self._pictured(connection.number):
+            record.wire = Wire(self._spool, key)
         self._by_number[connection.number] = record
         self._by_key[key] = self._by_key[reverse_key(key)] = record
         return record
@@ -272,9 +283,12 @@ class Records:
         record = self._by_number.get(connection.number)
         if record is None:
             return
-        if isinstance(event, events.ConnectionTornDown) and record.close_reason is None:
-            self._ended.append(record)
+        ends = isinstance(event, events.ConnectionTornDown) and record.close_reason is None
         record.observe(event, packet)
+        if ends:
+            self._ended.append(record)
+            if self._on_end is not None:
+                self._on_end(record)
         ended = self._ended
         while ended and (len(ended) > MAX_ENDED or ended[0].last_seen + ended[0].quiet <= now):
             self._put_away(ended.popleft())

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from nfinspect.lab.comparison import Row
+from nfinspect.replay import dialogue, findings
 from nfinspect.replay.records import LISTS
+from nfinspect.replay.selection import Selection
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable, items, texts
 
 
@@ -22,8 +25,12 @@ class Result:
     show: str = ""
     """The text of show service-policy inspect esmtp."""
     summary: dict[str, Any] = field(default_factory=dict)
+    selection: Selection = field(default_factory=Selection)
+    """Which connections, findings and syslog lines are in the report; counters and summary are those
+    of the whole replay."""
     spool: Spool = field(default_factory=Spool)
     syslog: SpooledList = field(init=False)
+    """Pairs of a connection's number, 0 if none, and a line."""
     finished: SpooledTable = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,17 +43,41 @@ class Result:
         self.spool.close()
 
     def connections(self) -> Iterator[dict[str, Any]]:
-        """The connections in order. Their lists are positions in the spool: see `items`."""
-        return iter(self.finished)
+        """The selected connections in order. Their lists are positions in the spool: see
+        `items`."""
+        if self.selection.everything:
+            return iter(self.finished)
+        return filter(self.selection.admits, self.finished)
 
     def items(self, places: list[tuple[int, int]]) -> Iterator[Any]:
         """The items of a connection's list."""
         return items(self.spool, places)
 
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found on the selected connections, by cause (`findings.counted`)."""
+        return findings.counted(self.connections())
+
+    def rows(self, connection: dict[str, Any]) -> list[Row | str]:
+        """The lines of a connection as its two ends saw them, if its segments were kept."""
+        return dialogue.rows(
+            self.items(connection.get("wire", [])),
+            self.items(connection["commands"]),
+            known=not any(
+                finding["cause"] in dialogue.BEGINNING_UNKNOWN for finding in connection["findings"]
+            ),
+        )
+
     def syslog_lines(self) -> Iterator[str]:
-        """The syslog lines in order, from ``%ASA-`` on."""
+        """The lines about the selected connections in order, from ``%ASA-`` on."""
         self.syslog.settle()
-        return items(self.spool, self.syslog.chunks)
+        selected = None
+        if not self.selection.everything:
+            selected = bytearray(self.summary["connections"] + 1)
+            for connection in self.connections():
+                selected[connection["number"]] = True
+        for number, line in items(self.spool, self.syslog.chunks):
+            if selected is None or selected[number]:
+                yield line
 
     def write_json(self, out: TextIO) -> None:
         """Write the JSON object piece by piece, with each connection and each key on its own
@@ -56,6 +87,7 @@ class Result:
             out.write(",\n" if position else "\n")
             lists = {name: connection.pop(name) for name in LISTS}
             del connection["command_count"]
+            connection.pop("wire", None)
             out.write(json.dumps(connection)[:-1])
             for name, places in lists.items():
                 out.write(f', "{name}": [')
@@ -65,8 +97,8 @@ class Result:
         out.write('],\n"counters": ')
         out.write(json.dumps(self.counters))
         out.write(',\n"syslog": [')
-        self.syslog.settle()
-        out.writelines(texts(self.spool, self.syslog.chunks))
+        for position, line in enumerate(self.syslog_lines()):
+            out.write(f"{',' if position else ''}{json.dumps(line)}")
         out.write('],\n"summary": ')
-        out.write(json.dumps(self.summary))
+        out.write(json.dumps(self.summary | {"findings": self.findings()}))
         out.write("}\n")

@@ -87,7 +87,7 @@ def test_answer_to_a_bare_lf_shows_a_recording_without_the_filter(tmp_path: Path
         "QUIT",
     ]  # fmt: skip
     text = text_of(packets, tmp_path)
-    assert text.count("bare LF answered") == 1
+    assert text.partition("what happened")[2].count("bare LF answered") == 1
     assert "behind the filter the client would wait for ever, as bare LF ends no line" in text
     assert "unasked-354" not in text
 
@@ -155,7 +155,7 @@ def test_client_alone_is_measured_and_marked_as_one_sided(tmp_path: Path) -> Non
     assert report["counters"]["unseen_data"] == 0
     assert [frame.data for frame in frames(tmp_path / "out")] == packets
     text = text_of(packets, tmp_path)
-    assert text.count("one-sided capture") == 1
+    assert text.partition("what happened")[2].count("one-sided capture") == 1
     assert "the filter would have closed the connection" in text
 
 

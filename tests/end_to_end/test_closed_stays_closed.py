@@ -2,7 +2,8 @@
 
 import pytest
 
-from nfinspect.lab.streams import REQUEST, conversations
+from nfinspect.lab.conversation import REQUEST
+from nfinspect.lab.streams import conversations
 from tests.end_to_end.two_minutes import CLOSINGS, LENGTH, TwoMinutes
 
 

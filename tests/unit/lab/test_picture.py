@@ -7,8 +7,8 @@ from rich.console import Console
 from nfinspect.lab.case import Outcome
 from nfinspect.lab.cases import named
 from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, Row
+from nfinspect.lab.conversation import REPLY, REQUEST
 from nfinspect.lab.picture import picture
-from nfinspect.lab.streams import REPLY, REQUEST
 
 
 def shown(outcome: Outcome) -> str:

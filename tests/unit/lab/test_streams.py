@@ -11,7 +11,8 @@ from scapy.packet import Packet
 from scapy.utils import wrpcap
 
 from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row, rows
-from nfinspect.lab.streams import REPLY, REQUEST, Conversation, conversations, lines
+from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, lines
+from nfinspect.lab.streams import conversations
 from tests.frames import faulty_frames
 
 CLIENT_ISN, SERVER_ISN = 2**32 - 3, 2**32 - 8  # both streams cross the wrap

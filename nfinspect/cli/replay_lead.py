@@ -1,0 +1,81 @@
+"""The beginning of a replay's report: what was found, counted by cause, and where."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from nfinspect.cli.cures import MANUAL, cure
+from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
+
+HEADINGS = {
+    CLOSED: ("closed by inspection", "bold red"),
+    MASKED: ("commands masked, characters replaced", "bold yellow"),
+    HELD: ("waited, or waits still", "bold yellow"),
+    UNINSPECTED: ("not inspected, or not to the end", "bold yellow"),
+    NOTED: ("noticed", "bold"),
+}
+
+MOST_PLACES = {CLOSED: 100}
+"""Connections named for a cause of this kind."""
+PLACES = 8
+"""The same for any other."""
+
+NARROWEST = 40
+"""Columns for text, at least."""
+
+NOTHING = "nothing was closed, masked or held, and everything was inspected to its end"
+
+
+def print_lead(out: Console, findings: list[dict[str, Any]], total: int) -> None:
+    """Print the findings, as `findings.counted` returns them, of *total* connections."""
+    out.print()
+    if not findings:
+        if total:
+            out.print(NOTHING, style="bold green", soft_wrap=True)
+        return
+    kind = None
+    for finding in findings:
+        if finding["kind"] != kind:
+            kind = finding["kind"]
+            heading, style = HEADINGS[kind]
+            out.print(heading, style=style)
+        _print_finding(out, finding, total)
+
+
+def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
+    kind, places = finding["kind"], finding["places"]
+    count = finding["connections"]
+    head = Text("  ").append(finding["cause"], style="bold")
+    head.append(f": {count:,} of {total:,} connection{'s' * (total != 1)}")
+    if finding["count"] != count:
+        head.append(f", {finding['count']:,} times")
+    out.print(head, soft_wrap=True)
+    shown = places[: MOST_PLACES.get(kind, PLACES)]
+    named = [f"{number} at {packet}" if packet else str(number) for number, packet in shown]
+    left_out = count - len(shown)
+    if left_out:
+        named.append(f"and {left_out:,} more (--only {kind})")
+    print_indented(out, "connection at packet: " + ", ".join(named), "    ")
+    known = cure(finding["cause"])
+    if known is not None:
+        print_indented(out, f"cure: {known.text} ({MANUAL}#{known.section})", "    ", style="green")
+
+
+def print_indented(
+    out: Console, text: str, indent: str, *, more: str = "", style: str = ""
+) -> None:
+    """Print a paragraph; on a terminal it is wrapped, so that all of its lines are indented, those
+    after the first by *more*."""
+    width = max(NARROWEST, out.width)
+    lines = [indent + text]
+    if out.is_terminal:
+        lines = wrap(
+            text, width, initial_indent=indent, subsequent_indent=indent + more,
+            break_on_hyphens=False,
+        )  # fmt: skip
+    for line in lines:
+        out.print(line, style=style, soft_wrap=True)

@@ -1,0 +1,135 @@
+"""What was found on a connection, in kinds that a report counts, and by which it may select.
+
+A finding is one cause on one connection, however often it acted there: its kind, its cause in show's
+words if show has any, its first packet, and how often. What happens to every session under the
+default map, the masked greeting and EHLO reply, is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from nfinspect import events
+from nfinspect.events import ClauseAction, CloseCause, Event
+
+CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
+    "closed",  # inspection closed it, or would have
+    "masked",  # a command or a chunk became X, or a character a blank
+    "held",  # bytes had to wait for a reply, or wait for the end of their line
+    "uninspected",  # it passed, or went on, without inspection
+    "noted",  # anything else out of the ordinary
+)
+
+ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
+"""What the default map does to every session."""
+
+MOST_PLACES = 1000
+"""Connections listed for a cause in the summary; all are counted."""
+
+
+def action_of(event: Event) -> tuple[str, str] | None:
+    """Which rule acted, in show's words if it has any, and what it did."""
+    match event:
+        case events.ClauseMatched():
+            return f"match {event.criterion}", event.action.value
+        case events.BannerMasked():
+            return "mask-banner", "mask"
+        case events.CommandMasked():
+            return event.reason.value, "mask"
+        case events.CharacterReplaced():
+            return ("pipe-character" if event.character == "|" else "angle-bracket"), "blank"
+        case events.InspectionClosed() if event.cause is not CloseCause.CLAUSE:
+            return event.cause.value, "drop-connection"
+        case _:
+            return None
+
+
+def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
+    """The kind and the cause of what *event* reports; None if that is no finding. *clause* is the
+    latest one that closes."""
+    match event:
+        case events.InspectionClosed() | events.WouldClose():
+            return CLOSED, clause if event.cause is CloseCause.CLAUSE else event.cause.value
+        case events.CommandMasked() | events.CharacterReplaced():
+            found = action_of(event)
+            assert found is not None
+            return MASKED, found[0]
+        case events.ChunkMasked():
+            return MASKED, "chunk"
+        case events.ClauseMatched() if event.action is not ClauseAction.DROP_CONNECTION:
+            cause = f"match {event.criterion}"
+            if cause in ORDINARY:
+                return None
+            return (MASKED if event.action is ClauseAction.MASK else NOTED), cause
+        case events.ReplyAwaited():
+            return HELD, event.awaits
+        case events.LineUnended():
+            return HELD, "line without CR LF"
+        case events.SentEarly():
+            return NOTED, "sent early"
+        case events.Uninspected():
+            return UNINSPECTED, event.cause.value
+        case events.ServerAnomaly():
+            return NOTED, event.kind.value
+        case events.AlreadyMasked():
+            server = event.direction is events.REPLY
+            return NOTED, f"already masked on the {'server' if server else 'client'}'s side"
+        case events.ConflictingBytes():
+            return NOTED, "a retransmission that differs"
+        case events.DuplicateSyn():
+            return NOTED, "a second SYN"
+        case _:
+            return None
+
+
+class Findings:
+    """The findings of one connection."""
+
+    __slots__ = ("_clause", "_found")
+
+    def __init__(self) -> None:
+        self._clause = ""
+        """The latest clause that closes; inspection says afterwards that it has closed."""
+        self._found: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def observe(self, event: Event, packet: int | None) -> None:
+        """Take note of *event*, at a packet if any."""
+        if type(event) is events.ClauseMatched and event.action is ClauseAction.DROP_CONNECTION:
+            self._clause = f"match {event.criterion}"
+        found = finding_of(event, self._clause)
+        if found is None:
+            return
+        finding = self._found.get(found)
+        if finding is None:
+            kind, cause = found
+            finding = {"kind": kind, "cause": cause, "packet": packet, "count": 0}
+            self._found[found] = finding
+        finding["count"] += 1
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The findings in the order of their first packets."""
+        return list(self._found.values())
+
+
+def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The findings of all *connections* by cause: those that closed most come first.
+
+    Each has ``kind``, ``cause``, ``connections``, how often it acted (``count``), and ``places``, the
+    numbers and first packets of the first `MOST_PLACES` connections.
+    """
+    causes: dict[tuple[str, str], dict[str, Any]] = {}
+    for connection in connections:
+        for finding in connection["findings"]:
+            kind, cause = finding["kind"], finding["cause"]
+            entry = causes.get((kind, cause))
+            if entry is None:
+                entry = {"kind": kind, "cause": cause, "connections": 0, "count": 0, "places": []}
+                causes[kind, cause] = entry
+            entry["connections"] += 1
+            entry["count"] += finding["count"]
+            if len(entry["places"]) < MOST_PLACES:
+                entry["places"].append([connection["number"], finding["packet"]])
+    return sorted(
+        causes.values(), key=lambda entry: (KINDS.index(entry["kind"]), -entry["connections"])
+    )

@@ -1,0 +1,322 @@
+"""What an operator reads first: the lead, a selection of connections, the dialogue, and a capture that
+is still being made."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nfinspect import cli
+from nfinspect.cli import replay_text
+from nfinspect.cli.cures import CURES, cure
+from nfinspect.events import CloseCause, CommandMaskReason
+from nfinspect.policy.model import Criterion
+from tests.capture.recorded import ENVELOPE, GREETING, HELO, LONG_MAIL, MAIL, QUIT, conversation
+from tests.capture.test_recorded import EHLO
+from tests.unit.replay.stand_in import pcap
+from tests.unit.test_docs import TROUBLESHOOTING
+
+ROOT = Path(__file__).parents[2]
+CLEAN = (GREETING, *HELO, *ENVELOPE, *MAIL, *QUIT)
+LONG = (GREETING, *HELO, *ENVELOPE, *LONG_MAIL)
+ODD = ((">", b"XFOO bar\r\n"), ("<", b"500 5.5.1 what\r\n"))
+HEADER = "match header line length gt 998"
+
+
+def capture(path: Path, packets: list[bytes]) -> Path:
+    path.write_bytes(pcap(packets, 101))
+    return path
+
+
+def replayed(*arguments: object) -> str:
+    words = ["replay", *map(str, arguments)]
+    done = CliRunner().invoke(cli.main, words, prog_name="nfinspect")
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def mixed(path: Path, clean: int = 20) -> Path:
+    """Many clean connections, and in the middle one that is closed and one with a masked verb."""
+    packets = [p for n in range(clean) for p in conversation(CLEAN, port=41_000 + n)]
+    packets += conversation(LONG, port=50_001)
+    packets += conversation((GREETING, *HELO, *ODD, *QUIT), port=50_002)
+    packets += [p for n in range(clean) for p in conversation(CLEAN, port=42_000 + n)]
+    return capture(path, packets)
+
+
+# --- The lead
+
+
+def test_report_leads_with_what_was_closed_and_where(tmp_path: Path) -> None:
+    text = replayed(mixed(tmp_path / "mixed.pcap"))
+    lead = text[: text.index("what happened")]
+    assert lead.index("closed by inspection") < lead.index("commands masked")
+    assert f"  {HEADER}: 1 of 42 connections\n    connection at packet: 21 at 662\n" in lead
+    assert "  unknown command: 1 of 42 connections\n    connection at packet: 22 at 678\n" in lead
+    assert "docs/troubleshooting.md#header-lines" in lead
+    assert len(lead.splitlines()) < 20
+
+
+def test_clean_capture_says_that_nothing_was_found(tmp_path: Path) -> None:
+    text = replayed(capture(tmp_path / "clean.pcap", conversation(CLEAN)))
+    assert "nothing was closed, masked or held" in text
+    assert "cure" not in text
+
+
+def test_closed_connection_beyond_the_listed_ones_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_text, "MOST_CONNECTIONS", 2)
+    text = replayed(mixed(tmp_path / "mixed.pcap"))
+    assert "connection 21, 192.0.2.1:50001" in text[text.index("what happened") :]
+
+
+def test_65_closed_among_many_fit_on_one_screen(tmp_path: Path) -> None:
+    packets = []
+    for number in range(650):
+        dialogue = LONG if number % 10 == 3 else (GREETING, *QUIT)
+        packets += conversation(dialogue, port=10_000 + number)
+    text = replayed(capture(tmp_path / "many.pcap", packets))
+    lead = text[: text.index("what happened")]
+    assert f"{HEADER}: 65 of 650 connections" in lead
+    assert all(f" {number + 1} at " in lead for number in range(650) if number % 10 == 3)
+    assert sum(1 + len(line) // 80 for line in lead.splitlines()) < 40
+
+
+CAUSES = (
+    *(f"match {criterion.value}" for criterion in Criterion),
+    *(cause.value for cause in CloseCause if cause is not CloseCause.CLAUSE),
+    *(reason.value for reason in CommandMaskReason),
+)
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_every_cause_has_a_cure(cause: str) -> None:
+    assert cure(cause)
+
+
+@pytest.mark.parametrize("beginning", CURES)
+def test_cure_names_a_section_of_the_manual(beginning: str) -> None:
+    headings = [line[3:] for line in TROUBLESHOOTING.splitlines() if line.startswith("## ")]
+    anchors = {heading.lower().replace(" ", "-").replace(",", "") for heading in headings}
+    assert CURES[beginning].section in anchors
+
+
+# --- A selection
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (["--only", "closed"], [21]),
+        (["--only", "masked"], [22]),
+        (["--only", "masked", "--only", "closed"], [21, 22]),
+        (["--only", "held"], []),
+        (["--client", "192.0.2.0/24", "--only", "closed"], [21]),
+        (["--client", ":50002"], [22]),
+        (["--client", "192.0.2.1:50001"], [21]),
+        (["--client", "198.51.100.25"], []),
+        (["--server", "198.51.100.25:25", "--client", "[192.0.2.1]:50001"], [21]),
+        (["--server", "2001:db8::/32"], []),
+    ],
+)
+def test_selection_reports_on_these_connections_only(
+    options: list[str], numbers: list[int], tmp_path: Path
+) -> None:
+    path = mixed(tmp_path / "mixed.pcap")
+    report = json.loads(replayed(path, "--json", *options))
+    assert [connection["number"] for connection in report["connections"]] == numbers
+    built = [line for line in report["syslog"] if "302013" in line]
+    assert len(built) == len(numbers)
+    named = {n for finding in report["summary"]["findings"] for n, _ in finding["places"]}
+    assert named == set(numbers)
+    assert report["summary"]["connections"] == 42
+    assert f"reported on: {len(numbers)} of 42 connections" in replayed(path, *options)
+
+
+@pytest.mark.parametrize("end", ["", "nowhere", "192.0.2.1:99999", "[192.0.2.1"])
+def test_end_that_is_none_is_a_usage_error(end: str, tmp_path: Path) -> None:
+    path = capture(tmp_path / "mail.pcap", conversation(CLEAN))
+    done = CliRunner().invoke(cli.main, ["replay", str(path), "--client", end])
+    assert done.exit_code == 2
+    assert "is no address, network or [ADDRESS]:PORT" in done.output
+
+
+# --- Another port
+
+
+def test_another_port_is_inspected_as_the_policys(tmp_path: Path) -> None:
+    packets = [with_port(packet, 2525) for packet in conversation(LONG)]
+    path = capture(tmp_path / "port.pcap", packets)
+    assert json.loads(replayed(path, "--json"))["connections"] == []
+    report = json.loads(replayed(path, "--json", "--inspect-port", 2525, "--checksums", "ignore"))
+    assert report["connections"][0]["close_reason"] == "Flow closed by inspection"
+    assert report["summary"]["ports"] == [25, 2525]
+
+
+def with_port(packet: bytes, port: int) -> bytes:
+    """The packet with another server port."""
+    at = 20 if packet[20:22] == b"\x00\x19" else 22
+    return packet[:at] + port.to_bytes(2, "big") + packet[at + 2 :]
+
+
+# --- The dialogue
+
+
+def dialogue_of(path: Path, number: int) -> str:
+    text = replayed(path, "--dialogue", number)
+    begin = text.index(f"dialogue of connection {number}")
+    return text[begin : text.index("\nconnections\n", begin)]
+
+
+def test_dialogue_shows_both_sides_of_one_connection(tmp_path: Path) -> None:
+    text = dialogue_of(mixed(tmp_path / "mixed.pcap"), 22)
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "678 XFOO bar → XXXXXXXX masked" in lines
+    assert "674 HELO client.example.net → HELO client.example.net passed" in lines
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_dialogue_without_a_number_shows_every_selected_connection(tmp_path: Path) -> None:
+    path = mixed(tmp_path / "mixed.pcap")
+    text = replayed("--only", "closed", "--only", "masked", "--dialogue", path)
+    assert "dialogue of connection 21\n" in text
+    assert "dialogue of connection 22\n" in text
+    assert text.count("dialogue of") == 2
+
+
+def test_line_at_which_it_was_closed_is_shown_as_dropped(tmp_path: Path) -> None:
+    text = dialogue_of(mixed(tmp_path / "mixed.pcap"), 21)
+    assert "dropped" in text[text.index("X-Long:") :].splitlines()[0]
+
+
+def test_long_message_is_shown_by_its_ends(tmp_path: Path) -> None:
+    body = b"".join(b"line %d\r\n" % number for number in range(500))
+    mail = (">", b"Subject: a\r\n\r\n" + body + b".\r\n")
+    talk = (GREETING, *HELO, *ENVELOPE, mail, MAIL[1], *QUIT)
+    text = dialogue_of(capture(tmp_path / "mail.pcap", conversation(talk)), 1)
+    assert "… 497 more lines of the" in text
+    assert "line 499" in text
+    assert "line 250" not in text
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_dialogue_shows_no_credential(early: bool, tmp_path: Path) -> None:
+    auth: tuple[tuple[str, bytes], ...] = (
+        (">", b"AUTH LOGIN\r\n"), ("<", b"334 VXNlcm5hbWU6\r\n"),
+        (">", b"dXNlcg==\r\n"), ("<", b"334 UGFzc3dvcmQ6\r\n"),
+        (">", b"c2VjcmV0\r\n"), ("<", b"535 no\r\n"),
+        (">", b"AUTH PLAIN AGEAc2VjcmV0\r\n"), ("<", b"235 ok\r\n"),
+    )  # fmt: skip
+    if early:
+        auth = ((">", b"AUTH LOGIN\r\ndXNlcg==\r\nc2VjcmV0\r\n"), *auth[1:2], *auth[3:4], auth[5])
+    talk = (GREETING, *EHLO, *auth, *ENVELOPE, *MAIL, *QUIT)
+    path = capture(tmp_path / "auth.pcap", conversation(talk))
+    text = replayed(path, "--dialogue")
+    assert "RCPT TO:<b@example.net>" in text
+    for secret in ("dXNlcg", "c2VjcmV0", "AGEAc2"):
+        assert secret not in text
+
+
+def test_dialogue_ends_where_tls_begins(tmp_path: Path) -> None:
+    tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"), (">", b"\x16\x03\x01secret\r\n"))
+    talk = (GREETING, *EHLO, *tls)
+    text = dialogue_of(capture(tmp_path / "tls.pcap", conversation(talk)), 1)
+    assert "… TLS: nothing of what" in text
+    assert "secret" not in text
+
+
+def test_dialogue_with_json_is_a_usage_error(tmp_path: Path) -> None:
+    path = capture(tmp_path / "mail.pcap", conversation(CLEAN))
+    done = CliRunner().invoke(cli.main, ["replay", str(path), "--dialogue", "--json"])
+    assert done.exit_code == 2
+
+
+# --- A capture that is still being made
+
+
+def begin(*options: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "nfinspect", "replay", "-", *options]
+    return subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_connections_of_a_pipe_are_reported_as_they_end_and_the_rest_at_sigint() -> None:
+    packets = [*conversation(LONG, port=40_001), *conversation(CLEAN, port=40_002)]
+    run = begin()
+    assert run.stdin
+    assert run.stdout
+    try:
+        run.stdin.write(pcap(packets, 101))
+        run.stdin.flush()
+        closed, finished = run.stdout.readline(), run.stdout.readline()
+        assert closed.startswith(b"connection 1, 192.0.2.1:40001 to 198.51.100.25:25:")
+        assert b"closed at packet 22: " + HEADER.encode() in closed
+        assert finished.rstrip().endswith(b"TCP FINs")
+        run.send_signal(signal.SIGINT)
+        rest = run.stdout.read().decode()  # stdin is still open
+        assert run.wait(20) == 0
+    finally:
+        run.kill()
+        run.communicate()
+    assert rest.startswith(f"stdin: {len(packets)} packets\n")
+    assert f"{HEADER}: 1 of 2 connections" in rest
+
+
+def test_what_the_writer_sends_at_its_end_is_in_the_report() -> None:
+    data = pcap(conversation(LONG), 101)
+    run = begin("--json")
+    assert run.stdin
+    assert run.stdout
+    try:
+        run.stdin.write(data[:200])
+        run.stdin.flush()
+        time.sleep(1.5)  # it is reading
+        run.send_signal(signal.SIGINT)
+        run.stdin.write(data[200:])
+        run.stdin.close()
+        report = json.loads(run.stdout.read())
+        assert run.wait(20) == 0
+    finally:
+        run.kill()
+        run.wait()
+    assert report["connections"][0]["close_reason"] == "Flow closed by inspection"
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_report_on_a_terminal_is_as_wide_as_the_terminal(columns: int, tmp_path: Path) -> None:
+    path = mixed(tmp_path / "mixed.pcap")
+    shown = on_terminal([str(path), "--dialogue", "21"], columns)
+    report = shown[: shown.index("\nsyslog\n")]
+    assert max(map(len, report.splitlines())) <= columns
+    assert HEADER in report
+
+
+def on_terminal(arguments: list[str], columns: int) -> str:
+    """What a terminal gets, without colours."""
+    master, slave = os.openpty()
+    words = [sys.executable, "-m", "nfinspect", "replay", *arguments]
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    run = subprocess.Popen(words, cwd=ROOT, stdout=slave, env=environment)
+    os.close(slave)
+    data = b""
+    try:
+        while piece := os.read(master, 65536):
+            data += piece
+    except OSError:
+        pass  # the other end is closed
+    finally:
+        run.wait(20)
+        os.close(master)
+    for code in (b"\x1b[1m", b"\x1b[0m", b"\x1b[2m", b"\x1b[3m"):
+        data = data.replace(code, b"")
+    return data.decode().replace("\r\n", "\n")
