@@ -119,6 +119,36 @@ class UninspectedCause(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a clause matched: the thing, its beginning, and its length or number."""
+
+    what: str
+    """``header field``, ``sender``, ``command``, ``recipient``, ``body line``, ``file name``,
+    ``EHLO keyword``."""
+    text: bytes
+    """The field's name, the address, the line's beginning; empty if it is not known, ``***`` if it
+    may be a credential."""
+    measured: int = 0
+    """In bytes, as far as it has arrived; or the number of recipients. 0 if nothing is measured."""
+    allowed: int = 0
+    """The clause's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """The mail to which a finding belongs, as far as it is known at the finding."""
+
+    sender: bytes
+    """The MAIL command."""
+    recipient: bytes
+    """The latest RCPT command."""
+    recipients: int
+    """RCPT commands."""
+    message_id: bytes
+    """The value of its Message-ID field. Live it is known only if it is in the same packet."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionBuilt:
     """A new connection's SYN was accepted, or a connection older than the filter picked up
     [302013]."""
@@ -195,6 +225,28 @@ class ClauseMatched:
     action: ClauseAction
     log: bool
     """Whether to log it. A bare log clause logs once per message, but counts every packet."""
+    evidence: Evidence | None = None
+    mail: Mail | None = None
+    """None outside a mail transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class MailAnswered:
+    """The server has answered a message in which a clause matched; its line mostly names the mail as
+    the server's log does."""
+
+    connection: Connection
+    line: bytes
+    """The last line of the reply, without CR LF."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordsHidden:
+    """An EHLO reply has passed in which keywords were masked."""
+
+    connection: Connection
+    keywords: tuple[bytes, ...]
+    """The first of them, in capitals; a keyword that arrived in pieces as far as it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +274,7 @@ class MaliciousAddress:
     connection: Connection
     address: bytes
     """The argument of the command."""
+    mail: Mail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +429,8 @@ Event = (
     | BannerMasked
     | AlreadyMasked
     | ClauseMatched
+    | MailAnswered
+    | KeywordsHidden
     | CommandMasked
     | CharacterReplaced
     | MaliciousAddress

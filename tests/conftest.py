@@ -1,8 +1,102 @@
 """Settings shared by all tests."""
 
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
 import hypothesis
+import jsonschema
+import pytest
+
+from nfinspect.actions import Emit
+from nfinspect.audit.json_lines import to_json
+from nfinspect.audit.schema import ADDED_BY_REPLAY, IDENTITY, schema
+from nfinspect.engine import Engine
+from nfinspect.events import Event
 
 # Failures must be reproducible: the same examples on every machine, and no deadline, which a busy
 # machine would exceed.
 hypothesis.settings.register_profile("nfinspect", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("nfinspect")
+
+
+@functools.cache
+def _validator(note: bool) -> Any:
+    whole = schema()
+    kinds = whole["$defs"]["note"]["oneOf"] if note else whole["oneOf"]
+    return {
+        kind["properties"]["event"]["const"]: jsonschema.Draft202012Validator(kind)
+        for kind in kinds
+    }
+
+
+@functools.cache
+def _valid(shape: tuple[Any, ...]) -> None:
+    """Check an event of this shape: the same one is not checked twice."""
+    line = _thawed(shape)
+    _validator(False)[line["event"]].validate(line)
+    if "connection" in line:
+        left_out = {*IDENTITY, "schema", "time"}
+        facts = {name: value for name, value in line.items() if name not in left_out}
+        note = facts | dict.fromkeys(["packet"])
+        assert set(note) <= set(facts) | set(ADDED_BY_REPLAY)
+        _validator(True)[line["event"]].validate(note)
+
+
+def _frozen(value: Any) -> Any:
+    """The value with its texts and numbers made alike, and hashable."""
+    match value:
+        case dict():
+            return ("object", *((name, _frozen(each)) for name, each in value.items()))
+        case list():
+            return ("array", *map(_frozen, value))
+        case bool() | None:
+            return value
+        case int() | float():
+            return type(value)(1)
+        case _:
+            return value if len(value) < 80 else ""
+
+
+def _thawed(shape: Any) -> Any:
+    if isinstance(shape, tuple) and shape[0] == "object":
+        return {name: _thawed(each) for name, each in shape[1:]}
+    if isinstance(shape, tuple):
+        return [_thawed(each) for each in shape[1:]]
+    return shape
+
+
+def check_event(event: Event) -> None:
+    """Check an event against the schema, as a line of ``run --json`` and as a note of a replay."""
+    kind = type(event)
+    line = to_json(event, 0.0)
+    texts = {"line", "address", "client", "server", "source", "destination", "evidence", "mail"}
+    shape = tuple(
+        (name, _frozen(value) if name not in texts or not isinstance(value, str) else "")
+        for name, value in line.items()
+    )
+    assert kind is not None
+    _valid(("object", *shape))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def events_are_valid() -> Iterator[None]:
+    """Every event that an engine emits in any test is valid by the schema."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("arrive", "tick", "flush"):
+            patch.setattr(Engine, name, _checking(getattr(Engine, name)))
+        yield
+
+
+def _checking(method: Any) -> Any:
+    @functools.wraps(method)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        actions = method(*arguments, **named)
+        for action in actions:
+            if type(action) is Emit:
+                check_event(action.event)
+        return actions
+
+    return checked

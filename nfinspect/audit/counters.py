@@ -55,6 +55,8 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.TableFull: ("refused_by_full_table", None),
     events.ReplyAwaited: ("replies_awaited", None),
     events.LineUnended: ("unended_lines", None),
+    events.MailAnswered: ("answered_mails_with_findings", None),
+    events.KeywordsHidden: ("masked_ehlo_replies", None),
 }
 """Events that are simply counted, and the name of the count in JSON."""
 

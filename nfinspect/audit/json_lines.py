@@ -1,4 +1,4 @@
-"""Events as JSON objects, for machines.
+"""Events as JSON objects, for machines; `schema` describes them.
 
 Field names are those of the events. A connection becomes ``connection`` (its number), ``client``,
 ``server`` and their interfaces. Addresses are ``ip:port`` or ``[ip]:port``, enum members their
@@ -16,7 +16,11 @@ from typing import Any
 
 from nfinspect.audit.suppression import LinesSuppressed
 from nfinspect.audit.text import escaped, ip_port
-from nfinspect.events import Connection, Endpoint, Event
+from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail
+
+VERSION = 1
+"""Of the schema: it changes when a field changes its name or meaning, or is gone; not when one is
+added."""
 
 
 def kind_of(event: Event) -> str:
@@ -25,16 +29,22 @@ def kind_of(event: Event) -> str:
     return _shape(event_type)[0]
 
 
+def name_of(kind: type) -> str:
+    """Return the same for a type of event."""
+    return _shape(kind)[0]
+
+
 def to_json(event: Event | LinesSuppressed, time: float | None = None) -> dict[str, Any]:
     """Return *event* as an object of JSON types; ``event`` is its kind.
 
-    ``time`` is when it happened, if *time* (seconds since 1970) is given.
+    ``time`` is when it happened, if *time* (seconds since 1970) is given; ``schema`` is then the
+    version of the schema.
     """
     event_type: type = type(event)
     kind, fields = _shape(event_type)
     result: dict[str, Any] = {"event": kind}
     if time is not None:
-        result["time"] = iso(time)
+        result |= {"schema": VERSION, "time": iso(time)}
     for field in fields:
         value = getattr(event, field)
         match value:
@@ -43,13 +53,25 @@ def to_json(event: Event | LinesSuppressed, time: float | None = None) -> dict[s
                 result |= _end("client", value.client) | _end("server", value.server)
             case Endpoint():
                 result |= _end(field, value)
-            case enum.Enum():
-                result[field] = value.value
-            case bytes():
-                result[field] = escaped(value)
             case _:
-                result[field] = value
+                result[field] = _plain(value)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """A field's value in JSON types."""
+    match value:
+        case enum.Enum():
+            return value.value
+        case bytes():
+            return escaped(value)
+        case tuple():
+            return [_plain(each) for each in value]
+        case Evidence() | Mail():
+            kind: type = type(value)
+            return {name: _plain(getattr(value, name)) for name in _shape(kind)[1]}
+        case _:
+            return value
 
 
 def iso(time: float) -> str:

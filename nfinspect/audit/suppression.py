@@ -24,6 +24,8 @@ LIMITED: Final = frozenset(
         events.ConflictingBytes,
         events.DeniedNoConnection,
         events.DuplicateSyn,
+        events.KeywordsHidden,
+        events.MailAnswered,
         events.ServerAnomaly,
         events.TableFull,
     }

@@ -24,6 +24,12 @@ MOST_PLACES = {CLOSED: 100}
 PLACES = 8
 """The same for any other."""
 
+LONGEST = 100
+"""Characters shown of what a finding is about."""
+
+UNITS = {"recipient": "recipients"}
+"""What is counted; of anything else its bytes are."""
+
 NARROWEST = 40
 """Columns for text, at least."""
 
@@ -60,9 +66,34 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
     if left_out:
         named.append(f"and {left_out:,} more (--only {kind})")
     print_indented(out, "connection at packet: " + ", ".join(named), "    ")
+    for line in evidence_lines(finding):
+        print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
     known = cure(finding["cause"])
     if known is not None:
         print_indented(out, f"cure: {known.text} ({MANUAL}#{known.section})", "    ", style="green")
+
+
+def evidence_lines(finding: dict[str, Any]) -> list[str]:
+    """What a finding, or an action, is about: the thing with its length, and the mail."""
+    lines = []
+    evidence, mail = finding.get("evidence"), finding.get("mail")
+    if evidence:
+        text = f"{evidence['what']} {evidence['text']}".rstrip()
+        if len(text) > LONGEST:
+            text = text[:LONGEST] + "..."
+        if evidence["measured"]:
+            unit = UNITS.get(evidence["what"], "bytes")
+            text += f" ({evidence['measured']:,} {unit}, {evidence['allowed']:,} allowed)"
+        lines.append(text)
+    if mail:
+        others = mail["recipients"] - 1
+        parts = [mail["sender"], mail["recipient"] + (f" and {others} more" if others > 0 else "")]
+        if mail["message_id"]:
+            parts.append(f"Message-ID {mail['message_id']}")
+        lines.append("mail: " + ", ".join(filter(None, parts)))
+    if finding.get("answer"):
+        lines.append(f"the server's answer: {finding['answer']}")
+    return lines
 
 
 def print_indented(

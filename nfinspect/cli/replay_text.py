@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
-from nfinspect.cli.replay_lead import print_indented, print_lead
+from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
 from nfinspect.lab.side_by_side import has_boundary, side_by_side
 from nfinspect.replay.findings import CLOSED, ORDINARY
@@ -39,6 +39,8 @@ SENTENCES = {
     "duplicate-syn": "a second SYN, with a different sequence number, was dropped",
     "inspection-closed": "inspection closed the connection at a packet from the {sender}"
     " (cause: {cause})",
+    "keywords-hidden": "hidden from the client in the reply to EHLO: {keywords}",
+    "mail-answered": "the server's answer to that mail: {line}",
     "line-unended": "this line does not end in CR LF, so the server waits for the rest, for"
     " {duration:.3g} s and more: {line}",
     "malicious-address": "a mail address contains a pipe: {address}",
@@ -259,13 +261,18 @@ def _print_connection(
 def _deeds(result: Result, connection: dict[str, Any]) -> Iterator[tuple[int | None, str, str]]:
     """Packet number, what was done or noticed, and why; in packet order if there is a number."""
     found = [
-        (action["packet"], action["action"], action["clause"])
+        (action["packet"], action["action"], clause_text(action))
         for action in islice(result.items(connection["actions"]), MOST_DEEDS + 1)
         if action["clause"] not in _TOLD_BY_NOTES
     ]
     for note in islice(result.items(connection["notes"]), MOST_DEEDS + 1):
         found.append((note["packet"], *noted(note)))
     yield from sorted(found, key=lambda deed: deed[0] or 0)
+
+
+def clause_text(action: dict[str, Any]) -> str:
+    """The clause of an action, and its evidence."""
+    return ": ".join([action["clause"], *evidence_lines(action)])
 
 
 def noted(note: dict[str, Any]) -> tuple[str, str]:
@@ -275,6 +282,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
         return "mask", f"{note['reason']}: {command}" if command else note["reason"]
     where = f" (packet {note['reply_to']})" if note.get("reply_to") else ""
     facts = note | {"where": where} | _ENDS.get(note.get("direction", ""), {})
+    if note["event"] == "keywords-hidden":
+        facts["keywords"] = ", ".join(note["keywords"])
     if note["event"] == "two-sides":
         facts["judged"] = JUDGED[note["judged"]]
     sentence = SENTENCES[note["event"]].format_map(facts)

@@ -73,6 +73,16 @@ def filename_length(field: bytes) -> int:
     return longest
 
 
+def filename_shown(field: bytes) -> bytes:
+    """The beginning of a field's filename as it is in the stream, to show it; empty if there is
+    none to be found."""
+    found = [
+        (each["quoted"] or each["plain"] or b"").strip()
+        for each in _PARAMETER.finditer(_LINE_BREAK.sub(b"", field))
+    ]
+    return max(found, key=len, default=b"")
+
+
 def without_comments(value: bytes) -> bytes:
     """The value with each comment (RFC 5322 section 3.2.2: nested, with escapes) replaced by a
     blank; an unterminated one stays."""

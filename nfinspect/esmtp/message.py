@@ -27,11 +27,12 @@ from nfinspect.esmtp.filename import (
     FIELD_NAME,
     content_type,
     filename_length,
+    filename_shown,
     is_interesting,
     is_message,
 )
-from nfinspect.esmtp.session import Session
-from nfinspect.events import MessageSeen
+from nfinspect.esmtp.session import Session, evidence_of
+from nfinspect.events import Evidence, MessageSeen
 from nfinspect.policy.model import Criterion
 
 CR: Final = 13
@@ -58,6 +59,11 @@ _HERE = re.compile(_LINE_OF_INTEREST, re.IGNORECASE)
 _NEXT = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
 
 
+_FIELD_NAME = re.compile(rb"\.?([!-9;-~]{1,78})[ \t]*:")
+"""RFC 5322 section 3.6.8."""
+_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:[ \t\r\n]*([^\r\n]{1,250})", re.I | re.M)
+
+
 class Section(enum.IntEnum):
     """The section of a message to which a line belongs."""
 
@@ -82,6 +88,9 @@ class Finding(NamedTuple):
     rule: Rule | None
     """None for a filename, which is compared with all clauses of its kind."""
     length: int
+    """0 if the line has not been measured yet."""
+    text: bytes = b""
+    """The beginning of a filename."""
 
 
 def first_long_line(data: bytes, start: int, end: int, limit: int) -> int:
@@ -219,6 +228,8 @@ class MessageScanner:
 
         findings: list[Finding] = []
         opening = self.section
+        if opening == HEADER and session.transcript:
+            _note_message_id(session, data, start, end)
         header_end = self._scan_sections(session, data, start, first, end, findings)
         rules = session.rules
         if self.length:
@@ -235,11 +246,12 @@ class MessageScanner:
             _scan_lines(rules.body_lines, data, max(first, header_end), end, findings)
         if findings:
             findings.sort(key=lambda finding: finding[:2])
+            _note_message_id(session, data, start, end)
             for finding in findings:
                 if finding.rule is not None:
-                    session.match(finding.rule)
+                    session.match(finding.rule, self._evidence(finding.rule, finding, data))
                 else:
-                    session.measured(Criterion.MIME_FILENAME_LENGTH, finding.length)
+                    session.measured(Criterion.MIME_FILENAME_LENGTH, finding.length, finding.text)
                 if session.closing is not None:
                     return end
 
@@ -367,7 +379,7 @@ class MessageScanner:
         # No filename is longer than its field, even decoded and joined.
         length = max(filename_length(field), at_least) if len(field) > limit else at_least
         if length > limit:
-            findings.append(Finding(position, -1, None, length))
+            findings.append(Finding(position, -1, None, length, filename_shown(field)))
 
     def _begin_part(self) -> None:
         self.section = PART
@@ -392,6 +404,18 @@ class MessageScanner:
             if before <= rule.clause.limit < length:
                 findings.append(Finding(start, order, rule, length))
 
+    def _evidence(self, rule: Rule, finding: Finding, data: bytes) -> Evidence:
+        """What the line is that a clause matched, and how long it is as far as it has arrived."""
+        position, length = finding.position, finding.length
+        text = b""  # of the body nothing is shown
+        if rule.clause.criterion is Criterion.HEADER_LINE_LENGTH:
+            # With a length, it began in an earlier packet.
+            text = field_name(self.head, 0) if length else field_name(data, position)
+        if not length:
+            newline = data.find(b"\n", position)
+            length = line_length(data, position, newline if newline >= 0 else len(data))
+        return evidence_of(rule, text, length)
+
     def _keep_open_line(self, data: bytes, start: int) -> None:
         size = len(data)
         begin = data.rfind(b"\n", start) + 1
@@ -405,6 +429,25 @@ class MessageScanner:
         self.length = size - begin
         self.head = data[begin : begin + HEAD]
         self.ended_in_cr = begin < size and data[-1] == CR
+
+
+def field_name(data: bytes, position: int) -> bytes:
+    """The name of the header field to which the line at ``position`` belongs; empty if the field
+    does not begin in ``data``."""
+    while data[position : position + 1] in (b" ", b"\t"):
+        if not position:
+            return b""
+        position = data.rfind(b"\n", 0, position - 1) + 1
+    found = _FIELD_NAME.match(data, position)
+    return found[1] if found else b""
+
+
+def _note_message_id(session: Session, data: bytes, start: int, end: int) -> None:
+    """Remember the mail's Message-ID if this packet has it."""
+    if not session.message_id:
+        found = _MESSAGE_ID.search(data, start, end)
+        if found is not None:
+            session.message_id = found[1]
 
 
 def _scan_lines(

@@ -24,10 +24,17 @@ from nfinspect.events import (
     AnomalyKind,
     BannerMasked,
     ClauseAction,
+    Evidence,
+    KeywordsHidden,
+    MailAnswered,
     ReplySeen,
     TlsStarted,
     UninspectedCause,
 )
+
+MOST_HIDDEN: Final = 32
+LONGEST_HIDDEN: Final = 40
+"""Masked keywords of a reply that are named, and bytes of each."""
 
 CR: Final = 13
 LF: Final = 10
@@ -64,6 +71,7 @@ class ReplyScanner:
     __slots__ = (
         "code",
         "first_code",
+        "hidden",
         "keyword",
         "length",
         "letters",
@@ -98,6 +106,8 @@ class ReplyScanner:
         """The current line's EHLO keyword as far as it has arrived, in capitals."""
         self.word = OTHERS
         """The configuration word for the keyword of a masked line."""
+        self.hidden: list[bytes] = []
+        """The keywords of the reply's masked lines."""
 
     def scan(self, session: Session, data: bytes) -> int:
         """Inspect the next bytes; returns the position after the last one that may pass."""
@@ -123,6 +133,8 @@ class ReplyScanner:
                     if session.transcript:
                         line = without_ending(data[position : newline + 1])[:REMEMBERED]
                         session.events.append(ReplySeen(session.connection, line))
+                    if session.reported:
+                        _tell_answer(session, data[position : newline + 1])
                     position = newline + 1
                     self._complete(session, code, position)
                     continue
@@ -261,13 +273,19 @@ class ReplyScanner:
             if word in rules.masked_parameters:
                 self.shown = Shown.MASKED
                 self.letters += masked_from < end
+                if (
+                    masked_from < end
+                    and len(self.hidden) < MOST_HIDDEN
+                    and keyword[:-1].strip(b"X")
+                ):
+                    self.hidden.append(keyword[:LONGEST_HIDDEN])
             else:
                 self.shown = Shown.VISIBLE
                 if keyword == PIPELINING:
                     session.dialogue.offer(pipelining=True)
             for rule in rules.by_parameter.get(word, ()):
                 if rule.clause.action is not ClauseAction.MASK:
-                    session.match(rule)
+                    session.match(rule, Evidence("EHLO keyword", keyword[:LONGEST_HIDDEN]))
         if masked_from < end:
             replacement = b"X" * (end - masked_from)
             if ended:
@@ -290,9 +308,15 @@ class ReplyScanner:
                 self.lines += 1
             else:
                 if self.solicited:
+                    if session.reported:
+                        _tell_answer(session, line)
                     self._complete(session, self.code, stop)
                 else:
                     session.dialogue.end_doubtful(session.replied + stop)
+                if self.hidden:
+                    event = KeywordsHidden(session.connection, tuple(self.hidden))
+                    session.events.append(event)
+                    self.hidden = []
                 self.first_code = b""
                 self.mask = Mask.NOTHING
         elif not self.first_code:
@@ -338,6 +362,15 @@ def _mask_banner(session: Session, data: bytes, start: int, stop: int, before: i
     masked = text.translate(_BANNER)
     if masked != text:
         session.overwrite(data, begin, masked)
+
+
+def _tell_answer(session: Session, line: bytes) -> None:
+    """If the reply that ends with this line answers a message in which a clause matched, report
+    it."""
+    if session.dialogue.outstanding[0] == Request.MESSAGE:
+        session.reported = False
+        text = without_ending(line)[:REMEMBERED]
+        session.events.append(MailAnswered(session.connection, text))
 
 
 def _word(session: Session, keyword: bytes) -> str:

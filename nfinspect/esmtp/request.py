@@ -344,9 +344,11 @@ class CommandScanner:
             violations.sort(key=lambda violation: violation[0])
         for _, criterion, value, value_before in violations:
             if criterion is not None:
-                session.measured(criterion, value, value_before)
+                session.measured(criterion, value, self._subject(criterion, line), value_before)
             else:
-                session.events.append(MaliciousAddress(session.connection, _argument(line)))
+                session.events.append(
+                    MaliciousAddress(session.connection, _argument(line), session.mail)
+                )
                 session.close(CloseCause.PIPE)
             if session.closing is not None:
                 return
@@ -366,6 +368,14 @@ class CommandScanner:
                 session.events.append(
                     CharacterReplaced(session.connection, character_bytes.decode("ascii"), line)
                 )
+
+    def _subject(self, criterion: Criterion, line: bytes) -> bytes:
+        """What is too long, as far as it may be shown."""
+        if self.verb is None:
+            return b"***"  # perhaps a credential, if the server has refused AUTH
+        if criterion is Criterion.COMMAND_LINE_LENGTH:
+            return as_listed(self.verb, line)
+        return _argument(line)
 
     def _remember(self, data: bytes, piece: Piece) -> None:
         room = REMEMBERED - len(self.arrived)
@@ -402,13 +412,16 @@ class CommandScanner:
             request = dialogue.begin_transaction()
             if request == MAIL:
                 session.begin_mail()
+            session.sender = line
         elif verb.recipient:
             count = dialogue.add_recipient()
+            session.recipient = line
             if count > session.rules.recipients:
-                session.measured(Criterion.RECIPIENT_COUNT, count)
+                session.measured(Criterion.RECIPIENT_COUNT, count, _argument(line))
         elif request == RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
                 dialogue.end_transaction()
+                session.sender = session.recipient = b""
         elif verb.response:
             dialogue.expect_auth_reply()
             return

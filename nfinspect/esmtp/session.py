@@ -18,10 +18,25 @@ from nfinspect.events import (
     Connection,
     Direction,
     Event,
+    Evidence,
+    Mail,
     ServerAnomaly,
     UninspectedCause,
 )
 from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
+
+SHOWN: Final = 320
+"""Bytes, at most, of what a clause matched, in its evidence."""
+
+_WHAT: Final = {
+    Criterion.COMMAND_LINE_LENGTH: "command",
+    Criterion.SENDER_LENGTH: "sender",
+    Criterion.RECIPIENT_COUNT: "recipient",
+    Criterion.HEADER_LINE_LENGTH: "header field",
+    Criterion.BODY_LINE_LENGTH: "body line",
+    Criterion.MIME_FILENAME_LENGTH: "file name",
+}
+"""What each criterion measures."""
 
 REMEMBERED: Final = 1024
 """Bytes of an unfinished line kept for events and transcripts; scanning needs fewer."""
@@ -41,10 +56,14 @@ class Session:
         "events",
         "logged",
         "matched",
+        "message_id",
+        "recipient",
         "recorded",
         "refusing",
         "replied",
+        "reported",
         "rules",
+        "sender",
         "transcript",
         "uninspected",
     )
@@ -80,6 +99,14 @@ class Session:
         """Bits of the bare log clauses that have logged for this mail or EHLO reply."""
         self.replied = 0
         """Bytes of the reply stream before this packet."""
+        self.sender = b""
+        """The latest MAIL command of the mail being sent."""
+        self.recipient = b""
+        """Its latest RCPT command."""
+        self.message_id = b""
+        """Its Message-ID, if known."""
+        self.reported = False
+        """A clause has matched in its message, so the reply to that is of interest."""
 
     @property
     def bare_line_feed_answered(self) -> bool:
@@ -104,7 +131,7 @@ class Session:
         if self.closing is None:
             self.closing = cause
 
-    def match(self, rule: Rule) -> None:
+    def match(self, rule: Rule, evidence: Evidence | None = None) -> None:
         """A clause matches: emit one event per packet, log and act as its action says."""
         if self.closing is not None:
             return
@@ -125,21 +152,39 @@ class Session:
                     rule.words,
                     clause.action,
                     log,
+                    evidence,
+                    self.mail if rule.direction is Direction.REQUEST else None,
                 )
             )
+            self.reported |= rule.once_a_mail
         if clause.action is ClauseAction.DROP_CONNECTION:
             self.close(CloseCause.CLAUSE)
 
-    def measured(self, criterion: Criterion, value: int, before: int = -1) -> None:
+    def measured(
+        self, criterion: Criterion, value: int, text: bytes = b"", before: int = -1
+    ) -> None:
         """A value has been measured: match every clause of its criterion whose limit it exceeds and
-        did not exceed ``before``."""
+        did not exceed ``before``. ``text`` is what was measured, or the beginning of it."""
         for rule in self.rules.by_criterion[criterion]:
             if before <= rule.clause.limit < value:
-                self.match(rule)
+                self.match(rule, evidence_of(rule, text, value))
+
+    @property
+    def mail(self) -> Mail | None:
+        """The mail being sent; None outside a transaction."""
+        if not (self.sender or self.recipient):
+            return None
+        return Mail(
+            self.sender[:REMEMBERED],
+            self.recipient[:REMEMBERED],
+            self.dialogue.recipients,
+            self.message_id,
+        )
 
     def begin_mail(self) -> None:
         """A new mail: its bare log clauses may log again."""
         self.logged &= ~self.rules.once_a_mail
+        self.sender = self.recipient = self.message_id = b""
 
     def begin_ehlo_reply(self) -> None:
         """A new EHLO reply: its bare log clauses may log again."""
@@ -157,6 +202,11 @@ class Session:
             pass  # the client is to learn why; the inspector closes at its next byte
         elif self.rules.parameters.server_anomaly is ServerAnomalyAction.DROP_CONNECTION:
             self.close(CloseCause.SERVER_ANOMALY)
+
+
+def evidence_of(rule: Rule, text: bytes, measured: int) -> Evidence:
+    """The evidence for a clause that limits a line."""
+    return Evidence(_WHAT[rule.clause.criterion], text[:SHOWN], measured, rule.clause.limit)
 
 
 def without_ending(line: bytes) -> bytes:

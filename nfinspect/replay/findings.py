@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from nfinspect import events
+from nfinspect.audit.json_lines import iso, to_json
+from nfinspect.audit.text import escaped
 from nfinspect.events import ClauseAction, CloseCause, Event
 
 CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
@@ -83,28 +85,68 @@ def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
             return None
 
 
+def evidence_in(event: Event) -> dict[str, Any]:
+    """The evidence that *event* brings, and the mail it belongs to."""
+    facts = to_json(event)
+    return {name: facts[name] for name in ("evidence", "mail") if facts.get(name)}
+
+
+def _seen(what: str, text: bytes) -> dict[str, Any]:
+    return {"evidence": {"what": what, "text": escaped(text), "measured": 0, "allowed": 0}}
+
+
+EVIDENCE = ("time", "evidence", "mail", "answer")
+"""What a finding may say about the thing that it is about."""
+
+
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_found")
+    __slots__ = ("_clause", "_evidence", "_found", "_in_mail")
 
     def __init__(self) -> None:
         self._clause = ""
         """The latest clause that closes; inspection says afterwards that it has closed."""
+        self._evidence: dict[str, Any] = {}
+        """Its evidence, or that of another event after which inspection closes."""
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._in_mail: dict[str, Any] | None = None
+        """The latest finding in a message that the server has not answered yet."""
 
-    def observe(self, event: Event, packet: int | None) -> None:
-        """Take note of *event*, at a packet if any."""
-        if type(event) is events.ClauseMatched and event.action is ClauseAction.DROP_CONNECTION:
-            self._clause = f"match {event.criterion}"
+    def observe(self, event: Event, packet: int | None, time: float, command: str = "") -> None:
+        """Take note of *event*, at a packet if any. *command*: the command line that the packet
+        completed."""
+        evidence = evidence_in(event)
+        if isinstance(event, events.MailAnswered) and self._in_mail is not None:
+            self._in_mail["answer"] = escaped(event.line)
+            self._in_mail = None
+        if isinstance(event, events.ClauseMatched):
+            if event.action is ClauseAction.DROP_CONNECTION:
+                self._clause = f"match {event.criterion}"
+                self._evidence = evidence
+        elif isinstance(event, events.MaliciousAddress):
+            self._evidence = _seen("address", event.address) | evidence
+        elif isinstance(event, events.ServerAnomaly):
+            self._evidence = evidence = _seen("reply", event.line)
+        elif isinstance(event, events.CharacterReplaced):
+            self._evidence = evidence = _seen("command", event.line)
+        elif isinstance(event, events.ReplyAwaited | events.LineUnended):
+            evidence = _seen("line", event.line)
+        elif isinstance(event, events.CommandMasked) and command:
+            evidence = _seen("command", command.encode())
         found = finding_of(event, self._clause)
         if found is None:
             return
+        if found[0] == CLOSED:
+            evidence = self._evidence
         finding = self._found.get(found)
         if finding is None:
             kind, cause = found
             finding = {"kind": kind, "cause": cause, "packet": packet, "count": 0}
-            self._found[found] = finding
+            self._found[found] = finding | {"time": iso(time)} | evidence
+            finding = self._found[found]
+            if isinstance(event, events.ClauseMatched):
+                self._in_mail = finding
         finding["count"] += 1
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -116,7 +158,8 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The findings of all *connections* by cause: those that closed most come first.
 
     Each has ``kind``, ``cause``, ``connections``, how often it acted (``count``), and ``places``, the
-    numbers and first packets of the first `MOST_PLACES` connections.
+    numbers and first packets of the first `MOST_PLACES` connections, and the evidence of the first
+    one.
     """
     causes: dict[tuple[str, str], dict[str, Any]] = {}
     for connection in connections:
@@ -125,6 +168,7 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             entry = causes.get((kind, cause))
             if entry is None:
                 entry = {"kind": kind, "cause": cause, "connections": 0, "count": 0, "places": []}
+                entry |= {name: finding[name] for name in EVIDENCE if name in finding}
                 causes[kind, cause] = entry
             entry["connections"] += 1
             entry["count"] += finding["count"]

@@ -20,7 +20,7 @@ from nfinspect.packet.segment import reverse_key
 from nfinspect.replay.capture import Interface
 from nfinspect.replay.checksums import Sender
 from nfinspect.replay.dialogue import Wire
-from nfinspect.replay.findings import Findings, action_of
+from nfinspect.replay.findings import Findings, action_of, evidence_in
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
@@ -51,7 +51,9 @@ NOTED = (
     events.ConflictingBytes,
     events.DuplicateSyn,
     events.InspectionClosed,
+    events.KeywordsHidden,
     events.LineUnended,
+    events.MailAnswered,
     events.MaliciousAddress,
     events.ReplyAwaited,
     events.SentEarly,
@@ -154,8 +156,8 @@ class ConnectionRecord:
         closed = self.close_reason == TeardownReason.CLOSED_BY_INSPECTION.value
         return CLOSED_QUIET if closed else FINISHED_QUIET
 
-    def observe(self, event: Event, packet: int | None) -> None:
-        """Record *event*, which belongs to this connection."""
+    def observe(self, event: Event, packet: int | None, time: float) -> None:
+        """Record *event*, which belongs to this connection; *time*: in seconds since 1970."""
         kind = type(event)
         if kind is events.CommandSeen:
             text = line_text(event.line)  # type: ignore[union-attr]
@@ -171,15 +173,17 @@ class ConnectionRecord:
             self.duration = event.duration
             self.bytes = event.bytes_passed
         else:
-            self.findings.observe(event, packet)
+            command = self._last_command[1] if self._last_command[0] == packet else ""
+            self.findings.observe(event, packet, time, command)
             action = action_of(event)
             if action is not None:
                 clause, does = action
-                self.actions.append({"clause": clause, "action": does, "packet": packet})
+                entry = {"clause": clause, "action": does, "packet": packet}
+                self.actions.append(entry | evidence_in(event))
             if isinstance(event, NOTED):
                 facts = _facts(event)
-                if kind is events.CommandMasked and self._last_command[0] == packet:
-                    facts["command"] = self._last_command[1]
+                if kind is events.CommandMasked and command:
+                    facts["command"] = command
                 elif kind is events.ReplyAwaited:
                     facts["reply_to"] = self._last_request
                 self.notes.append({**facts, "packet": packet})
@@ -284,7 +288,7 @@ class Records:
         if record is None:
             return
         ends = isinstance(event, events.ConnectionTornDown) and record.close_reason is None
-        record.observe(event, packet)
+        record.observe(event, packet, self.start + now)
         if ends:
             self._ended.append(record)
             if self._on_end is not None:
