@@ -26,6 +26,7 @@ from nfinspect.events import Event
 from nfinspect.live import obstacles
 from nfinspect.live.closed_file import ClosedFile, KeepingAudit, default_path
 from nfinspect.live.control import DEFAULT_PATH, ControlError, ControlServer
+from nfinspect.live.event_file import EventFile
 from nfinspect.live.injection import InjectionError, Injector
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.notify import notify
@@ -125,6 +126,12 @@ class LiveEngine(Filter, Inspecting, Protocol):
     " provoke; sum up the others. 0: no limit.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
+@click.option(
+    "--json-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append events as JSON lines to FILE, whatever stdout gets.",
+)
 def run(
     configuration: Configuration,
     queues: int,
@@ -137,6 +144,7 @@ def run(
     spin: bool,
     log_rate: LogRate,
     as_json: bool,
+    json_file: Path | None,
 ) -> None:
     """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
 
@@ -161,6 +169,7 @@ def run(
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
         as_json=as_json,
+        json_file=json_file,
         before_ready=lambda: put_in_place(diversion, bridge=bridge) if diversion else None,
     )
 
@@ -176,6 +185,7 @@ def filter_packets(
     spin: float = 0.0,
     log_rate: LogRate = UNLIMITED,
     as_json: bool = False,
+    json_file: Path | None = None,
     before_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Let *engine* decide the packets of the queue until a stop signal; then print the counters.
@@ -218,6 +228,12 @@ def filter_packets(
                 stack.callback(closed.close)
                 stack.callback(lambda: closed.keep(engine.closed_connections()))
                 services.append(lambda: closed.maintain(engine.closed_connections))
+            if json_file is not None:
+                rate = Suppression(log_rate.number, log_rate.seconds, json_lines.kind_of)
+                event_file = EventFile(json_file, audit, rate, json_line, report)
+                audit = event_file
+                services.append(event_file.maintain)
+                stack.callback(event_file.close)
             worker = Worker(
                 engine,
                 queue,

@@ -48,6 +48,8 @@ ENDS = {
                 "criterion": "cmd RCPT count gt 100",
                 "action": "drop-connection",
                 "log": True,
+                "evidence": None,
+                "mail": None,
             },
         ),
         (

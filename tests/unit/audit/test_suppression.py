@@ -35,6 +35,8 @@ ONE_PACKET_EACH: list[Event] = [
     events.ChunkMasked(C, 5),
     events.CommandMasked(C, CommandMaskReason.UNKNOWN_VERB),
     events.ConflictingBytes(C, Direction.REQUEST),
+    events.KeywordsHidden(C, (b"DSN",)),
+    events.MailAnswered(C, b"250 ok"),
     events.ServerAnomaly(C, AnomalyKind.UNASKED_REPLY, b"250 Ok"),
 ]
 NEVER_LIMITED: list[Event] = [

@@ -6,7 +6,7 @@
 
 ``client`` and ``server`` give the payload of one packet; without ``server_gets`` or ``client_gets`` it
 must pass unchanged, as the same object. The list of events is exact: an unexpected event fails the
-test like a missing one. ``closes`` says that inspection closes the connection there.
+test like a missing one. ``closes`` says that inspection closes the connection there. Evidence is left out.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from nfinspect.events import (
     Direction,
     Endpoint,
     Event,
+    KeywordsHidden,
+    MailAnswered,
     MaliciousAddress,
     MessageSeen,
     ReplySeen,
@@ -50,6 +52,16 @@ CONNECTION = Connection(
 DROP = ClauseAction.DROP_CONNECTION
 LOG = ClauseAction.LOG
 MASK = ClauseAction.MASK
+
+
+def without_evidence(events: list[Event]) -> list[Event]:
+    """The events without what they say besides about a finding; ``test_evidence.py`` is about
+    that."""
+    return [
+        replace(event, **{name: None for name in ("evidence", "mail") if hasattr(event, name)})
+        for event in events
+        if not isinstance(event, KeywordsHidden | MailAnswered)
+    ]
 
 
 def clauses(*rows: tuple[Any, ...]) -> tuple[Clause, ...]:
@@ -140,8 +152,9 @@ class Transcript:
         events: tuple[Event, ...],
         closes: CloseCause | None,
     ) -> None:
-        seen = list(self.inspector.events)
+        self.seen = list(self.inspector.events)
         self.inspector.events.clear()
+        seen = without_evidence(self.seen)
         wanted_events = [
             replace(event, map_name=self.map.name) if hasattr(event, "map_name") else event
             for event in events
