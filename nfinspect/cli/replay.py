@@ -36,6 +36,7 @@ from nfinspect.replay.order import Source
 from nfinspect.replay.output import CaptureWriter
 from nfinspect.replay.pipe import Pipe
 from nfinspect.replay.records import ConnectionRecord
+from nfinspect.replay.redact import Redactor
 from nfinspect.replay.selection import End, Selection
 
 DASH = Path("-")
@@ -128,6 +129,12 @@ def _end_option(name: str, whose: str) -> Callable[[Callable[..., Any]], Callabl
     help="Inspect this port of servers, too. May be repeated.",
 )
 @click.option(
+    "--redact",
+    is_flag=True,
+    help="Replace mail and IP addresses, names, subjects and mail text by pseudonyms of the same"
+    " length, also in the capture that --out writes; keyed anew in each run.",
+)
+@click.option(
     "--checksums",
     type=click.Choice([use.value for use in ChecksumUse]),
     default=ChecksumUse.AUTO.value,
@@ -149,6 +156,7 @@ def replay(
     clients: tuple[End, ...],
     servers: tuple[End, ...],
     more_ports: tuple[int, ...],
+    redact: bool,
     checksums: str,
     separate: bool,
 ) -> int:
@@ -171,6 +179,12 @@ def replay(
         raise click.UsageError("--separate and --out: there would be one output for each capture.")
     if dialogue is not None and as_json:
         raise click.UsageError("--dialogue and --json: the dialogue is text.")
+    if redact and (clients or servers):
+        raise click.UsageError(
+            "--redact and --client or --server: the report has pseudonyms; select by --only or"
+            " --dialogue N."
+        )
+    redactor = Redactor() if redact else None
     policy = _inspecting(configuration.policy, more_ports)
     selection = Selection(dialogue or None, only, clients, servers)
     for path in captures:
@@ -188,6 +202,7 @@ def replay(
                 engine,
                 writer,
                 ChecksumUse(checksums),
+                redactor=redactor,
                 pictured=partial(_pictured, dialogue) if dialogue is not None else None,
                 ended=partial(_tell_end, selection, to_stdout) if tells else None,
             )

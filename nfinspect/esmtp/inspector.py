@@ -235,7 +235,9 @@ class Inspector(Session):
     def _list_rest(self, data: bytes, position: int) -> None:
         """List, for the transcript, the packet's commands after the one that closed."""
         for line in data[position:].split(b"\r\n")[:-1]:
-            self.events.append(CommandSeen(self.connection, as_listed(None, line[:REMEMBERED])))
+            self.events.append(
+                CommandSeen(self.connection, self.commands.listed(None, line[:REMEMBERED]))
+            )
             verb = self.rules.verbs.get(line[:4].upper())
             if verb is not None and verb.request in SHUTTING:
                 break

@@ -12,26 +12,20 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from nfinspect.esmtp.request import announced_blob, as_listed
+from nfinspect.esmtp.request import announced_blob, as_listed, begins_auth, looks_like_command
 from nfinspect.esmtp.session import REMEMBERED, without_ending
 from nfinspect.events import CommandSeen, Connection, Event, ReplySeen
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
 _VERB = re.compile(rb"[A-Za-z0-9]*")
 _BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
-_COMMAND = re.compile(rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE)
-
-
-def looks_like_command(line: bytes) -> bool:
-    """Whether a line is a command rather than mail text or a response in an AUTH exchange, which is
-    base64."""
-    return _COMMAND.match(line) is not None
 
 
 class Observer:
     """A ``StreamObserver`` (``tcp/connection.py``) that emits CommandSeen and ReplySeen."""
 
     __slots__ = (
+        "after_auth",
         "authenticating",
         "blob",
         "chunk",
@@ -60,6 +54,9 @@ class Observer:
         self.starttls_sent = False
         self.authenticating = False
         """The client's next line is the response to a 334, or may be one."""
+        self.after_auth = False
+        """AUTH was seen: a line that is no command may be a response that the server did not ask
+        for."""
         self.in_message = False
         self.blob = 0
         """Bytes that the last command, an XEXCH50, will send after its 354."""
@@ -129,7 +126,12 @@ class Observer:
                 self.events.append(CommandSeen(self.connection, b"***"))
                 return
             self.authenticating = False
+        if self.after_auth and not (looks_like_command(line) or begins_auth(line)):
+            self.events.append(CommandSeen(self.connection, b"***"))
+            return
         self.events.append(CommandSeen(self.connection, as_listed(None, line)))
+        auth = begins_auth(line)
+        self.after_auth = self.after_auth or auth
         found = _VERB.match(line)
         verb = found[0].upper() if found else b""
         self.data_sent = verb == b"DATA"
@@ -137,7 +139,7 @@ class Observer:
         self.blob = announced_blob(line)
         if not self.replies_seen:
             self.in_message = self.data_sent
-            self.authenticating = verb == b"AUTH"
+            self.authenticating = auth
             self.chunk = self.blob
         if verb == b"BDAT" and (announced := _BDAT.match(line)):
             self.chunk = int(announced[1])

@@ -16,7 +16,8 @@ from typing import Final
 
 from nfinspect.esmtp.dialogue import AUTH_RESPONSE, CHUNK, CHUNK_ANNOUNCED, MESSAGE
 from nfinspect.esmtp.inspector import Inspector
-from nfinspect.esmtp.observer import Observer, looks_like_command
+from nfinspect.esmtp.observer import Observer
+from nfinspect.esmtp.request import looks_like_command
 from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
     REPLY,

@@ -30,6 +30,7 @@ from nfinspect.events import (
 )
 from nfinspect.policy.model import Criterion, IncompleteCommand, PipeCharacter
 
+AUTH: Final = b"AUTH"
 CR: Final = 13
 LF: Final = 10
 VERB_TERMINATORS: Final = b" \t\r"
@@ -42,7 +43,12 @@ _VERB_END = re.compile(rb"[ \t\r\n]")
 _BRACKET_OR_PIPE = re.compile(rb"[<>|]")
 _BDAT = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
 _XEXCH50 = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
-_INITIAL_RESPONSE = re.compile(rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNORECASE | re.DOTALL)
+_AUTHENTICATES = rb"(?:AUTH|X-EXPS|XAUTH[A-Z]*)[\s=]"
+_INITIAL_RESPONSE = re.compile(
+    rb"(" + _AUTHENTICATES + rb"+[^\s=]+[\s=]+)\S.*", re.IGNORECASE | re.DOTALL
+)
+_BEGINS_AUTH = re.compile(_AUTHENTICATES + rb"|(?:AUTH|X-EXPS|XAUTH[A-Z]*)\Z", re.IGNORECASE)
+_COMMAND = re.compile(rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE)
 
 
 class Stage(enum.IntEnum):
@@ -186,7 +192,7 @@ class CommandScanner:
         self._remember(data, piece)
         line = bytes(self.arrived)
         if piece.finished and session.transcript:
-            session.events.append(CommandSeen(session.connection, as_listed(self.verb, line)))
+            session.events.append(CommandSeen(session.connection, self.listed(self.verb, line)))
 
         before, self.length = self.length, self.length + piece.stop - start
         self._inspect_argument(session, data, argument, masked_from, before, piece, line)
@@ -369,6 +375,14 @@ class CommandScanner:
                     CharacterReplaced(session.connection, character_bytes.decode("ascii"), line)
                 )
 
+    def listed(self, verb: Verb | None, line: bytes) -> bytes:
+        """A line as a transcript shows it: after AUTH, which may have been refused, one that is no
+        command may be a response."""
+        if verb is None and self.latest == AUTH and not looks_like_command(line):
+            if not begins_auth(line):
+                return b"***"
+        return as_listed(verb, line)
+
     def _subject(self, criterion: Criterion, line: bytes) -> bytes:
         """What is too long, as far as it may be shown."""
         if self.verb is None:
@@ -396,6 +410,8 @@ class CommandScanner:
             chunk = _BDAT.match(line)
             announced = int(chunk[1][:_DIGITS]) if chunk else 0
             session.blob = announced_blob(line)
+            if begins_auth(line):
+                self.latest = AUTH
             dialogue.expect_reply(Request.BDAT if announced else Request.MASKED)
             if announced:
                 dialogue.begin_chunk(announced)
@@ -454,6 +470,17 @@ def announced_blob(line: bytes) -> int:
     commands. 0 for any other line."""
     found = _XEXCH50.match(line)
     return int(found[1][:_DIGITS]) if found else 0
+
+
+def looks_like_command(line: bytes) -> bool:
+    """Whether a line is a command rather than mail text or a response in an AUTH exchange, which is
+    base64."""
+    return _COMMAND.match(line) is not None
+
+
+def begins_auth(line: bytes) -> bool:
+    """Whether a line is AUTH, or what Exchange and older clients send in its place."""
+    return _BEGINS_AUTH.match(line) is not None
 
 
 def as_listed(verb: Verb | None, line: bytes) -> bytes:

@@ -9,7 +9,7 @@ that the transcript lists (as it lists them); any other, if it begins with a kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -78,11 +78,17 @@ class Wire:
         self.items.append([side, request, packet, offset, payload.decode("latin-1")])
 
 
-def rows(items: Iterable[list[Any]], commands: Iterable[str], *, known: bool) -> list[Row | str]:
+def rows(
+    items: Iterable[list[Any]],
+    commands: Iterable[str],
+    *,
+    known: bool,
+    shown: Callable[[bytes], bytes] | None = None,
+) -> list[Row | str]:
     """The lines of a connection; a string stands for lines that are left out.
 
     *items*: those of its `Wire`; *commands*: its transcript. *known*: its beginning was seen, so the
-    first line of the client is a command.
+    first line of the client is a command. *shown*: how the transcript shows a line, if not as it is.
     """
     sides = Conversation("", ""), Conversation("", "")
     for order, (side, request, packet, offset, text) in enumerate(items):
@@ -95,11 +101,11 @@ def rows(items: Iterable[list[Any]], commands: Iterable[str], *, known: bool) ->
         each.request = reassemble(each.segments, REQUEST)
         each.reply = reassemble(each.segments, REPLY)
     listed = {command.encode()[:REMEMBERED] for command in commands}
-    return list(_shortened(_shown(compared(*sides), listed, known)))
+    return list(_shortened(_shown(compared(*sides), listed, known, shown or bytes)))
 
 
 def _shown(
-    found: Iterable[Row], listed: set[bytes], known: bool
+    found: Iterable[Row], listed: set[bytes], known: bool, shown: Callable[[bytes], bytes]
 ) -> Iterator[tuple[bool, Row | str]]:
     """The rows as they may be shown, and whether each is mail text."""
     observer = Observer(_NOBODY, unknown=not known)
@@ -114,19 +120,19 @@ def _shown(
         text = observer.in_message
         observer.request(row.sent + b"\r\n", 0, 0)
         events, observer.events[:] = list(observer.events), []
-        yield text, row if text else _listed(row, listed, any(map(_is_command, events)))
+        yield text, row if text else _listed(row, listed, any(map(_is_command, events)), shown)
 
 
 def _is_command(event: object) -> bool:
     return isinstance(event, CommandSeen) and event.line != HIDDEN
 
 
-def _listed(row: Row, listed: set[bytes], command: bool) -> Row:
+def _listed(row: Row, listed: set[bytes], command: bool, as_shown: Callable[[bytes], bytes]) -> Row:
     """A row of a command, or of what may be a credential."""
     shown = as_listed(None, row.sent)
     verb = shown.split(None, 1)[:1]
     if not command or not (
-        shown[:REMEMBERED] in listed
+        as_shown(shown[:REMEMBERED]) in listed
         or not shown.strip(b"X")
         or (verb and verb[0].upper() in PERMITTED_WITH_TLS)
     ):

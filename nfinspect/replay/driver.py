@@ -36,6 +36,7 @@ from nfinspect.replay.records import (
     connection_key,
     packet_key,
 )
+from nfinspect.replay.redact import Redactor
 from nfinspect.replay.result import Result
 from nfinspect.replay.sides import Translations
 
@@ -71,16 +72,21 @@ class Replay:
         out: CaptureWriter | None = None,
         checksums: ChecksumUse = ChecksumUse.AUTO,
         *,
+        redactor: Redactor | None = None,
         pictured: Callable[[int], bool] | None = None,
         ended: Callable[[ConnectionRecord], None] | None = None,
     ) -> None:
         """*engine* must have been started at time 0.0, which is that of the first packet.
 
+        *redactor*: what replaces everything private in the result and in *out*, which then has only
+        packets that concern the filter.
+
         *pictured*: whether the result is to hold the segments of the connection with this number;
         *ended* is called with the record of each connection that has ended.
         """
         self.policy = policy
-        self.result = Result()
+        self.result = Result(redactor=redactor)
+        self._redactor = redactor
         self._engine = engine
         self._out = out
         self._counters = Counters()
@@ -158,7 +164,7 @@ class Replay:
             self._joined(decided)
         self._apply(self._engine.flush(self._now))
         for record in self._records.open():
-            record.bytes = self._engine.payload_bytes(connection_key(record.connection))
+            record.bytes = self._engine.payload_bytes(record.key)
         self._records.put_all_away()
         totals = self._engine.totals
         self.result.counters = self._counters.to_json(self.policy, totals)
@@ -264,7 +270,7 @@ class Replay:
     def _copy(self, frame: Frame) -> None:
         """Copy a packet that does not concern the filter."""
         self._copied += 1
-        if self._out is not None:
+        if self._out is not None and self._redactor is None:
             self._out.copy(frame, self._time)
 
     def _arrive(
@@ -330,6 +336,8 @@ class Replay:
             return False
         self._senders_noted += 1
         many = self._senders_noted > MAX_SENDERS_NOTED
+        if self._redactor is not None:
+            address = self._redactor.address(address)
         whose = "further senders" if many else address_text(address)
         text = f"the checksums of {whose} are all wrong (offload): not looked at"
         sender.note = self._note(text, frame.number)
@@ -377,14 +385,14 @@ class Replay:
             if isinstance(action, Accept):
                 self._packets(frame).accepted += 1
                 self._leaves(frame, frame.data[frame.offset : frame.end])
-                if self._out is not None:
+                if self._redactor is not None:
+                    self._write(frame, frame.data[frame.offset : frame.end])
+                elif self._out is not None:
                     self._out.copy(frame, self._time)
             elif isinstance(action, Replace):
                 self._packets(frame).rewritten += 1
                 self._leaves(frame, action.datagram)
-                if self._out is not None:
-                    data = enclose(action.datagram, frame)
-                    self._out.write(frame.interface, self._time, data, len(data))
+                self._write(frame, action.datagram)
             else:
                 self._counters.dropped(action.reason)
                 if action.reason is DropReason.NO_CONNECTION:
@@ -397,9 +405,16 @@ class Replay:
         if isinstance(action, Replace):
             self._packets(frame).injected += 1
             self._leaves(frame, action.datagram)
-            if self._out is not None:
-                data = enclose(action.datagram, frame)
-                self._out.write(frame.interface, self._time, data, len(data))
+            self._write(frame, action.datagram)
+
+    def _write(self, frame: Frame, datagram: bytes) -> None:
+        """Write a datagram in place of that in *frame*."""
+        if self._out is None:
+            return
+        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        if redacted is not None:
+            data = enclose(redacted, frame)
+            self._out.write(frame.interface, self._time, data, len(data))
 
     def _leaves(self, frame: Frame, datagram: bytes) -> None:
         record = frame.record
@@ -428,11 +443,15 @@ class Replay:
         else:  # nothing has been seen in this direction yet
             interface, head = record.heads[reverse_key(key)]
             head = turned(head, interface.link_type)
-        data = framed(head, datagram)
-        self._out.write(interface, self._time, data, len(data))
+        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        if redacted is not None:
+            data = framed(head, redacted)
+            self._out.write(interface, self._time, data, len(data))
 
     def _observe(self, emitted: Emit) -> None:
         event = emitted.event
+        if self._redactor is not None:
+            event = self._redactor.event(event)
         frame = emitted.token if isinstance(emitted.token, Frame) else None
         self._counters.observe(event)
         line = syslog.render(event)
@@ -442,7 +461,10 @@ class Replay:
         if isinstance(event, events.DeniedNoConnection | events.TableFull):
             return
         if isinstance(event, events.ConnectionBuilt):
-            record = self._records.build(event.connection, self._now)
+            real = emitted.event
+            assert isinstance(real, events.ConnectionBuilt)
+            key = connection_key(real.connection)
+            record = self._records.build(event.connection, key, self._now)
             if frame is not None:
                 self._belongs(frame, record)
             return

@@ -117,6 +117,7 @@ class ConnectionRecord:
         "duration",
         "findings",
         "heads",
+        "key",
         "last_seen",
         "notes",
         "packets",
@@ -126,8 +127,11 @@ class ConnectionRecord:
         "wire",
     )
 
-    def __init__(self, connection: Connection, now: float, spool: Spool) -> None:
+    def __init__(self, connection: Connection, key: bytes, now: float, spool: Spool) -> None:
         self.connection = connection
+        """As the report names it."""
+        self.key = key
+        """The key of packets from the client."""
         self.after = self.last_seen = now
         self.commands = SpooledList(spool)
         self.replies = SpooledList(spool)
@@ -272,10 +276,10 @@ class Records:
         """The records of connections that have not ended."""
         return [record for record in self._by_number.values() if record.close_reason is None]
 
-    def build(self, connection: Connection, now: float) -> ConnectionRecord:
-        """Start the record of a new connection, to which packets with its addresses now belong."""
-        record = ConnectionRecord(connection, now, self._spool)
-        key = connection_key(connection)
+    def build(self, connection: Connection, key: bytes, now: float) -> ConnectionRecord:
+        """Start the record of a new connection, to which packets with its addresses now belong:
+        those from the client have this *key*."""
+        record = ConnectionRecord(connection, key, now, self._spool)
         if self._pictured is not None and self._pictured(connection.number):
             record.wire = Wire(self._spool, key)
         self._by_number[connection.number] = record
@@ -306,8 +310,7 @@ class Records:
     def _put_away(self, record: ConnectionRecord) -> None:
         number = record.connection.number
         del self._by_number[number]
-        key = connection_key(record.connection)
-        for direction in (key, reverse_key(key)):
+        for direction in (record.key, reverse_key(record.key)):
             if self._by_key.get(direction) is record:  # else a new connection has these addresses
                 del self._by_key[direction]
         self.total.add(record.packets)

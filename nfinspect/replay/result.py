@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from nfinspect.lab.comparison import Row
 from nfinspect.replay import dialogue, findings
 from nfinspect.replay.records import LISTS
+from nfinspect.replay.redact import Redactor
 from nfinspect.replay.selection import Selection
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable, items, texts
 
@@ -28,6 +29,8 @@ class Result:
     selection: Selection = field(default_factory=Selection)
     """Which connections, findings and syslog lines are in the report; counters and summary are those
     of the whole replay."""
+    redactor: Redactor | None = None
+    """What makes the pseudonyms in the lines of dialogues; everything else has them already."""
     spool: Spool = field(default_factory=Spool)
     syslog: SpooledList = field(init=False)
     """Pairs of a connection's number, 0 if none, and a line."""
@@ -59,13 +62,15 @@ class Result:
 
     def rows(self, connection: dict[str, Any]) -> list[Row | str]:
         """The lines of a connection as its two ends saw them, if its segments were kept."""
-        return dialogue.rows(
+        rows = dialogue.rows(
             self.items(connection.get("wire", [])),
             self.items(connection["commands"]),
             known=not any(
                 finding["cause"] in dialogue.BEGINNING_UNKNOWN for finding in connection["findings"]
             ),
+            shown=self.redactor.text if self.redactor is not None else None,
         )
+        return rows if self.redactor is None else [self.redactor.row(row) for row in rows]
 
     def syslog_lines(self) -> Iterator[str]:
         """The lines about the selected connections in order, from ``%ASA-`` on."""

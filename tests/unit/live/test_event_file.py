@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -24,8 +23,8 @@ CONNECTION = Connection(1, END, END)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "events.json"
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.json"
 
 
 def opened(path: Path, counters: Counters, number: int = 0) -> EventFile:
