@@ -143,10 +143,9 @@ def test_client_alone_is_measured_and_marked_as_one_sided(tmp_path: Path) -> Non
     packets = one_side((GREETING, *EHLO, *odd, *ENVELOPE, *LONG_MAIL, *QUIT), ">")
     report = replay(packets, tmp_path / "out")
     connection = only_connection(report)
-    assert connection["actions"] == [
-        {"clause": "unknown command", "action": "mask", "packet": 6},
-        {"clause": HEADER, "action": "drop-connection", "packet": 14},
-    ]
+    assert [(action["clause"], action["packet"]) for action in connection["actions"]] == [
+        ("unknown command", 6), (HEADER, 14),
+    ]  # fmt: skip
     assert [note["event"] for note in connection["notes"]] == [
         "uninspected", "command-masked", "would-close",
     ]  # fmt: skip

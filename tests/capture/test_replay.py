@@ -141,7 +141,11 @@ def test_header_line_of_1200_closes_the_connection_and_nothing_passes_afterwards
     violating = payload(packets, b"X-Long")
     report = replay(packets, tmp_path / "out")
     connection = only_connection(report)
-    assert connection["actions"][-1] == {
+    evidence = {"what": "header field", "text": "X-Long", "measured": 1200, "allowed": 998}
+    action = connection["actions"][-1]
+    assert action.pop("evidence") == evidence
+    assert action.pop("mail")["sender"] == "MAIL FROM:<a@example>"
+    assert action == {
         "clause": "match header line length gt 998",
         "action": "drop-connection",
         "packet": violating,
@@ -176,7 +180,8 @@ def test_masked_command_is_quoted_and_escaped_for_the_terminal(tmp_path: Path) -
     odd = ((">", b"XF\x1b[31m\xff \xc3\xa9\r\n"), ("<", b"500 5.5.1 no\r\n"))
     packets = session(EHLO + odd + QUIT)
     masked = payload(packets, b"XF\x1b")
-    (note,) = only_connection(replay(packets))["notes"]
+    hidden, note = only_connection(replay(packets))["notes"]
+    assert hidden["keywords"] == ["STARTTLS", "HELP"]
     assert note == {
         "event": "command-masked", "reason": "unknown command",
         "command": "XF\x1b[31m\\xff é", "packet": masked,

@@ -82,7 +82,7 @@ def test_commands_pipelined_after_helo_are_inspected_and_the_long_header_is_foun
     packets = conversation((GREETING, (">", early), ("<", replies), *LONG_MAIL, *QUIT))
     connection = only_connection(replay(packets, tmp_path / "out"))
     at = next(n for n, packet in enumerate(packets, 1) if b"X-Long" in packet)
-    assert connection["actions"][-1] == CLAUSE | {"packet": at}
+    assert (CLAUSE | {"packet": at}).items() <= connection["actions"][-1].items()
     assert notes(connection) == [("sent-early", 7)]
     assert connection["commands"][:4] == early.decode().splitlines()
     assert connection["replies"][1:] == replies.decode().splitlines()
