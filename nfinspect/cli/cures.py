@@ -64,6 +64,9 @@ CURES = {
     "line without CR LF": Cure("the client ends its lines with CR LF", "bare-line-feeds"),
     "greeting": Cure("the client waits for the greeting", "waiting"),
     "reply to": Cure("find out why the server does not reply", "waiting"),
+    "STARTTLS hidden": Cure(
+        "if the client requires TLS, 'allow-tls'; otherwise it had no mail to send", "no-tls"
+    ),
     "TLS started": Cure("'no allow-tls' keeps TLS out, if it must be inspected", "no-tls"),
     "recorded without the filter: bare LF": Cure(
         "the client ends its lines with CR LF: behind the filter it would wait for ever",

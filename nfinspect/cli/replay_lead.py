@@ -33,7 +33,10 @@ UNITS = {"recipient": "recipients"}
 NARROWEST = 40
 """Columns for text, at least."""
 
-NOTHING = "nothing was closed, masked or held, and everything was inspected to its end"
+NOTHING = (
+    "nothing was closed or held, nothing masked but greetings and EHLO replies, and everything was"
+    " inspected to its end"
+)
 
 
 def print_lead(out: Console, findings: list[dict[str, Any]], total: int) -> None:
@@ -41,7 +44,7 @@ def print_lead(out: Console, findings: list[dict[str, Any]], total: int) -> None
     out.print()
     if not findings:
         if total:
-            out.print(NOTHING, style="bold green", soft_wrap=True)
+            print_indented(out, NOTHING, "", style="bold green")
         return
     kind = None
     for finding in findings:

@@ -13,6 +13,7 @@ from typing import Any
 from nfinspect import events
 from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import escaped
+from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.events import ClauseAction, CloseCause, Event
 
 CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
@@ -25,6 +26,9 @@ CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
 
 ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 """What the default map does to every session."""
+
+NO_TLS = "STARTTLS hidden, and no mail followed"
+"""The cause of a finding that no single event shows: a client that requires TLS leaves."""
 
 MOST_PLACES = 1000
 """Connections listed for a cause in the summary; all are counted."""
@@ -102,7 +106,7 @@ EVIDENCE = ("time", "evidence", "mail", "answer")
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_evidence", "_found", "_in_mail")
+    __slots__ = ("_clause", "_evidence", "_found", "_in_mail", "_no_tls")
 
     def __init__(self) -> None:
         self._clause = ""
@@ -112,6 +116,8 @@ class Findings:
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
         self._in_mail: dict[str, Any] | None = None
         """The latest finding in a message that the server has not answered yet."""
+        self._no_tls: dict[str, Any] | None = None
+        """A finding, unless a mail follows."""
 
     def observe(self, event: Event, packet: int | None, time: float, command: str = "") -> None:
         """Take note of *event*, at a packet if any. *command*: the command line that the packet
@@ -120,6 +126,9 @@ class Findings:
         if isinstance(event, events.MailAnswered) and self._in_mail is not None:
             self._in_mail["answer"] = escaped(event.line)
             self._in_mail = None
+        if isinstance(event, events.KeywordsHidden) and STARTTLS in event.keywords:
+            self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
+            self._no_tls["time"] = iso(time)
         if isinstance(event, events.ClauseMatched):
             if event.action is ClauseAction.DROP_CONNECTION:
                 self._clause = f"match {event.criterion}"
@@ -149,9 +158,14 @@ class Findings:
                 self._in_mail = finding
         finding["count"] += 1
 
+    def mail_begins(self) -> None:
+        """The client has sent MAIL."""
+        self._no_tls = None
+
     def to_json(self) -> list[dict[str, Any]]:
         """The findings in the order of their first packets."""
-        return list(self._found.values())
+        found = list(self._found.values())
+        return found if self._no_tls is None else [self._no_tls, *found]
 
 
 def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

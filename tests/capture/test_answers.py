@@ -67,7 +67,7 @@ def test_report_leads_with_what_was_closed_and_where(tmp_path: Path) -> None:
 
 def test_clean_capture_says_that_nothing_was_found(tmp_path: Path) -> None:
     text = replayed(capture(tmp_path / "clean.pcap", conversation(CLEAN)))
-    assert "nothing was closed, masked or held" in text
+    assert "nothing was closed or held, nothing masked but greetings and EHLO replies" in text
     assert "cure" not in text
 
 
@@ -320,3 +320,16 @@ def on_terminal(arguments: list[str], columns: int) -> str:
     for code in (b"\x1b[1m", b"\x1b[0m", b"\x1b[2m", b"\x1b[3m"):
         data = data.replace(code, b"")
     return data.decode().replace("\r\n", "\n")
+
+
+# --- TLS
+
+
+@pytest.mark.parametrize("mail", [False, True])
+def test_client_that_leaves_after_starttls_was_hidden_is_noticed(
+    mail: bool, tmp_path: Path
+) -> None:
+    talk = (GREETING, *EHLO, *(ENVELOPE if mail else ()), *(MAIL if mail else ()), *QUIT)
+    text = replayed(capture(tmp_path / "tls.pcap", conversation(talk)))
+    assert ("STARTTLS hidden, and no mail followed: 1 of 1" in text) is not mail
+    assert "hidden from the client in the reply to EHLO: STARTTLS" in text

@@ -37,7 +37,8 @@ def long_capture(path: Path, connections: int) -> None:
 def peak(path: Path, out: Path) -> tuple[int, int, int]:
     """Peak memory in bytes; connections and packets in the result."""
     gc.collect()
-    gc.freeze()  # how often garbage is collected must not depend on the tests before
+    gc.freeze()  # how often garbage is collected must not depend on the tests before,
+    gc.collect()  # nor on what they have left
     tracemalloc.start()
     try:
         with path.open("rb", buffering=0) as file, CaptureWriter(out) as writer:
