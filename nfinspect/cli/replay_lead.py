@@ -64,11 +64,15 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
         head.append(f", {finding['count']:,} times")
     out.print(head, soft_wrap=True)
     shown = places[: MOST_PLACES.get(kind, PLACES)]
-    named = [f"{number} at {packet}" if packet else str(number) for number, packet in shown]
-    left_out = count - len(shown)
-    if left_out:
-        named.append(f"and {left_out:,} more (--only {kind})")
-    print_indented(out, "connection at packet: " + ", ".join(named), "    ")
+    if count == 1:
+        ((number, packet),) = shown
+        where = f"connection {number}" + (f", packet {packet}" if packet else "")
+    else:
+        named = [f"{number}/{packet}" if packet else str(number) for number, packet in shown]
+        where = "connection/packet: " + ", ".join(named)
+        if count > len(shown):
+            where += f", and {count - len(shown):,} more (--only {kind})"
+    print_indented(out, where, "    ")
     for line in evidence_lines(finding):
         print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
     known = cure(finding["cause"])

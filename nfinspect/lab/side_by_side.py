@@ -36,7 +36,7 @@ def side_by_side(rows: Sequence[Row | str], *, numbered: bool = False) -> Table:
     table.add_column("client's side", ratio=1, overflow="fold", header_style="bold")
     table.add_column("", width=1)
     table.add_column("server's side", ratio=1, overflow="fold", header_style="bold")
-    table.add_column("verdict", max_width=30, header_style="bold")
+    table.add_column("verdict", max_width=14 if numbered else 30, header_style="bold")
     for item in _shortened(rows):
         if isinstance(item, str):
             left_out = Text(f"… {item}", style="dim")

@@ -59,8 +59,8 @@ def test_report_leads_with_what_was_closed_and_where(tmp_path: Path) -> None:
     text = replayed(mixed(tmp_path / "mixed.pcap"))
     lead = text[: text.index("what happened")]
     assert lead.index("closed by inspection") < lead.index("commands masked")
-    assert f"  {HEADER}: 1 of 42 connections\n    connection at packet: 21 at 662\n" in lead
-    assert "  unknown command: 1 of 42 connections\n    connection at packet: 22 at 678\n" in lead
+    assert f"  {HEADER}: 1 of 42 connections\n    connection 21, packet 662\n" in lead
+    assert "  unknown command: 1 of 42 connections\n    connection 22, packet 678\n" in lead
     assert "docs/troubleshooting.md#header-lines" in lead
     assert len(lead.splitlines()) < 20
 
@@ -87,7 +87,7 @@ def test_65_closed_among_many_fit_on_one_screen(tmp_path: Path) -> None:
     text = replayed(capture(tmp_path / "many.pcap", packets))
     lead = text[: text.index("what happened")]
     assert f"{HEADER}: 65 of 650 connections" in lead
-    assert all(f" {number + 1} at " in lead for number in range(650) if number % 10 == 3)
+    assert all(f" {number + 1}/" in lead for number in range(650) if number % 10 == 3)
     assert sum(1 + len(line) // 80 for line in lead.splitlines()) < 40
 
 
