@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -189,7 +190,7 @@ def replay(
     selection = Selection(dialogue or None, only, clients, servers)
     for path in captures:
         _refuse_unless_capture(path, out)
-    piped = DASH in captures and not sys.stdin.isatty() and not Path("/dev/stdin").is_file()
+    piped = DASH in captures and not os.isatty(0) and not Path("/dev/stdin").is_file()
     groups = [(path,) for path in captures] if separate else [captures]
     status = 0
     for position, group in enumerate(groups):

@@ -16,6 +16,7 @@ from nfinspect.cli.console import console
 from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
 from nfinspect.lab.side_by_side import has_boundary, side_by_side
+from nfinspect.replay.dialogue import MOST_SEGMENTS
 from nfinspect.replay.findings import CLOSED, ORDINARY
 from nfinspect.replay.result import Result
 
@@ -140,6 +141,9 @@ def _print_dialogues(out: Console, result: Result, selected: int) -> None:
             out.print("no line was seen")
             continue
         out.print(side_by_side(rows, numbered=True))
+        if not connection["wire_complete"]:
+            text = f"the connection is longer; shown are {MOST_SEGMENTS:,} segments, or 8 MiB"
+            out.print(text, style="italic")
         if any(not isinstance(row, str) and has_boundary(row) for row in rows):
             out.print("│ segment boundary", style="dim")
     if selected > MOST_PICTURES:

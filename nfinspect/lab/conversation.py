@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 REQUEST, REPLY = "request", "reply"
 
@@ -76,21 +77,19 @@ def reassemble(segments: list[Segment], direction: str) -> Stream:
     """The bytes of one direction: like a receiver, in order, and the first copy of a byte counts."""
     stream = Stream()
     data = bytearray()
-    waiting: list[Segment] = []
-    for segment in segments:
+    waiting: list[tuple[int, int, Segment]] = []
+    for order, segment in enumerate(segments):
         if segment.direction != direction or not segment.payload:
             continue
-        waiting.append(segment)
-        for each in sorted(waiting, key=lambda each: each.offset):
-            if each.offset > len(data):
-                break
-            fresh = each.payload[len(data) - each.offset :]
+        heappush(waiting, (segment.offset, order, segment))
+        while waiting and waiting[0][0] <= len(data):
+            offset, _, each = heappop(waiting)
+            fresh = each.payload[len(data) - offset :]
             if fresh:
                 data += fresh
                 stream.ends.append(len(data))
                 stream.times.append(segment.time)
                 stream.numbers.append(segment.number)
-            waiting.remove(each)
     stream.data = bytes(data)
     return stream
 

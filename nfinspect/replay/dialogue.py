@@ -26,7 +26,8 @@ from nfinspect.packet.segment import SYN, Segment, parse
 from nfinspect.replay.spool import Spool, SpooledList
 
 MOST_BYTES = 8 * 1024 * 1024
-"""Payload kept of a connection, the packets that leave included."""
+MOST_SEGMENTS = 50_000
+"""Payload and segments kept of a connection, the packets that leave included."""
 
 FIRST_LINES, LAST_LINES = 4, 2
 """Lines shown at the beginning and at the end of a run of mail text that fared alike."""
@@ -44,7 +45,7 @@ _ARRIVED, _LEFT = 0, 1
 class Wire:
     """The segments of one connection."""
 
-    __slots__ = ("_bytes", "_client", "_first", "items")
+    __slots__ = ("_bytes", "_client", "_first", "complete", "items")
 
     def __init__(self, spool: Spool, client_key: bytes) -> None:
         self.items = SpooledList(spool)
@@ -52,6 +53,8 @@ class Wire:
         self._first: dict[bytes, int] = {}
         """The sequence number of the first byte in each direction, by packet key."""
         self._bytes = 0
+        self.complete = True
+        """All of its segments are kept."""
 
     def arrived(self, datagram: bytes, packet: int) -> None:
         """A packet has arrived."""
@@ -69,7 +72,10 @@ class Wire:
         if side == _ARRIVED and (syn or segment.key not in self._first):
             self._first.setdefault(segment.key, segment.sequence + bool(syn))
         payload = segment.payload_bytes
-        if not payload or self._bytes >= MOST_BYTES:
+        if not payload:
+            return
+        self.complete = self._bytes < MOST_BYTES and self.items.count < MOST_SEGMENTS
+        if not self.complete:
             return
         self._bytes += len(payload)
         first = self._first.get(segment.key, segment.sequence)

@@ -235,6 +235,7 @@ class ConnectionRecord:
         if self.wire is not None:
             self.wire.items.settle()
             result["wire"] = self.wire.items.chunks
+            result["wire_complete"] = self.wire.complete
         return result
 
 

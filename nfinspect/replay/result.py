@@ -93,6 +93,7 @@ class Result:
             lists = {name: connection.pop(name) for name in LISTS}
             del connection["command_count"]
             connection.pop("wire", None)
+            connection.pop("wire_complete", None)
             out.write(json.dumps(connection)[:-1])
             for name, places in lists.items():
                 out.write(f', "{name}": [')

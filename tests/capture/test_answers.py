@@ -333,3 +333,13 @@ def test_client_that_leaves_after_starttls_was_hidden_is_noticed(
     text = replayed(capture(tmp_path / "tls.pcap", conversation(talk)))
     assert ("STARTTLS hidden, and no mail followed: 1 of 1" in text) is not mail
     assert "hidden from the client in the reply to EHLO: STARTTLS" in text
+
+
+def test_dialogue_of_a_long_connection_is_bounded_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nfinspect.replay.dialogue.MOST_SEGMENTS", 8)
+    text = dialogue_of(capture(tmp_path / "mail.pcap", conversation(CLEAN)), 1)
+    assert "the connection is longer" in text
+    assert "MAIL FROM" in text
+    assert "QUIT" not in text
