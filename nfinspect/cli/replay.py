@@ -304,7 +304,10 @@ def _opened(path: Path, packets_before: int) -> Iterator[Capture]:
     """Open a capture. Raises UsageFailure if it is not one."""
     with ExitStack() as stack:
         if path == DASH:
-            file = stack.enter_context(open(0, "rb", buffering=0, closefd=False))
+            try:
+                file = stack.enter_context(open(0, "rb", buffering=0, closefd=False))
+            except OSError as error:
+                raise UsageFailure(f"stdin: {error.strerror}") from error
             awaited = stack.enter_context(_interruptible(Pipe(0)))
         else:
             file, awaited = stack.enter_context(path.open("rb", buffering=0)), None

@@ -343,3 +343,10 @@ def test_dialogue_of_a_long_connection_is_bounded_and_says_so(
     assert "the connection is longer" in text
     assert "MAIL FROM" in text
     assert "QUIT" not in text
+
+
+def test_closed_stdin_is_an_error_of_one_line() -> None:
+    words = f"{sys.executable} -m nfinspect replay - <&-"
+    done = subprocess.run(["sh", "-c", words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "nfinspect: error: stdin: Bad file descriptor\n"
