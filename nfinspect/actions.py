@@ -52,7 +52,7 @@ class DropReason(enum.Enum):
     """New data while the memory of unacknowledged bytes is full; the sender slows down."""
     REFUSED = "refused"
     """A fragment of a verb, where the map says ``incomplete-command drop``."""
-    SHUT = "shut"
+    AWAITS_REPLY = "awaits-reply"
     """A request sent before a reply that must come first (to DATA, AUTH or STARTTLS, for example),
     and that cannot be held within the bounds."""
     WRONG_SIDE = "wrong-side"
@@ -92,8 +92,8 @@ class Inject:
 
     datagram: bytes
     direction: Direction
-    port: str
-    """On a bridge: the physical port it leaves by (see ``Arrival.ingress``)."""
+    device: str
+    """On a bridge: the device of the bridge it leaves by (see ``Arrival.ingress``)."""
     link_destination: bytes = b""
     """On a bridge: the receiver's link-layer address; empty where packets are routed."""
     link_source: bytes = b""

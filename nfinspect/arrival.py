@@ -26,9 +26,9 @@ class Arrival:
     gso: bool = False
     """Whether the packet will leave as several segments (NFQA_SKB_GSO)."""
     ingress: str = ""
-    """The port it came in on; on a bridge the physical port."""
+    """The device it came in on; on a bridge the device that is a part of the bridge."""
     egress: str = ""
-    """The port it leaves by, likewise."""
+    """The device it leaves by, likewise."""
     link_source: bytes = b""
     """On a bridge: the link-layer source address; empty if the packet is routed. All zeros if it
     came in a kind of frame that the driver cannot send itself (a VLAN)."""

@@ -8,6 +8,7 @@ collects what the scanners find.
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import (
     ABANDONED,
     CHUNK,
@@ -30,7 +31,6 @@ from nfinspect.events import (
     StartTlsInjection,
     UninspectedCause,
 )
-from nfinspect.policy.model import InspectionMap
 
 LINE_SHOWN = 80
 """Bytes, at most, that are shown of a line that waits."""
@@ -72,15 +72,15 @@ class Inspector(Session):
     def __init__(
         self,
         connection: Connection,
-        inspection_map: InspectionMap,
+        rules: Rules,
         *,
         transcript: bool = False,
-        recorded: bool = False,
+        unfiltered: bool = False,
     ) -> None:
-        """``transcript``: emit CommandSeen and ReplySeen. ``recorded``: the traffic comes from a
-        capture, so a positive reply to a masked line is no anomaly, but ends inspection
+        """``transcript``: emit CommandSeen and ReplySeen. ``unfiltered``: the traffic comes from a
+        capture made without the filter, so a positive reply to a masked line is no anomaly, but ends inspection
         (docs/appliance.md, section 9)."""
-        super().__init__(connection, inspection_map, transcript=transcript, recorded=recorded)
+        super().__init__(connection, rules, transcript=transcript, unfiltered=unfiltered)
         self.commands = CommandScanner()
         self.message = MessageScanner()
         self.chunk = ChunkScanner()

@@ -196,10 +196,12 @@ class ReplyScanner:
         self.lines = self.letters = 0
         self.mask = Mask.NOTHING
         if anomaly is not None:
-            if session.recorded and request in (Request.MASKED, Request.BDAT):
+            if session.unfiltered and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
             elif (
-                session.recorded and session.bare_line_feed and request in (None, Request.ABANDONED)
+                session.unfiltered
+                and session.bare_line_feed
+                and request in (None, Request.ABANDONED)
             ):
                 session.uninspected = UninspectedCause.BARE_LF_ANSWERED
             else:

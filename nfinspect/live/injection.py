@@ -101,7 +101,7 @@ class Injector:
             return False
         ethertype = ETHERTYPES[action.datagram[0] >> 4]
         frame = b"".join((*ends, ethertype.to_bytes(2, "big"), action.datagram))
-        self._packet.sendto(frame, (action.port, ethertype))
+        self._packet.sendto(frame, (action.device, ethertype))
         return True
 
     def forget(self) -> None:
