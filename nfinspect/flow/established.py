@@ -98,13 +98,14 @@ def _unseen(passage: Passage) -> None:
     filter.
 
     Only a segment that its receiver would accept, inside both windows, counts as proof of the
-    latter.
+    latter; one that repeats acknowledged bytes does not, a keep-alive probe does.
     """
     stream, permissions = passage.stream, passage.core.permissions
     peer, connection = stream.peer, stream.connection
-    plausible = stream.acceptable(
-        passage.sequence, passage.end + passage.fin
-    ) and peer.acknowledgeable(passage.acknowledgment, peer.may_have_sent)
+    first = passage.sequence
+    plausible = stream.acceptable(first, first + 1) and peer.acknowledgeable(
+        passage.acknowledgment, peer.may_have_sent
+    )
     if not plausible or connection.plan.inspection is None:
         passage.drop(DropReason.INVALID_ACK)
         return
@@ -142,7 +143,7 @@ def _release(passage: Passage) -> None:
     """After a packet has been decided: decide the held packets that are in order now."""
     stream, core = passage.stream, passage.core
     options = passage.segment.options
-    if passage.leaves_last:
+    if gaps.filled(stream):
         _release_all(passage)
         passage.leave()
         if stream.held:

@@ -161,7 +161,8 @@ class Passage(PlacedSegment):
         its TTL must not count. Nor must an RST's: the receiver at most challenges one that ends
         nothing here."""
         flags, stream = self.segment.flags, self.stream
-        if flags & RST or not stream.acceptable(self.sequence, self.end + (flags & FIN)):
+        last_byte = max(self.sequence, self.end - 1)
+        if flags & RST or not stream.acceptable(self.sequence, last_byte):
             return False
         peer = stream.peer
         return not flags & ACK or peer.acknowledgeable(self.acknowledgment, peer.may_have_sent)

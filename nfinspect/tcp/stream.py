@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LARGEST_WINDOW_SCALE = 14
 """RFC 7323 section 2.3; assumed if the handshake was not seen."""
 LARGEST_WINDOW_FIELD = 0xFFFF
+ANYWHERE = 0x8000_0000
+"""No absolute number is farther from another that it was placed by (``sequence.py``)."""
 LARGEST_HOP_LIMIT = 255
 DEFAULT_SEGMENT_SIZE = 536
 """The default over IPv4 without an MSS option (RFC 9293 section 3.7.1); IPv6's 1220 is larger."""
@@ -178,19 +180,19 @@ class Stream:
 
     # What the receiver would believe.
 
-    def acceptable(self, sequence: int, end: int) -> bool:
-        """Whether the receiver may take something from a segment (RFC 9293 section 3.10.7.4);
-        ``end`` includes a FIN."""
-        return not (self.beyond_window(sequence) or self.acknowledged_before(end))
+    def acceptable(self, first: int, last: int) -> bool:
+        """Whether the receiver may take something from a segment of these numbers (RFC 9293 section
+        3.10.7.4)."""
+        return not (self.beyond_window(first) or self.acknowledged_before(last))
 
     def beyond_window(self, sequence: int) -> bool:
         """The receiver discards such a segment."""
         return self.edge is not None and sequence > self.edge
 
-    def acknowledged_before(self, end: int) -> bool:
-        """The receiver has had all of such a segment, and only acknowledges it again. Half of all
-        sequence numbers are that old, so it is easily forged."""
-        return end < self.acknowledged
+    def acknowledged_before(self, last: int) -> bool:
+        """The receiver has had all up to ``last``, and only acknowledges it again. Half of all
+        sequence numbers are that old, so such a segment is easily forged."""
+        return last < self.acknowledged
 
     def acknowledgeable(self, number: int, sent: int) -> bool:
         """Whether the sender takes ``number`` for an acknowledgement by the receiver, if it has sent
@@ -199,8 +201,9 @@ class Stream:
 
     @property
     def may_have_sent(self) -> int:
-        """The highest number that the sender can have reached, with bytes that never came by."""
-        return self.next if self.edge is None else max(self.edge, self.next)
+        """The highest number that the sender can have reached, with bytes that never came by: any,
+        while the receiver's window is not known."""
+        return self.next + ANYWHERE if self.edge is None else max(self.edge, self.next)
 
     # The handshake.
 

@@ -547,8 +547,8 @@ class Session:
                 if self.over:
                     continue
                 direction = 0 if action.direction is Direction.REQUEST else 1
-                if action.port not in ("", OUTSIDE if direction else INSIDE):
-                    raise DifferenceError(f"injected into the wrong side, {action.port}")
+                if action.device not in ("", OUTSIDE if direction else INSIDE):
+                    raise DifferenceError(f"injected into the wrong side, {action.device}")
                 self.injected += 1
                 packet = self.guard.made(direction, action.datagram, piece=cut)
                 if not (cut or self.guard.off):

@@ -87,7 +87,9 @@ class Crowd:
         assert ledger.held_bytes <= LIMITS.held_bytes_total
         assert ledger.memory_bytes <= LIMITS.memory_bytes_total
         halves = list(table.streams.values())
-        assert ledger.held_bytes == sum(len(held.segment.datagram) for half in halves for held in half.held)
+        assert ledger.held_bytes == sum(
+            len(held.segment.datagram) for half in halves for held in half.held
+        )
         assert ledger.memory_bytes == sum(half.memory.size for half in halves)
         assert all(half.memory.size <= LIMITS.memory_bytes for half in halves)
         for half in halves:

@@ -166,7 +166,11 @@ def test_ledger_agrees_with_the_held_packets(seed: int) -> None:
             holding.take_all(holder)
         held = [each for holder in halves for each in holder.held]
         assert ledger.held_packets == len(held) <= limits.held_packets_total
-        assert ledger.held_bytes == sum(len(each.segment.datagram) for each in held) <= limits.held_bytes_total
+        assert (
+            ledger.held_bytes
+            == sum(len(each.segment.datagram) for each in held)
+            <= limits.held_bytes_total
+        )
         assert set(holding.streams()) == {holder for holder in halves if holder.held}
         for holder in halves:
             assert [h.sequence for h in holder.held] == sorted(h.sequence for h in holder.held)
