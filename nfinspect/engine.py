@@ -54,7 +54,9 @@ class Engine:
     def arrive(self, arrival: Arrival) -> list[Action]:
         """Decide one datagram, and any held packets that its arrival releases."""
         core = self._core
-        actions = core.begin(arrival.now, arrival.token)
+        core.now, core.token = arrival.now, arrival.token
+        actions: list[Action] = []
+        core.actions = actions
 
         segment = parse(arrival.datagram, arrival.captured_length)
         if not isinstance(segment, Segment):

@@ -57,7 +57,8 @@ def after_closing(passage: Passage) -> None:
             stream.heard(passage.arrival.now)
         passage.drop(DropReason.CLOSED_CONNECTION)
         return
-    if not peer.acknowledgeable(passage.acknowledgment, peer.next):
+    acknowledgment = passage.acknowledgment
+    if acknowledgment > peer.next or peer.too_old_to_acknowledge(acknowledgment):
         passage.drop(DropReason.CLOSED_CONNECTION)
         return
     stream.heard(passage.arrival.now)
@@ -65,10 +66,9 @@ def after_closing(passage: Passage) -> None:
         if segment.length or passage.fin:
             passage.drop(DropReason.CLOSED_CONNECTION)
             return
-        peer.acknowledge(passage.acknowledgment)
         window = segment.window << stream.scale
-        peer.open_window(window, passage.acknowledgment + window)
-        if passage.acknowledgment == peer.next:
+        stream.take(passage.arrival.now, None, acknowledgment, window, acknowledgment + window)
+        if acknowledgment == peer.next:
             connection.ack_owed = False
         passage.pass_on()
     else:
@@ -90,7 +90,8 @@ def _drain(passage: Passage) -> None:
     if stream.beyond_window(sequence):
         passage.drop(DropReason.OUT_OF_WINDOW)
         return
-    if fresh and not stream.has_room(len(fresh), core.options.limits):
+    limits, ledger = core.options.limits, core.ledger
+    if fresh and not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
         passage.drop(DropReason.MEMORY_BOUND)
         return
     if fresh and sequence <= stream.next and inspector is not None and inspector.replies_owed:

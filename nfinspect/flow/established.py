@@ -27,59 +27,82 @@ def established(passage: Passage) -> None:
     if connection.uninspected:
         pass_uninspected(passage)
         return
-    if stream.beyond_window(passage.sequence):
-        passage.drop(DropReason.OUT_OF_WINDOW)
-        return
+    sequence, fin = passage.sequence, segment.flags & FIN
     reached = passage.acknowledgment
-    if reached > peer.next:
-        if not _acknowledges_waiting(passage):
-            _unseen(passage)
-            return
-        passage.acknowledgment = peer.next
-    if not peer.acknowledgeable(passage.acknowledgment, peer.next):
-        passage.drop(DropReason.INVALID_ACK)
+    if not stream.believes(sequence, passage.end + fin, reached, peer.next) and not _goes_on(
+        passage
+    ):
         return
-    fin = segment.flags & FIN
-    stream.heard(passage.arrival.now)
-    if passage.sequence < stream.acknowledged and stream.gap is not None:
+    if sequence < stream.acknowledged and stream.gap is not None:
         stream.gap.note_repetition()
-    if stream.acknowledged_before(passage.end + fin):
-        # Its receiver takes nothing from it, nor does the filter.
-        if fin or segment.length:
-            passage.acknowledgment = 0
-            decide(passage)
-            passage.leave()
-        else:
-            passage.pass_on()
-        return
-    if passage.sequence <= stream.next:
-        stream.show_options(segment.options)
-    if passage.arrival.link_source:
-        stream.came_from(passage.arrival.ingress, passage.arrival.link_source)
-    passage.new_ack = peer.acknowledge(passage.acknowledgment)
-    window = segment.window << stream.scale
-    window_update = peer.open_window(window, reached + window)
+    arrival = passage.arrival
+    options = None
+    if sequence <= stream.next:
+        options = segment.datagram[segment.transport + 20 : segment.payload]
+    if arrival.link_source:
+        stream.came_from(arrival.ingress, arrival.link_source)
+    window, edge = segment.window << stream.scale, peer.edge
+    passage.new_ack = stream.take(
+        arrival.now, options, passage.acknowledgment, window, reached + window
+    )
     gap = peer.gap
     if gap is not None and gap.probes:
         gaps.remove_probe_report(passage, gap)
 
-    if fin or passage.end > passage.sequence:
-        if passage.sequence > stream.next:
+    if fin or passage.end > sequence:
+        if sequence > stream.next:
             _beyond_gap(passage)
         else:
             decide(passage)
             if (stream.held or peer.held) and connection.phase is ESTABLISHED:
                 _release(passage)
-            passage.leave()
+            if passage.leaves_last:
+                passage.leave()
     elif gap is None:
         passage.pass_on()
     else:
-        _acknowledges_only(passage, gap, repeats=not (passage.new_ack or window_update))
+        _acknowledges_only(passage, gap, repeats=not passage.new_ack and edge == peer.edge)
     if gap is not None and gap is peer.gap and passage.new_ack and connection.phase is ESTABLISHED:
         gaps.acknowledged(passage.core, peer, gap)
     if peer.fin is not None and peer.finished and stream.finished:
         if passage.core.table.holds(connection):
             finish(passage.core, stream)
+
+
+def _goes_on(passage: Passage) -> bool:
+    """Decide a segment that its receiver does not believe. False if it has been decided; True if it
+    only acknowledges bytes that wait here, in a capture."""
+    stream, peer = passage.stream, passage.stream.peer
+    if stream.beyond_window(passage.sequence):
+        passage.drop(DropReason.OUT_OF_WINDOW)
+        return False
+    if passage.acknowledgment > peer.next:
+        if not _acknowledges_waiting(passage):
+            _unseen(passage)
+            return False
+        passage.acknowledgment = peer.next
+    elif peer.too_old_to_acknowledge(passage.acknowledgment):
+        passage.drop(DropReason.INVALID_ACK)
+        return False
+    if passage.end + passage.fin >= stream.acknowledged:
+        return True
+    _acknowledged_before(passage)
+    return False
+
+
+def _acknowledged_before(passage: Passage) -> None:
+    """Pass a segment that its receiver has acknowledged entirely, and take nothing from it, as its
+    receiver does."""
+    stream = passage.stream
+    stream.heard(passage.arrival.now)
+    if stream.gap is not None:
+        stream.gap.note_repetition()
+    if passage.end > passage.sequence or passage.fin:
+        passage.acknowledgment = 0
+        decide(passage)
+        passage.leave()
+    else:
+        passage.pass_on()
 
 
 def _acknowledges_waiting(passage: Passage) -> bool:
@@ -102,10 +125,8 @@ def _unseen(passage: Passage) -> None:
     """
     stream, permissions = passage.stream, passage.core.permissions
     peer, connection = stream.peer, stream.connection
-    first = passage.sequence
-    plausible = stream.acceptable(first, first + 1) and peer.acknowledgeable(
-        passage.acknowledgment, peer.may_have_sent
-    )
+    first, reached = passage.sequence, passage.acknowledgment
+    plausible = stream.believes(first, first + 1, reached, peer.may_have_sent)
     if not plausible or connection.plan.inspection is None:
         passage.drop(DropReason.INVALID_ACK)
         return

@@ -15,19 +15,20 @@ from nfinspect.flow.uninspected import stop_inspecting
 from nfinspect.packet.edit import without_beginning
 from nfinspect.packet.segment import FIN
 from nfinspect.tcp.inspection import StreamInspector
+from nfinspect.tcp.stream import Stream
 
 
 def decide(passage: Passage) -> None:
     """Decide a segment that begins at or before the next number expected. ``passage.waits`` tells
     whether something of it is held."""
-    stream, sequence, end = passage.stream, passage.sequence, passage.end
+    stream, segment, sequence = passage.stream, passage.segment, passage.sequence
     passage.waits = False
-    fin = passage.segment.flags & FIN
-    if (fin or stream.fin is not None) and stream.contradicts_fin(end, fin):
+    fin = segment.flags & FIN
+    if (fin or stream.fin is not None) and stream.contradicts_fin(passage.end, fin):
         passage.drop(DropReason.PAST_FIN)
         return
-    payload = passage.payload
-    fresh, repeated = payload, b""
+    payload = fresh = segment.datagram[segment.payload : segment.end]
+    repeated = b""
     if sequence != stream.next:
         old = min(stream.next - sequence, len(payload))
         repeated, fresh = payload[:old], payload[old:]
@@ -51,9 +52,11 @@ def decide(passage: Passage) -> None:
         _cut(passage, passed)
         return
     if fin and stream.fin is None:
-        stream.finish(end)
+        stream.finish(passage.end)
         passage.core.table.set_timer(stream.connection)
-    _leave(passage, passed if rewritten else None)
+    if stream.gap is not None:
+        passage.leaves_last = _fills_gap(passage, stream)
+    passage.pass_on(passed if rewritten else None)
     inspector = stream.connection.inspector
     if inspector is not None and inspector.uninspected is not None:
         stop_inspecting(passage, inspector.uninspected)
@@ -79,9 +82,11 @@ def hold(passage: Passage, *, otherwise: DropReason) -> bool:
 
 
 def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
-    """The part of ``fresh`` that may pass; None if the packet has been decided."""
-    stream = passage.stream
-    if not stream.has_room(len(fresh), passage.core.options.limits):
+    """The part of ``fresh`` that may pass; None if the packet has been decided. ``repeats``: bytes
+    that passed before come in front of it."""
+    stream, core = passage.stream, passage.core
+    limits, ledger = core.options.limits, core.ledger
+    if not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
         if repeats:
             return b""
         passage.drop(DropReason.MEMORY_BOUND)
@@ -90,13 +95,18 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     inspector = connection.inspector
     if inspector is None:
         return fresh
-    passed = _inspected(passage, fresh, inspector)
+    if stream.direction is REQUEST:
+        acknowledged = passage.acknowledgment - (stream.peer.initial or 0) - 1
+        passed = inspector.request(fresh, passage.segment.length, acknowledged)
+    elif stream.peer.held and core.permissions.nobody_reacts:
+        passed = _one_reply(stream, fresh, inspector)
+    else:
+        passed = inspector.reply(fresh)
     if inspector.events:
         passage.emit_all(inspector.events)
         if stream.direction is REQUEST:
-            passage.core.waiting.for_line_end(
-                stream, stream.next + len(passed), passage.token_to_keep
-            )
+            line_end = stream.next + len(passed)
+            core.waiting.for_line_end(stream, line_end, passage.token_to_keep)
     if connection.inspection is not None and (passed or inspector.closing is not None):
         connection.inspection.totals.packet += 1
     if inspector.closing is not None:
@@ -105,16 +115,12 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     return passed
 
 
-def _inspected(passage: Passage, fresh: bytes, inspector: StreamInspector) -> bytes:
-    stream, peer = passage.stream, passage.stream.peer
-    if stream.direction is REQUEST:
-        acknowledged = passage.acknowledgment - (peer.initial or 0) - 1
-        return inspector.request(fresh, passage.segment.length, acknowledged)
-    if not (peer.held and peer.held[0].sequence <= peer.next):
+def _one_reply(stream: Stream, fresh: bytes, inspector: StreamInspector) -> bytes:
+    """In a capture: only the first line of the replies, as what the client sent early may answer
+    it."""
+    client = stream.peer
+    if client.held[0].sequence > client.next:
         return inspector.reply(fresh)
-    if not passage.core.permissions.nobody_reacts:
-        return inspector.reply(fresh)
-    # What the client sent early may answer the first of several replies.
     line = fresh[: fresh.find(b"\n") + 1] or fresh
     passed = inspector.reply(line)
     return passed if inspector.uninspected is None else passed + fresh[len(line) :]
@@ -139,7 +145,9 @@ def _cut(passage: Passage, passed: bytes) -> None:
         passage.waits = True
         hold(passage, otherwise=DropReason.AWAITS_REPLY)
         return
-    _leave(passage, passed, ENDING_FLAGS)
+    if stream.gap is not None:
+        passage.leaves_last = _fills_gap(passage, stream)
+    passage.pass_on(passed, ENDING_FLAGS)
     if core.permissions.nobody_reacts:
         passage.waits = True
         rest = without_beginning(segment, len(passed))
@@ -149,11 +157,8 @@ def _cut(passage: Passage, passed: bytes) -> None:
         )
 
 
-def _leave(passage: Passage, payload: bytes | None, clear_flags: int = 0) -> None:
-    """Pass the packet, last if it fills a gap."""
-    stream = passage.stream
-    if stream.gap is not None and not passage.released:
-        inspector = stream.connection.inspector
-        ends = inspector is not None and inspector.uninspected is not None
-        passage.leaves_last = not ends and gaps.filled(stream)
-    passage.pass_on(payload, clear_flags)
+def _fills_gap(passage: Passage, stream: Stream) -> bool:
+    """Whether the packet, just decided, fills a gap and must leave last."""
+    inspector = stream.connection.inspector
+    ends = inspector is not None and inspector.uninspected is not None
+    return not (ends or passage.released) and gaps.filled(stream)

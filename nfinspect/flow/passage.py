@@ -56,7 +56,7 @@ class Passage(PlacedSegment):
         self.arrival = arrival
         self.segment = segment
         self.stream = stream
-        self.sequence = sequence = stream.absolute(segment.sequence, stream.next)
+        self.sequence = sequence = unwrap(segment.sequence + stream.offset, stream.next)
         self.end = sequence + segment.end - segment.payload
         self.acknowledgment = unwrap(segment.acknowledgment, stream.peer.next)
         """What it acknowledges of the other stream, absolute."""
@@ -123,36 +123,40 @@ class Passage(PlacedSegment):
         A verdict cannot shorten a GSO packet: it is dropped, and the approved part is injected in
         segments that the receiver accepts.
         """
-        segment, stream = self.segment, self.stream
+        segment, stream, arrival = self.segment, self.stream, self.arrival
         hop_limit = None
         current = segment.datagram[8 if segment.version == 4 else 7]
         if current > stream.hop_limit:
             hop_limit = stream.hop_limit
         elif current < stream.hop_limit and self._from_its_sender:
             stream.lower_hop_limit(current)
-        datagram = normalised(segment, payload, clear_flags, hop_limit)
-        arrival = self.arrival
+        datagram = None
+        if not (
+            payload is None
+            and hop_limit is None
+            and plain_options(segment)
+            and not (clear_flags or segment.flags & URG)
+        ):
+            datagram = normalised(segment, payload, clear_flags, hop_limit)
+        verdict: Accept | Replace
         if datagram is None:
-            if self.rewritten:
-                self._leave(Replace(arrival.token, segment.datagram))
-            else:
-                self._leave(Accept(arrival.token))
+            token = arrival.token
+            verdict = Replace(token, segment.datagram) if self.rewritten else Accept(token)
         elif payload is not None and arrival.gso and len(payload) < self.end - self.sequence:
             self._replace_by_pieces(datagram)
+            return
         else:
-            self._leave(Replace(arrival.token, datagram))
+            verdict = Replace(arrival.token, datagram)
+        if self.leaves_last:
+            self.verdict = verdict
+        else:
+            self.core.actions.append(verdict)
 
     def leave(self) -> None:
         """Its verdict, now that the packets that it releases have theirs."""
         if self.verdict is not None:
             self.core.actions.append(self.verdict)
             self.verdict = None
-
-    def _leave(self, verdict: Accept | Replace) -> None:
-        if self.leaves_last:
-            self.verdict = verdict
-        else:
-            self.core.actions.append(verdict)
 
     @property
     def _from_its_sender(self) -> bool:
@@ -161,11 +165,14 @@ class Passage(PlacedSegment):
         its TTL must not count. Nor must an RST's: the receiver at most challenges one that ends
         nothing here."""
         flags, stream = self.segment.flags, self.stream
-        last_byte = max(self.sequence, self.end - 1)
-        if flags & RST or not stream.acceptable(self.sequence, last_byte):
+        if flags & RST:
             return False
         peer = stream.peer
-        return not flags & ACK or peer.acknowledgeable(self.acknowledgment, peer.may_have_sent)
+        sent = peer.next if peer.edge is None else peer.may_have_sent
+        acknowledgment = self.acknowledgment if flags & ACK else sent
+        return stream.believes(
+            self.sequence, max(self.sequence, self.end - 1), acknowledgment, sent
+        )
 
     def _replace_by_pieces(self, datagram: bytes) -> None:
         """Drop the packet, and inject ``datagram``, its approved part, as small segments."""

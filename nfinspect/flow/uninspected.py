@@ -52,9 +52,8 @@ def pass_uninspected(passage: Passage) -> None:
     core, stream = passage.core, passage.stream
     connection, peer = stream.connection, stream.peer
     stream.heard(passage.arrival.now)
-    if stream.acceptable(passage.sequence, passage.end + passage.fin) and peer.acknowledgeable(
-        passage.acknowledgment, peer.may_have_sent
-    ):
+    last = passage.end + passage.fin
+    if stream.believes(passage.sequence, last, passage.acknowledgment, peer.may_have_sent):
         _follow(passage)
     if connection.watcher is not None and passage.end > stream.observed:
         _watched(passage, connection.watcher)
@@ -77,10 +76,9 @@ def _as_passed_before(passage: Passage) -> bytes | None:
 
 def _follow(passage: Passage) -> None:
     stream, segment = passage.stream, passage.segment
-    peer = stream.peer
-    peer.acknowledge(passage.acknowledgment)
+    acknowledgment = passage.acknowledgment
     window = segment.window << stream.scale
-    peer.open_window(window, passage.acknowledgment + window)
+    stream.take(passage.arrival.now, None, acknowledgment, window, acknowledgment + window)
     before = stream.next
     stream.advance_unread(passage.sequence, passage.end)
     if passage.fin and stream.fin is None and passage.end + 1 >= before:

@@ -17,7 +17,7 @@ from nfinspect.events import REQUEST, Direction
 from nfinspect.packet.options import SynOptions, timestamps_in
 from nfinspect.packet.segment import FIN, reverse_key
 from nfinspect.tcp.gap import Gap
-from nfinspect.tcp.limits import Ledger, Limits
+from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.memory import Memory
 from nfinspect.tcp.placed import PlacedSegment
 from nfinspect.tcp.sequence import unwrap
@@ -180,24 +180,26 @@ class Stream:
 
     # What the receiver would believe.
 
-    def acceptable(self, first: int, last: int) -> bool:
-        """Whether the receiver may take something from a segment of these numbers (RFC 9293 section
-        3.10.7.4)."""
-        return not (self.beyond_window(first) or self.acknowledged_before(last))
+    def believes(self, first: int, last: int, acknowledgment: int, sent: int) -> bool:
+        """Whether the receiver may take something from a segment of these numbers: they lie in its
+        window and not before what it has acknowledged (RFC 9293 section 3.10.7.4), and the segment
+        acknowledges what it may have sent, up to ``sent``, and nothing too old (RFC 5961 section
+        5.2). Half of all numbers are old, so a segment is easily forged that it only acknowledges
+        again."""
+        peer = self.peer
+        return (
+            last >= self.acknowledged
+            and (self.edge is None or first <= self.edge)
+            and peer.acknowledged - peer.largest_window <= acknowledgment <= sent
+        )
 
-    def beyond_window(self, sequence: int) -> bool:
+    def beyond_window(self, first: int) -> bool:
         """The receiver discards such a segment."""
-        return self.edge is not None and sequence > self.edge
+        return self.edge is not None and first > self.edge
 
-    def acknowledged_before(self, last: int) -> bool:
-        """The receiver has had all up to ``last``, and only acknowledges it again. Half of all
-        sequence numbers are that old, so such a segment is easily forged."""
-        return last < self.acknowledged
-
-    def acknowledgeable(self, number: int, sent: int) -> bool:
-        """Whether the sender takes ``number`` for an acknowledgement by the receiver, if it has sent
-        everything up to ``sent`` (RFC 5961 section 5.2)."""
-        return self.acknowledged - self.largest_window <= number <= sent
+    def too_old_to_acknowledge(self, number: int) -> bool:
+        """The sender discards an acknowledgement of this number."""
+        return number < self.acknowledged - self.largest_window
 
     @property
     def may_have_sent(self) -> int:
@@ -253,6 +255,23 @@ class Stream:
         """A packet has arrived that its sender may well have sent."""
         self.last_seen = now
 
+    def take(
+        self, now: float, options: bytes | None, acknowledgment: int, window: int, edge: int
+    ) -> bool:
+        """A packet that the receiver believes: what it shows of its sender (``options`` are those
+        of a segment not beyond a gap), and of the other stream, which it acknowledges and opens the
+        window of, by ``window`` bytes up to ``edge``. Whether it acknowledges something for the
+        first time."""
+        self.last_seen = now
+        if options is not None:
+            self.options = options
+        other = self.peer
+        if window > other.largest_window:
+            other.largest_window = window
+        if other.edge is None or edge > other.edge:
+            other.edge = edge
+        return acknowledgment > other.acknowledged and other.acknowledge(acknowledgment)
+
     def came_from(self, device: str, link_source: bytes) -> None:
         self.device, self.link_source = device, link_source
 
@@ -262,10 +281,6 @@ class Stream:
 
     def lower_hop_limit(self, hop_limit: int) -> None:
         self.hop_limit = hop_limit
-
-    def show_options(self, options: bytes) -> None:
-        """A segment not beyond a gap carries these."""
-        self.options = options
 
     def pass_timestamp(self, options: bytes) -> None:
         """A segment with these options passes while others of this stream are held."""
@@ -280,10 +295,6 @@ class Stream:
         self.newest_timestamp = None
 
     # What has been decided.
-
-    def has_room(self, more: int, limits: Limits) -> bool:
-        """Whether ``more`` bytes may be remembered."""
-        return limits.admits(more, self.memory.size, self.ledger.memory_bytes)
 
     def advance(self, arrived: bytes, passed: bytes) -> None:
         """The next bytes have been decided: ``passed`` in place of ``arrived``."""
@@ -333,16 +344,6 @@ class Stream:
         """Some of those bytes may have passed now."""
         if self.early > self.acknowledged:
             self.acknowledge(min(self.early, self.next))
-
-    def open_window(self, window: int, edge: int) -> bool:
-        """The receiver announces a window of so many bytes, up to ``edge``. Whether that is farther
-        than before."""
-        if window > self.largest_window:
-            self.largest_window = window
-        if self.edge is not None and edge <= self.edge:
-            return False
-        self.edge = edge
-        return True
 
     # Gaps, and what else is kept.
 
