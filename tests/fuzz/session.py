@@ -52,6 +52,7 @@ from tests.fuzz.guard import DifferenceError, Guard, Stream
 from tests.fuzz.judge import judge
 from tests.fuzz.network import HOPS, NOWHERE, TO_END, TO_FILTER, Marks, Network
 from tests.fuzz.packets import ACK, MASK, PSH, RST, SYN, Packet, Path
+from tests.fuzz.translation import Translated
 from tests.model.inspector import SwapCase
 from tests.model.stack import OPEN, OVER, Stack, near, read_options
 
@@ -180,7 +181,15 @@ class Session:
         """The attacker is the client, and carries on once the filter has forgotten the connection."""
         self.picks_up = self.sequel and random.random() < 0.5
         started = 0.0 if self.picks_up else -1000.0
-        self.engine = Engine(policy, options, started=started, prepare=self.prepare)
+        self.engine: Engine | Translated = Engine(
+            policy, options, started=started, prepare=self.prepare
+        )
+        own = Random(f"offset {self.seed}")
+        self.offset = 0 if self.picks_up or own.random() < 0.5 else own.getrandbits(32)
+        """What a device in front of the client adds to the server's sequence numbers. Drawn by
+        itself, so that it changes nothing else of the session."""
+        if self.offset:
+            self.engine = Translated(self.engine, self.offset)
         self.ready = random.random() > 0.1
         self.plain_large = random.random() < 0.3
         """Packets larger than a segment come without the mark of GSO."""
