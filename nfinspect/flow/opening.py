@@ -53,7 +53,7 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
     remembered = core.table.recall(key)
     if remembered is not None and remembered.closed_by_inspection:
         if not segment.flags & SYN:
-            remembered.last_seen = now
+            remembered.heard(now)
         core.drop(arrival, DropReason.CLOSED_CONNECTION)
         return None
     found = core.table.find_finished(key, now)

@@ -59,7 +59,7 @@ class TcpConnection:
         self.phase = SYN_SENT
         self.client = Stream(self, REQUEST, ledger)
         self.server = Stream(self, REPLY, ledger)
-        self.client.peer, self.server.peer = self.server, self.client
+        self.client.join(self.server)
         self.inspection: PreparedInspection | None = None
         """What it is counted under, if it is inspected."""
         self.inspector: StreamInspector | None = None

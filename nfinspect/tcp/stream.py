@@ -124,6 +124,10 @@ class Stream:
         self.held: list[PlacedSegment] = []
         """In sequence order; ``flow/holding.py`` adds and takes."""
 
+    def join(self, peer: Stream) -> None:
+        """Make ``peer`` the stream in the other direction of the same connection."""
+        self.peer, peer.peer = peer, self
+
     def __repr__(self) -> str:
         state = f"{self.next} acknowledged {self.acknowledged} edge {self.edge}"
         if self.fin is not None:

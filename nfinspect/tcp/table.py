@@ -52,6 +52,10 @@ class Remembered:
     last_seen: float = 0.0
     timer: int = 0
 
+    def heard(self, now: float) -> None:
+        """Another of its packets has arrived."""
+        self.last_seen = now
+
 
 class Table:
     """Connections by the key of their packets, in both directions.

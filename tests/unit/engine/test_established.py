@@ -203,7 +203,7 @@ def test_recorded_connection_without_its_syn_ack_is_inspected() -> None:
 def test_violation_drops_the_whole_packet_and_the_connection_stays_closed_for_an_hour() -> None:
     talk = SwapTalk(now=0.0).open()
     assert talk.client(b"first") == b"FIRST"
-    assert talk.client(b"behind a gap", at=50) is None
+    assert talk.client(b"beyond a gap", at=50) is None
     assert talk.client(b"lawful#evil", at=5) is DropReason.INSPECTION
     assert list(talk.late.values()) == [DropReason.CLOSED_CONNECTION]
     assert [event.reason for event in talk.emitted(ConnectionTornDown)] == [
