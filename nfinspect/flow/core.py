@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from nfinspect.actions import Action, Drop, DropReason, Emit
-from nfinspect.arrival import Arrival
+from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Endpoint, Event
 from nfinspect.flow.holding import Holding
 from nfinspect.flow.options import EngineOptions
@@ -66,10 +66,10 @@ class Core:
         """What the call in progress has decided so far, in order."""
         self.now = started
         """The time of that call."""
-        self.token: object = None
+        self.token: Token = None
         """The packet that it brought; None at a tick or a flush."""
 
-    def begin(self, now: float, token: object = None) -> list[Action]:
+    def begin(self, now: float, token: Token = None) -> list[Action]:
         """A call to the engine begins; returns the list that it fills."""
         self.now = now
         self.token = token

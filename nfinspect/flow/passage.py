@@ -10,7 +10,7 @@ the urgent flag and pointer are cleared, a TTL is lowered to the smallest seen i
 from __future__ import annotations
 
 from nfinspect.actions import Accept, Drop, DropReason, Emit, Inject, Replace
-from nfinspect.arrival import Arrival
+from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Event
 from nfinspect.flow.core import Core
 from nfinspect.packet.edit import rewrite
@@ -87,7 +87,7 @@ class Passage(PlacedSegment):
         return self.segment.flags & FIN
 
     @property
-    def token_to_keep(self) -> object:
+    def token_to_keep(self) -> Token:
         """The packet, for an event that may come much later. Live, nobody asks for it, and it would
         be kept in memory."""
         return self.arrival.token if self.core.permissions.tokens_kept else None

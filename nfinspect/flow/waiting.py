@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+from nfinspect.arrival import Token
 from nfinspect.events import Event, LineUnended, ReplyAwaited
 from nfinspect.tcp.inspection import StreamInspector
 from nfinspect.tcp.stream import Stream
@@ -28,7 +29,7 @@ class Wait:
     __slots__ = ("end", "line", "since", "start", "token", "unended")
 
     def __init__(
-        self, start: int, end: int, line: bytes, since: float, token: object, *, unended: bool
+        self, start: int, end: int, line: bytes, since: float, token: Token, *, unended: bool
     ) -> None:
         self.start = start
         """The sequence number of the line's first byte."""
@@ -59,7 +60,7 @@ class Waiting:
         """Oldest first."""
         self._reported: dict[Stream, Wait] = {}
 
-    def for_reply(self, stream: Stream, start: int, data: bytes, token: object) -> None:
+    def for_reply(self, stream: Stream, start: int, data: bytes, token: Token) -> None:
         """A packet with ``data`` at ``start`` was held, cut or dropped: does its sender have to wait
         for a reply?"""
         inspector = stream.connection.inspector
@@ -72,7 +73,7 @@ class Waiting:
         elif known.end < end:
             known.end = end
 
-    def for_line_end(self, stream: Stream, end: int, token: object) -> None:
+    def for_line_end(self, stream: Stream, end: int, token: Token) -> None:
         """A command line was masked, and ``end`` follows the packet's last byte: is the line one
         that its sender takes for finished?"""
         inspector = stream.connection.inspector
@@ -93,7 +94,7 @@ class Waiting:
             return None
         return next(iter(self._fresh.values())).since + PATIENCE
 
-    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Event, object]]:
+    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Event, Token]]:
         """The waits that have lasted for ``PATIENCE``, or ``all_of_them``, each with the packet at
         which it began; each is reported once."""
         fresh = self._fresh
@@ -127,7 +128,7 @@ class Waiting:
         return wait
 
     def _begin(
-        self, stream: Stream, start: int, end: int, line: bytes, token: object, *, unended: bool
+        self, stream: Stream, start: int, end: int, line: bytes, token: Token, *, unended: bool
     ) -> None:
         # A held packet may have arrived long before what makes it wait now: the time is that of the
         # packet being decided, which is the connection's latest.
