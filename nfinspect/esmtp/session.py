@@ -61,7 +61,7 @@ class Session(StreamInspector):
         self.dialogue = Dialogue()
         self.edited: bytearray | None = None
         """A copy of the packet's data with the changes made so far; None if there are none."""
-        self.already: set[Direction] = set()
+        self.already: tuple[Direction, ...] = ()
         """The directions that have been reported as masked before."""
         self.bare_line_feed = False
         """The client's unfinished line holds a bare LF, which a server may take for its end."""
@@ -89,7 +89,7 @@ class Session(StreamInspector):
     def already_masked(self, direction: Direction) -> None:
         """A mask changes nothing, since the bytes are masked already."""
         if direction not in self.already:
-            self.already.add(direction)
+            self.already += (direction,)
             self.events.append(AlreadyMasked(self.connection, direction))
 
     def close(self, cause: CloseCause) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import OrderedDict
 from typing import TYPE_CHECKING, cast
 
@@ -76,7 +76,7 @@ class Holding:
             if most is None:
                 return False, evicted
             evicted.append(self._take(most, -1))
-        insort(stream.held, passage, key=_sequence)
+        stream.hold(passage)
         self._rank(stream, len(stream.held) - 1, size)
         return True, evicted
 
@@ -106,7 +106,7 @@ class Holding:
         return list(self._bytes)
 
     def _take(self, stream: Stream, index: int) -> Passage:
-        held = cast("Passage", stream.held.pop(index))
+        held = cast("Passage", stream.release(index))
         self._rank(stream, len(stream.held) + 1, -_size(held))
         return held
 

@@ -11,6 +11,7 @@ translated where they come in (``absolute``) and where a packet is made in its n
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING
 
 from nfinspect.events import REQUEST, Direction
@@ -35,6 +36,10 @@ DEFAULT_SEGMENT_SIZE = 536
 """The default over IPv4 without an MSS option (RFC 9293 section 3.7.1); IPv6's 1220 is larger."""
 SMALLEST_SEGMENT_SIZE = 48
 """A smaller MSS counts as this one, as in Linux; else a peer could demand very many packets."""
+
+
+_NOTHING_HELD: list[PlacedSegment] = []
+"""Shared by all streams that hold nothing, as most do at most times; never changed."""
 
 
 class Stream:
@@ -121,8 +126,8 @@ class Stream:
         self.gap: Gap | None = None
         """Set while segments are held beyond a gap, and until what was reported is acknowledged."""
         self.memory = Memory()
-        self.held: list[PlacedSegment] = []
-        """In sequence order; ``flow/holding.py`` adds and takes."""
+        self.held = _NOTHING_HELD
+        """In sequence order."""
 
     def join(self, peer: Stream) -> None:
         """Make ``peer`` the stream in the other direction of the same connection."""
@@ -351,6 +356,20 @@ class Stream:
 
     # Gaps, and what else is kept.
 
+    def hold(self, placed: PlacedSegment) -> None:
+        """A packet waits for its verdict."""
+        if self.held:
+            insort(self.held, placed, key=_sequence)
+        else:
+            self.held = [placed]
+
+    def release(self, index: int) -> PlacedSegment:
+        """A held packet gets its verdict."""
+        placed = self.held.pop(index)
+        if not self.held:
+            self.held = _NOTHING_HELD
+        return placed
+
     def open_gap(self) -> Gap:
         """The gap that segments are held beyond; a new one if there was none."""
         if self.gap is None:
@@ -373,6 +392,10 @@ class Stream:
     def forget(self) -> None:
         """The connection is over: nothing will be asked for again."""
         self.ledger.memory_bytes -= self.memory.clear()
+
+
+def _sequence(placed: PlacedSegment) -> int:
+    return placed.sequence
 
 
 def _largest_segment(offered: SynOptions) -> int:
