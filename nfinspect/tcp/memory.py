@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-SMALL = 512
+SMALL: Final = 512
 """Bytes. Smaller chunks are merged up to this size: otherwise the overhead per chunk would let a
 sender of one-byte segments use many times the memory bound."""
 
-FILL = 0x58
+FILL: Final = 0x58
 """``X``: replaces bytes no longer remembered, which the receiver has acknowledged and discards."""
 
 
@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
     passed: bytes
 
 
-_NOTHING: list[Chunk] = []
+_NOTHING: Final[list[Chunk]] = []
 """Shared by all memories that are empty, as most are at most times; never changed."""
 
 
