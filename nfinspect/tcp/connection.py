@@ -71,8 +71,8 @@ class TcpConnection:
         """Who reads on for a transcript once it is no longer inspected."""
         self.uninspected = plan.inspection is None
         """Bytes pass unchanged, except retransmissions of what passed under inspection."""
-        self.timer = 0
-        """The number of its latest timer in the table."""
+        self.timer = 0.0
+        """When its timer in the table is due."""
         self.timed_by_either = False
         """One direction may be missing, so it has not been quiet while the other is heard."""
         self.ack_owed = False

@@ -123,7 +123,7 @@ def test_short_connections_leave_no_timers_behind() -> None:
         talk.wait(29)
         talk.server(flags=RST | ACK, at=0, ack=0)
     assert len(talk.emitted(ConnectionBuilt)) == 40 * 51
-    assert len(talk.engine._core.table._timers) < 200
+    assert len(talk.engine._core.table._timers) <= 51  # of the second that comes next
 
 
 def test_memory_of_tiny_segments_needs_little_more_than_their_bytes() -> None:
