@@ -16,10 +16,10 @@ FORCED_PURE: Mapping[str, str] = {"NFINSPECT_PURE": "1"}
 """Environments: one in which the filter is loaded as it comes, and one in which it is pure Python."""
 
 
-def form(environment: Mapping[str, str] = AS_LOADED) -> str:
+def form(environment: Mapping[str, str] = AS_LOADED, python: str = sys.executable) -> str:
     """`COMPILED` or `PURE`: what ``nfinspect --version`` says in this environment."""
     done = subprocess.run(
-        [sys.executable, "-m", "nfinspect", "--version"],
+        [python, "-P", "-m", "nfinspect", "--version"],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},

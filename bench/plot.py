@@ -79,9 +79,8 @@ def plot(samples: Sequence[Sample], title: str) -> str:
             f'<rect width="{width}" height="{top}" fill="#ffffff"/>',
             _text(10, 18, title, "start", 13),
             _text(10, 34, "Ratio to accept-only, and the figure itself", "start", 10),
+            f'<path d="M{reference:.1f} {HEAD - 4}V{top - GAP}" stroke="#bbbbbb"/>',
             *drawn,
-            f'<path d="M{reference:.1f} {HEAD - 4}V{top - GAP}" stroke="#000000"'
-            ' stroke-dasharray="3 3"/>',
             "</svg>",
             "",
         ]

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bench.compare_behaviour import compare, difference, renames
+from bench import compare_behaviour
+from bench.compare_behaviour import Side, compare, difference, renames
+from bench.forms import FORCED_PURE
 
 ROOT = Path(__file__).parents[3]
 ONLY = "ordinary.inside.pcap$|^attack .*IPv4 to linux$|^(fuzz|replies|segments) 0$"
@@ -34,6 +36,18 @@ def test_checkout_is_equal_to_itself() -> None:
     assert result.exit_code == 0, result.output
     kinds = {line.split()[2] for line in result.output.splitlines() if line.startswith("equal")}
     assert kinds == {"replay", "engine", "mutated", "attack", "fuzz", "replies", "segments"}
+
+
+def test_pure_form_is_compared_with_the_one_that_is_loaded() -> None:
+    result = run(str(ROOT), "--pure-old")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{ROOT}: pure Python\n")
+
+
+def test_checkout_that_cannot_be_made_pure_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_behaviour, "form", lambda *arguments: "compiled")
+    assert run(str(ROOT), "--pure-old").exit_code == 2
+    assert Side(ROOT, ROOT, pure=True).environment.items() >= FORCED_PURE.items()
 
 
 def test_another_word_is_a_difference_unless_it_is_said_to_be_renamed(tmp_path: Path) -> None:
