@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -67,15 +67,21 @@ def compare(
     old, new = old.resolve(), new.resolve()
     captures, configurations = inputs([old / "pcaps", new / "pcaps", *folders])
     given = [
+        f"--only={only}",
         *(f"--capture={path}" for path in captures),
         *(f"--configuration={path}" for path in configurations),
-        *(f"--sessions={sessions}", f"--only={only}"),
     ]
     rename = renames(words.read_text() if words else "")
     with tempfile.TemporaryDirectory(prefix="behaviour-") as directory:
         places = [Path(directory) / name for name in ("old", "new")]
         sides = Side(old, places[0], pure=pure_old), Side(new, places[1])
-        if not recorded(sides, given):
+        tapes = Path(directory) / "tapes"
+        act = ["--record", f"--sessions={sessions}", f"--only={only}"]
+        if not (
+            all(side.is_loadable() for side in sides)
+            and succeeded([sides[0].start(tapes, act)])
+            and succeeded([side.start(side.place, [*given, f"--tapes={tapes}"]) for side in sides])
+        ):
             sys.exit(2)
         different = report(*(items(place) for place in places), rename)
     sys.exit(1 if different else 0)
@@ -117,34 +123,29 @@ class Side:
         }
         return {**os.environ, **fixed, **(FORCED_PURE if self.pure else AS_LOADED)}
 
-    def start(self, given: list[str]) -> subprocess.Popen[bytes]:
-        """Begin to write down the behaviour."""
-        self.place.mkdir()
-        command = [self.python, "-P", str(RECORDER), str(self.place), f"--checkout={self.checkout}"]
+    def is_loadable(self) -> bool:
+        """Print the form in which it is loaded; False if it is not, or not in the form that is wanted."""
+        try:
+            loaded = form(self.environment, self.python)
+        except subprocess.CalledProcessError as error:
+            click.echo(f"cannot run {self.checkout}: {error.stderr}", err=True)
+            return False
+        click.echo(f"{self.checkout}: {loaded}")
+        return not self.pure or loaded == PURE
+
+    def start(self, out: Path, given: list[str]) -> subprocess.Popen[bytes]:
+        """Begin to write down the behaviour, or what went into the sessions."""
+        command = [self.python, "-P", str(RECORDER), str(out), f"--checkout={self.checkout}"]
         return subprocess.Popen([*command, *given], cwd=self.checkout, env=self.environment)
 
 
-def recorded(sides: Sequence[Side], given: list[str]) -> bool:
-    """Write down the behaviour of all sides at once; False if one of them fails."""
-    for side in sides:
-        try:
-            loaded = form(side.environment, side.python)
-        except subprocess.CalledProcessError as error:
-            click.echo(f"cannot run {side.checkout}: {error.stderr}", err=True)
-            return False
-        if side.pure and loaded != PURE:
-            click.echo(f"{side.checkout} is {loaded}, and cannot be made {PURE}", err=True)
-            return False
-        click.echo(f"{side.checkout}: {loaded}")
-    running = [side.start(given) for side in sides]
+def succeeded(running: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether all of them do."""
     try:
         statuses = [process.wait() for process in running]
     finally:
         for process in running:
             process.kill()
-    for side, status in zip(sides, statuses, strict=True):
-        if status:
-            click.echo(f"cannot run {side.checkout}: exit status {status}", err=True)
     return not any(statuses)
 
 
