@@ -12,7 +12,7 @@ from nfinspect.lab.topology import LabError
 COMPILED, PURE = "compiled", "pure Python"
 
 AS_LOADED: Mapping[str, str] = {}
-FORCED_PURE: Mapping[str, str] = {"NFINSPECT_PURE": "1"}
+FORCED_PURE: Mapping[str, str] = {"NFINSPECT_FORM": "pure"}
 """Environments: one in which the filter is loaded as it comes, and one in which it is pure Python."""
 
 
@@ -29,8 +29,9 @@ def form(environment: Mapping[str, str] = AS_LOADED, python: str = sys.executabl
 
 
 def form_in(version: str) -> str:
-    """The form that a line of ``nfinspect --version`` names; a version that names none is pure Python."""
-    return COMPILED if COMPILED in version else PURE
+    """The form that a line of ``nfinspect --version`` names in brackets; where it is pure Python, the reason
+    follows, and one that names none has no other."""
+    return COMPILED if f"({COMPILED})" in version else PURE
 
 
 def has_both() -> bool:

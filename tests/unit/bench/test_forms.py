@@ -16,8 +16,8 @@ from nfinspect.lab.topology import LabError
     ("version", "expected"),
     [
         ("nfinspect 0.1.0", PURE),
-        ("nfinspect 0.1.0, pure Python", PURE),
-        ("nfinspect 0.1.0, compiled", COMPILED),
+        ("nfinspect 0.1.0 (pure Python: not compiled)", PURE),
+        ("nfinspect 0.1.0 (compiled)", COMPILED),
     ],
 )
 def test_form_is_the_one_that_the_version_names(version: str, expected: str) -> None:
