@@ -32,11 +32,12 @@ from scapy.utils import RawPcapNgReader, RawPcapReader
 
 import nfinspect
 from nfinspect import engine as engines
+from nfinspect import policy as policies
 from nfinspect.actions import Accept, Drop, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.audit import json_lines, syslog
 from nfinspect.cli import main as command
-from nfinspect.policy import default_policy
+from nfinspect.policy import default_policy, parse_policy
 
 Item = tuple[str, Callable[[TextIO], None]]
 """A name, and what writes the text."""
@@ -306,7 +307,8 @@ def _sum(data: bytes) -> int:
 class Tape:
     """What went into an engine: how it was made, and its steps in plain types."""
 
-    policy: bytes
+    policy: tuple[str, ...]
+    """What `configuration.parse_policy` was called with; empty for the default policy."""
     options: dict[str, Any]
     limits: dict[str, Any]
     started: float
@@ -317,7 +319,8 @@ class Tape:
         usual = engines.EngineOptions()
         limits = dataclasses.replace(usual.limits, **self.limits)
         options = dataclasses.replace(usual, limits=limits, **self.options)
-        engine = Taped(pickle.loads(self.policy), options, started=self.started)
+        policy = parse_policy(*self.policy).policy if self.policy else default_policy()
+        engine = Taped(policy, options, started=self.started)
         for step, *facts in self.steps:
             if step == "arrive":
                 engine.arrive(Arrival(*facts))
@@ -335,7 +338,8 @@ class Recorded:
         usual = engines.EngineOptions()
         chosen = _changed(options or usual, usual)
         limits = _changed(chosen.pop("limits", usual.limits), usual.limits)
-        self._tape = Tape(pickle.dumps(policy), chosen, limits, more["started"])
+        self._tape = Tape(PARSED.get(id(policy), ()), chosen, limits, more["started"])
+        assert self._tape.policy or policy == default_policy(), "a policy that was not parsed"
         self.tapes.append(self._tape)
 
     def __getattr__(self, name: str) -> Any:
@@ -354,6 +358,20 @@ class Recorded:
         return self._engine.flush(now, *reason)
 
 
+PARSED: dict[int, tuple[str, ...]] = {}
+"""The text of each policy in use, by its identity: an object of one form of the filter is none of the
+other's."""
+_KEPT: list[Any] = []
+"""So that no other policy gets the identity of one in `PARSED`."""
+
+
+def _parse(*text: str) -> Any:
+    configuration = parse_policy(*text)
+    PARSED[id(configuration.policy)] = text
+    _KEPT.append(configuration)
+    return configuration
+
+
 def _fields(data: Any) -> dict[str, Any]:
     return {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
 
@@ -366,6 +384,7 @@ def _changed(data: Any, usual: Any) -> dict[str, Any]:
 
 def recorded(count: int, only: str) -> Iterator[tuple[str, list[Tape]]]:
     """Act the sessions and attacks of this checkout's tests; yield their names and tapes."""
+    policies.parse_policy = policies.configuration.parse_policy = _parse
     for name in TESTS:
         import_module(f"tests.{name}").Engine = Recorded  # type: ignore[attr-defined]
     for name, act in (*attacks(), *sessions(count)):
@@ -374,6 +393,8 @@ def recorded(count: int, only: str) -> Iterator[tuple[str, list[Tape]]]:
             # What the tests themselves find is their business; what went in until then is on the tape.
             with suppress(Exception):
                 act()
+            if not any(tape.steps for tape in Recorded.tapes):
+                sys.exit(f"{name}: nothing went into an engine")
             yield name, Recorded.tapes
 
 
