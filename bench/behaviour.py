@@ -3,35 +3,41 @@
 ``compare_behaviour.py`` runs this file, as a script, with the interpreter and the modules of the checkout
 that is looked at. So it imports nothing of ``bench``, and of the filter only what stays as it is while
 its inside is rebuilt: the command line, and an engine that is driven by ``arrive``, ``tick`` and ``flush``.
-The sessions are those of the checkout's own ``tests``, whose modules get a `Taped` for ``Engine``.
+
+Sessions and attacks come from ``tests``, which are rebuilt with the filter. So with ``--record`` the old
+checkout first acts them by its own tests, and writes down what goes into its engine; then both checkouts
+get just that.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import json
+import pickle
 import random
 import re
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from click.testing import CliRunner
 from scapy.utils import RawPcapNgReader, RawPcapReader
 
 import nfinspect
 from nfinspect import engine as engines
+from nfinspect import policy as policies
 from nfinspect.actions import Accept, Drop, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.audit import json_lines, syslog
 from nfinspect.cli import main as command
-from nfinspect.policy import default_policy
+from nfinspect.policy import default_policy, parse_policy
 
 Item = tuple[str, Callable[[TextIO], None]]
 """A name, and what writes the text."""
@@ -93,8 +99,8 @@ def described(action: Any) -> str:
     if isinstance(action, Drop):
         return f"  drop {action.token} {action.reason.value}"
     if isinstance(action, Inject):
-        device = action.device if hasattr(action, "device") else action.port
-        where = f"{device} {action.link_destination.hex()} {action.link_source.hex()}"
+        # Whatever else it says of the way out, by position: such fields may get better names.
+        where = [getattr(action, field.name) for field in dataclasses.fields(action)][2:]
         return f"  inject {action.direction.value} {where} {action.datagram.hex()}"
     assert isinstance(action, Emit)
     told = json.dumps(json_lines.to_json(action.event), default=str)
@@ -297,52 +303,140 @@ def _sum(data: bytes) -> int:
 # ---- the sessions of tests/
 
 
-def sessions(tests: dict[str, ModuleType], count: int) -> Iterator[Item]:
-    """The corpus, *count* hostile sessions, and half as many of strange replies."""
-    corpus = import_module("tests.fuzz.corpus")
-    session, segments, replies = (tests[f"fuzz.{n}"] for n in ("session", "segments", "replies"))
-    seeds = [*(seed for seed, _ in corpus.SESSIONS), *range(count)]
-    for seed in dict.fromkeys(seeds):
-        yield f"fuzz {seed}", lambda out, seed=seed: session.Session(seed).run()
-    for number, (data, _) in enumerate(corpus.SEGMENTS):
-        yield (
-            f"segments {number}",
-            lambda out, data=data: segments.check(segments.read(data)),
-        )
-    for seed in range(count // 2):
-        data = random.Random(seed).randbytes(4 * 40)
-        yield f"drawn segments {seed}", lambda out, data=data: segments.check(segments.read(data))
-    script = import_module("tests.fuzz.script")
-    for seed in range(count // 2):
-        yield f"replies {seed}", lambda out, seed=seed: replies.Session(script.draw(seed)).run()
+@dataclasses.dataclass
+class Tape:
+    """What went into an engine: how it was made, and its steps in plain types."""
+
+    policy: tuple[str, ...]
+    """What `configuration.parse_policy` was called with; empty for the default policy."""
+    options: dict[str, Any]
+    limits: dict[str, Any]
+    started: float
+    steps: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+
+    def play(self, out: TextIO) -> None:
+        """Put the same into another engine."""
+        usual = engines.EngineOptions()
+        limits = dataclasses.replace(usual.limits, **self.limits)
+        options = dataclasses.replace(usual, limits=limits, **self.options)
+        policy = parse_policy(*self.policy).policy if self.policy else default_policy()
+        engine = Taped(policy, options, started=self.started)
+        for step, *facts in self.steps:
+            if step == "arrive":
+                engine.arrive(Arrival(*facts))
+            else:
+                getattr(engine, step)(*facts)
 
 
-def attacks(tests: dict[str, ModuleType]) -> Iterator[Item]:
-    """Each attack of the table, to servers of two overlap policies that differ most."""
-    catalogue, model = import_module("tests.attacks.catalogue"), tests["attacks.model"]
-    for name, (script, family) in catalogue.CASES.items():
+class Recorded:
+    """An engine, and a tape of what goes in."""
+
+    tapes: ClassVar[list[Tape]] = []
+
+    def __init__(self, policy: Any, options: Any = None, **more: Any) -> None:
+        self._engine = engines.Engine(policy, options, **more)
+        usual = engines.EngineOptions()
+        chosen = _changed(options or usual, usual)
+        limits = _changed(chosen.pop("limits", usual.limits), usual.limits)
+        self._tape = Tape(PARSED.get(id(policy), ()), chosen, limits, more["started"])
+        assert self._tape.policy or policy == default_policy(), "a policy that was not parsed"
+        self.tapes.append(self._tape)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def arrive(self, arrival: Arrival) -> Any:
+        self._tape.steps.append(("arrive", *_fields(arrival).values()))
+        return self._engine.arrive(arrival)
+
+    def tick(self, now: float) -> Any:
+        self._tape.steps.append(("tick", now))
+        return self._engine.tick(now)
+
+    def flush(self, now: float, *reason: Any) -> Any:
+        self._tape.steps.append(("flush", now))
+        return self._engine.flush(now, *reason)
+
+
+PARSED: dict[int, tuple[str, ...]] = {}
+"""The text of each policy in use, by its identity: an object of one form of the filter is none of the
+other's."""
+_KEPT: list[Any] = []
+"""So that no other policy gets the identity of one in `PARSED`."""
+
+
+def _parse(*text: str) -> Any:
+    configuration = parse_policy(*text)
+    PARSED[id(configuration.policy)] = text
+    _KEPT.append(configuration)
+    return configuration
+
+
+def _fields(data: Any) -> dict[str, Any]:
+    return {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+
+
+def _changed(data: Any, usual: Any) -> dict[str, Any]:
+    """The fields that are not as usual: only these need to have the same names elsewhere."""
+    other = _fields(usual)
+    return {name: value for name, value in _fields(data).items() if value != other[name]}
+
+
+def recorded(count: int, only: str) -> Iterator[tuple[str, list[Tape]]]:
+    """Act the sessions and attacks of this checkout's tests; yield their names and tapes."""
+    policies.parse_policy = policies.configuration.parse_policy = _parse
+    for name in TESTS:
+        import_module(f"tests.{name}").Engine = Recorded  # type: ignore[attr-defined]
+    for name, act in (*attacks(), *sessions(count)):
+        if re.search(only, name):
+            Recorded.tapes = []
+            # What the tests themselves find is their business; what went in until then is on the tape.
+            with suppress(Exception):
+                act()
+            if not any(tape.steps for tape in Recorded.tapes):
+                sys.exit(f"{name}: nothing went into an engine")
+            yield name, Recorded.tapes
+
+
+Act = tuple[str, Callable[[], object]]
+
+
+def sessions(count: int) -> Iterator[Act]:
+    """The corpus, *count* hostile sessions, half as many lists of segments and of strange replies."""
+    corpus, script = import_module("tests.fuzz.corpus"), import_module("tests.fuzz.script")
+    session, segments, replies = (
+        import_module(f"tests.fuzz.{name}") for name in ("session", "segments", "replies")
+    )
+    for seed in dict.fromkeys([*(seed for seed, _ in corpus.SESSIONS), *range(count)]):
+        yield f"fuzz {seed}", lambda seed=seed: session.Session(seed).run()
+    lists = [data for data, _ in corpus.SEGMENTS]
+    lists += [random.Random(seed).randbytes(4 * 40) for seed in range(count // 2)]
+    for number, data in enumerate(lists):
+        yield f"segments {number}", lambda data=data: segments.check(segments.read(data))
+    for seed in range(count // 2):
+        yield f"replies {seed}", lambda seed=seed: replies.Session(script.draw(seed)).run()
+
+
+def attacks() -> Iterator[Act]:
+    """Each attack of the table, to servers of the two overlap policies that differ most."""
+    model = import_module("tests.attacks.model")
+    for name, (script, family) in import_module("tests.attacks.catalogue").CASES.items():
         for policy in ("linux", "last"):
+            yield (
+                f"attack {name} to {policy}",
+                lambda play=(script, policy, family): model.Play(*play).run(),
+            )
 
-            def play(
-                out: TextIO, script: Any = script, family: int = family, policy: str = policy
-            ) -> None:
-                outcome = model.Play(script, policy, family).run()
-                out.write(f"received {outcome.received!r}\n")
 
-            yield f"attack {name} to {policy}", play
+def replayed(tapes: list[tuple[str, list[Tape]]]) -> Iterator[Item]:
+    """Each of the tapes."""
+    for name, played in tapes:
+        yield name, lambda out, played=played: [tape.play(out) for tape in played]
 
 
 def grid() -> Iterator[Item]:
     """The table of transfers under loss."""
     yield "grid", lambda out: out.write(import_module("tests.fuzz.grid").table())
-
-
-def taped_tests() -> dict[str, ModuleType]:
-    """`TESTS`, whose engines are taped from now on."""
-    found = {name: import_module(f"tests.{name}") for name in TESTS}
-    for module in found.values():
-        module.Engine = Taped  # type: ignore[attr-defined]
-    return found
 
 
 # ---- all of it
@@ -368,20 +462,32 @@ def main() -> None:
     parser.add_argument("--checkout", type=Path, required=True)
     parser.add_argument("--capture", type=Path, action="append", default=[])
     parser.add_argument("--configuration", type=Path, action="append", default=[])
-    parser.add_argument("--sessions", type=int, required=True)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--sessions", type=int, default=0)
+    parser.add_argument("--tapes", type=Path)
     parser.add_argument("--only", default="")
     given = parser.parse_args()
     loaded = Path(nfinspect.__file__)
     if not loaded.is_relative_to(given.checkout):
         sys.exit(f"nfinspect is loaded from {loaded}, not from {given.checkout}")
-    tests = taped_tests()
+    if given.record:
+        tapes = [
+            (name, [list(_fields(tape).values()) for tape in tapes])
+            for name, tapes in recorded(given.sessions, given.only)
+        ]
+        given.out.write_bytes(pickle.dumps(tapes))
+        return
+    tapes = [
+        (name, [Tape(*facts) for facts in tapes])
+        for name, tapes in pickle.loads(given.tapes.read_bytes())
+    ]
     items = (
         *replays(given.capture, given.configuration),
         *driven(given.capture),
-        *attacks(tests),
-        *sessions(tests, given.sessions),
+        *replayed(tapes),
         *grid(),
     )
+    given.out.mkdir()
     names = []
     for item in items:
         name = item[0]

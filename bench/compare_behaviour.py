@@ -14,10 +14,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 import click
+
+from bench.forms import AS_LOADED, FORCED_PURE, PURE, form
 
 HERE = Path(__file__).parents[1]
 RECORDER = Path(__file__).with_name("behaviour.py")
@@ -47,8 +50,15 @@ Rename = Callable[[str], str]
     help="A file of renames, one old=new in a line: such a change is no difference.",
 )
 @click.option("--only", default="", metavar="REGEX", help="Only items whose name it is found in.")
+@click.option("--pure-old", is_flag=True, help="Run the old one as pure Python.")
 def compare(
-    old: Path, new: Path, folders: tuple[Path, ...], sessions: int, words: Path | None, only: str
+    old: Path,
+    new: Path,
+    folders: tuple[Path, ...],
+    sessions: int,
+    words: Path | None,
+    only: str,
+    pure_old: bool,
 ) -> None:
     """Compare what two checkouts do; print a digest for each item, and how the different ones differ.
 
@@ -57,14 +67,21 @@ def compare(
     old, new = old.resolve(), new.resolve()
     captures, configurations = inputs([old / "pcaps", new / "pcaps", *folders])
     given = [
+        f"--only={only}",
         *(f"--capture={path}" for path in captures),
         *(f"--configuration={path}" for path in configurations),
-        *(f"--sessions={sessions}", f"--only={only}"),
     ]
     rename = renames(words.read_text() if words else "")
     with tempfile.TemporaryDirectory(prefix="behaviour-") as directory:
         places = [Path(directory) / name for name in ("old", "new")]
-        if not recorded((old, new), places, given):
+        sides = Side(old, places[0], pure=pure_old), Side(new, places[1])
+        tapes = Path(directory) / "tapes"
+        act = ["--record", f"--sessions={sessions}", f"--only={only}"]
+        if not (
+            all(side.is_loadable() for side in sides)
+            and succeeded([sides[0].start(tapes, act)])
+            and succeeded([side.start(side.place, [*given, f"--tapes={tapes}"]) for side in sides])
+        ):
             sys.exit(2)
         different = report(*(items(place) for place in places), rename)
     sys.exit(1 if different else 0)
@@ -80,33 +97,56 @@ def inputs(folders: list[Path]) -> tuple[list[Path], list[Path]]:
     return captures, [path for path in found.values() if path.suffix == ".cfg"]
 
 
-def recorded(checkouts: tuple[Path, ...], places: list[Path], given: list[str]) -> bool:
-    """Write down the behaviour of all checkouts at once; False if one of them fails."""
-    running = [start(*pair, given) for pair in zip(checkouts, places, strict=True)]
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A checkout, and where its behaviour is written down."""
+
+    checkout: Path
+    place: Path
+    pure: bool = False
+
+    @property
+    def python(self) -> str:
+        """The checkout's own interpreter, if it has one."""
+        own = self.checkout / ".venv/bin/python"
+        return str(own) if own.exists() else sys.executable
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """One in which everything is loaded from this checkout, and nothing is written there. The order of
+        a set would differ from run to run."""
+        fixed = {
+            "PYTHONPATH": str(self.checkout),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+            "TZ": "UTC",
+        }
+        return {**os.environ, **fixed, **(FORCED_PURE if self.pure else AS_LOADED)}
+
+    def is_loadable(self) -> bool:
+        """Print the form in which it is loaded; False if it is not, or not in the form that is wanted."""
+        try:
+            loaded = form(self.environment, self.python)
+        except subprocess.CalledProcessError as error:
+            click.echo(f"cannot run {self.checkout}: {error.stderr}", err=True)
+            return False
+        click.echo(f"{self.checkout}: {loaded}")
+        return not self.pure or loaded == PURE
+
+    def start(self, out: Path, given: list[str]) -> subprocess.Popen[bytes]:
+        """Begin to write down the behaviour, or what went into the sessions."""
+        command = [self.python, "-P", str(RECORDER), str(out), f"--checkout={self.checkout}"]
+        return subprocess.Popen([*command, *given], cwd=self.checkout, env=self.environment)
+
+
+def succeeded(running: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether all of them do."""
     try:
         statuses = [process.wait() for process in running]
     finally:
         for process in running:
             process.kill()
-    for checkout, status in zip(checkouts, statuses, strict=True):
-        if status:
-            click.echo(f"cannot run {checkout}: exit status {status}", err=True)
     return not any(statuses)
-
-
-def start(checkout: Path, place: Path, given: list[str]) -> subprocess.Popen[bytes]:
-    """Write down the behaviour of *checkout* into *place*, with its own interpreter if it has one."""
-    place.mkdir()
-    python = checkout / ".venv/bin/python"
-    return subprocess.Popen(
-        [
-            *(str(python) if python.exists() else sys.executable, "-P", str(RECORDER)),
-            *(str(place), f"--checkout={checkout}", *given),
-        ],
-        cwd=checkout,
-        # Texts with sets in them would differ from run to run.
-        env={**os.environ, "PYTHONPATH": str(checkout), "PYTHONHASHSEED": "0", "TZ": "UTC"},
-    )
 
 
 def items(place: Path) -> dict[str, Path]:

@@ -92,7 +92,7 @@ def up(prefix: str, bridge: bool, offloads: bool) -> None:
 def down(prefix: str) -> None:
     """End all processes in the lab and remove it."""
     from nfinspect.lab import topology
-    from nfinspect.lab.filter import NFINSPECT
+    from nfinspect.lab.namespaces import NFINSPECT
 
     topology.require_root()
     if not topology.is_up(prefix):

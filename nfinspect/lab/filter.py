@@ -9,19 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from nfinspect.lab.namespaces import NFINSPECT, Namespaces
 from nfinspect.lab.topology import FILTER, LabError
-
-if TYPE_CHECKING:
-    from nfinspect.lab.lab import Lab
-
-NFINSPECT = (sys.executable, "-m", "nfinspect")
 
 READY = "nfinspect ready, queues "
 START_TIMEOUT = STOP_TIMEOUT = 20.0
@@ -33,7 +28,7 @@ _numbers = itertools.count()
 class Filter:
     """The running filter of a lab."""
 
-    def __init__(self, lab: Lab, config: Path | None, arguments: Sequence[str]) -> None:
+    def __init__(self, lab: Namespaces, config: Path | None, arguments: Sequence[str]) -> None:
         """Apply the rules, start the filter, and return when it is ready.
 
         Raises LabError with the output if either fails.

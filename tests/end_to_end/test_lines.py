@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import pytest
 
-from nfinspect.lab.filter import NFINSPECT
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.namespaces import NFINSPECT
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER_ADDRESS
 from nfinspect.live.control import ask
 from tests.end_to_end.ends import queue

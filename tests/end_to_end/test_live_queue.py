@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from nfinspect.lab.filter import NFINSPECT
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.namespaces import NFINSPECT
 from nfinspect.lab.topology import (
     CLIENT,
     FILTER,
