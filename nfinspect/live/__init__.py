@@ -4,6 +4,7 @@ The engine decides; this package connects it to the system:
 
 - ``queue`` the only user of NetfilterQueue; ``netlink`` and ``nfnetlink`` the kernel's messages;
   ``queue_table`` the kernel's own counters; ``obstacles`` why a queue is not available
+- ``service`` one worker's parts, put together
 - ``worker`` the loop: arrivals to the engine, actions to the queue; ``injection`` sending packets;
   ``conntrack`` how they must set out
 - ``lines`` stdout that never blocks the loop; ``control``, ``requests`` and ``status`` the Unix

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from nfinspect import cli
 from nfinspect.cli import rules, run
+from nfinspect.live.service import UNLIMITED, LogRate
 from nfinspect.rules.diversion import Diversion
 
 
@@ -74,12 +75,12 @@ def test_log_rate_is_a_number_of_lines_in_seconds(
 
 def test_log_rate_is_limited_unless_it_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log_rate_of(monkeypatch) == (1000, 10)
-    assert log_rate_of(monkeypatch, "--log-rate", "0") == run.UNLIMITED
+    assert log_rate_of(monkeypatch, "--log-rate", "0") == UNLIMITED
 
 
-def log_rate_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> run.LogRate:
-    rates: list[run.LogRate] = []
-    monkeypatch.setattr(run, "filter_packets", lambda *_, log_rate, **__: rates.append(log_rate))
+def log_rate_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> LogRate:
+    rates: list[LogRate] = []
+    monkeypatch.setattr(run, "filter_packets", lambda *each, **_: rates.append(each[2].log_rate))
     assert call("run", *arguments).exit_code == 0
     (rate,) = rates
     return rate
