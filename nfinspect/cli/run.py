@@ -11,7 +11,7 @@ from time import monotonic
 
 import click
 
-from nfinspect.cli.configuration import config_option
+from nfinspect.cli.configuration import config_file_option, load
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
 from nfinspect.cli.rules import diverted_ports, put_in_place
@@ -20,7 +20,6 @@ from nfinspect.live.control import DEFAULT_PATH, ControlError
 from nfinspect.live.injection import InjectionError
 from nfinspect.live.queue import MAX_LENGTH, QueueError
 from nfinspect.live.service import UNLIMITED, LiveEngine, LogRate, Service, ServiceOptions
-from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
 from nfinspect.tcp.limits import Limits
@@ -42,7 +41,7 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
 
 
 @click.command()
-@config_option
+@config_file_option
 @queue_options
 @click.option(
     "--control",
@@ -87,7 +86,7 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
 def run(
-    configuration: Configuration,
+    config: Path | None,
     queues: int,
     queue_num: int,
     control: Path,
@@ -108,12 +107,13 @@ def run(
         raise click.UsageError("--bridge needs --apply-rules.")
     from nfinspect.engine import Engine, EngineOptions
 
-    policy = configuration.policy
+    policy = load(config).policy
     diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     options = ServiceOptions(
         queue_num,
+        config,
         control,
         state or default_path(queue_num),
         fail_open=fail_open,
@@ -141,13 +141,12 @@ def filter_packets(
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
-    number = options.queue_number
     try:
         with Service(engine, policy, options) as service:
             for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(each, lambda *_: service.stop())
             before_ready()
-            click.echo(f"nfinspect ready, queues {number}-{number}", err=True)
+            service.begin()
             service.run()
     except (QueueError, ControlError, InjectionError) as error:
         raise Failure(str(error)) from error

@@ -37,6 +37,10 @@ class ControlError(Exception):
     """The socket cannot be created, or the filter cannot be queried; the message says why."""
 
 
+class NoFilterError(ControlError):
+    """No filter is listening."""
+
+
 class Answer(NamedTuple):
     """The same answer twice: for people, and for machines (JSON types)."""
 
@@ -146,7 +150,7 @@ def ask(path: Path, words: list[str]) -> Answer:
             with connection.makefile("rb") as file:
                 response = json.loads(file.readline())
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise ControlError(f"no filter is listening on {path}") from error
+            raise NoFilterError(f"no filter is listening on {path}") from error
         except PermissionError as error:
             raise ControlError(f"only root may query the filter on {path}") from error
         except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -84,6 +85,18 @@ def remove() -> bool:
                 _restore(family, text)
                 removed = True
     return removed
+
+
+def listing(family: Family) -> dict[str, list[str]]:
+    """Return the rules in each of `TABLES`, as ``iptables -S`` lists them, by table.
+
+    Raises RulesError.
+    """
+    found = {}
+    for table in TABLES:
+        with contextlib.suppress(_NoTableError):
+            found[table] = _list(family, table)
+    return found
 
 
 def _best_table(family: Family) -> tuple[str, list[str]]:

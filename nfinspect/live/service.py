@@ -19,14 +19,16 @@ from nfinspect.audit import json_lines, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
-from nfinspect.live import obstacles
+from nfinspect.live import misfits, obstacles, survey
 from nfinspect.live.closed_file import ClosedFile, KeepingAudit
 from nfinspect.live.control import DEFAULT_PATH, ControlServer
 from nfinspect.live.injection import Injector
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.notify import notify
+from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
-from nfinspect.live.status import Inspecting, Status
+from nfinspect.live.status import Identity, Inspecting, Status
+from nfinspect.live.watch import Watch
 from nfinspect.live.worker import Audit, Filter, Worker
 from nfinspect.policy.model import Policy
 
@@ -60,6 +62,8 @@ class LiveEngine(Filter, Inspecting, Protocol):
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
     queue_number: int = 0
+    config: Path | None = None
+    """The file that the policy came from; None for the default."""
     control: Path = DEFAULT_PATH
     """The control socket."""
     state: Path | None = None
@@ -132,9 +136,23 @@ class Service:
             report=self.report,
             services=services,
         )
+        config = options.config
         self._status = Status(
-            policy, engine, self._counters, self._worker.packets, queue, self._lines, suppression
+            Identity(
+                "the appliance's default map" if config is None else str(config),
+                str(options.control),
+                options.fail_open,
+            ),
+            policy,
+            engine,
+            self._counters,
+            self._worker.packets,
+            queue,
+            self._lines,
+            suppression,
         )
+        self._watch = Watch(survey.take, self._status.state, self.report)
+        services.append(self._watch.serve)
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +163,16 @@ class Service:
     def report(self, text: str) -> None:
         """Print a message for the operator on stderr, without waiting for its reader."""
         self._messages.write(f"nfinspect: {text}")
+        self._messages.flush()
+
+    def begin(self) -> None:
+        """Say that packets are filtered from now on, how, and what is not as it should be."""
+        number = self._options.queue_number
+        self._watch.begin()
+        lines = setting(self._status.state()) + surroundings(self._watch.survey)
+        ready = f"nfinspect ready, queues {number}-{number}\n"
+        self._messages.write((ready + block(lines)).removesuffix("\n"))
+        self._watch.tell()
         self._messages.flush()
 
     def run(self) -> None:
@@ -173,11 +201,15 @@ class Service:
         self._stack.close()
 
     def finish(self) -> None:
-        """Print the counters on stdout, on stderr if that does not take them."""
+        """Print the counters on stdout, on stderr if that does not take them, and on stderr what it
+        means that the rules stay."""
         if self._drained:
             self._lines.write(self._last_words)
         if not (self._drained and self._lines.finish(LAST_LINES_TIMEOUT)):
             self.report("stdout does not take the counters, which follow:\n" + self._last_words)
+        stays = misfits.stays(self._watch.survey.families, self._options.queue_number)
+        if stays:
+            self.report(f"notice: {stays}")
         self._messages.finish(LAST_MESSAGES_TIMEOUT)
 
     def _count_up(self) -> str:

@@ -81,6 +81,9 @@ class Running:
         self.process = lab.popen(FILTER, command, environment=environment)
         assert self.process.stderr is not None
         self.first_line = self.process.stderr.readline()
+        line = self.first_line
+        while line and not line.startswith("  forwarding "):  # the last one about the start
+            line = self.process.stderr.readline()
         self.output = self.errors = ""
 
     @classmethod
