@@ -106,7 +106,7 @@ class Status:
             running=now - self._started,
             policy=self._identity.policy,
             inspections=[
-                f"{each.service_policy}, class {each.class_map}: inspect esmtp {each.map.name}"
+                f"inspect esmtp {each.map.name}, class {each.class_map}"
                 for each in policy.inspections
             ],
             ports={

@@ -60,14 +60,14 @@ def read(tables: Mapping[str, Sequence[str]]) -> FamilyRules:
 
 
 def _table(name: str, lines: Sequence[str]) -> FamilyRules:
-    forward = [_words(line) for line in lines if line.startswith("-A FORWARD ")]
-    calls = [number for number, words in enumerate(forward) if _target(words) == CHAIN]
+    forward = [line for line in lines if line.startswith("-A FORWARD ")]
+    calls = [number for number, line in enumerate(forward) if _target(_words(line)) == CHAIN]
     flows = tuple(
         flow for line in lines if line.startswith(f"-A {CHAIN} ") for flow in _flows(_words(line))
     )
     ports = {flow.port for flow in flows}
     before = forward[: calls[0]] if calls else []
-    ahead = tuple(shlex.join(words) for words in before if _may_decide(words, ports))
+    ahead = tuple(line for line in before if _may_decide(_words(line), ports))
     return FamilyRules(name, bool(calls), flows, ahead)
 
 
