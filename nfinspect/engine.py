@@ -102,6 +102,10 @@ class Engine:
         )
         return actions
 
+    def adopt(self, policy: Policy) -> None:
+        """Follow *policy* with connections that begin from now on; open ones keep their plan."""
+        self._core.adopt(policy)
+
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
         """The figures in the top line of show service-policy, per ``inspect`` of the policy."""

@@ -46,17 +46,23 @@ class Core:
     )
 
     def __init__(self, policy: Policy, options: EngineOptions, started: float) -> None:
-        self.policy = policy
+        self.totals: dict[Inspection, InspectionTotals] = {}
+        self.adopt(policy)
         self.options = options
-        self.totals: dict[Inspection, InspectionTotals] = {
-            inspection: InspectionTotals() for inspection in policy.inspections
-        }
         self.table = Table(options.limits)
         self.ledger = Ledger()
         self.holding = Holding(options.limits, self.ledger)
         self.pickup_until = started + policy.midstream_pickup
         self.waiting = Waiting()
         self.connection_number = 0
+
+    def adopt(self, policy: Policy) -> None:
+        """See `Engine.adopt`. What is inspected as before counts on."""
+        self.policy = policy
+        self.totals = {
+            inspection: self.totals.get(inspection) or InspectionTotals()
+            for inspection in policy.inspections
+        }
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
         """Source and destination: servers are inside, all other hosts outside."""
