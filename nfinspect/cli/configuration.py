@@ -87,3 +87,13 @@ def load(path: Path | None) -> Configuration:
     for notice in configuration.notices:
         click.echo(f"nfinspect: notice: {notice}", err=True)
     return configuration
+
+
+def read_again(path: Path) -> Configuration:
+    """Return the configuration that a running command gets from its file now.
+
+    Raises ConfigurationError, and OSError if the file cannot be read, or not twice.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file, and cannot be read again")
+    return read_configuration(path)

@@ -11,13 +11,14 @@ from time import monotonic
 
 import click
 
-from nfinspect.cli.configuration import config_file_option, load
+from nfinspect.cli.configuration import config_file_option, load, read_again
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
 from nfinspect.cli.rules import diverted_ports, put_in_place
 from nfinspect.live.closed_file import default_path
 from nfinspect.live.control import DEFAULT_PATH, ControlError
 from nfinspect.live.injection import InjectionError
+from nfinspect.live.log_format import LogFormat
 from nfinspect.live.queue import MAX_LENGTH, QueueError
 from nfinspect.live.service import UNLIMITED, LiveEngine, LogRate, Service, ServiceOptions
 from nfinspect.policy.model import Policy
@@ -84,6 +85,14 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
     help="Write at most so many lines in so many seconds, of each message that one packet can"
     " provoke; sum up the others. 0: no limit.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", *(each.value for each in LogFormat)]),
+    default="auto",
+    show_default=True,
+    help="Syslog lines plain, with the time, or with the <PRIORITY> that journald reads; auto: by"
+    " whatever reads stdout (time for a terminal or a file, plain for a pipe).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
 def run(
     config: Path | None,
@@ -96,15 +105,20 @@ def run(
     fail_open: bool,
     spin: bool,
     log_rate: LogRate,
+    log_format: str,
     as_json: bool,
 ) -> None:
     """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
+
+    SIGHUP, like 'nfinspect reload', reads --config again, for new connections.
 
     Syslog lines go to stdout, followed by the counters at the end; all other messages go to stderr.
     The rules stay in place: while no filter runs, they let nothing pass (see 'nfinspect rules').
     """
     if bridge and not apply_rules:
         raise click.UsageError("--bridge needs --apply-rules.")
+    if as_json and log_format != "auto":
+        raise click.UsageError("--log-format is about syslog lines, which --json replaces.")
     from nfinspect.engine import Engine, EngineOptions
 
     policy = load(config).policy
@@ -120,6 +134,9 @@ def run(
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
         as_json=as_json,
+        log_format=None if log_format == "auto" else LogFormat(log_format),
+        diversion=diversion,
+        reread=None if config is None else lambda: read_again(config),
     )
     filter_packets(
         engine,
@@ -141,10 +158,13 @@ def filter_packets(
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
+    for each in (signal.SIGUSR1, signal.SIGUSR2):  # they would kill it
+        signal.signal(each, signal.SIG_IGN)
     try:
         with Service(engine, policy, options) as service:
-            for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, lambda *_: service.stop())
+            signal.signal(signal.SIGHUP, lambda *_: service.reload())
             before_ready()
             service.begin()
             service.run()

@@ -1,4 +1,4 @@
-"""What the running filter can be asked: ``status``, or ``show`` and the words after it."""
+"""What the running filter can be asked: ``status``, ``reload``, or ``show`` and the words after it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nfinspect.live.control import UnanswerableError
 
 STATUS = "status"
+RELOAD = "reload"
 SHOW = "show"
 
 SERVICE_POLICY = ("service-policy", "inspect", "esmtp")

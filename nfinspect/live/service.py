@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -21,16 +22,21 @@ from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
 from nfinspect.live import misfits, obstacles, survey
 from nfinspect.live.closed_file import ClosedFile, KeepingAudit
-from nfinspect.live.control import DEFAULT_PATH, ControlServer
+from nfinspect.live.control import DEFAULT_PATH, Answer, ControlServer
 from nfinspect.live.injection import Injector
 from nfinspect.live.lines import LineWriter
+from nfinspect.live.log_format import LogFormat, message, of_reader, syslog_line
 from nfinspect.live.notify import notify
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
+from nfinspect.live.reload import Reload
+from nfinspect.live.requests import RELOAD
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
 from nfinspect.live.worker import Audit, Filter, Worker
+from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
+from nfinspect.rules.diversion import Diversion
 
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the reader of its stdout."""
@@ -58,6 +64,9 @@ class LiveEngine(Filter, Inspecting, Protocol):
     def closed_connections(self) -> Iterable[tuple[bytes, float]]:
         """Those to be kept closed, and since when."""
 
+    def adopt(self, policy: Policy) -> None:
+        """Follow another policy with new connections."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
@@ -75,6 +84,12 @@ class ServiceOptions:
     log_rate: LogRate = UNLIMITED
     as_json: bool = False
     """Events as JSON lines, not as syslog."""
+    log_format: LogFormat | None = None
+    """How syslog lines look; None: by whatever reads stdout."""
+    diversion: Diversion | None = None
+    """The rules that this filter has applied, and that it changes with the policy."""
+    reread: Callable[[], Configuration] | None = None
+    """Reads the configuration again; None if it is not from a file."""
 
 
 class Service:
@@ -89,6 +104,7 @@ class Service:
         self._options = options
         self._counters = Counters()
         # Stderr may be blocked as well as stdout, perhaps as it is the same pipe.
+        self._message_format = options.log_format or of_reader(sys.stderr.fileno())
         self._messages = LineWriter(sys.stderr.fileno(), lambda _: None, "stderr")
         self._lines = LineWriter(sys.stdout.fileno(), self.report)
         self._drained = True
@@ -108,7 +124,7 @@ class Service:
         injector = Injector()
         stack.callback(injector.close)
         # The socket before the queue: its error names a filter that is already running.
-        server = ControlServer(options.control, lambda words: self._status.answer(words))
+        server = ControlServer(options.control, self._answer)
         stack.callback(server.close)
         queue = Queue(options.queue_number, fail_open=options.fail_open, spin=options.spin)
         stack.callback(queue.close)
@@ -122,15 +138,18 @@ class Service:
             stack.callback(closed.close)
             stack.callback(lambda: closed.keep(engine.closed_connections()))
             services.append(lambda: closed.maintain(engine.closed_connections))
+        self._reload = Reload(options.reread, self.adopt, options.diversion, self.report)
+        services.append(self._reload.serve)
         number_of = json_lines.kind_of if options.as_json else syslog.number
         suppression = Suppression(options.log_rate.number, options.log_rate.seconds, number_of)
+        render, summary = self._renderers()
         self._worker = Worker(
             engine,
             queue,
             audit=audit,
-            render=json_line if options.as_json else syslog.render,
+            render=render,
             suppression=suppression,
-            summary=json_line if options.as_json else syslog.summary,
+            summary=summary,
             lines=self._lines,
             inject=injector.inject,
             report=self.report,
@@ -162,8 +181,34 @@ class Service:
 
     def report(self, text: str) -> None:
         """Print a message for the operator on stderr, without waiting for its reader."""
-        self._messages.write(f"nfinspect: {text}")
+        self._messages.write(message(self._message_format, f"nfinspect: {text}"))
         self._messages.flush()
+
+    def adopt(self, policy: Policy) -> None:
+        """Let connections that begin from now on follow *policy*."""
+        self._engine.adopt(policy)
+        self._status.adopt(policy)
+
+    def reload(self) -> None:
+        """Read the configuration again; may be called by a signal handler."""
+        self._reload.want()
+
+    def _answer(self, words: list[str]) -> Answer | Future[Answer]:
+        return self._reload.ask() if words == [RELOAD] else self._status.answer(words)
+
+    def _renderers(
+        self,
+    ) -> tuple[Callable[[Event], str | None], Callable[[LinesSuppressed], str]]:
+        """What makes a line of an event, and of a sum of suppressed lines."""
+        if self._options.as_json:
+            return json_line, json_line
+        line = syslog_line(self._options.log_format or of_reader(sys.stdout.fileno()))
+
+        def render(event: Event) -> str | None:
+            text = syslog.render(event)
+            return None if text is None else line(text)
+
+        return render, lambda suppressed: line(syslog.summary(suppressed))
 
     def begin(self) -> None:
         """Say that packets are filtered from now on, how, and what is not as it should be."""
@@ -171,7 +216,7 @@ class Service:
         self._watch.begin()
         lines = setting(self._status.state()) + surroundings(self._watch.survey)
         ready = f"nfinspect ready, queues {number}-{number}\n"
-        self._messages.write((ready + block(lines)).removesuffix("\n"))
+        self._messages.write(message(self._message_format, (ready + block(lines)).strip("\n")))
         self._watch.tell()
         self._messages.flush()
 

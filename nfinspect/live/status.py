@@ -19,7 +19,7 @@ from nfinspect.live.lines import LineWriter
 from nfinspect.live.misfits import FilterState
 from nfinspect.live.overview import activity, block, setting
 from nfinspect.live.queue import Queue
-from nfinspect.live.requests import QUEUE, SERVICE_POLICY, SHOW, STATUS, request
+from nfinspect.live.requests import QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy.model import Inspection, Policy
@@ -81,7 +81,7 @@ class Status:
         }
 
     def answer(self, words: list[str]) -> Answer:
-        """Answer ``show WORDS`` or ``status``.
+        """Answer ``show WORDS``, or ``status``.
 
         Raises UnanswerableError for anything else.
         """
@@ -91,8 +91,12 @@ class Status:
         if words[:1] == [SHOW]:
             return self._answers[request(words[1:])]()
         raise UnanswerableError(
-            f"unknown command '{' '.join(words)}'; there are '{SHOW}' and '{STATUS}'"
+            f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS} and {RELOAD}"
         )
+
+    def adopt(self, policy: Policy) -> None:
+        """Show what belongs to *policy* from now on."""
+        self._policy = policy
 
     def state(self) -> FilterState:
         """``status``: what the filter knows of itself."""

@@ -25,7 +25,7 @@ from nfinspect.live.status import Totals
 from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy import default_policy
-from nfinspect.policy.model import Inspection
+from nfinspect.policy.model import Inspection, Policy
 
 
 class AcceptAll:
@@ -60,6 +60,9 @@ class AcceptAll:
 
     def closed_connections(self) -> Sequence[tuple[bytes, float]]:
         return []
+
+    def adopt(self, policy: Policy) -> None:
+        pass
 
 
 class Describe(AcceptAll):

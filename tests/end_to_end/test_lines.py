@@ -214,7 +214,10 @@ def disk(lab: Lab) -> Iterator[Path]:
 
 def test_logging_resumes_when_the_disk_has_room_again(lab: Lab, disk: Path) -> None:
     log = disk / "log"
-    with log.open("ab") as file, live(lab, "--log-rate", "0", stdout=file) as process:
+    with (
+        log.open("ab") as file,
+        live(lab, "--log-rate", "0", "--log-format", "plain", stdout=file) as process,
+    ):
         assert process.stderr is not None
         flood(lab, 1000)  # more than 64 KiB
         assert process.stderr.readline() == (
@@ -237,7 +240,10 @@ def test_logging_resumes_when_the_disk_has_room_again(lab: Lab, disk: Path) -> N
 
 def test_lines_that_a_full_disk_cost_are_counted_to_the_last_one(lab: Lab, disk: Path) -> None:
     log = disk / "log"
-    with log.open("ab") as file, live(lab, "--log-rate", "0", stdout=file) as process:
+    with (
+        log.open("ab") as file,
+        live(lab, "--log-rate", "0", "--log-format", "plain", stdout=file) as process,
+    ):
         flood(lab, 1000)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE)
