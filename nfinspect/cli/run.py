@@ -158,7 +158,7 @@ def filter_packets(
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
-    for each in (signal.SIGUSR1, signal.SIGUSR2):  # they would kill it
+    for each in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # they would kill it
         signal.signal(each, signal.SIG_IGN)
     try:
         with Service(engine, policy, options) as service:

@@ -128,7 +128,12 @@ def execute(command: list[str], standard_input: str = "") -> subprocess.Complete
     """
     try:
         return subprocess.run(
-            command, input=standard_input, capture_output=True, text=True, timeout=TIMEOUT
+            command,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            process_group=0,  # Ctrl-C is for nfinspect alone
         )
     except FileNotFoundError as error:
         raise RulesError(
