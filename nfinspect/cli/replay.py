@@ -23,7 +23,7 @@ from rich.progress import (
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_result
-from nfinspect.engine import Engine, EngineOptions
+from nfinspect.engine import RECORDED, Engine, EngineOptions
 from nfinspect.policy import Configuration
 from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.checksums import ChecksumUse
@@ -36,7 +36,7 @@ DASH = Path("-")
 LONG = 8 * 1024 * 1024
 """Bytes of captures from which on a progress bar is shown."""
 
-OPTIONS = EngineOptions(recorded=True, transcript=True)
+OPTIONS = EngineOptions(RECORDED, transcript=True)
 
 
 @click.command()

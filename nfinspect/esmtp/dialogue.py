@@ -205,6 +205,11 @@ class Dialogue:
         """An AUTH was settled, or was refused by what may have been a late reply: if its 334 still
         comes, the server takes for the response what we have passed as the next command."""
 
+    def __repr__(self) -> str:
+        shut = " shut" if self.shut else ""
+        owed = ", ".join(request.name.lower() for request in self.outstanding)
+        return f"<Dialogue {self.phase.name.lower()}{shut} awaits [{owed}]>"
+
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""
         outstanding = self.outstanding

@@ -14,7 +14,8 @@ from typing import Final
 
 from nfinspect.esmtp.request import announced_blob, as_listed
 from nfinspect.esmtp.session import REMEMBERED, without_ending
-from nfinspect.events import CommandSeen, Connection, Event, ReplySeen
+from nfinspect.events import CommandSeen, Connection, ReplySeen
+from nfinspect.tcp.inspection import StreamWatcher
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
 _VERB = re.compile(rb"[A-Za-z0-9]*")
@@ -28,8 +29,8 @@ def looks_like_command(line: bytes) -> bool:
     return _COMMAND.match(line) is not None
 
 
-class Observer:
-    """A ``StreamObserver`` (``tcp/connection.py``) that emits CommandSeen and ReplySeen."""
+class Observer(StreamWatcher):
+    """Emits CommandSeen and ReplySeen."""
 
     __slots__ = (
         "authenticating",
@@ -38,7 +39,6 @@ class Observer:
         "command",
         "connection",
         "data_sent",
-        "events",
         "in_message",
         "over",
         "replies_seen",
@@ -48,8 +48,8 @@ class Observer:
     )
 
     def __init__(self, connection: Connection, *, unknown: bool = False) -> None:
+        super().__init__()
         self.connection = connection
-        self.events: list[Event] = []
         self.command = bytearray()
         """The first bytes of the client's unfinished line."""
         self.reply_line = bytearray()

@@ -28,6 +28,10 @@ class Chunk(NamedTuple):
     passed: bytes
 
 
+_NOTHING: list[Chunk] = []
+"""Shared by all memories that are empty, as most are at most times; never changed."""
+
+
 class Memory:
     """Contiguous chunks in sequence order. Whole chunks are kept until their last byte is
     acknowledged; ``size`` counts what is kept, in bytes."""
@@ -35,7 +39,7 @@ class Memory:
     __slots__ = ("chunks", "size")
 
     def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
+        self.chunks = _NOTHING
         self.size = 0
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
@@ -44,7 +48,11 @@ class Memory:
             self.size += size
             return
         # The fastest way to make a Chunk; runs once per packet with payload.
-        self.chunks.append(tuple.__new__(Chunk, (start, start + size, arrived, passed)))
+        chunk = tuple.__new__(Chunk, (start, start + size, arrived, passed))
+        if self.chunks:
+            self.chunks.append(chunk)
+        else:
+            self.chunks = [chunk]
         self.size += size
 
     def _join(self, size: int, arrived: bytes, passed: bytes) -> bool:
@@ -67,9 +75,11 @@ class Memory:
                 break
             freed += len(chunk.passed)
             done += 1
-        if done:
+        if done == len(self.chunks):
+            self.chunks = _NOTHING
+        else:
             del self.chunks[:done]
-            self.size -= freed
+        self.size -= freed
         return freed
 
     @property
@@ -79,7 +89,7 @@ class Memory:
 
     def clear(self) -> int:
         freed = self.size
-        self.chunks.clear()
+        self.chunks = _NOTHING
         self.size = 0
         return freed
 

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nfinspect.packet.segment import reverse_key
-from nfinspect.tcp.connection import Half, TcpConnection
+from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
+from nfinspect.tcp.stream import Stream
 
 LONGEST_TIMER = 60.0
 """Seconds. No timer runs longer, so that timers of ended connections do not pile up."""
@@ -28,6 +29,8 @@ class Finished:
 
     next_numbers: tuple[int, int]
     """The next sequence numbers of client and server, after any FIN."""
+    offsets: tuple[int, int]
+    """What is added to their sequence numbers (see `Stream.offset`)."""
     fins: tuple[bool, bool]
     """Whether client and server had sent a FIN; an RST may have come first."""
     until: float
@@ -49,6 +52,10 @@ class Remembered:
     last_seen: float = 0.0
     timer: int = 0
 
+    def heard(self, now: float) -> None:
+        """Another of its packets has arrived."""
+        self.last_seen = now
+
 
 class Table:
     """Connections by the key of their packets, in both directions.
@@ -64,14 +71,14 @@ class Table:
         "closed",
         "closing",
         "finished",
-        "halves",
         "limits",
         "remembered",
+        "streams",
     )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.halves: dict[bytes, Half] = {}
+        self.streams: dict[bytes, Stream] = {}
         self.finished: OrderedDict[bytes, Finished] = OrderedDict()
         """By the client's key, oldest first. (Removing the first key of a plain dict
         becomes slow after many removals.)"""
@@ -86,25 +93,25 @@ class Table:
         self._timer_number = 0
 
     def __len__(self) -> int:
-        return len(self.halves) // 2
+        return len(self.streams) // 2
 
     @property
     def full(self) -> bool:
-        return len(self.halves) // 2 + self.closed >= self.limits.connections
+        return len(self.streams) // 2 + self.closed >= self.limits.connections
 
     def add(self, connection: TcpConnection) -> None:
-        self.halves[connection.key] = connection.client
-        self.halves[reverse_key(connection.key)] = connection.server
+        self.streams[connection.key] = connection.client
+        self.streams[reverse_key(connection.key)] = connection.server
         self.set_timer(connection)
 
     def remove(self, connection: TcpConnection) -> None:
-        del self.halves[connection.key]
-        del self.halves[reverse_key(connection.key)]
+        del self.streams[connection.key]
+        del self.streams[reverse_key(connection.key)]
         if self.closing:
             self.closing.pop(connection.key, None)
 
     def holds(self, connection: TcpConnection) -> bool:
-        return self.halves.get(connection.key) is connection.client
+        return self.streams.get(connection.key) is connection.client
 
     def finish(
         self,
@@ -126,6 +133,7 @@ class Table:
         client, server = connection.client, connection.server
         finished[connection.key] = Finished(
             (client.next, server.next),
+            (client.offset, server.offset),
             (client.fin is not None, server.fin is not None),
             now + self.limits.linger,
             client.initial,
@@ -207,9 +215,9 @@ class Table:
         timers = self._timers
         while timers and timers[0][0] <= now:
             _, number, key = heapq.heappop(timers)
-            half = self.halves.get(key)
-            if half is not None:
-                connection = half.connection
+            stream = self.streams.get(key)
+            if stream is not None:
+                connection = stream.connection
                 if connection.timer != number:
                     continue
                 if connection.expires <= now:

@@ -122,10 +122,10 @@ def test_replace_passes_the_new_bytes() -> None:
 
 
 def test_drop_drops_the_packet_and_counts_the_reason() -> None:
-    harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.SHUT)])
+    harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.AWAITS_REPLY)])
     assert harness.handle(Packet()) == ["drop"]
     assert harness.packets.dropped == 1
-    assert harness.audit.drops == [DropReason.SHUT]
+    assert harness.audit.drops == [DropReason.AWAITS_REPLY]
 
 
 def test_event_is_counted_and_written() -> None:
