@@ -95,18 +95,17 @@ class Core:
 
     def adopt(self, policy: Policy) -> None:
         """See `Engine.adopt`. What is inspected as before counts on."""
-        prepare, transcript = self._prepare, self.options.transcript
-        unfiltered = self.permissions.unfiltered
         known = self.inspections
-        self.policy = policy
+        transcript, unfiltered = self.options.transcript, self.permissions.unfiltered
         self.inspections = [
             (
                 each,
                 next((ready for inspection, ready in known if inspection == each), None)
-                or prepare(each, transcript, unfiltered),
+                or self._prepare(each, transcript, unfiltered),
             )
             for each in policy.inspections
         ]
+        self.policy = policy
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
         """Source and destination: servers are inside, all other hosts outside."""

@@ -269,8 +269,10 @@ def _family(rules: FamilyRules, survey: Survey, state: FilterState | None) -> It
     if not rules.flows:
         yield "chain-empty", {}
         return
-    for rule in rules.ahead:
-        yield "rule-ahead", {"rule": rule}
+    if rules.ahead:
+        first, *others = rules.ahead
+        more = f" (and {len(others)} more)" if others else ""
+        yield "rule-ahead", {"rule": first + more}
     if state is not None:
         yield from _ports(rules, state)
     yield from _queues(rules, survey.queues, None if state is None else state.queue)

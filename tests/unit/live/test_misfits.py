@@ -122,6 +122,12 @@ def test_misfit_of_both_families_is_one() -> None:
     )
 
 
+def test_rules_ahead_are_one_misfit_however_many() -> None:
+    many = tuple(f"-A FORWARD -s 192.0.2.{n}/32 -j ACCEPT" for n in range(200))
+    (misfit,) = find(survey(dataclasses.replace(RULES, ahead=many)), STATE)
+    assert misfit.text.endswith(": -A FORWARD -s 192.0.2.0/32 -j ACCEPT (and 199 more)")
+
+
 def test_queue_that_nobody_reads_is_named_with_what_becomes_of_mail() -> None:
     (closed,) = find(survey(queues=frozenset({5})), state(queue=5))
     assert "queue 0, which nobody reads (no mail passes)," in closed.text
