@@ -125,6 +125,33 @@ def test_misfit_is_named_while_it_lasts(
     assert warnings(lab) == []
 
 
+def test_rules_of_somebody_else_are_told_from_none_by_the_packets(lab: Lab, live: Filter) -> None:
+    queue = ["-p", "tcp", "-m", "multiport", "--ports", "25", "-j", "NFQUEUE"]
+    lab.run(FILTER, [*NFINSPECT, "rules", "--remove"])
+    lab.run(FILTER, ["iptables", "-A", "FORWARD", *queue])
+    try:
+        with (
+            RecordingServer(lab, SCRIPT_ADDRESS),
+            Dialogue.open(lab, SCRIPT_ADDRESS) as client,
+        ):
+            assert client.command("QUIT").startswith("220")
+        code, data = status(lab)
+    finally:
+        lab.run(FILTER, ["iptables", "-D", "FORWARD", *queue])
+        lab.run(FILTER, [*NFINSPECT, "rules", "--apply"])
+    assert (code, [each["kind"] for each in data["misfits"]]) == (0, ["foreign-rules"])
+
+
+def test_rules_that_cannot_be_listed_are_unknown(lab: Lab, live: Filter) -> None:
+    control = str(lab.directory / "control")
+    command = ["env", "PATH=/nowhere", *NFINSPECT, "status", "--control", control]
+    done = lab.run(FILTER, command, check=False)
+    assert done.returncode == 1
+    assert (
+        "warning: IPv4: whether mail is diverted is unknown: iptables is not installed"
+    ) in done.stdout
+
+
 def test_status_asked_in_another_namespace_says_so(lab: Lab, live: Filter) -> None:
     control = str(lab.directory / "control")
     done = lab.run(CLIENT, [*NFINSPECT, "status", "--control", control], check=False)
