@@ -52,7 +52,13 @@ class Phase(enum.IntEnum):
     """Nobody knows: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
-COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS, ABANDONED = Phase
+COMMANDS: Final = Phase.COMMANDS
+AUTH_RESPONSE: Final = Phase.AUTH_RESPONSE
+MESSAGE: Final = Phase.MESSAGE
+CHUNK_ANNOUNCED: Final = Phase.CHUNK_ANNOUNCED
+CHUNK: Final = Phase.CHUNK
+TLS: Final = Phase.TLS
+ABANDONED: Final = Phase.ABANDONED
 
 
 class Effect(enum.Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 from nfinspect.actions import Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival, Token
@@ -19,7 +20,7 @@ from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
 """The servers' side and the clients' side, until interfaces are configured."""
-CACHED_SERVERS = 256
+CACHED_SERVERS: Final = 256
 """Server endpoints kept in the cache."""
 
 Prepare = Callable[[Inspection, bool, bool], PreparedInspection]

@@ -26,6 +26,7 @@ The sender sees what it would see without the filter:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from nfinspect.actions import DropReason, Inject
 from nfinspect.flow.core import Core
@@ -46,9 +47,9 @@ from nfinspect.tcp.stream import Stream
 
 Block = tuple[int, int]
 
-BLOCKS_BESIDE_TIMESTAMPS = 3
+BLOCKS_BESIDE_TIMESTAMPS: Final = 3
 """RFC 2018 section 3."""
-MAX_DUPLICATE_ACKS = 16
+MAX_DUPLICATE_ACKS: Final = 16
 """Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
 retransmit; more only let the sender send more."""
 

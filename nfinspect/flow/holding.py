@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from nfinspect.packet.segment import FIN
 from nfinspect.tcp.limits import Ledger, Limits
@@ -14,10 +14,10 @@ from nfinspect.tcp.stream import Stream
 if TYPE_CHECKING:
     from nfinspect.flow.passage import Passage
 
-STEP = 4096
+STEP: Final = 4096
 """Bytes. The ranking by bytes held is in units of this size."""
 
-NEIGHBOURS = 8
+NEIGHBOURS: Final = 8
 """How many held packets are searched for a repetition, and how many streams for a stale one. A
 repetition not found is held as well; its bytes are still decided only once."""
 

@@ -9,6 +9,8 @@ the urgent flag and pointer are cleared, a TTL is lowered to the smallest seen i
 
 from __future__ import annotations
 
+from typing import Final
+
 from nfinspect.actions import Accept, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Event
@@ -21,10 +23,10 @@ from nfinspect.tcp.placed import PlacedSegment
 from nfinspect.tcp.sequence import unwrap
 from nfinspect.tcp.stream import Stream
 
-ENDING_FLAGS = FIN | PSH
+ENDING_FLAGS: Final = FIN | PSH
 """Flags removed from a packet whose end is cut off."""
 
-FITS_ANY_PATH = {4: 536, 6: 1220}
+FITS_ANY_PATH: Final = {4: 536, 6: 1220}
 """The largest segment, per IP version, that needs no knowledge of the path MTU (RFC 9293 section
 3.7.1). The sender may know of a path MTU smaller than the receiver's MSS suggests, but the kernel
 does not reveal a GSO packet's segment size."""

@@ -4,16 +4,16 @@ gap."""
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.ranges import Ranges
 
-MOST_BLOCKS = 4
+MOST_BLOCKS: Final = 4
 """SACK blocks that fit into one segment (RFC 2018 section 3)."""
-MAX_PROBES = 8
+MAX_PROBES: Final = 8
 """Probes remembered per gap. The D-SACK of an older one may reach the sender."""
-PROBE_LIFE = 1 << 18
+PROBE_LIFE: Final = 1 << 18
 """Once the receiver has acknowledged this many bytes beyond a probe, its D-SACK counts as lost."""
 
 

@@ -9,26 +9,29 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final
 
-SMALL = 512
+SMALL: Final = 512
 """Bytes. Smaller chunks are merged up to this size: otherwise the overhead per chunk would let a
 sender of one-byte segments use many times the memory bound."""
 
-FILL = 0x58
+FILL: Final = 0x58
 """``X``: replaces bytes no longer remembered, which the receiver has acknowledged and discards."""
 
 
-class Chunk(NamedTuple):
+class Chunk:
     """Bytes as they arrived and as they were passed (often the same object)."""
 
-    start: int
-    end: int
-    arrived: bytes
-    passed: bytes
+    __slots__ = ("arrived", "end", "passed", "start")
+
+    def __init__(self, start: int, arrived: bytes, passed: bytes) -> None:
+        self.start = start
+        self.end = start + len(passed)
+        self.arrived = arrived
+        self.passed = passed
 
 
-_NOTHING: list[Chunk] = []
+_NOTHING: Final[list[Chunk]] = []
 """Shared by all memories that are empty, as most are at most times; never changed."""
 
 
@@ -43,29 +46,18 @@ class Memory:
         self.size = 0
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
-        size = len(passed)
-        if size < SMALL and self.chunks and self._join(size, arrived, passed):
-            self.size += size
-            return
-        # The fastest way to make a Chunk; runs once per packet with payload.
-        chunk = tuple.__new__(Chunk, (start, start + size, arrived, passed))
-        if self.chunks:
-            self.chunks.append(chunk)
-        else:
-            self.chunks = [chunk]
+        chunks, size = self.chunks, len(passed)
         self.size += size
-
-    def _join(self, size: int, arrived: bytes, passed: bytes) -> bool:
-        """Merge these bytes into the last chunk if it stays small."""
-        start, end, old_arrived, old_passed = self.chunks[-1]
-        if end - start + size > SMALL:
-            return False
-        joined = old_passed + passed
-        same = old_arrived is old_passed and arrived is passed
-        self.chunks[-1] = Chunk(
-            start, end + size, joined if same else old_arrived + arrived, joined
-        )
-        return True
+        if not chunks:
+            self.chunks = [Chunk(start, arrived, passed)]
+            return
+        last = chunks[-1]
+        if last.end - last.start + size > SMALL:
+            chunks.append(Chunk(start, arrived, passed))
+            return
+        same = last.arrived is last.passed and arrived is passed
+        joined = last.passed + passed
+        chunks[-1] = Chunk(last.start, joined if same else last.arrived + arrived, joined)
 
     def release(self, acknowledged: int) -> int:
         """Release chunks that end at or before ``acknowledged``; returns the bytes freed."""

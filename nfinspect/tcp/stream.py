@@ -12,7 +12,7 @@ translated where they come in (``absolute``) and where a packet is made in its n
 from __future__ import annotations
 
 from bisect import insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nfinspect.events import REQUEST, Direction
 from nfinspect.packet.options import SynOptions, timestamps_in
@@ -26,19 +26,19 @@ from nfinspect.tcp.sequence import unwrap
 if TYPE_CHECKING:
     from nfinspect.tcp.connection import TcpConnection
 
-LARGEST_WINDOW_SCALE = 14
+LARGEST_WINDOW_SCALE: Final = 14
 """RFC 7323 section 2.3; assumed if the handshake was not seen."""
-LARGEST_WINDOW_FIELD = 0xFFFF
-ANYWHERE = 0x8000_0000
+LARGEST_WINDOW_FIELD: Final = 0xFFFF
+ANYWHERE: Final = 0x8000_0000
 """No absolute number is farther from another that it was placed by (``sequence.py``)."""
-LARGEST_HOP_LIMIT = 255
-DEFAULT_SEGMENT_SIZE = 536
+LARGEST_HOP_LIMIT: Final = 255
+DEFAULT_SEGMENT_SIZE: Final = 536
 """The default over IPv4 without an MSS option (RFC 9293 section 3.7.1); IPv6's 1220 is larger."""
-SMALLEST_SEGMENT_SIZE = 48
+SMALLEST_SEGMENT_SIZE: Final = 48
 """A smaller MSS counts as this one, as in Linux; else a peer could demand very many packets."""
 
 
-_NOTHING_HELD: list[PlacedSegment] = []
+_NOTHING_HELD: Final[list[PlacedSegment]] = []
 """Shared by all streams that hold nothing, as most do at most times; never changed."""
 
 

@@ -13,13 +13,14 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from nfinspect.packet.segment import reverse_key
 from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
 
-LONGEST_TIMER = 60.0
+LONGEST_TIMER: Final = 60.0
 """Seconds. No timer runs longer, so that timers of ended connections do not pile up."""
 
 
