@@ -115,6 +115,10 @@ class Engine:
                 held.drop(reason)
         return actions
 
+    def adopt(self, policy: Policy) -> None:
+        """Follow *policy* with connections that begin from now on; open ones keep their plan."""
+        self._core.adopt(policy)
+
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
         """The figures in the top line of show service-policy, for each ``inspect`` of the

@@ -30,6 +30,7 @@ transcript is wanted, and whether the traffic was made without a filter in its p
 
 class Core:
     __slots__ = (
+        "_prepare",
         "actions",
         "connection_number",
         "holding",
@@ -48,14 +49,12 @@ class Core:
     def __init__(
         self, policy: Policy, options: EngineOptions, prepare: Prepare, started: float
     ) -> None:
-        self.policy = policy
         self.options = options
         self.permissions = options.permissions
-        unfiltered = options.permissions.unfiltered
-        self.inspections = [
-            (each, prepare(each, options.transcript, unfiltered)) for each in policy.inspections
-        ]
+        self._prepare = prepare
+        self.inspections: list[tuple[Inspection, PreparedInspection]] = []
         """In the order of the policy."""
+        self.adopt(policy)
         self.table = Table(options.limits)
         self.ledger = Ledger()
         self.holding = Holding(options.limits, self.ledger)
@@ -94,6 +93,20 @@ class Core:
     def prepared(self, inspection: Inspection) -> PreparedInspection:
         """An inspection of the policy, as prepared."""
         return next(ready for known, ready in self.inspections if known == inspection)
+
+    def adopt(self, policy: Policy) -> None:
+        """See `Engine.adopt`. What is inspected as before counts on."""
+        known = self.inspections
+        transcript, unfiltered = self.options.transcript, self.permissions.unfiltered
+        self.inspections = [
+            (
+                each,
+                next((ready for inspection, ready in known if inspection == each), None)
+                or self._prepare(each, transcript, unfiltered),
+            )
+            for each in policy.inspections
+        ]
+        self.policy = policy
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
         """Source and destination: servers are inside, all other hosts outside."""
