@@ -11,9 +11,12 @@ from pathlib import Path
 import click
 
 from bench import loss, machine, memory, micro, profiling
+from bench.forms import form
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
-from bench.report import results
+from bench.paths import paths
+from bench.plot import plot
+from bench.report import PLOT, results
 from bench.summary import Sample, judge
 from nfinspect.lab.lab import orderly_end
 from nfinspect.lab.topology import LabError
@@ -41,7 +44,7 @@ PROFILED = tuple(replace(load, sessions=5 * load.sessions) for load in (SMALL, B
 def bench(context: click.Context, count: int, quick: bool, profile: bool, minutes: float) -> None:
     """Measure the filter against plain forwarding and accept-only NFQUEUE, as root.
 
-    Writes bench/RESULTS.md, and bench/PROFILE.md if an aim is missed.
+    Writes bench/RESULTS.md with its plot, and bench/PROFILE.md if an aim is missed.
     """
     if context.invoked_subcommand is not None:
         return
@@ -54,6 +57,8 @@ def bench(context: click.Context, count: int, quick: bool, profile: bool, minute
                 samples = _measure(count, quick, minutes)
                 loads = [load.shortened(QUICKER) for load in LOADS] if quick else list(LOADS)
                 _write(RESULTS, results(samples, loads, facts, command), keep=not quick)
+                if not quick:
+                    (HERE / PLOT).write_text(plot(samples, "What the filter costs"))
                 is_short = not all(judgement.is_met for judgement in judge(samples))
             if profile or (is_short and not quick):
                 taken = [profiling.take(load) for load in PROFILED]
@@ -66,7 +71,7 @@ def _measure(count: int, quick: bool, minutes: float) -> list[Sample]:
     loads = [load.shortened(QUICKER) for load in LOADS] if quick else list(LOADS)
     samples: list[Sample] = []
     started = time.monotonic()
-    for round_ in rounds(count, loads, report=_report):
+    for round_ in rounds(count, loads, paths(), report=_report):
         samples += round_
         if time.monotonic() - started > minutes * 60:
             _report("the time is up")
@@ -118,6 +123,7 @@ def memory_(quick: bool) -> None:
 @bench.command(name="micro")
 def micro_() -> None:
     """Time the engine alone, packet by packet; needs no root."""
+    click.echo(f"nfinspect, {form()}\n")
     for workload in micro.WORKLOADS:
         click.echo("\n".join([*micro.run(workload), ""]))
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.forms import form
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -16,7 +18,7 @@ def facts() -> dict[str, str]:
     """What a reader needs to know about the machine, in the order in which it is printed."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "nfinspect": f"{version('nfinspect')}, {commit()}",
+        "nfinspect": f"{version('nfinspect')}, {form()}, {commit()}",
         "processor": f"{os.cpu_count()} cores, {processor()}",
         "kernel": platform.release(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",

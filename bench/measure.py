@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import process
 from bench.loads import SINK, SMALL, Load, mail
 from bench.paths import in_path
-from bench.summary import PATHS, Sample
+from bench.summary import Sample
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
 
@@ -19,25 +19,25 @@ LOAD_TIMEOUT = 60.0
 
 
 def rounds(
-    count: int, loads: Sequence[Load], *, report: Callable[[str], None]
+    count: int, loads: Sequence[Load], paths: Sequence[str], *, report: Callable[[str], None]
 ) -> Iterator[list[Sample]]:
-    """Measure *count* rounds; yield the samples of each.
+    """Measure *count* rounds of all *paths*; yield the samples of each.
 
     Raises LabError if anything fails: a load that is not completely delivered yields no figure.
     """
     for number in range(1, count + 1):
         samples = []
-        for path in order(number):
+        for path in order(number, paths):
             for sample in carry(path, number, loads):
                 report(f"round {number}, {path}, {sample.load}: {sample.seconds:.2f} s")
                 samples.append(sample)
         yield samples
 
 
-def order(number: int) -> list[str]:
+def order(number: int, paths: Sequence[str]) -> list[str]:
     """The order of the paths in round *number*: each is first, second and last in turn."""
-    turn = (number - 1) % len(PATHS)
-    return [*PATHS[turn:], *PATHS[:turn]]
+    turn = (number - 1) % len(paths)
+    return [*paths[turn:], *paths[:turn]]
 
 
 def carry(path: str, number: int, loads: Sequence[Load]) -> Iterator[Sample]:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bench.summary import ACCEPT_ONLY, FILTER
+from bench.forms import AS_LOADED, FORCED_PURE, has_both
+from bench.summary import ACCEPT_ONLY, FILTER, PATHS, PURE_FILTER
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import LabError
@@ -21,6 +22,11 @@ RUN = [sys.executable, "-m", "nfinspect", "run"]
 RULES = [sys.executable, "-m", "nfinspect", "rules"]
 
 
+def paths() -> list[str]:
+    """The paths to measure here. Raises LabError as `has_both` does."""
+    return [path for path in PATHS if path != PURE_FILTER or has_both()]
+
+
 @contextmanager
 def in_path(
     lab: Lab, path: str, *, run: Sequence[str] = RUN
@@ -31,14 +37,22 @@ def in_path(
     too early, or ends with an error.
     """
     files = ["--control", str(lab.directory / "control"), "--state", str(lab.directory / "closed")]
-    commands = {ACCEPT_ONLY: ACCEPT, FILTER: [*run, *files]}
+    command = [*run, *files]
+    commands = {ACCEPT_ONLY: ACCEPT, FILTER: command, PURE_FILTER: command}
+    environment = FORCED_PURE if path == PURE_FILTER else AS_LOADED
     if path not in commands:
         yield None
         return
     log = lab.directory / "stderr"
     # Syslog lines go to a file, as they would go to a collector: writing them is the filter's work.
     with (lab.directory / "stdout").open("w") as out, log.open("w") as errors:
-        process = lab.popen(topology.FILTER, commands[path], stdout=out, stderr=errors)
+        process = lab.popen(
+            topology.FILTER,
+            commands[path],
+            stdout=out,
+            stderr=errors,
+            environment=dict(environment),
+        )
     try:
         deadline = time.monotonic() + TIMEOUT
         while "ready" not in log.read_text():

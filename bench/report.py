@@ -21,6 +21,8 @@ from bench.summary import (
 )
 
 NONE = "–"
+PLOT = "RESULTS.svg"
+"""The picture beside RESULTS.md."""
 
 
 def results(
@@ -45,6 +47,8 @@ def results(
             "## Figures",
             "",
             *(f"- {load.name}: {describe(load)}" for load in loads),
+            "",
+            f"![The ratios to accept-only]({PLOT})",
             "",
             *_figures(samples),
             "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from nfinspect.arrival import Token
 from nfinspect.events import Direction, Event
 
 
@@ -52,7 +53,7 @@ class DropReason(enum.Enum):
     """New data while the memory of unacknowledged bytes is full; the sender slows down."""
     REFUSED = "refused"
     """A fragment of a verb, where the map says ``incomplete-command drop``."""
-    SHUT = "shut"
+    AWAITS_REPLY = "awaits-reply"
     """A request sent before a reply that must come first (to DATA, AUTH or STARTTLS, for example),
     and that cannot be held within the bounds."""
     WRONG_SIDE = "wrong-side"
@@ -69,20 +70,20 @@ class DropReason(enum.Enum):
 class Accept:
     """Pass the packet unchanged."""
 
-    token: object
+    token: Token
 
 
 @dataclass(slots=True)
 class Replace:
     """Pass the packet with these bytes, whose checksums are correct."""
 
-    token: object
+    token: Token
     datagram: bytes
 
 
 @dataclass(slots=True)
 class Drop:
-    token: object
+    token: Token
     reason: DropReason
 
 
@@ -92,8 +93,8 @@ class Inject:
 
     datagram: bytes
     direction: Direction
-    port: str
-    """On a bridge: the physical port it leaves by (see ``Arrival.ingress``)."""
+    device: str
+    """On a bridge: the device of the bridge it leaves by (see ``Arrival.ingress``)."""
     link_destination: bytes = b""
     """On a bridge: the receiver's link-layer address; empty where packets are routed."""
     link_source: bytes = b""
@@ -105,7 +106,7 @@ class Emit:
     """Report an event at this packet (None: at a tick or a flush)."""
 
     event: Event
-    token: object = None
+    token: Token = None
 
 
 Action = Accept | Replace | Drop | Inject | Emit

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Token: TypeAlias = object
+"""The driver's own handle of a datagram (a queued packet, a packet number): the engine returns it in
+the actions without looking at it."""
 
 
 @dataclass(slots=True)
 class Arrival:
-    """One datagram waiting for its verdict.
+    """One datagram waiting for its verdict."""
 
-    ``token`` is the driver's own handle (a queued packet, a packet number); the engine returns it
-    in the actions without looking at it.
-    """
-
-    token: object
+    token: Token
     datagram: bytes
     """From the first byte of the IP header; trailing link padding is tolerated."""
     now: float
@@ -26,9 +27,9 @@ class Arrival:
     gso: bool = False
     """Whether the packet will leave as several segments (NFQA_SKB_GSO)."""
     ingress: str = ""
-    """The port it came in on; on a bridge the physical port."""
+    """The device it came in on; on a bridge the device that is a part of the bridge."""
     egress: str = ""
-    """The port it leaves by, likewise."""
+    """The device it leaves by, likewise."""
     link_source: bytes = b""
     """On a bridge: the link-layer source address; empty if the packet is routed. All zeros if it
     came in a kind of frame that the driver cannot send itself (a VLAN)."""

@@ -17,65 +17,81 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nfinspect.actions import Action, Drop, DropReason
+from nfinspect.actions import Action, DropReason
 from nfinspect.arrival import Arrival
+from nfinspect.esmtp.prepared import prepare_esmtp
 from nfinspect.events import TeardownReason
-from nfinspect.flow.core import Core, EngineOptions
-from nfinspect.flow.ending import closed_segment, end
+from nfinspect.flow.core import Core, Prepare
+from nfinspect.flow.ending import after_closing, end
 from nfinspect.flow.established import established
-from nfinspect.flow.opening import begin, opening_or_reset
+from nfinspect.flow.opening import begin, opening
+from nfinspect.flow.options import LIVE, RECORDED, EngineOptions, Permissions
+from nfinspect.flow.passage import Passage
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import CLOSED, ESTABLISHED, InspectionTotals, Phase, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
+from nfinspect.tcp.inspection import InspectionTotals
 from nfinspect.tcp.limits import Ledger
 
-__all__ = ["Engine", "EngineOptions", "InspectionTotals"]
+__all__ = ["LIVE", "RECORDED", "Engine", "EngineOptions", "InspectionTotals", "Permissions"]
 
 
 class Engine:
-    """``started`` and every ``now`` are seconds on the driver's clock."""
+    """``started`` and every ``now`` are seconds on the driver's clock. ``prepare`` makes what
+    inspects: an abstract inspection is all that the steps know."""
 
     def __init__(
-        self, policy: Policy, options: EngineOptions | None = None, *, started: float
+        self,
+        policy: Policy,
+        options: EngineOptions | None = None,
+        *,
+        started: float,
+        prepare: Prepare = prepare_esmtp,
     ) -> None:
-        self._core = Core(policy, options or EngineOptions(), started)
+        self._core = Core(policy, options or EngineOptions(), prepare, started)
 
     def arrive(self, arrival: Arrival) -> list[Action]:
         """Decide one datagram, and any held packets that its arrival releases."""
         core = self._core
+        core.now, core.token = arrival.now, arrival.token
         actions: list[Action] = []
+        core.actions = actions
+
         segment = parse(arrival.datagram, arrival.captured_length)
         if not isinstance(segment, Segment):
-            actions.append(Drop(arrival.token, segment))
+            core.drop(arrival, segment)
             return actions
         if arrival.checksum_ready and not tcp_checksum_valid(segment):
-            actions.append(Drop(arrival.token, DropReason.BAD_CHECKSUM))
+            core.drop(arrival, DropReason.BAD_CHECKSUM)
             return actions
-        half = core.table.halves.get(segment.key) or begin(core, arrival, segment, actions)
-        if half is None:
+
+        stream = core.table.streams.get(segment.key) or begin(core, arrival, segment)
+        if stream is None:
             return actions
-        if half.barred_port and arrival.ingress == half.barred_port:
-            actions.append(Drop(arrival.token, DropReason.WRONG_SIDE))
+        if stream.barred_device and arrival.ingress == stream.barred_device:
+            core.drop(arrival, DropReason.WRONG_SIDE)
             return actions
-        phase = half.connection.phase
-        if phase is CLOSED:
-            closed_segment(core, half, arrival, segment, actions)
-        elif (
-            phase is ESTABLISHED and segment.flags & (SYN | RST | ACK) == ACK
-        ) or opening_or_reset(core, half, arrival, segment, actions):
-            established(core, half, arrival, segment, actions)
+
+        passage = Passage(core, arrival, segment, stream)
+        phase = stream.connection.phase
+        if phase is ESTABLISHED and segment.flags & (SYN | RST | ACK) == ACK:
+            established(passage)
+        elif phase is CLOSED:
+            after_closing(passage)
+        elif (opened := opening(passage)) is not None:
+            established(opened)
         return actions
 
     def tick(self, now: float) -> list[Action]:
         """End the connections that have timed out, and report what has waited for too long."""
         core = self._core
-        actions: list[Action] = []
-        core.waiting.report(now, actions)
+        actions = core.begin(now)
+        core.report_waits(all_of_them=False)
         while (
             connection := core.table.expired(now, picking_up=now < core.pickup_until)
         ) is not None:
-            end(core, connection, now, _timeout_of(connection), actions)
+            end(core, connection, _timeout_of(connection))
         if now >= core.pickup_until:
             core.table.forget_ended()
         return actions
@@ -92,20 +108,22 @@ class Engine:
         """Drop every held packet: the filter is stopping, or the capture has ended. Nobody knows how
         long a wait lasted beyond the end of a capture, so that each is reported then."""
         core = self._core
-        actions: list[Action] = []
-        core.waiting.report(now, actions, all_of_them=core.options.recorded)
-        holding = core.holding
-        actions.extend(
-            Drop(held.arrival.token, reason)
-            for half in holding.halves()
-            for held in holding.take_all(half)
-        )
+        actions = core.begin(now)
+        core.report_waits(all_of_them=core.permissions.nobody_reacts)
+        for stream in core.holding.streams():
+            for held in core.holding.take_all(stream):
+                held.drop(reason)
         return actions
+
+    def adopt(self, policy: Policy) -> None:
+        """Follow *policy* with connections that begin from now on; open ones keep their plan."""
+        self._core.adopt(policy)
 
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
-        """The figures in the top line of show service-policy, per ``inspect`` of the policy."""
-        return self._core.totals
+        """The figures in the top line of show service-policy, for each ``inspect`` of the
+        policy."""
+        return {inspection: ready.totals for inspection, ready in self._core.inspections}
 
     @property
     def ledger(self) -> Ledger:
@@ -138,15 +156,15 @@ class Engine:
     def payload_bytes(self, key: bytes) -> int:
         """Payload bytes passed so far in both directions, each byte once, on the open connection
         that packets with this key belong to; 0 if there is none."""
-        half = self._core.table.halves.get(key)
-        return half.connection.payload_bytes if half else 0
+        stream = self._core.table.streams.get(key)
+        return stream.connection.payload_bytes if stream else 0
 
 
 def _timeout_of(connection: TcpConnection) -> TeardownReason | None:
     """Which timeout has expired; None if inspection closed the connection, which logged it then."""
     if connection.phase is CLOSED:
         return None
-    if connection.phase < Phase.ESTABLISHED:
+    if connection.phase < ESTABLISHED:
         return TeardownReason.SYN_TIMEOUT
     if connection.half_closed:
         return TeardownReason.FIN_TIMEOUT

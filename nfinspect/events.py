@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Direction(enum.Enum):
@@ -21,7 +22,8 @@ class Direction(enum.Enum):
         return Direction.REPLY if self is Direction.REQUEST else Direction.REQUEST
 
 
-REQUEST, REPLY = Direction
+REQUEST: Final = Direction.REQUEST
+REPLY: Final = Direction.REPLY
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,9 @@ class Counters:
         self.most_used = 0
         self.banners: Counter[str] = Counter()
         """By map name."""
-        self.clauses: Counter[tuple[str, int]] = Counter()
-        """By map name and the clause's position."""
+        self.clauses: Counter[tuple[str, int, str]] = Counter()
+        """By map name, the clause's position and its criterion: after a change of the policy the
+        same place may be another clause's, while older connections still match the former one."""
         self.tallies: dict[str, Counter[str]] = {name: Counter() for name, _ in TALLIES.values()}
         """By name of the tally and its breakdown; an empty string if there is none."""
         self.dropped_packets: Counter[DropReason] = Counter()
@@ -98,7 +99,7 @@ class Counters:
                 self.in_use += 1
                 self.most_used = max(self.most_used, self.in_use)
             case events.ClauseMatched():
-                self.clauses[event.map_name, event.position] += 1
+                self.clauses[event.map_name, event.position, event.criterion] += 1
             case events.BannerMasked():
                 self.banners[event.map_name] += 1
             case events.CommandSeen() | events.ReplySeen() | events.MessageSeen():
@@ -130,7 +131,10 @@ class Counters:
             total.drop if total else 0,
             total.reset_drop if total else 0,
             self.banners[used.name] if used.parameters.mask_banner else None,
-            tuple((clause, self.clauses[used.name, clause.position]) for clause in used.clauses),
+            tuple(
+                (clause, self.clauses[used.name, clause.position, clause.words])
+                for clause in used.clauses
+            ),
         )
 
     def to_json(self, policy: Policy, totals: Mapping[Inspection, Totals]) -> dict[str, Any]:

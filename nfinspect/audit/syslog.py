@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from nfinspect import events
 from nfinspect.audit.suppression import LinesSuppressed
-from nfinspect.audit.text import address, escaped
+from nfinspect.audit.text import address, duration, escaped
 from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, Event
 
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
@@ -60,13 +60,6 @@ def _from_to(connection: Connection, direction: Direction) -> Facts:
     }
 
 
-def _duration(seconds: float) -> str:
-    """``H:MM:SS``, fractions of a second cut off."""
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}"
-
-
 def _built(event: events.ConnectionBuilt) -> Facts:
     connection = event.connection
     client, server = connection.client, connection.server
@@ -86,7 +79,7 @@ def _torn_down(event: events.ConnectionTornDown) -> Facts:
         "number": connection.number,
         "client": _end(connection.client),
         "server": _end(connection.server),
-        "duration": _duration(event.duration),
+        "duration": duration(event.duration),
         "bytes": event.bytes_passed,
         "reason": event.reason.value,
     }

@@ -33,3 +33,10 @@ def ip_port(endpoint: Endpoint) -> str:
     """Return ``ip:port``, or ``[ip]:port`` for IPv6."""
     text = address(endpoint.address)
     return f"{text}:{endpoint.port}" if len(endpoint.address) == 4 else f"[{text}]:{endpoint.port}"
+
+
+def duration(seconds: float) -> str:
+    """Return ``H:MM:SS``, fractions of a second cut off."""
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}"

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": ("nfinspect.cli.run:run", "Filter live traffic from NFQUEUE, in the foreground."),
     "replay": ("nfinspect.cli.replay:replay", "Run captures through the filter, without root."),
     "rules": ("nfinspect.cli.rules:rules", "Print, apply or remove the iptables rules."),
+    "status": ("nfinspect.cli.status:status", "Tell whether mail reaches the filter, and why not."),
+    "reload": ("nfinspect.cli.reload:reload", "Let the filter read its configuration again."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
     "check": ("nfinspect.cli.check:check", "Check a configuration file."),
     "lab": ("nfinspect.cli.lab:lab", "A test lab: client, filter and server in namespaces."),

@@ -44,25 +44,40 @@ def read_configuration(path: Path) -> Configuration:
     return parse_policy(decode(data, name), name)
 
 
+CONFIG_HELP = "The policy, as an appliance configuration.  [default: the appliance's default map]"
+
+
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option ``--config FILE`` to *command*, as the argument ``configuration``.
 
-    Without it the argument is the default configuration. A faulty file ends the command with a list
-    of its errors and status 2; notices go to stderr.
+    Without it the argument is the default configuration. A faulty file ends the command as `load`
+    says.
     """
     return click.option(
         "--config",
         "configuration",
         metavar="FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        callback=_configuration,
-        help="The policy, as an appliance configuration.  [default: the appliance's default map]",
+        callback=lambda context, parameter, path: load(path),
+        help=CONFIG_HELP,
     )(command)
 
 
-def _configuration(
-    context: click.Context, parameter: click.Parameter, path: Path | None
-) -> Configuration:
+def config_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that may read the file again: its argument ``config`` is the path."""
+    return click.option(
+        "--config",
+        metavar="FILE",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=CONFIG_HELP,
+    )(command)
+
+
+def load(path: Path | None) -> Configuration:
+    """Return the configuration in the file *path*, the default one without a file.
+
+    A faulty file ends the command with a list of its errors and status 2; notices go to stderr.
+    """
     if path is None:
         return default_configuration()
     try:
@@ -72,3 +87,13 @@ def _configuration(
     for notice in configuration.notices:
         click.echo(f"nfinspect: notice: {notice}", err=True)
     return configuration
+
+
+def read_again(path: Path) -> Configuration:
+    """Return the configuration that a running command gets from its file now.
+
+    Raises ConfigurationError, and OSError if the file cannot be read, or not twice.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file, and cannot be read again")
+    return read_configuration(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from nfinspect.cli.errors import FINDINGS, Failure
 
@@ -92,7 +93,7 @@ def up(prefix: str, bridge: bool, offloads: bool) -> None:
 def down(prefix: str) -> None:
     """End all processes in the lab and remove it."""
     from nfinspect.lab import topology
-    from nfinspect.lab.filter import NFINSPECT
+    from nfinspect.lab.namespaces import NFINSPECT
 
     topology.require_root()
     if not topology.is_up(prefix):
@@ -102,8 +103,21 @@ def down(prefix: str) -> None:
     topology.remove(prefix)
 
 
+def _cases(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What a shell offers for CASE."""
+    from nfinspect.lab.cases import CASES
+
+    return [
+        CompletionItem(case.name, help=case.shows)
+        for case in CASES
+        if case.name.startswith(incomplete)
+    ]
+
+
 @lab.command(short_help="Send real mail through the filter and show both sides.")
-@click.argument("names", metavar="[CASE]...", nargs=-1)
+@click.argument("names", metavar="[CASE]...", nargs=-1, shell_complete=_cases)
 @click.option("--list", "only_list", is_flag=True, help="List the cases without running any.")
 @click.option(
     "--captures",

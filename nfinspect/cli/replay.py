@@ -26,7 +26,7 @@ from rich.progress import (
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_ended, print_result
-from nfinspect.engine import Engine, EngineOptions
+from nfinspect.engine import RECORDED, Engine, EngineOptions
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import Capture, NotACaptureError
@@ -45,7 +45,7 @@ DASH = Path("-")
 LONG = 8 * 1024 * 1024
 """Bytes of captures from which on a progress bar is shown."""
 
-OPTIONS = EngineOptions(recorded=True, transcript=True)
+OPTIONS = EngineOptions(RECORDED, transcript=True)
 
 EVERY = 0
 """The number of no connection: all of them."""

@@ -10,7 +10,7 @@ from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
 from nfinspect.live import bridge as bridges
-from nfinspect.live import flowtables, iptables
+from nfinspect.live import flowtables, iptables, misfits
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules import bridge as guards
@@ -65,6 +65,8 @@ def rules(
     diversion = Diversion(diverted_ports(configuration.policy), queue_num, queues, fail_open)
     if apply:
         put_in_place(diversion, bridge=bridge)
+        for name in flowtables.names():
+            click.echo(f"nfinspect: {misfits.flowtable(name)}", err=True)
         return
     for family in ONLY[only]:
         click.echo(describe(diversion, family.name), nl=False)
@@ -82,7 +84,7 @@ def diverted_ports(policy: Policy) -> tuple[int, ...]:
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
-    """Apply the rules, those for a *bridge* first, and warn of traffic that bypasses them.
+    """Apply the rules, those for a *bridge* first, and warn of what they could not do.
 
     If there is nothing to divert, earlier rules are removed: they would block what the policy lets
     pass. Raises Failure.
@@ -100,10 +102,6 @@ def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
             with contextlib.suppress(iptables.RulesError):
                 bridges.remove()
         raise Failure(f"cannot apply the rules: {error}") from error
-    warnings += [
-        f"connections in flowtable '{name}' bypass the filter: exclude the inspected ports from it"
-        for name in flowtables.names()
-    ]
     for warning in warnings:
         click.echo(f"nfinspect: warning: {warning}", err=True)
 

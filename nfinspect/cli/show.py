@@ -6,14 +6,28 @@ import json
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from nfinspect.cli.errors import Failure, UsageFailure
 from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
-from nfinspect.live.requests import request
+from nfinspect.live.requests import REQUESTS, request
+
+
+def _next_words(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What a shell offers after the words so far."""
+    so_far = tuple(context.params.get("words") or ())
+    following = [
+        known[len(so_far)]
+        for known in REQUESTS
+        if known[: len(so_far)] == so_far and len(known) > len(so_far)
+    ]
+    return [CompletionItem(word) for word in following if word.startswith(incomplete)]
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="WHAT...")
+@click.argument("words", nargs=-1, required=True, metavar="WHAT...", shell_complete=_next_words)
 @click.option(
     "--control",
     type=click.Path(path_type=Path, readable=False),

@@ -82,23 +82,8 @@ class Rules:
         )
 
 
-def prepare(inspection_map: InspectionMap) -> Rules:
-    """The rules of a map, cached."""
-    found = _prepared.get(id(inspection_map))
-    if found is None or found.map is not inspection_map:
-        if len(_prepared) >= _PREPARED_BOUND:
-            _prepared.clear()
-        found = _prepared[id(inspection_map)] = _prepare(inspection_map)
-    return found
-
-
-_PREPARED_BOUND: Final = 64
-_prepared: dict[int, Rules] = {}
-"""By ``id``, because hashing a map costs more than a small session. The entry keeps its map alive,
-so its ``id`` is not reused."""
-
-
-def _prepare(inspection_map: InspectionMap) -> Rules:
+def compile_map(inspection_map: InspectionMap) -> Rules:
+    """The clauses of a map as its inspectors need them."""
     rules = [
         Rule(
             clause,

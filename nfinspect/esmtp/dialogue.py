@@ -52,7 +52,13 @@ class Phase(enum.IntEnum):
     """Nobody knows: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
-COMMANDS, AUTH_RESPONSE, MESSAGE, CHUNK_ANNOUNCED, CHUNK, TLS, ABANDONED = Phase
+COMMANDS: Final = Phase.COMMANDS
+AUTH_RESPONSE: Final = Phase.AUTH_RESPONSE
+MESSAGE: Final = Phase.MESSAGE
+CHUNK_ANNOUNCED: Final = Phase.CHUNK_ANNOUNCED
+CHUNK: Final = Phase.CHUNK
+TLS: Final = Phase.TLS
+ABANDONED: Final = Phase.ABANDONED
 
 
 class Effect(enum.Enum):
@@ -204,6 +210,11 @@ class Dialogue:
         self.challenge_doubtful = False
         """An AUTH was settled, or was refused by what may have been a late reply: if its 334 still
         comes, the server takes for the response what we have passed as the next command."""
+
+    def __repr__(self) -> str:
+        shut = " shut" if self.shut else ""
+        owed = ", ".join(request.name.lower() for request in self.outstanding)
+        return f"<Dialogue {self.phase.name.lower()}{shut} awaits [{owed}]>"
 
     def expect_reply(self, request: Request) -> None:
         """A client line, or the message, has passed completely: a reply is now outstanding."""

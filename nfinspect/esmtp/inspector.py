@@ -8,6 +8,7 @@ collects what the scanners find.
 from __future__ import annotations
 
 from nfinspect.esmtp.chunk import ChunkScanner
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import (
     ABANDONED,
     CHUNK,
@@ -30,7 +31,6 @@ from nfinspect.events import (
     StartTlsInjection,
     UninspectedCause,
 )
-from nfinspect.policy.model import InspectionMap
 
 LINE_SHOWN = 80
 """Bytes, at most, that are shown of a line that waits."""
@@ -72,18 +72,20 @@ class Inspector(Session):
     def __init__(
         self,
         connection: Connection,
-        inspection_map: InspectionMap,
+        rules: Rules,
         *,
         transcript: bool = False,
-        recorded: bool = False,
+        unfiltered: bool = False,
     ) -> None:
-        """``transcript``: emit CommandSeen and ReplySeen. ``recorded``: the traffic comes from a
-        capture, so a positive reply to a masked line is no anomaly, but ends inspection
+        """``transcript``: emit CommandSeen and ReplySeen. ``unfiltered``: the traffic comes from a
+        capture made without the filter, so a positive reply to a masked line is no anomaly, but ends inspection
         (docs/appliance.md, section 9)."""
-        super().__init__(connection, inspection_map, transcript=transcript, recorded=recorded)
+        super().__init__(connection, rules, transcript=transcript, unfiltered=unfiltered)
         self.commands = CommandScanner()
-        self.message = MessageScanner()
-        self.chunk = ChunkScanner()
+        self.message: MessageScanner | None = None
+        """While a message arrives."""
+        self.chunk: ChunkScanner | None = None
+        """While a masked BDAT's chunk is announced or arrives."""
         self.replies = ReplyScanner()
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
@@ -105,7 +107,12 @@ class Inspector(Session):
         while position < size:
             phase = dialogue.phase
             if phase == MESSAGE:
-                position = self.message.scan(self, data, position)
+                message = self.message
+                if message is None:
+                    message = self.message = MessageScanner()
+                position = message.scan(self, data, position)
+                if dialogue.phase != MESSAGE:
+                    self.message = None
             elif phase == TLS:
                 if acknowledged < dialogue.tls_from:
                     self._injected()
@@ -116,14 +123,19 @@ class Inspector(Session):
                 self.close(CloseCause.ABANDONED_BY_SERVER)
             elif phase == CHUNK_ANNOUNCED:
                 owed -= dialogue.settle(acknowledged)
+                self.chunk = ChunkScanner()
                 self.chunk.follows(self, acknowledged)
                 continue
             elif phase == CHUNK:
-                before, position = position, self.chunk.scan(self, data, position)
+                chunk = self.chunk
+                assert chunk is not None
+                before, position = position, chunk.scan(self, data, position)
                 if position == before:
                     break
-                if dialogue.phase != CHUNK and self.chunk.within_line:
-                    self.commands.begin_after_chunk()
+                if dialogue.phase != CHUNK:
+                    self.chunk = None
+                    if chunk.within_line:
+                        self.commands.begin_after_chunk()
             elif dialogue.shut:
                 settled = dialogue.settle(acknowledged)
                 if settled:
@@ -210,7 +222,7 @@ class Inspector(Session):
         commands = self.commands
         if commands.verb is not None and commands.verb.response:
             return b"***"
-        return self._shown(bytes(commands.arrived[:LINE_SHOWN]).splitlines()[0])
+        return self._shown(commands.arrived[:LINE_SHOWN].splitlines()[0])
 
     def _shown(self, line: bytes) -> bytes:
         """A line that seems to be a command, with ``***`` in place of credentials; ``***`` alone for
@@ -229,7 +241,7 @@ class Inspector(Session):
             commands = self.commands
             observer = Observer(self.connection)
             observer.authenticating = commands.verb is AUTH_RESPONSE
-            observer.request(bytes(commands.arrived).rstrip(b"\n") + b"\n", 0, 0)
+            observer.request(commands.arrived.rstrip(b"\n") + b"\n", 0, 0)
             self.events[:0] = observer.events
 
     def _list_rest(self, data: bytes, position: int) -> None:

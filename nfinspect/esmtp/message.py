@@ -75,7 +75,10 @@ class Section(enum.IntEnum):
     """The header of an embedded message."""
 
 
-HEADER, BODY, PART, EMBEDDED = Section
+HEADER: Final = Section.HEADER
+BODY: Final = Section.BODY
+PART: Final = Section.PART
+EMBEDDED: Final = Section.EMBEDDED
 
 
 class Finding(NamedTuple):

@@ -14,15 +14,16 @@ from typing import Final
 
 from nfinspect.esmtp.request import announced_blob, as_listed, begins_auth, looks_like_command
 from nfinspect.esmtp.session import REMEMBERED, without_ending
-from nfinspect.events import CommandSeen, Connection, Event, ReplySeen
+from nfinspect.events import CommandSeen, Connection, ReplySeen
+from nfinspect.tcp.inspection import StreamWatcher
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
 _VERB = re.compile(rb"[A-Za-z0-9]*")
 _BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
 
 
-class Observer:
-    """A ``StreamObserver`` (``tcp/connection.py``) that emits CommandSeen and ReplySeen."""
+class Observer(StreamWatcher):
+    """Emits CommandSeen and ReplySeen."""
 
     __slots__ = (
         "after_auth",
@@ -32,7 +33,6 @@ class Observer:
         "command",
         "connection",
         "data_sent",
-        "events",
         "in_message",
         "over",
         "replies_seen",
@@ -42,8 +42,8 @@ class Observer:
     )
 
     def __init__(self, connection: Connection, *, unknown: bool = False) -> None:
+        super().__init__()
         self.connection = connection
-        self.events: list[Event] = []
         self.command = bytearray()
         """The first bytes of the client's unfinished line."""
         self.reply_line = bytearray()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import AUTH_RESPONSE, CHUNK, CHUNK_ANNOUNCED, MESSAGE
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.observer import Observer
@@ -24,11 +25,10 @@ from nfinspect.events import (
     REQUEST,
     Connection,
     Direction,
-    Event,
     ServerAnomaly,
     WouldClose,
 )
-from nfinspect.policy.model import InspectionMap
+from nfinspect.tcp.inspection import StreamWatcher
 
 ASSUMED: Final[dict[Request, tuple[bytes, bytes]]] = {
     # what is outstanding: the reply if the client's next line is no command, and if it is one
@@ -46,17 +46,17 @@ _ANSWERS: Final = {b"334": Request.AUTH, b"354": Request.DATA}
 """What a reply answers, by its code, if nothing but replies are visible."""
 
 
-class OneSided:
-    """A ``StreamObserver`` (``tcp/connection.py``)."""
+class OneSided(StreamWatcher):
+    """Watches the direction that is visible."""
 
-    __slots__ = ("_inspector", "_observer", "_side", "events")
+    __slots__ = ("_inspector", "_observer", "_side")
 
-    def __init__(self, connection: Connection, inspection_map: InspectionMap) -> None:
-        self.events: list[Event] = []
+    def __init__(self, connection: Connection, rules: Rules) -> None:
+        super().__init__()
         self._observer = Observer(connection)
         self._observer.events = self.events
         self._inspector: Inspector | None = Inspector(
-            connection, inspection_map, transcript=True, recorded=True
+            connection, rules, transcript=True, unfiltered=True
         )
         self._side: Direction | None = None
         """The direction that is visible."""

@@ -94,7 +94,7 @@ class ReplyScanner:
         self.mask = Mask.NOTHING
         self.letters = 0
         """Masked lines of the reply."""
-        self.line = bytearray()
+        self.line = b""
         """The first bytes of the current line, as they arrived."""
         self.length = 0
         """Bytes of the current line that have arrived."""
@@ -158,7 +158,7 @@ class ReplyScanner:
             room = REMEMBERED - len(self.line)
             if room > 0:
                 self.line += data[start : min(stop, start + room)]
-            line = bytes(self.line)
+            line = self.line
         if before < 3 and self.numeric:
             code = line[:3]
             self.numeric = code.isdigit()
@@ -208,10 +208,12 @@ class ReplyScanner:
         self.lines = self.letters = 0
         self.mask = Mask.NOTHING
         if anomaly is not None:
-            if session.recorded and request in (Request.MASKED, Request.BDAT):
+            if session.unfiltered and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
             elif (
-                session.recorded and session.bare_line_feed and request in (None, Request.ABANDONED)
+                session.unfiltered
+                and session.bare_line_feed
+                and request in (None, Request.ABANDONED)
             ):
                 session.uninspected = UninspectedCause.BARE_LF_ANSWERED
             else:
@@ -321,7 +323,7 @@ class ReplyScanner:
                 self.mask = Mask.NOTHING
         elif not self.first_code:
             session.dialogue.end_doubtful(session.replied + stop)
-        self.line.clear()
+        self.line = b""
         self.length = 0
         self.code = b""
         self.numeric = True
@@ -340,9 +342,7 @@ class ReplyScanner:
         """List, for the transcript, the rest of the packet at which inspection ended; the last line
         inspected was ``data[start:stop]``."""
         if self.length:
-            rest = (bytes(self.line) if self.length > stop - start else data[start:stop]) + data[
-                stop:
-            ]
+            rest = (self.line if self.length > stop - start else data[start:stop]) + data[stop:]
         else:
             rest = data[stop:]
         session.events.extend(

@@ -97,7 +97,7 @@ class CommandScanner:
     )
 
     def __init__(self) -> None:
-        self.arrived = bytearray()
+        self.arrived = b""
         """Its first bytes as they arrived, without the line ending."""
         self.latest = b""
         """The verb of the latest permitted command that is complete."""
@@ -121,7 +121,7 @@ class CommandScanner:
         """Characters replaced in it, each once."""
         self.mask_reported = False
         """An event has reported that the line is masked."""
-        self.arrived.clear()
+        self.arrived = b""
 
     def scan(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         """Inspect the command line that begins or continues at ``start``, up to its end or that of
@@ -190,7 +190,7 @@ class CommandScanner:
                 masked_from = bare
                 reason = CommandMaskReason.BARE_LINE_ENDING
         self._remember(data, piece)
-        line = bytes(self.arrived)
+        line = self.arrived
         if piece.finished and session.transcript:
             session.events.append(CommandSeen(session.connection, self.listed(self.verb, line)))
 
@@ -246,7 +246,7 @@ class CommandScanner:
             self.stage = Stage.ARGUMENT
             return start, content_end, CommandMaskReason.BARE_LINE_ENDING
 
-        known = bytes(self.arrived).upper() if self.stage == Stage.VERB else b""
+        known = self.arrived.upper() if self.stage == Stage.VERB else b""
         if not known and not word:
             # An empty line, so far. A leading blank makes the command unknown.
             if content_end > start and data[start] in b" \t":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nfinspect.esmtp.clauses import Rule, prepare
+from nfinspect.esmtp.clauses import Rule, Rules
 from nfinspect.esmtp.dialogue import Dialogue
 from nfinspect.events import (
     AlreadyMasked,
@@ -17,13 +17,13 @@ from nfinspect.events import (
     CloseCause,
     Connection,
     Direction,
-    Event,
     Evidence,
     Mail,
     ServerAnomaly,
     UninspectedCause,
 )
-from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
+from nfinspect.policy.model import Criterion, ServerAnomalyAction
+from nfinspect.tcp.inspection import StreamInspector
 
 SHOWN: Final = 320
 """Bytes, at most, of what a clause matched, in its evidence."""
@@ -42,52 +42,45 @@ REMEMBERED: Final = 1024
 """Bytes of an unfinished line kept for events and transcripts; scanning needs fewer."""
 
 
-class Session:
+class Session(StreamInspector):
     """The shared state, and the methods by which scanners report what they find."""
 
     __slots__ = (
         "already",
         "bare_line_feed",
         "blob",
-        "closing",
         "connection",
         "dialogue",
         "edited",
-        "events",
         "logged",
         "matched",
         "message_id",
         "recipient",
-        "recorded",
-        "refusing",
         "replied",
         "reported",
         "rules",
         "sender",
         "transcript",
-        "uninspected",
+        "unfiltered",
     )
 
     def __init__(
         self,
         connection: Connection,
-        inspection_map: InspectionMap,
+        rules: Rules,
         *,
         transcript: bool = False,
-        recorded: bool = False,
+        unfiltered: bool = False,
     ) -> None:
+        super().__init__()
         self.connection = connection
-        self.rules = prepare(inspection_map)
+        self.rules = rules
         self.transcript = transcript
-        self.recorded = recorded
+        self.unfiltered = unfiltered
         self.dialogue = Dialogue()
-        self.events: list[Event] = []
-        self.closing: CloseCause | None = None
-        self.uninspected: UninspectedCause | None = None
-        self.refusing = False
         self.edited: bytearray | None = None
         """A copy of the packet's data with the changes made so far; None if there are none."""
-        self.already: set[Direction] = set()
+        self.already: tuple[Direction, ...] = ()
         """The directions that have been reported as masked before."""
         self.bare_line_feed = False
         """The client's unfinished line holds a bare LF, which a server may take for its end."""
@@ -123,7 +116,7 @@ class Session:
     def already_masked(self, direction: Direction) -> None:
         """A mask changes nothing, since the bytes are masked already."""
         if direction not in self.already:
-            self.already.add(direction)
+            self.already += (direction,)
             self.events.append(AlreadyMasked(self.connection, direction))
 
     def close(self, cause: CloseCause) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import AUTH_RESPONSE, CHUNK, CHUNK_ANNOUNCED, MESSAGE
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.observer import Observer
 from nfinspect.esmtp.one_sided import OneSided
 from nfinspect.events import Connection, UninspectedCause
-from nfinspect.policy.model import InspectionMap
+from nfinspect.tcp.inspection import StreamInspector
 
 NOT_KNOWN = frozenset({UninspectedCause.MIDSTREAM, UninspectedCause.UNSEEN_DATA})
 """Where inspection ended for these, the client's next line may be anything."""
@@ -16,12 +17,12 @@ NOT_KNOWN = frozenset({UninspectedCause.MIDSTREAM, UninspectedCause.UNSEEN_DATA}
 def watch(
     connection: Connection,
     cause: UninspectedCause,
-    inspector: object,
-    inspection_map: InspectionMap | None,
+    inspector: StreamInspector | None,
+    rules: Rules,
 ) -> Observer | OneSided:
     """A watcher that goes on where *inspector*, if there was one, has ended."""
-    if cause is UninspectedCause.ONE_SIDED and inspection_map is not None:
-        return OneSided(connection, inspection_map)
+    if cause is UninspectedCause.ONE_SIDED:
+        return OneSided(connection, rules)
     observer = Observer(connection, unknown=cause in NOT_KNOWN)
     if isinstance(inspector, Inspector):
         dialogue = inspector.dialogue

@@ -1,11 +1,15 @@
 """The steps of one packet's path through the engine, a module each.
 
-``core``         the state that all steps share: policy, options, table, ledger
+``options``      what a driver says of its packets: live or recorded, limits
+``core``         the state that all steps share, and the decisions of the call in progress
+``passage``      one packet from its place in a stream to its verdict; normalising
 ``opening``      segments of no open connection; SYN, handshake, RST
-``established``  acknowledgement, order, inspection, holding
+``established``  whether a packet is believed, what it acknowledges and releases
+``in_order``     inspection, repetitions, what must wait
+``holding``      the held packets of all connections, within the bounds
 ``gap``          ACKs to the sender while segments beyond a gap are held
 ``timestamps``   timestamps of packets that were held
+``waiting``      what waits in silence for a reply, or for the end of a line
 ``uninspected``  connections passed without inspection
 ``ending``       closing by inspection, what still passes afterwards, teardown
-``verdict``      normalising and passing one packet
 """

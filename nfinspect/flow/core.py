@@ -1,62 +1,112 @@
-"""The state that all steps share."""
+"""The engine's state, which all steps share, and what the call in progress has decided so far."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
-from nfinspect.events import Endpoint
+from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.arrival import Arrival, Token
+from nfinspect.events import Endpoint, Event
+from nfinspect.flow.holding import Holding
+from nfinspect.flow.options import EngineOptions
 from nfinspect.flow.waiting import Waiting
 from nfinspect.packet.segment import Segment
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import InspectionTotals
-from nfinspect.tcp.hold import Holding
-from nfinspect.tcp.limits import Ledger, Limits
+from nfinspect.tcp.inspection import PreparedInspection
+from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
 """The servers' side and the clients' side, until interfaces are configured."""
-CACHED_SERVERS = 256
+CACHED_SERVERS: Final = 256
 """Server endpoints kept in the cache."""
 
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    recorded: bool = False
-    """The packets come from a capture, whose endpoints cannot react to the filter."""
-    transcript: bool = False
-    """Emit every command and reply line (``CommandSeen``, ``ReplySeen``), and every
-    end of a message (``MessageSeen``)."""
-    limits: Limits = field(default_factory=Limits)
+Prepare = Callable[[Inspection, bool, bool], PreparedInspection]
+"""Prepares an inspection of the policy for its connections; the other arguments say whether a
+transcript is wanted, and whether the traffic was made without a filter in its path."""
 
 
 class Core:
-    """The engine's state."""
-
     __slots__ = (
+        "_prepare",
+        "actions",
         "connection_number",
         "holding",
+        "inspections",
         "ledger",
+        "now",
         "options",
+        "permissions",
         "pickup_until",
         "policy",
         "table",
-        "totals",
+        "token",
         "waiting",
     )
 
-    def __init__(self, policy: Policy, options: EngineOptions, started: float) -> None:
-        self.policy = policy
+    def __init__(
+        self, policy: Policy, options: EngineOptions, prepare: Prepare, started: float
+    ) -> None:
         self.options = options
-        self.totals: dict[Inspection, InspectionTotals] = {
-            inspection: InspectionTotals() for inspection in policy.inspections
-        }
+        self.permissions = options.permissions
+        self._prepare = prepare
+        self.inspections: list[tuple[Inspection, PreparedInspection]] = []
+        """In the order of the policy."""
+        self.adopt(policy)
         self.table = Table(options.limits)
         self.ledger = Ledger()
         self.holding = Holding(options.limits, self.ledger)
-        self.pickup_until = started + policy.midstream_pickup
         self.waiting = Waiting()
+        self.pickup_until = started + policy.midstream_pickup
+        """Until then, connections older than the filter are picked up."""
         self.connection_number = 0
+        self.actions: list[Action] = []
+        """What the call in progress has decided so far, in order."""
+        self.now = started
+        """The time of that call."""
+        self.token: Token = None
+        """The packet that it brought; None at a tick or a flush."""
+
+    def begin(self, now: float, token: Token = None) -> list[Action]:
+        """A call to the engine begins; returns the list that it fills."""
+        self.now = now
+        self.token = token
+        self.actions = []
+        return self.actions
+
+    def drop(self, arrival: Arrival, reason: DropReason) -> None:
+        """Drop a packet that belongs to no connection."""
+        self.actions.append(Drop(arrival.token, reason))
+
+    def emit(self, event: Event) -> None:
+        """Report what happens to a connection by this call."""
+        self.actions.append(Emit(event, self.token))
+
+    def report_waits(self, *, all_of_them: bool) -> None:
+        """Report what has waited for too long, or ``all_of_them``, at the packet at which it began
+        to wait."""
+        for event, token in self.waiting.due(self.now, all_of_them=all_of_them):
+            self.actions.append(Emit(event, token))
+
+    def prepared(self, inspection: Inspection) -> PreparedInspection:
+        """An inspection of the policy, as prepared."""
+        return next(ready for known, ready in self.inspections if known == inspection)
+
+    def adopt(self, policy: Policy) -> None:
+        """See `Engine.adopt`. What is inspected as before counts on."""
+        known = self.inspections
+        transcript, unfiltered = self.options.transcript, self.permissions.unfiltered
+        self.inspections = [
+            (
+                each,
+                next((ready for inspection, ready in known if inspection == each), None)
+                or self._prepare(each, transcript, unfiltered),
+            )
+            for each in policy.inspections
+        ]
+        self.policy = policy
 
     def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
         """Source and destination: servers are inside, all other hosts outside."""

@@ -7,127 +7,105 @@ resend a mail that the server has already accepted (docs/appliance.md, section 4
 
 from __future__ import annotations
 
-from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.actions import DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
+    REPLY,
+    REQUEST,
     CloseCause,
     ConnectionTornDown,
-    Direction,
     InspectionClosed,
     TeardownReason,
 )
-from nfinspect.flow import gap as gaps
 from nfinspect.flow.core import INSIDE, Core
-from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
+from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
-from nfinspect.tcp.connection import Half, Phase, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.table import Finished
 
 
-def close_by_inspection(
-    core: Core,
-    half: Half,
-    arrival: Arrival,
-    cause: CloseCause,
-    actions: list[Action],
-    *,
-    new_ack: bool = False,
-) -> None:
+def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     """Close the connection at this packet and drop all of it: the permitted part before the
-    violation could end a mail, and the server's reply to that would be lost. ``new_ack``: the
-    packet acknowledges bytes for the first time."""
-    connection = half.connection
-    token = arrival.token
-    actions.append(Emit(InspectionClosed(connection.name, half.direction, cause), token))
-    actions.append(
-        Emit(_torn_down(connection, arrival.now, TeardownReason.CLOSED_BY_INSPECTION), token)
-    )
-    actions.append(Drop(token, DropReason.INSPECTION))
-    if connection.totals is not None:
-        connection.totals.drop += 1
-    connection.phase = Phase.CLOSED
-    core.table.closing[connection.key] = arrival.now
-    half.last_seen = arrival.now
-    _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
-    core.ledger.memory_bytes -= connection.client.memory.clear()
-    if half.direction is Direction.REPLY:
+    violation could end a mail, and the server's reply to that would be lost."""
+    core, stream, now = passage.core, passage.stream, passage.arrival.now
+    connection = stream.connection
+    passage.emit(InspectionClosed(connection.identity, stream.direction, cause))
+    passage.emit(_torn_down(connection, now, TeardownReason.CLOSED_BY_INSPECTION))
+    passage.drop(DropReason.INSPECTION)
+    if connection.inspection is not None:
+        connection.inspection.totals.drop += 1
+    connection.phase = CLOSED
+    core.table.closing[connection.key] = now
+    stream.heard(now)
+    _release(core, connection)
+    connection.client.forget()
+    if stream.direction is REPLY:
         connection.inspector = None  # a reply was the violation: no further replies pass
     else:
-        connection.ack_owed = new_ack
+        connection.ack_owed = passage.new_ack
     _forget_if_drained(core, connection)
 
 
-def closed_segment(
-    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
-) -> None:
+def after_closing(passage: Passage) -> None:
     """A segment of a connection that inspection has closed while replies were outstanding."""
-    connection = half.connection
+    stream, segment = passage.stream, passage.segment
+    connection, peer = stream.connection, stream.peer
     if segment.flags & (SYN | RST | ACK) != ACK:
         if not segment.flags & SYN:
-            half.last_seen = arrival.now
-        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+            stream.heard(passage.arrival.now)
+        passage.drop(DropReason.CLOSED_CONNECTION)
         return
-    peer = half.peer
-    acknowledgment = unwrap(segment.acknowledgment, peer.next)
-    if not peer.acknowledged - peer.largest_window <= acknowledgment <= peer.next:
-        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+    acknowledgment = passage.acknowledgment
+    if acknowledgment > peer.next or peer.too_old_to_acknowledge(acknowledgment):
+        passage.drop(DropReason.CLOSED_CONNECTION)
         return
-    half.last_seen = arrival.now
-    if half.direction is Direction.REQUEST:
-        if segment.length or segment.flags & FIN:
-            actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+    stream.heard(passage.arrival.now)
+    if stream.direction is REQUEST:
+        if segment.length or passage.fin:
+            passage.drop(DropReason.CLOSED_CONNECTION)
             return
-        if acknowledgment > peer.acknowledged:
-            peer.acknowledged = acknowledgment
-            core.ledger.memory_bytes -= peer.memory.release(acknowledgment)
-        edge = acknowledgment + (segment.window << half.scale)
-        if peer.edge is None or edge > peer.edge:
-            peer.edge = edge
+        window = segment.window << stream.scale
+        stream.take(passage.arrival.now, None, acknowledgment, window, acknowledgment + window)
         if acknowledgment == peer.next:
             connection.ack_owed = False
-        pass_on(half, arrival, segment, actions)
+        passage.pass_on()
     else:
-        _drain(core, half, arrival, segment, actions)
-    _forget_if_drained(core, connection)
+        _drain(passage)
+    _forget_if_drained(passage.core, connection)
 
 
-def _drain(
-    core: Core, half: Half, arrival: Arrival, segment: Segment, actions: list[Action]
-) -> None:
+def _drain(passage: Passage) -> None:
     """Pass replies to commands that had passed, and retransmissions of what has passed."""
-    inspector = half.connection.inspector
-    sequence = unwrap(segment.sequence + half.offset, half.next)
-    payload = segment.payload_bytes
-    if half.fin is not None and sequence + len(payload) > half.fin:
-        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
+    core, stream, sequence = passage.core, passage.stream, passage.sequence
+    inspector = stream.connection.inspector
+    payload = passage.payload
+    if stream.fin is not None and passage.end > stream.fin:
+        passage.drop(DropReason.CLOSED_CONNECTION)
         return
-    old = max(0, min(half.next - sequence, len(payload)))
-    passed = half.memory.recall(sequence, sequence + old) if old else b""
+    old = max(0, min(stream.next - sequence, len(payload)))
+    passed = stream.memory.recall(sequence, sequence + old) if old else b""
     fresh = payload[old:]
+    if stream.beyond_window(sequence):
+        passage.drop(DropReason.OUT_OF_WINDOW)
+        return
     limits, ledger = core.options.limits, core.ledger
-    if half.edge is not None and sequence > half.edge:
-        actions.append(Drop(arrival.token, DropReason.OUT_OF_WINDOW))
+    if fresh and not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
+        passage.drop(DropReason.MEMORY_BOUND)
         return
-    if fresh and not limits.admits(len(fresh), half.memory.size, ledger.memory_bytes):
-        actions.append(Drop(arrival.token, DropReason.MEMORY_BOUND))
-        return
-    if fresh and sequence <= half.next and inspector is not None and inspector.replies_owed:
+    if fresh and sequence <= stream.next and inspector is not None and inspector.replies_owed:
         approved = inspector.reply(fresh)
-        actions.extend(Emit(event, arrival.token) for event in inspector.events)
-        inspector.events.clear()
+        passage.emit_all(inspector.events)
         if approved:
-            half.memory.append(half.next, fresh[: len(approved)], approved)
-            ledger.memory_bytes += len(approved)
-            half.next += len(approved)
-            half.passed += len(approved)
+            stream.advance(fresh[: len(approved)], approved)
             passed += approved
     if payload and not passed:
-        actions.append(Drop(arrival.token, DropReason.CLOSED_CONNECTION))
-    elif len(passed) == len(payload) and not segment.flags & FIN:
-        pass_on(half, arrival, segment, actions, None if passed == payload else passed)
+        passage.drop(DropReason.CLOSED_CONNECTION)
+    elif len(passed) == len(payload) and not passage.fin:
+        passage.pass_on(None if passed == payload else passed)
     else:
-        pass_on(half, arrival, segment, actions, passed, ENDING_FLAGS)
+        passage.pass_on(passed, ENDING_FLAGS)
 
 
 def _forget_if_drained(core: Core, connection: TcpConnection) -> None:
@@ -141,22 +119,16 @@ def _forget_if_drained(core: Core, connection: TcpConnection) -> None:
     core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)
 
 
-def end(
-    core: Core,
-    connection: TcpConnection,
-    now: float,
-    reason: TeardownReason | None,
-    actions: list[Action],
-    token: object = None,
-) -> None:
+def end(core: Core, connection: TcpConnection, reason: TeardownReason | None) -> None:
     """Remove the connection from the table. ``reason`` is None if its end was logged already."""
+    now = core.now
     if reason is not None:
-        actions.append(Emit(_torn_down(connection, now, reason), token))
-    _release(core, connection, DropReason.CLOSED_CONNECTION, actions)
-    for half in (connection.client, connection.server):
-        core.ledger.memory_bytes -= half.memory.clear()
+        core.emit(_torn_down(connection, now, reason))
+    _release(core, connection)
+    connection.client.forget()
+    connection.server.forget()
     core.table.remove(connection)
-    if connection.phase is Phase.CLOSED and now < connection.last_seen + connection.closed_quiet:
+    if connection.phase is CLOSED and now < connection.last_seen + connection.closed_quiet:
         # One direction has been quiet for long enough, so nothing more is owed.
         core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)
         return
@@ -169,22 +141,23 @@ def end(
         core.pickup_until = now  # no room left to tell ended connections from older ones
 
 
-def finish(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
+def finish(core: Core, stream: Stream) -> None:
     """End the connection: both FINs are acknowledged."""
-    core.table.finish(half.connection, now)
-    end(core, half.connection, now, TeardownReason.TCP_FINS, actions, token)
+    core.table.finish(stream.connection, core.now)
+    end(core, stream.connection, TeardownReason.TCP_FINS)
 
 
-def reset(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
+def reset(core: Core, stream: Stream) -> None:
     """End the connection: an RST in this direction was valid."""
-    from_inside = half.connection.name.sender(half.direction).interface == INSIDE
+    connection = stream.connection
+    from_inside = connection.identity.sender(stream.direction).interface == INSIDE
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
-    if half.connection.phase is Phase.ESTABLISHED:
+    if connection.phase is ESTABLISHED:
         # Data in flight may be lost; the receiver would then answer the RST with a challenge ACK.
         core.table.finish(
-            half.connection, now, reset=True, outstanding=half.acknowledged != half.next
+            connection, core.now, reset=True, outstanding=stream.acknowledged != stream.next
         )
-    end(core, half.connection, now, reason, actions, token)
+    end(core, connection, reason)
 
 
 def may_reopen(finished: Finished, from_client: bool, segment: Segment) -> bool:
@@ -197,25 +170,23 @@ def may_reopen(finished: Finished, from_client: bool, segment: Segment) -> bool:
     if finished.reset:
         initial = finished.initial if from_client else None
         return initial is None or unwrap(segment.sequence, initial) != initial
-    last = finished.next_numbers[0 if from_client else 1]
-    return unwrap(segment.sequence, last) > last
+    side = 0 if from_client else 1
+    last = finished.next_numbers[side]
+    return unwrap(segment.sequence + finished.offsets[side], last) > last
 
 
 def repeats_finished(
-    finished: Finished,
-    from_client: bool,
-    arrival: Arrival,
-    segment: Segment,
-    actions: list[Action],
+    core: Core, finished: Finished, arrival: Arrival, segment: Segment, *, from_client: bool
 ) -> bool:
     """Pass repeated FINs and ACKs of a finished connection, without payload, and drop the rest.
 
     False if the segment is no repetition and the connection ended with an RST: then the caller
     decides.
     """
-    own, other = finished.next_numbers if from_client else finished.next_numbers[::-1]
-    had_fin = finished.fins[0 if from_client else 1]
-    end = unwrap(segment.sequence, own) + segment.length
+    side = 0 if from_client else 1
+    own, other = finished.next_numbers[side], finished.next_numbers[1 - side]
+    had_fin = finished.fins[side]
+    end = unwrap(segment.sequence + finished.offsets[side], own) + segment.length
     stale = (
         finished.outstanding
         and not segment.flags & SYN
@@ -224,28 +195,27 @@ def repeats_finished(
     )
     if stale:
         if segment.length:
-            pass_on(None, arrival, segment, actions, b"", ENDING_FLAGS)
+            pass_stray(core, arrival, segment, b"", ENDING_FLAGS)
         else:
-            pass_on(None, arrival, segment, actions)
+            pass_stray(core, arrival, segment)
     elif finished.reset and segment.flags & (SYN | ACK) != SYN:
         return False
     else:
         reason = DropReason.BAD_SYN if segment.flags & SYN else DropReason.CLOSED_CONNECTION
-        actions.append(Drop(arrival.token, reason))
+        core.drop(arrival, reason)
     return True
 
 
-def _release(
-    core: Core, connection: TcpConnection, reason: DropReason, actions: list[Action]
-) -> None:
-    for half in (connection.client, connection.server):
-        for held in core.holding.take_all(half):
-            actions.append(Drop(held.arrival.token, reason))
-        gaps.forget(core, half)
-        core.waiting.forget(half)
+def _release(core: Core, connection: TcpConnection) -> None:
+    """Drop what is held, and report nothing more."""
+    for stream in (connection.client, connection.server):
+        for held in core.holding.take_all(stream):
+            held.drop(DropReason.CLOSED_CONNECTION)
+        stream.close_gap()
+        core.waiting.forget(stream)
 
 
 def _torn_down(connection: TcpConnection, now: float, reason: TeardownReason) -> ConnectionTornDown:
     return ConnectionTornDown(
-        connection.name, reason, now - connection.created, connection.payload_bytes
+        connection.identity, reason, now - connection.created, connection.payload_bytes
     )

@@ -25,12 +25,12 @@ The sender sees what it would see without the filter:
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
-from nfinspect.actions import Accept, Action, Inject, Replace
-from nfinspect.events import Direction
+from nfinspect.actions import DropReason, Inject
 from nfinspect.flow.core import Core
+from nfinspect.flow.passage import Passage
 from nfinspect.packet.craft import craft_acknowledgment
 from nfinspect.packet.edit import rewrite
 from nfinspect.packet.options import (
@@ -40,247 +40,199 @@ from nfinspect.packet.options import (
     timestamps_option,
     without_sack_block,
 )
-from nfinspect.packet.segment import Segment, parse, reverse_key
-from nfinspect.tcp.connection import Half, Held
-from nfinspect.tcp.gap import Gap, Unreported
+from nfinspect.packet.segment import parse
+from nfinspect.tcp.gap import MOST_BLOCKS, Gap, Unreported
 from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.stream import Stream
 
 Block = tuple[int, int]
 
-BLOCKS_BESIDE_TIMESTAMPS, BLOCKS_ALONE = 3, 4
+BLOCKS_BESIDE_TIMESTAMPS: Final = 3
 """RFC 2018 section 3."""
-MAX_DUPLICATE_ACKS = 16
+MAX_DUPLICATE_ACKS: Final = 16
 """Duplicate ACKs without SACK sent together when the receiver has caught up. Three trigger fast
 retransmit; more only let the sender send more."""
-LARGEST_WINDOW = 0xFFFF
-MAX_PROBES = 8
-"""Probes remembered per gap. The D-SACK of an older one may reach the sender."""
-PROBE_LIFE = 1 << 18
-"""Once the receiver has acknowledged this many bytes beyond a probe, its D-SACK counts as lost."""
 
 
-def hold(core: Core, half: Half, held: Held, actions: list[Action]) -> None:
+def report(passage: Passage) -> None:
     """Report a held segment to its sender, now or when the receiver has caught up."""
-    if core.options.recorded or half.held[0].sequence <= half.next:
-        return  # a capture cannot react; or the packet waits for a reply, and there is no gap
-    gap = half.gap
-    if gap is None:
-        gap = half.gap = Gap()
+    core, stream = passage.core, passage.stream
+    if core.permissions.nobody_reacts or stream.held[0].sequence <= stream.next:
+        return  # or the packet waits for a reply, and there is no gap
+    gap = stream.open_gap()
     limits = core.options.limits
     if gap.counted >= limits.reports or core.ledger.reports >= limits.reports_total:
         return
-    gap.unreported.append(Unreported(half.next, held.sequence, held.end, _segments(half, held)))
-    if half.acknowledged >= half.next:
-        _report(half, gap, actions)
+    gap.add(Unreported(stream.next, passage.sequence, passage.end, _segments(passage)))
+    if stream.acknowledged >= stream.next:
+        _report(core, stream, gap)
     else:
-        _probe(half, gap, actions)
-    _count(core, gap)
+        _probe(core, stream, gap)
 
 
-def repeat(half: Half, start: int, end: int, actions: list[Action]) -> None:
+def report_again(passage: Passage) -> None:
     """A held segment has been retransmitted: if it was reported, the ACK was lost or late."""
-    gap = half.gap
-    if gap is not None and start > half.next and gap.reported.containing(start) is not None:
-        _acknowledge(half, gap, [(start, end)] if start < end else (), actions)
+    stream, start, end = passage.stream, passage.sequence, passage.end
+    gap = stream.gap
+    if gap is not None and start > stream.next and gap.reported.containing(start) is not None:
+        _acknowledge(passage.core, stream, gap, [(start, end)] if start < end else ())
 
 
-def evicted(core: Core, half: Half, held: Held) -> None:
+def evicted(passage: Passage) -> None:
     """The farthest held segment is dropped: stop reporting it."""
-    gap, cut = half.gap, held.sequence
+    gap = passage.stream.gap
     if gap is not None:
-        gap.reported.cut(cut)
-        gap.latest = [min(number, cut - 1) for number in gap.latest]
-        gap.unreported = deque(each for each in gap.unreported if each.start < cut)
-        _count(core, gap)
+        gap.retract(passage.sequence)
 
 
-def cut_short(core: Core, half: Half, held: Held) -> None:
+def cut_short(passage: Passage) -> None:
     """A held segment has passed only in part, or not at all: stop reporting the rest."""
-    gap = half.gap
-    decided = half.next if half.fin is None else half.fin
-    if gap is not None and decided < held.end:
-        gap.reported.cut(decided)
-        gap.unreported = deque(each for each in gap.unreported if each.start != held.sequence)
-        _count(core, gap)
+    stream = passage.stream
+    gap = stream.gap
+    decided = stream.next if stream.fin is None else stream.fin
+    if gap is not None and decided < passage.end:
+        gap.retract_rest(passage.sequence, decided)
 
 
-def forget(core: Core, half: Half) -> None:
-    """The connection has ended, or is no longer inspected."""
-    if half.gap is not None:
-        core.ledger.reports -= half.gap.counted
-        half.gap = None
-
-
-def fills(half: Half) -> bool:
+def filled(stream: Stream) -> bool:
     """Whether the segment just decided fills a gap and must pass last. Without SACK the sender
     expects separate acknowledgements of the segments that follow."""
-    held = half.held
+    held = stream.held
     return bool(
-        half.gap is not None
+        stream.gap is not None
         and held
-        and held[0].sequence <= half.next
-        and half.connection.sack_permitted
+        and held[0].sequence <= stream.next
+        and stream.connection.sack_permitted
     )
 
 
-def put_last(actions: list[Action], start: int, token: object) -> None:
-    """Move this packet's Accept or Replace, among the actions from ``start`` on, to the end."""
-    for at in range(start, len(actions)):
-        action = actions[at]
-        if isinstance(action, Accept | Replace) and action.token is token:
-            actions.append(actions.pop(at))
+def partly_filled(core: Core, stream: Stream, gap: Gap) -> None:
+    """Part of the gap has been filled: have the receiver acknowledge it. (The last part needs no
+    probe: the receiver already has the bytes beyond it.)"""
+    if stream.held and stream.acknowledged < stream.next:
+        _probe(core, stream, gap)
+
+
+def acknowledged(core: Core, stream: Stream, gap: Gap) -> None:
+    """The receiver's own ACK of new data has gone to the sender: report what it leaves out."""
+    reached = stream.acknowledged
+    gap.acknowledge(reached)
+    unreported = gap.unreported
+    if unreported and unreported[0].due <= reached:
+        _report(core, stream, gap)
+    elif gap.reported and stream.held:
+        _acknowledge(core, stream, gap)
+    elif gap.is_over(reached):
+        stream.close_gap()
+
+
+def remove_probe_report(passage: Passage, gap: Gap) -> None:
+    """Remove the D-SACK that reports one of our probes from the receiver's segment."""
+    for probe in gap.probes:
+        options = without_sack_block(passage.segment, probe & 0xFFFF_FFFF, probe + 1 & 0xFFFF_FFFF)
+        if options is not None:
+            gap.probe_answered(probe)
+            stripped = parse(rewrite(passage.segment, options=options))
+            if not isinstance(stripped, DropReason):
+                passage.rewrite(stripped)
             return
 
 
-def partly_filled(half: Half, gap: Gap, actions: list[Action]) -> None:
-    """Part of the gap has been filled: have the receiver acknowledge it. (The last part needs no
-    probe: the receiver already has the bytes beyond it.)"""
-    if half.held and half.acknowledged < half.next:
-        _probe(half, gap, actions)
-
-
-def acknowledged(core: Core, half: Half, gap: Gap, actions: list[Action]) -> None:
-    """The receiver's own ACK of new data has gone to the sender: report what it leaves out."""
-    reached = half.acknowledged
-    reported, unreported = gap.reported, gap.unreported
-    reported.forget_below(reached)
-    lost = reported.containing(reached)
-    if lost is not None:
-        # This has passed but did not reach the receiver, whose own ACKs report it from now on.
-        reported.forget_below(lost[1])
-    while unreported and unreported[0].end <= reached:
-        unreported.popleft()
-    if unreported and unreported[0].due <= reached:
-        _report(half, gap, actions)
-    elif reported and half.held:
-        _acknowledge(half, gap, (), actions)
-    elif not (reported or unreported) and (not gap.probes or reached > gap.probes[-1] + PROBE_LIFE):
-        half.gap = None
-    _count(core, gap)
-
-
-def without_probe_report(gap: Gap, segment: Segment) -> Segment:
-    """The receiver's segment without the D-SACK that reports one of our probes."""
-    for probe in gap.probes:
-        options = without_sack_block(segment, probe & 0xFFFF_FFFF, probe + 1 & 0xFFFF_FFFF)
-        if options is not None:
-            gap.probes.remove(probe)
-            stripped = parse(rewrite(segment, options=options))
-            return stripped if isinstance(stripped, Segment) else segment
-    return segment
-
-
-def already_reported(half: Half, gap: Gap, segment: Segment, *, answers_probe: bool) -> bool:
-    """Whether a duplicate ACK tells the sender nothing new: it only answers a probe
-    (``answers_probe``), or the first SACK block, which holds the segment that triggered the ACK
+def already_reported(passage: Passage, gap: Gap) -> bool:
+    """Whether a duplicate ACK tells the sender nothing new: it only answers a probe, or the first SACK block, which holds the segment that triggered the ACK
     (RFC 2018 section 4), has been reported."""
-    block = first_sack_block(segment)
+    block = first_sack_block(passage.segment)
     if block is None:
-        return answers_probe
-    left, right = (unwrap(edge, half.next) for edge in block)
+        return passage.rewritten  # its D-SACK has been removed
+    next_expected = passage.stream.peer.next
+    left, right = (unwrap(edge, next_expected) for edge in block)
     reported = gap.reported.containing(left)
     return reported is not None and right <= reported[1]
 
 
-def _report(half: Half, gap: Gap, actions: list[Action]) -> None:
+def _report(core: Core, stream: Stream, gap: Gap) -> None:
     """Report all segments that are due, in the order in which they arrived, as the receiver would.
     With SACK one ACK reports adjacent segments together."""
-    unreported, reported, reached = gap.unreported, gap.reported, half.acknowledged
-    sack = half.connection.sack_permitted
+    reached = stream.acknowledged
+    sack = stream.connection.sack_permitted
     count = 0
-    while unreported and unreported[0].due <= reached:
-        _, start, end, segments = unreported.popleft()
-        if start <= reached:
+    while (due := gap.next_due(reached)) is not None:
+        if due.start <= reached:
             continue  # it has passed meanwhile; if the receiver lacks it, it is lost
-        count += segments
-        if sack and end > start:
-            reported.add(start, end)
-            left, right = reported.containing(start) or (start, end)
-            others = [other for other in gap.latest if not left <= other < right]
-            gap.latest = [start, *others[: BLOCKS_ALONE - 1]]
-            if not unreported or unreported[0].start != end or unreported[0].due > reached:
-                _acknowledge(half, gap, (), actions)
+        count += due.segments
+        if sack and due.end > due.start:
+            gap.report(due.start, due.end)
+            if not gap.continues(due.end, reached):
+                _acknowledge(core, stream, gap)
     if count and not sack:
-        before = len(actions)
-        _acknowledge(half, gap, (), actions)
-        actions += actions[before:] * (min(count, MAX_DUPLICATE_ACKS) - 1)
+        for _ in range(min(count, MAX_DUPLICATE_ACKS)):
+            _acknowledge(core, stream, gap)
 
 
-def _count(core: Core, gap: Gap) -> None:
-    """Keep the ledger after reports were added or removed."""
-    counted = len(gap.unreported) + len(gap.reported)
-    core.ledger.reports += counted - gap.counted
-    gap.counted = counted
-
-
-def _segments(half: Half, held: Held) -> int:
-    if not held.arrival.gso:
+def _segments(passage: Passage) -> int:
+    if not passage.arrival.gso:
         return 1
-    return max(1, -(-held.segment.length // half.largest_segment))
+    return max(1, -(-passage.segment.length // passage.stream.largest_segment))
 
 
-def _acknowledge(half: Half, gap: Gap, first: Iterable[Block], actions: list[Action]) -> None:
+def _acknowledge(core: Core, stream: Stream, gap: Gap, first: Iterable[Block] = ()) -> None:
     """Send a duplicate of the receiver's last ACK, with ``first`` and the latest SACK blocks."""
-    receiver = half.peer
+    receiver = stream.peer
     stamps = timestamps_in(receiver.options)
     options = b"" if stamps is None else timestamps_option(*stamps)
-    if half.connection.sack_permitted:
-        room = BLOCKS_ALONE if stamps is None else BLOCKS_BESIDE_TIMESTAMPS
-        ranges = dict.fromkeys(gap.reported.containing(number) for number in gap.latest)
-        blocks = [*first, *(block for block in ranges if block is not None)]
+    if stream.connection.sack_permitted:
+        room = MOST_BLOCKS if stamps is None else BLOCKS_BESIDE_TIMESTAMPS
+        blocks = [*first, *gap.blocks]
         options += sack_option(
             (left & 0xFFFF_FFFF, right & 0xFFFF_FFFF) for left, right in blocks[:room]
         )
     datagram = craft_acknowledgment(
-        _key(receiver),
-        sequence=receiver.next & 0xFFFF_FFFF,
-        acknowledgment=half.acknowledged & 0xFFFF_FFFF,
-        window=_window(receiver),
+        receiver.key,
+        sequence=receiver.on_the_wire(receiver.next),
+        acknowledgment=stream.acknowledged & 0xFFFF_FFFF,
+        window=stream.window_field,
         options=options,
         hop_limit=receiver.hop_limit,
     )
-    actions.append(
-        Inject(datagram, receiver.direction, half.port, half.link_source, receiver.link_source)
+    core.actions.append(
+        Inject(
+            datagram,
+            receiver.direction,
+            stream.device,
+            stream.link_source,
+            receiver.link_source,
+        )
     )
 
 
-def _probe(half: Half, gap: Gap, actions: list[Action]) -> None:
+def _probe(core: Core, stream: Stream, gap: Gap) -> None:
     """Make the receiver acknowledge what has passed by repeating the last byte; once per byte."""
-    last = half.next - 1
-    if last in gap.probes or half.memory.end != half.next:
+    last = stream.next - 1
+    if last in gap.probes or stream.memory.end != stream.next:
         return  # already probed, or the last to pass was a FIN, which is acknowledged at once
-    gap.probes = [*gap.probes[1 - MAX_PROBES :], last]
-    stamps = timestamps_in(half.options)
+    gap.probe(last)
+    stamps = timestamps_in(stream.options)
     options = b""
     if stamps is not None:
         value, echo = stamps
-        options = timestamps_option(
-            value if half.newest_timestamp is None else half.newest_timestamp, echo
-        )
-    receiver = half.peer
+        newest = stream.newest_timestamp
+        options = timestamps_option(value if newest is None else newest, echo)
+    receiver = stream.peer
     datagram = craft_acknowledgment(
-        _key(half),
-        sequence=last & 0xFFFF_FFFF,
+        stream.key,
+        sequence=stream.on_the_wire(last),
         acknowledgment=receiver.acknowledged & 0xFFFF_FFFF,
-        window=_window(half),
+        window=receiver.window_field,
         options=options,
-        payload=half.memory.recall(last, half.next),
-        hop_limit=half.hop_limit,
+        payload=stream.memory.recall(last, stream.next),
+        hop_limit=stream.hop_limit,
     )
-    actions.append(
-        Inject(datagram, half.direction, receiver.port, receiver.link_source, half.link_source)
+    core.actions.append(
+        Inject(
+            datagram,
+            stream.direction,
+            receiver.device,
+            receiver.link_source,
+            stream.link_source,
+        )
     )
-
-
-def _window(speaker: Half) -> int:
-    """The window field of an ACK in the speaker's name: what remains up to the right edge it has
-    announced. (The last window field may belong to an older ACK than the one we repeat.)"""
-    stream = speaker.peer
-    edge = stream.acknowledged if stream.edge is None else stream.edge
-    return min(max(0, edge - stream.acknowledged) >> speaker.scale, LARGEST_WINDOW)
-
-
-def _key(half: Half) -> bytes:
-    """The key of packets in this direction."""
-    key = half.connection.key
-    return key if half.direction is Direction.REQUEST else reverse_key(key)

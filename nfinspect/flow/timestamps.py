@@ -9,37 +9,27 @@ passed in the meantime, if that is newer than its own.
 from __future__ import annotations
 
 from nfinspect.actions import DropReason
+from nfinspect.flow.passage import Passage
 from nfinspect.packet.edit import rewrite, with_options
-from nfinspect.packet.options import timestamps_in, with_newer_timestamp
-from nfinspect.packet.segment import Segment, parse
-from nfinspect.tcp.connection import Half
-from nfinspect.tcp.sequence import unwrap
+from nfinspect.packet.options import with_newer_timestamp
+from nfinspect.packet.segment import parse
 
 
-def note_timestamp(half: Half, options: bytes) -> None:
-    """Note the timestamp of a segment that passes while others of its direction are held."""
-    stamps = timestamps_in(options)
-    if stamps is None:
-        return
-    value = stamps[0]
-    if (
-        half.newest_timestamp is None
-        or unwrap(value, half.newest_timestamp) > half.newest_timestamp
-    ):
-        half.newest_timestamp = value
-
-
-def with_newest_timestamp(half: Half, segment: Segment, *, verified: bool) -> Segment:
-    """The held segment, now in order, as it may pass: unchanged, or with a newer timestamp.
+def renew_timestamp(passage: Passage, *, verified: bool) -> None:
+    """A held packet, now in order, takes the newest timestamp if its own is older.
 
     ``verified``: its checksum is known to be right, so it can be updated incrementally.
     """
-    if half.newest_timestamp is not None:
-        options = with_newer_timestamp(segment, half.newest_timestamp)
+    stream, segment = passage.stream, passage.segment
+    newest = stream.newest_timestamp
+    if newest is not None:
+        options = with_newer_timestamp(segment, newest)
         if options is not None:
             if verified:
-                return with_options(segment, options)
+                passage.rewrite(with_options(segment, options))
+                return
             newer = parse(rewrite(segment, options=options))
-            return segment if isinstance(newer, DropReason) else newer
-    note_timestamp(half, segment.options)
-    return segment
+            if not isinstance(newer, DropReason):
+                passage.rewrite(newer)
+            return
+    stream.pass_timestamp(segment.options)

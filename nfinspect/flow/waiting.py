@@ -11,11 +11,13 @@ which still last can be counted. A connection has at most one.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Final
 
-from nfinspect.actions import Action, Emit
-from nfinspect.events import LineUnended, ReplyAwaited
-from nfinspect.tcp.connection import Half, StreamInspector
+from nfinspect.arrival import Token
+from nfinspect.events import Event, LineUnended, ReplyAwaited
+from nfinspect.tcp.inspection import StreamInspector
+from nfinspect.tcp.stream import Stream
 
 PATIENCE: Final = 5.0
 """Seconds after which a wait is reported."""
@@ -27,7 +29,7 @@ class Wait:
     __slots__ = ("end", "line", "since", "start", "token", "unended")
 
     def __init__(
-        self, start: int, end: int, line: bytes, since: float, token: object, *, unended: bool
+        self, start: int, end: int, line: bytes, since: float, token: Token, *, unended: bool
     ) -> None:
         self.start = start
         """The sequence number of the line's first byte."""
@@ -40,12 +42,12 @@ class Wait:
         self.unended = unended
         """The line has passed, but has not ended; otherwise it must wait for a reply."""
 
-    def lasts(self, half: Half, inspector: StreamInspector) -> bool:
+    def lasts(self, stream: Stream, inspector: StreamInspector) -> bool:
         """Whether the stream still stands where it stood."""
         if self.unended:
             unended = inspector.unended
-            return unended > 0 and half.next - unended == self.start
-        return half.next == self.start and bool(inspector.awaits)
+            return unended > 0 and stream.next - unended == self.start
+        return stream.next == self.start and bool(inspector.awaits)
 
 
 class Waiting:
@@ -54,37 +56,37 @@ class Waiting:
     __slots__ = ("_fresh", "_reported")
 
     def __init__(self) -> None:
-        self._fresh: OrderedDict[Half, Wait] = OrderedDict()
+        self._fresh: OrderedDict[Stream, Wait] = OrderedDict()
         """Oldest first."""
-        self._reported: dict[Half, Wait] = {}
+        self._reported: dict[Stream, Wait] = {}
 
-    def for_reply(self, half: Half, start: int, data: bytes, token: object) -> None:
+    def for_reply(self, stream: Stream, start: int, data: bytes, token: Token) -> None:
         """A packet with ``data`` at ``start`` was held, cut or dropped: does its sender have to wait
         for a reply?"""
-        inspector = half.connection.inspector
+        inspector = stream.connection.inspector
         if inspector is None or not inspector.awaits:
             return
         end = start + len(data)
-        known = self._known(half, start)
+        known = self._known(stream, start)
         if known is None:
-            self._begin(half, start, end, inspector.waiting_line(data), token, unended=False)
+            self._begin(stream, start, end, inspector.waiting_line(data), token, unended=False)
         elif known.end < end:
             known.end = end
 
-    def for_line_end(self, half: Half, end: int, token: object) -> None:
+    def for_line_end(self, stream: Stream, end: int, token: Token) -> None:
         """A command line was masked, and ``end`` follows the packet's last byte: is the line one
         that its sender takes for finished?"""
-        inspector = half.connection.inspector
+        inspector = stream.connection.inspector
         if inspector is None or not inspector.unended:
             return
         start = end - inspector.unended
-        if self._known(half, start) is None:
-            self._begin(half, start, end, inspector.unended_line, token, unended=True)
+        if self._known(stream, start) is None:
+            self._begin(stream, start, end, inspector.unended_line, token, unended=True)
 
-    def forget(self, half: Half) -> None:
+    def forget(self, stream: Stream) -> None:
         """The connection has ended, or is no longer inspected."""
-        self._fresh.pop(half, None)
-        self._reported.pop(half, None)
+        self._fresh.pop(stream, None)
+        self._reported.pop(stream, None)
 
     def deadline(self) -> float | None:
         """When the oldest wait is due to be reported."""
@@ -92,53 +94,56 @@ class Waiting:
             return None
         return next(iter(self._fresh.values())).since + PATIENCE
 
-    def report(self, now: float, actions: list[Action], *, all_of_them: bool = False) -> None:
-        """Report the waits that have lasted for ``PATIENCE``, or ``all_of_them``."""
+    def due(self, now: float, *, all_of_them: bool = False) -> Iterator[tuple[Event, Token]]:
+        """The waits that have lasted for ``PATIENCE``, or ``all_of_them``, each with the packet at
+        which it began; each is reported once."""
         fresh = self._fresh
         while fresh:
-            half, wait = next(iter(fresh.items()))
+            stream, wait = next(iter(fresh.items()))
             if not all_of_them and now < wait.since + PATIENCE:
                 break
-            del fresh[half]
-            inspector = half.connection.inspector
-            if inspector is not None and wait.lasts(half, inspector):
+            del fresh[stream]
+            inspector = stream.connection.inspector
+            if inspector is not None and wait.lasts(stream, inspector):
                 duration = round(now - wait.since, 6)
-                actions.append(Emit(_event(half, inspector, wait, duration), wait.token))
+                yield _event(stream, inspector, wait, duration), wait.token
                 wait.token = None
-                self._reported[half] = wait
+                self._reported[stream] = wait
 
     def lasting(self) -> tuple[int, int]:
         """How many of the reported waits still last: for a reply, and for the end of a line."""
         counts = [0, 0]
-        for half, wait in self._reported.items():
-            inspector = half.connection.inspector
-            if inspector is not None and wait.lasts(half, inspector):
+        for stream, wait in self._reported.items():
+            inspector = stream.connection.inspector
+            if inspector is not None and wait.lasts(stream, inspector):
                 counts[wait.unended] += 1
         return counts[0], counts[1]
 
-    def _known(self, half: Half, start: int) -> Wait | None:
-        """The wait of this half if it began at ``start``; an earlier one is over."""
-        wait = self._fresh.get(half) or self._reported.get(half)
+    def _known(self, stream: Stream, start: int) -> Wait | None:
+        """The wait of this stream if it began at ``start``; an earlier one is over."""
+        wait = self._fresh.get(stream) or self._reported.get(stream)
         if wait is not None and wait.start != start:
-            self.forget(half)
+            self.forget(stream)
             return None
         return wait
 
     def _begin(
-        self, half: Half, start: int, end: int, line: bytes, token: object, *, unended: bool
+        self, stream: Stream, start: int, end: int, line: bytes, token: Token, *, unended: bool
     ) -> None:
         # A held packet may have arrived long before what makes it wait now: the time is that of the
         # packet being decided, which is the connection's latest.
-        since = half.connection.last_seen
-        self._fresh[half] = Wait(start, end, line, since, token, unended=unended)
+        since = stream.connection.last_seen
+        self._fresh[stream] = Wait(start, end, line, since, token, unended=unended)
 
 
 def _event(
-    half: Half, inspector: StreamInspector, wait: Wait, duration: float
+    stream: Stream, inspector: StreamInspector, wait: Wait, duration: float
 ) -> ReplyAwaited | LineUnended:
-    name = half.connection.name
+    identity = stream.connection.identity
     if wait.unended:
-        return LineUnended(name, wait.line, duration)
-    end = max(wait.end, half.held[-1].end) if half.held else wait.end
+        return LineUnended(identity, wait.line, duration)
+    end = max(wait.end, stream.held[-1].end) if stream.held else wait.end
     count = end - wait.start
-    return ReplyAwaited(name, wait.line, count, inspector.awaits, inspector.outstanding, duration)
+    return ReplyAwaited(
+        identity, wait.line, count, inspector.awaits, inspector.outstanding, duration
+    )

@@ -7,12 +7,9 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from nfinspect.lab.namespaces import Namespaces
 from nfinspect.lab.topology import LabError, require_programs
-
-if TYPE_CHECKING:
-    from nfinspect.lab.lab import Lab
 
 LARGEST = 65_600
 """Bytes of a frame: a packet of 64 KiB with its link header."""
@@ -24,7 +21,9 @@ SETTLING = 0.15
 class Capture:
     """A running tcpdump. It is listening once this object is made; ``stop`` completes the file."""
 
-    def __init__(self, lab: Lab, file: Path, interface: str, where: str, expression: str) -> None:
+    def __init__(
+        self, lab: Namespaces, file: Path, interface: str, where: str, expression: str
+    ) -> None:
         """Raises LabError with tcpdump's output if it does not start to listen."""
         require_programs("tcpdump")
         self.file = file

@@ -9,21 +9,17 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from nfinspect.lab.namespaces import NFINSPECT, Namespaces
 from nfinspect.lab.topology import FILTER, LabError
 
-if TYPE_CHECKING:
-    from nfinspect.lab.lab import Lab
-
-NFINSPECT = (sys.executable, "-m", "nfinspect")
-
 READY = "nfinspect ready, queues "
+NOTICE = "nfinspect: notice: "
 START_TIMEOUT = STOP_TIMEOUT = 20.0
 """Seconds. Generous: they only limit how long a failure takes."""
 
@@ -33,7 +29,7 @@ _numbers = itertools.count()
 class Filter:
     """The running filter of a lab."""
 
-    def __init__(self, lab: Lab, config: Path | None, arguments: Sequence[str]) -> None:
+    def __init__(self, lab: Namespaces, config: Path | None, arguments: Sequence[str]) -> None:
         """Apply the rules, start the filter, and return when it is ready.
 
         Raises LabError with the output if either fails.
@@ -48,7 +44,9 @@ class Filter:
         self.counters: list[str] = []
         """Other lines on stdout: the counters, printed at the end."""
         self.errors: list[str] = []
-        """The lines on stderr so far, including the ready line."""
+        """The lines on stderr so far, including the ready line, without the details below it."""
+        self.details: list[str] = []
+        """These, which are indented."""
         self._rules = [*NFINSPECT, "rules", *self._with_config, *(["--bridge"] * lab.bridge)]
         lab.run(FILTER, [*self._rules, "--apply"])
         self._process = lab.popen(
@@ -60,8 +58,8 @@ class Filter:
         self._readers = [
             threading.Thread(target=self._collect, args=each, daemon=True)
             for each in (
-                (self._process.stdout, self.syslog, self.counters),
-                (self._process.stderr, self.errors, self.errors),
+                (self._process.stdout, "%", self.syslog, self.counters),
+                (self._process.stderr, "  ", self.details, self.errors),
             )
         ]
         for reader in self._readers:
@@ -71,13 +69,19 @@ class Filter:
             self.end()
             raise LabError("the filter does not start: " + " / ".join(self.errors or ["(silent)"]))
 
-    def _collect(self, stream: IO[str], messages: list[str], others: list[str]) -> None:
+    def _collect(self, stream: IO[str], start: str, messages: list[str], others: list[str]) -> None:
         for line in stream:
             with self._changed:
-                (messages if line.startswith("%") else others).append(line.rstrip("\n"))
+                (messages if line.startswith(start) else others).append(line.rstrip("\n"))
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
+
+    @property
+    def complaints(self) -> list[str]:
+        """Warnings and errors so far."""
+        usual = (READY, NOTICE)
+        return [line for line in self.errors if not line.startswith(usual)]
 
     @property
     def pid(self) -> int:
@@ -130,9 +134,8 @@ class Filter:
         if status != 0:
             raise LabError(f"the filter ended with status {status}: {' / '.join(self.errors)}")
         self._lab.run(FILTER, [*self._rules, "--remove"])
-        complaints = [line for line in self.errors if READY not in line]
-        if complaints:
-            raise LabError("the filter printed errors: " + "\n".join(complaints))
+        if self.complaints:
+            raise LabError("the filter printed errors: " + "\n".join(self.complaints))
 
     def end(self) -> None:
         """End the filter if it is running, whatever its state."""

@@ -14,6 +14,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from struct import Struct
 from time import monotonic
@@ -37,6 +38,10 @@ class ControlError(Exception):
     """The socket cannot be created, or the filter cannot be queried; the message says why."""
 
 
+class NoFilterError(ControlError):
+    """No filter is listening."""
+
+
 class Answer(NamedTuple):
     """The same answer twice: for people, and for machines (JSON types)."""
 
@@ -45,13 +50,17 @@ class Answer(NamedTuple):
 
 
 class UnanswerableError(Exception):
-    """The request is not understood; the message says why."""
+    """The request is not understood, or cannot be fulfilled; the message says why."""
+
+
+Answering = Callable[[list[str]], Answer | Future[Answer]]
+"""From the words of a request to its answer, or to where the answer will be."""
 
 
 class ControlServer:
     """Listens on a Unix socket that only root, or the user who runs the filter, may open."""
 
-    def __init__(self, path: Path, answer: Callable[[list[str]], Answer]) -> None:
+    def __init__(self, path: Path, answer: Answering) -> None:
         """Listen on *path*; *answer* gets the words of a request.
 
         The socket of a filter that has ended is replaced. Raises ControlError if another filter is
@@ -94,24 +103,25 @@ class ControlServer:
 class _Client:
     """One connection, from its request to the last byte of the answer."""
 
-    __slots__ = ("_deadline", "_request", "_response", "connection")
+    __slots__ = ("_answer", "_deadline", "_request", "_response", "connection")
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self._request = b""
+        self._answer: Answer | Future[Answer] | None = None
         self._response: bytes | None = None
         self._deadline = monotonic() + CLIENT_TIMEOUT
 
-    def proceed(self, answer: Callable[[list[str]], Answer], now: float) -> bool:
+    def proceed(self, answer: Answering, now: float) -> bool:
         """Read and write as far as possible; returns whether there is more to do."""
         try:
-            while self._response is None:
+            while b"\n" not in self._request:
                 received = self.connection.recv(REQUEST_LIMIT)
                 self._request += received
                 if not received or len(self._request) > REQUEST_LIMIT:
                     raise ConnectionError
-                if b"\n" in self._request:
-                    self._response = _respond(self._request, answer)
+            if self._response is None:
+                self._response = self._respond(answer)
             while self._response:
                 self._response = self._response[self.connection.send(self._response) :]
         except BlockingIOError:
@@ -122,14 +132,20 @@ class _Client:
         self.connection.close()
         return False
 
-
-def _respond(request: bytes, answer: Callable[[list[str]], Answer]) -> bytes:
-    words = request.split(b"\n", 1)[0].decode(errors="replace").split()
-    try:
-        response = answer(words)._asdict()
-    except UnanswerableError as reason:
-        response = {"error": str(reason)}
-    return json.dumps(response).encode() + b"\n"
+    def _respond(self, answer: Answering) -> bytes:
+        """The response. Raises BlockingIOError if it is not there yet."""
+        try:
+            if self._answer is None:
+                words = self._request.split(b"\n", 1)[0].decode(errors="replace").split()
+                self._answer = answer(words)
+            if isinstance(self._answer, Future):
+                if not self._answer.done():
+                    raise BlockingIOError
+                self._answer = self._answer.result()
+            response = self._answer._asdict()
+        except UnanswerableError as reason:
+            response = {"error": str(reason)}
+        return json.dumps(response).encode() + b"\n"
 
 
 def ask(path: Path, words: list[str]) -> Answer:
@@ -146,7 +162,7 @@ def ask(path: Path, words: list[str]) -> Answer:
             with connection.makefile("rb") as file:
                 response = json.loads(file.readline())
         except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise ControlError(f"no filter is listening on {path}") from error
+            raise NoFilterError(f"no filter is listening on {path}") from error
         except PermissionError as error:
             raise ControlError(f"only root may query the filter on {path}") from error
         except (OSError, ValueError) as error:

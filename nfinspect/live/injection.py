@@ -3,7 +3,7 @@
 - Routed: through a raw socket, as the packet would have arrived (see `conntrack`), so that the
   kernel applies the same NAT as to every packet of its connection. A packet of an untracked
   connection is marked; a rule in raw OUTPUT keeps it untracked.
-- On a bridge: through a packet socket, out of the physical port of its receiver, as a bridge
+- On a bridge: through a packet socket, out of the receiver's device, as a bridge
   without an address has no route. The link-layer addresses are those of the two neighbours, as if
   the bridge had forwarded it. No bridge hook sees it.
 """
@@ -101,7 +101,7 @@ class Injector:
             return False
         ethertype = ETHERTYPES[action.datagram[0] >> 4]
         frame = b"".join((*ends, ethertype.to_bytes(2, "big"), action.datagram))
-        self._packet.sendto(frame, (action.port, ethertype))
+        self._packet.sendto(frame, (action.device, ethertype))
         return True
 
     def forget(self) -> None:

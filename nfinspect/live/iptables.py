@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +87,18 @@ def remove() -> bool:
     return removed
 
 
+def listing(family: Family) -> dict[str, list[str]]:
+    """Return the rules in each of `TABLES`, as ``iptables -S`` lists them, by table.
+
+    Raises RulesError.
+    """
+    found = {}
+    for table in TABLES:
+        with contextlib.suppress(_NoTableError):
+            found[table] = _list(family, table)
+    return found
+
+
 def _best_table(family: Family) -> tuple[str, list[str]]:
     for table in TABLES:
         try:
@@ -115,7 +128,12 @@ def execute(command: list[str], standard_input: str = "") -> subprocess.Complete
     """
     try:
         return subprocess.run(
-            command, input=standard_input, capture_output=True, text=True, timeout=TIMEOUT
+            command,
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            process_group=0,  # Ctrl-C is for nfinspect alone
         )
     except FileNotFoundError as error:
         raise RulesError(

@@ -157,7 +157,7 @@ class MetadataReader:
         return metadata
 
     def _name(self, values: dict[int, bytes], physical: int, logical: int) -> str:
-        """Return the name of the bridge's physical port if there is one, else the interface's."""
+        """Return the name of the device in the bridge if there is one, else the interface's."""
         index = _u32(values.get(physical)) or _u32(values.get(logical))
         return self._interface_name(index) if index else ""
 

@@ -36,6 +36,14 @@ def parse(table: str) -> dict[int, QueueRow]:
     return rows
 
 
+def bound() -> frozenset[int]:
+    """Return the numbers of the queues that a process reads."""
+    try:
+        return frozenset(parse(TABLE.read_text()))
+    except FileNotFoundError:
+        return frozenset()
+
+
 def read(number: int) -> QueueRow | None:
     """Return the row of a queue; None if it is not bound, or NFQUEUE is not available."""
     try:

@@ -1,10 +1,14 @@
-"""What the running filter can be asked: the words after ``show``."""
+"""What the running filter can be asked: ``status``, ``reload``, or ``show`` and the words after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from nfinspect.live.control import UnanswerableError
+
+STATUS = "status"
+RELOAD = "reload"
+SHOW = "show"
 
 SERVICE_POLICY = ("service-policy", "inspect", "esmtp")
 QUEUE = ("queue",)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol
 
+from nfinspect import __version__
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, Totals
 from nfinspect.audit.suppression import Suppression
 from nfinspect.live import queue_table
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.lines import LineWriter
+from nfinspect.live.misfits import FilterState
+from nfinspect.live.overview import activity, block, setting
 from nfinspect.live.queue import Queue
-from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
+from nfinspect.live.requests import QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
+from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy.model import Inspection, Policy
 
@@ -34,11 +41,22 @@ class Inspecting(Protocol):
         """Reported waits that still last: for a reply, and for the end of a line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What `FilterState` says that does not change while the filter runs."""
+
+    policy: str
+    """The file it came from."""
+    control: str
+    fail_open: bool
+
+
 class Status:
-    """Answers show commands from the current state of the filter's parts."""
+    """Answers from the current state of the filter's parts."""
 
     def __init__(
         self,
+        identity: Identity,
         policy: Policy,
         engine: Inspecting,
         counters: Counters,
@@ -47,7 +65,10 @@ class Status:
         lines: LineWriter,
         suppression: Suppression,
     ) -> None:
+        self._identity = identity
         self._policy = policy
+        self._namespace = namespace()
+        self._started = monotonic()
         self._engine = engine
         self._counters = counters
         self._packets = packets
@@ -60,13 +81,52 @@ class Status:
         }
 
     def answer(self, words: list[str]) -> Answer:
-        """Answer ``show WORDS``.
+        """Answer ``show WORDS``, or ``status``.
 
         Raises UnanswerableError for anything else.
         """
-        if words[:1] != ["show"]:
-            raise UnanswerableError(f"unknown command '{' '.join(words)}'; only show is supported")
-        return self._answers[request(words[1:])]()
+        if words == [STATUS]:
+            state = self.state()
+            return Answer(block(setting(state) + activity(state)), dataclasses.asdict(state))
+        if words[:1] == [SHOW]:
+            return self._answers[request(words[1:])]()
+        raise UnanswerableError(
+            f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS} and {RELOAD}"
+        )
+
+    def adopt(self, policy: Policy) -> None:
+        """Show what belongs to *policy* from now on."""
+        self._policy = policy
+
+    def state(self) -> FilterState:
+        """``status``: what the filter knows of itself."""
+        policy, queue, now = self._policy, self._queue, monotonic()
+        row = queue_table.read(queue.number)
+        received = self._packets.seen + queue.unreadable
+        return FilterState(
+            version=__version__,
+            process=os.getpid(),
+            namespace=self._namespace,
+            running=now - self._started,
+            policy=self._identity.policy,
+            inspections=[
+                f"inspect esmtp {each.map.name}, class {each.class_map}"
+                for each in policy.inspections
+            ],
+            ports={
+                str(port): plan.inspection.map.name if plan.inspection else None
+                for port, plan in sorted(policy.plans.items())
+            },
+            control=self._identity.control,
+            queue=queue.number,
+            fail_open=self._identity.fail_open,
+            received=received,
+            latest=now - queue.now if received else None,
+            waiting=row.waiting if row else 0,
+            held=self._engine.held,
+            connections=self._counters.in_use,
+            uninspected=dict(self._counters.tallies["uninspected"]),
+        )
 
     def service_policy(self) -> Answer:
         """``show service-policy inspect esmtp``."""

@@ -191,7 +191,10 @@ class Worker:
         if deadline is not None and now >= deadline:
             self._try(lambda: self._engine.tick(now), now)
         for serve in self._services:
-            serve()
+            try:
+                serve()
+            except Exception:  # whatever else goes wrong, packets are decided
+                self._failed()
         self._sum_up(now)
         self._lines.flush()
 

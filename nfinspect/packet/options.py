@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
+from typing import Final
 
 from nfinspect.packet.segment import Segment
 
@@ -26,12 +27,12 @@ _LENGTHS = {
     TIMESTAMPS: (10,),
 }
 
-MAXIMUM_WINDOW_SCALE = 14
+MAXIMUM_WINDOW_SCALE: Final = 14
 """A larger shift count is read as this one (RFC 7323 section 2.3)."""
 
-_USUAL_TIMESTAMPS = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
-_USUAL_SACK = bytes((NO_OPERATION, NO_OPERATION, SACK))
-_CACHED = 8
+_USUAL_TIMESTAMPS: Final = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
+_USUAL_SACK: Final = bytes((NO_OPERATION, NO_OPERATION, SACK))
+_CACHED: Final = 8
 """Cached results: the options of one segment are examined in several steps."""
 _LONG, _TWO_LONGS = Struct("!L"), Struct("!LL")
 
@@ -50,7 +51,8 @@ def plain_options(segment: Segment) -> bool:
     """Whether the segment has no options, or only timestamps in the usual layout, as most have."""
     size = segment.payload - segment.transport
     return size == 20 or (
-        size == 32 and segment.datagram.startswith(_USUAL_TIMESTAMPS, segment.transport + 20)
+        size == 32
+        and segment.datagram[segment.transport + 20 : segment.transport + 24] == _USUAL_TIMESTAMPS
     )
 
 

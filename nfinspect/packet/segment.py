@@ -7,20 +7,30 @@ a datagram that cannot be inspected; it never raises. docs/packets.md lists the 
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from nfinspect.actions import DropReason
 
 # Control bits, RFC 9293 section 3.1.
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+FIN: Final = 0x01
+SYN: Final = 0x02
+RST: Final = 0x04
+PSH: Final = 0x08
+ACK: Final = 0x10
+URG: Final = 0x20
+ECE: Final = 0x40
+CWR: Final = 0x80
 
-MAXIMUM_EXTENSION_HEADERS = 16
+MAXIMUM_EXTENSION_HEADERS: Final = 16
 """IPv6 extension headers before the TCP header; honest traffic has one or two."""
 
-TCP_PROTOCOL = 6
-_IPV4 = Struct("!2xH2xHxB")  # total length, flags and fragment offset, protocol
-_IPV6 = Struct("!4xHB")  # payload length, next header
-_TCP = Struct("!4xLLHH2xH")  # sequence, acknowledgment, offset and flags, window, urgent pointer
-_PORTS = Struct("!HH")
+TCP_PROTOCOL: Final = 6
+_IPV4: Final = Struct("!2xH2xHxB")  # total length, flags and fragment offset, protocol
+_IPV6: Final = Struct("!4xHB")  # payload length, next header
+_TCP: Final = Struct(
+    "!4xLLHH2xH"
+)  # sequence, acknowledgment, offset and flags, window, urgent pointer
+_PORTS: Final = Struct("!HH")
 
 # IPv6 extension headers that may precede TCP, RFC 8200 section 4 and RFC 4302: the ones that
 # iptables' ``-p tcp`` looks past, too.

@@ -119,10 +119,6 @@ class Inspection:
     map: InspectionMap
     is_global: bool = True
 
-    def __hash__(self) -> int:
-        # It is looked up for every packet's counters; hashing the whole map would take too long.
-        return hash((self.service_policy, self.class_map, self.map.name))
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

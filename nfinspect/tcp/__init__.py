@@ -1,1 +1,14 @@
-"""Connections, their two streams, and the connection table."""
+"""What is known of a connection.
+
+``connection``   a connection and its phase
+``stream``       one direction, which keeps its own books
+``handshake``    SYN, handshake, RST
+``memory``       bytes passed and not yet acknowledged
+``gap``          what has been reported of segments beyond a gap
+``placed``       a segment at its place in a stream
+``inspection``   what the engine knows of an inspection
+``table``        all connections, those that are over, and timeouts
+``limits``       the bounds, and the ledger of the totals
+``ranges``       sets of sequence numbers
+``sequence``     wrap-around
+"""

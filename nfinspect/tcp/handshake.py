@@ -9,121 +9,96 @@ established.
 from __future__ import annotations
 
 from nfinspect.actions import DropReason
-from nfinspect.events import Direction
-from nfinspect.packet.options import SynOptions, syn_options
+from nfinspect.events import REPLY, REQUEST
+from nfinspect.packet.options import syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
-from nfinspect.tcp.connection import (
-    DEFAULT_SEGMENT_SIZE,
-    LARGEST_WINDOW_SCALE,
-    SMALLEST_SEGMENT_SIZE,
-    Half,
-    Phase,
-)
+from nfinspect.tcp.connection import ESTABLISHED, SYN_RECEIVED, SYN_SENT
 from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.stream import Stream
 
 
-def begin(client: Half, segment: Segment) -> None:
+def begin(client: Stream, segment: Segment) -> None:
     """Take the connection's parameters from its first SYN."""
-    client.initial = client.acknowledged = segment.sequence + client.offset
-    client.next = client.initial + 1
     offered = syn_options(segment)
-    client.scale = client.offered_scale = offered.window_scale or 0
-    client.peer.largest_segment = _largest_segment(offered)
+    client.open_at(segment.sequence + client.offset)
+    client.offer(offered)
     client.connection.sack_permitted = offered.sack_permitted
 
 
-def _largest_segment(offered: SynOptions) -> int:
-    return max(offered.mss or DEFAULT_SEGMENT_SIZE, SMALLEST_SEGMENT_SIZE)
-
-
-def receive(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
+def receive(stream: Stream, segment: Segment, *, incomplete: bool) -> DropReason | None:
     """Check a SYN, or a segment of a connection not yet established.
 
-    ``recorded``: a capture may lack the SYN-ACK; its sequence number is then taken from the
-    client's acknowledgement.
+    ``incomplete``: a segment of the handshake may be missing, as in a capture. The SYN-ACK's
+    sequence number is then taken from the client's acknowledgement.
     """
     flags = segment.flags
     if flags & SYN:
         if flags & (FIN | RST):
             return DropReason.BAD_FLAGS
-        if half.direction is Direction.REQUEST:
-            return _client_syn(half, flags, segment)
-        return _server_syn(half, flags, segment)
-    if half.direction is Direction.REQUEST:
-        return _client_ack(half, segment, recorded=recorded)
-    return _server_early(half, segment, recorded=recorded)
+        if stream.direction is REQUEST:
+            return _client_syn(stream, flags, segment)
+        return _server_syn(stream, flags, segment)
+    if stream.direction is REQUEST:
+        return _client_ack(stream, segment, incomplete=incomplete)
+    return _server_early(stream, segment, incomplete=incomplete)
 
 
-def _client_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
+def _client_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | None:
     if flags & ACK:
         return DropReason.BAD_SYN
-    if half.initial is None or unwrap(segment.sequence + half.offset, half.initial) != half.initial:
+    initial = stream.initial
+    if initial is None or stream.absolute(segment.sequence, initial) != initial:
         return DropReason.DUPLICATE_SYN
-    if half.connection.phase is Phase.ESTABLISHED:
+    if stream.connection.phase is ESTABLISHED:
         return DropReason.BAD_SYN
-    # A retransmitted SYN may offer other options, and which one reaches the server is unknown. To
-    # assume too large a window does no harm, too small a one would.
-    offered = syn_options(segment)
-    half.offered_scale = max(half.offered_scale, offered.window_scale or 0)
-    half.peer.largest_segment = min(half.peer.largest_segment, _largest_segment(offered))
+    stream.offer_again(syn_options(segment))
     return None
 
 
-def _server_syn(half: Half, flags: int, segment: Segment) -> DropReason | None:
-    connection = half.connection
-    client = half.peer
+def _server_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | None:
+    connection = stream.connection
+    client = stream.peer
     if not flags & ACK or client.initial is None:
         # A simultaneous open or a split handshake: mail clients do neither.
         return DropReason.BAD_SYN
     if segment.length or unwrap(segment.acknowledgment, client.next) != client.initial + 1:
         return DropReason.BAD_SYN_ACK
-    number = segment.sequence + half.offset
-    if connection.phase is Phase.ESTABLISHED:
+    initial = stream.initial
+    if connection.phase is ESTABLISHED:
         # The client's ACK was lost beyond the filter: the repeated SYN-ACK must reach the client.
-        same = half.initial is not None and unwrap(number, half.initial) == half.initial
+        same = initial is not None and stream.absolute(segment.sequence, initial) == initial
         return None if same else DropReason.BAD_SYN_ACK
     # Until the client answers, a server with SYN cookies may choose another sequence number.
-    half.initial = half.acknowledged = number
-    half.next = number + 1
-    half.scale = 0
     offered = syn_options(segment)
-    if offered.window_scale is None:
-        client.scale = 0  # RFC 7323 section 2.2: both or neither
-    else:
-        client.scale, half.scale = client.offered_scale, offered.window_scale
-    client.largest_segment = _largest_segment(offered)
+    stream.open_at(segment.sequence + stream.offset)
+    stream.answer(offered, segment.options, segment.window)
     connection.sack_permitted = connection.sack_permitted and offered.sack_permitted
-    half.options = segment.options
-    client.acknowledged = client.next
-    client.edge = client.next + segment.window  # a SYN's is not scaled (RFC 7323 section 2.2)
-    connection.phase = Phase.SYN_RECEIVED
+    connection.phase = SYN_RECEIVED
     return None
 
 
-def _client_ack(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
-    connection = half.connection
-    server = half.peer
-    if connection.phase is Phase.SYN_SENT:
-        if not recorded:
+def _client_ack(stream: Stream, segment: Segment, *, incomplete: bool) -> DropReason | None:
+    connection = stream.connection
+    server = stream.peer
+    if connection.phase is SYN_SENT:
+        if not incomplete:
             return DropReason.NOT_ESTABLISHED
-        server.initial = segment.acknowledgment - 1
-        server.next = server.acknowledged = segment.acknowledgment
-        server.scale = LARGEST_WINDOW_SCALE
+        server.assume_opened(segment.acknowledgment)
     elif unwrap(segment.acknowledgment, server.next) != server.next:
         return DropReason.INVALID_ACK
-    sequence = unwrap(segment.sequence + half.offset, half.next)
+    sequence = stream.absolute(segment.sequence, stream.next)
     # A SYN cookie is also valid for a few other numbers, where the server's stream would then begin.
-    if sequence < half.next or (sequence > half.next and not recorded):
+    if sequence < stream.next or (sequence > stream.next and not incomplete):
         return DropReason.OUT_OF_WINDOW
-    connection.phase = Phase.ESTABLISHED
+    connection.phase = ESTABLISHED
     return None
 
 
-def _server_early(half: Half, segment: Segment, *, recorded: bool) -> DropReason | None:
-    connection = half.connection
-    if connection.phase is Phase.SYN_RECEIVED:
-        if recorded:  # the client's ACK is missing from the capture
-            connection.phase = Phase.ESTABLISHED
+def _server_early(stream: Stream, segment: Segment, *, incomplete: bool) -> DropReason | None:
+    connection = stream.connection
+    if connection.phase is SYN_RECEIVED:
+        if incomplete:  # the client's ACK is missing from the capture
+            connection.phase = ESTABLISHED
             return None
         # Until the client's ACK, the server has nothing to send but its SYN-ACK.
         return DropReason.NOT_ESTABLISHED
@@ -135,7 +110,7 @@ def _server_early(half: Half, segment: Segment, *, recorded: bool) -> DropReason
     return None
 
 
-def resets(half: Half, segment: Segment) -> bool | None:
+def resets(stream: Stream, segment: Segment) -> bool | None:
     """Check an RST: True if it ends the connection, False if it passes without ending it, None if
     it must be dropped.
 
@@ -147,20 +122,20 @@ def resets(half: Half, segment: Segment) -> bool | None:
     After the sender's FIN, the FIN's own sequence number is valid too: a closed socket uses it in
     its RST to data that crossed the FIN, and Linux accepts it (tcp_reset_check).
     """
-    connection = half.connection
-    if connection.phase is Phase.SYN_SENT:
-        if half.direction is Direction.REPLY:
+    connection = stream.connection
+    if connection.phase is SYN_SENT:
+        if stream.direction is REPLY:
             refused = bool(segment.flags & ACK) and (
-                unwrap(segment.acknowledgment, half.peer.next) == half.peer.next
+                unwrap(segment.acknowledgment, stream.peer.next) == stream.peer.next
             )
             return True if refused else None
         if connection.challenge is not None and segment.sequence == connection.challenge:
             return False
-    if segment.flags & ACK and unwrap(segment.acknowledgment, half.peer.next) > half.peer.next:
+    if segment.flags & ACK and unwrap(segment.acknowledgment, stream.peer.next) > stream.peer.next:
         return None
-    number = unwrap(segment.sequence + half.offset, half.next)
-    if number in (half.next, half.fin):
+    number = stream.absolute(segment.sequence, stream.next)
+    if number in (stream.next, stream.fin):
         return True
-    if half.edge is not None and half.acknowledged <= number <= half.edge:
+    if stream.edge is not None and stream.acknowledged <= number <= stream.edge:
         return False
     return None

@@ -6,13 +6,14 @@ Each bound says what happens when it is reached; docs/tcp.md says it for operato
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-KIBIBYTE = 1024
-MEBIBYTE = 1024 * KIBIBYTE
+KIBIBYTE: Final = 1024
+MEBIBYTE: Final = 1024 * KIBIBYTE
 
-SHARE = 8
+SHARE: Final = 8
 """One direction may use at most one eighth of the memory that is free, the last quarter excepted."""
-LEAST = 1 << 17
+LEAST: Final = 1 << 17
 """From the last quarter, each direction may use this fraction of the total: 2 KiB of 256 MiB."""
 
 

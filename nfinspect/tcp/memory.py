@@ -9,23 +9,30 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Final
 
-SMALL = 512
+SMALL: Final = 512
 """Bytes. Smaller chunks are merged up to this size: otherwise the overhead per chunk would let a
 sender of one-byte segments use many times the memory bound."""
 
-FILL = 0x58
+FILL: Final = 0x58
 """``X``: replaces bytes no longer remembered, which the receiver has acknowledged and discards."""
 
 
-class Chunk(NamedTuple):
+class Chunk:
     """Bytes as they arrived and as they were passed (often the same object)."""
 
-    start: int
-    end: int
-    arrived: bytes
-    passed: bytes
+    __slots__ = ("arrived", "end", "passed", "start")
+
+    def __init__(self, start: int, arrived: bytes, passed: bytes) -> None:
+        self.start = start
+        self.end = start + len(passed)
+        self.arrived = arrived
+        self.passed = passed
+
+
+_NOTHING: Final[list[Chunk]] = []
+"""Shared by all memories that are empty, as most are at most times; never changed."""
 
 
 class Memory:
@@ -35,29 +42,22 @@ class Memory:
     __slots__ = ("chunks", "size")
 
     def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
+        self.chunks = _NOTHING
         self.size = 0
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
-        size = len(passed)
-        if size < SMALL and self.chunks and self._join(size, arrived, passed):
-            self.size += size
-            return
-        # The fastest way to make a Chunk; runs once per packet with payload.
-        self.chunks.append(tuple.__new__(Chunk, (start, start + size, arrived, passed)))
+        chunks, size = self.chunks, len(passed)
         self.size += size
-
-    def _join(self, size: int, arrived: bytes, passed: bytes) -> bool:
-        """Merge these bytes into the last chunk if it stays small."""
-        start, end, old_arrived, old_passed = self.chunks[-1]
-        if end - start + size > SMALL:
-            return False
-        joined = old_passed + passed
-        same = old_arrived is old_passed and arrived is passed
-        self.chunks[-1] = Chunk(
-            start, end + size, joined if same else old_arrived + arrived, joined
-        )
-        return True
+        if not chunks:
+            self.chunks = [Chunk(start, arrived, passed)]
+            return
+        last = chunks[-1]
+        if last.end - last.start + size > SMALL:
+            chunks.append(Chunk(start, arrived, passed))
+            return
+        same = last.arrived is last.passed and arrived is passed
+        joined = last.passed + passed
+        chunks[-1] = Chunk(last.start, joined if same else last.arrived + arrived, joined)
 
     def release(self, acknowledged: int) -> int:
         """Release chunks that end at or before ``acknowledged``; returns the bytes freed."""
@@ -67,9 +67,11 @@ class Memory:
                 break
             freed += len(chunk.passed)
             done += 1
-        if done:
+        if done == len(self.chunks):
+            self.chunks = _NOTHING
+        else:
             del self.chunks[:done]
-            self.size -= freed
+        self.size -= freed
         return freed
 
     @property
@@ -79,7 +81,7 @@ class Memory:
 
     def clear(self) -> int:
         freed = self.size
-        self.chunks.clear()
+        self.chunks = _NOTHING
         self.size = 0
         return freed
 

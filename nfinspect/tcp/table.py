@@ -9,17 +9,19 @@ mistaken for an older one.
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from nfinspect.packet.segment import reverse_key
-from nfinspect.tcp.connection import Half, TcpConnection
+from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
+from nfinspect.tcp.stream import Stream
+from nfinspect.tcp.timers import Timers
 
-LONGEST_TIMER = 60.0
-"""Seconds. No timer runs longer, so that timers of ended connections do not pile up."""
+LONGEST_TIMER: Final = 60.0
+"""Seconds. No connection's timer runs longer, so that those of a burst do not stay together."""
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class Finished:
 
     next_numbers: tuple[int, int]
     """The next sequence numbers of client and server, after any FIN."""
+    offsets: tuple[int, int]
+    """What is added to their sequence numbers (see `Stream.offset`)."""
     fins: tuple[bool, bool]
     """Whether client and server had sent a FIN; an RST may have come first."""
     until: float
@@ -47,31 +51,34 @@ class Remembered:
     since: float
     closed_by_inspection: bool
     last_seen: float = 0.0
-    timer: int = 0
+    timer: float = 0.0
+    """When its timer is due."""
+
+    def heard(self, now: float) -> None:
+        """Another of its packets has arrived."""
+        self.last_seen = now
 
 
 class Table:
     """Connections by the key of their packets, in both directions.
 
-    Timers are one heap of (time, number, key). A packet only updates ``last_seen``; a timer that
-    fires before its connection expires is set again. Only a connection's latest timer counts: the
-    connection stores its number.
+    A packet only updates ``last_seen``; a timer that fires before its connection expires is set
+    again.
     """
 
     __slots__ = (
-        "_timer_number",
         "_timers",
         "closed",
         "closing",
         "finished",
-        "halves",
         "limits",
         "remembered",
+        "streams",
     )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.halves: dict[bytes, Half] = {}
+        self.streams: dict[bytes, Stream] = {}
         self.finished: OrderedDict[bytes, Finished] = OrderedDict()
         """By the client's key, oldest first. (Removing the first key of a plain dict
         becomes slow after many removals.)"""
@@ -82,29 +89,29 @@ class Table:
         did, by the client's key."""
         self.closed = 0
         """How many of ``remembered`` were closed by inspection."""
-        self._timers: list[tuple[float, int, bytes]] = []
-        self._timer_number = 0
+        self._timers = Timers()
 
     def __len__(self) -> int:
-        return len(self.halves) // 2
+        return len(self.streams) // 2
 
     @property
     def full(self) -> bool:
-        return len(self.halves) // 2 + self.closed >= self.limits.connections
+        return len(self.streams) // 2 + self.closed >= self.limits.connections
 
     def add(self, connection: TcpConnection) -> None:
-        self.halves[connection.key] = connection.client
-        self.halves[reverse_key(connection.key)] = connection.server
+        self.streams[connection.key] = connection.client
+        self.streams[reverse_key(connection.key)] = connection.server
         self.set_timer(connection)
 
     def remove(self, connection: TcpConnection) -> None:
-        del self.halves[connection.key]
-        del self.halves[reverse_key(connection.key)]
+        del self.streams[connection.key]
+        del self.streams[reverse_key(connection.key)]
+        self._timers.cancel(connection.key, connection.timer)
         if self.closing:
             self.closing.pop(connection.key, None)
 
     def holds(self, connection: TcpConnection) -> bool:
-        return self.halves.get(connection.key) is connection.client
+        return self.streams.get(connection.key) is connection.client
 
     def finish(
         self,
@@ -126,6 +133,7 @@ class Table:
         client, server = connection.client, connection.server
         finished[connection.key] = Finished(
             (client.next, server.next),
+            (client.offset, server.offset),
             (client.fin is not None, server.fin is not None),
             now + self.limits.linger,
             client.initial,
@@ -150,7 +158,8 @@ class Table:
         known = self.remembered[key] = Remembered(now, closed_by_inspection, now)
         if closed_by_inspection:
             self.closed += 1
-            known.timer = self._push_timer(now + self.limits.closed_quiet, key)
+            known.timer = now + self.limits.closed_quiet
+            self._timers.set(key, known.timer)
         return True
 
     def closed_connections(self) -> Iterator[tuple[bytes, float]]:
@@ -180,6 +189,7 @@ class Table:
         known = self.remembered.pop(key, None)
         if known is not None and known.closed_by_inspection:
             self.closed -= 1
+            self._timers.cancel(key, known.timer)
 
     def forget_ended(self) -> None:
         """Forget all but those closed by inspection: older connections are no longer picked up."""
@@ -188,38 +198,32 @@ class Table:
 
     def set_timer(self, connection: TcpConnection) -> None:
         """Set a timer for when the connection will expire without further packets."""
-        connection.timer = self._push_timer(
-            min(connection.expires, connection.last_seen + LONGEST_TIMER), connection.key
-        )
+        self._timers.cancel(connection.key, connection.timer)
+        self._set_timer(connection, connection.last_seen)
 
-    def _push_timer(self, when: float, key: bytes) -> int:
-        self._timer_number += 1
-        heapq.heappush(self._timers, (when, self._timer_number, key))
-        return self._timer_number
+    def _set_timer(self, connection: TcpConnection, now: float) -> None:
+        connection.timer = min(connection.expires, now + LONGEST_TIMER)
+        self._timers.set(connection.key, connection.timer)
 
     def deadline(self) -> float | None:
-        return self._timers[0][0] if self._timers else None
+        return self._timers.deadline()
 
     def expired(self, now: float, *, picking_up: bool) -> TcpConnection | None:
         """The next connection that has timed out; the caller removes it. Also lets go of remembered
         connections that have been quiet for long enough, but not entirely while older connections
         are still ``picking_up``."""
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            _, number, key = heapq.heappop(timers)
-            half = self.halves.get(key)
-            if half is not None:
-                connection = half.connection
-                if connection.timer != number:
-                    continue
-                if connection.expires <= now:
-                    return connection
-                connection.timer = self._push_timer(
-                    min(connection.expires, now + LONGEST_TIMER), key
-                )
+        while (due := self._timers.take(now)) is not None:
+            when, key = due
+            stream = self.streams.get(key)
+            if stream is not None:
+                connection = stream.connection
+                if connection.timer == when:
+                    if connection.expires <= now:
+                        return connection
+                    self._set_timer(connection, now)
                 continue
             known = self.remembered.get(key)
-            if known is not None and known.closed_by_inspection and known.timer == number:
+            if known is not None and known.closed_by_inspection and known.timer == when:
                 quiet = min(
                     known.last_seen + self.limits.closed_quiet,
                     known.since + self.limits.closed_longest,
@@ -229,5 +233,6 @@ class Table:
                     if picking_up:
                         self.remembered[key] = Remembered(now, closed_by_inspection=False)
                 else:
-                    known.timer = self._push_timer(quiet, key)
+                    known.timer = quiet
+                    self._timers.set(key, quiet)
         return None

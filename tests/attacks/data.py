@@ -440,7 +440,7 @@ DATA_ATTACKS = (
         ),
     ),
     Attack(
-        "two-versions-behind-a-gap",
+        "two-versions-beyond-a-gap",
         ("Novak and Sturges 2007", "SymTCP: data overlapping", "Themis: data_overlapping"),
         "a segment that adds nothing to the held ones is dropped, `repeated-held`; the segment"
         " that fills the gap decides, and held ones pass with its bytes",

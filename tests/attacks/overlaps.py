@@ -48,7 +48,7 @@ def pieces(situation: str, first: tuple[int, int], second: tuple[int, int]) -> l
         for low, high in pairwise(covered)
         if not a <= low < b and not c <= low < d
     ]
-    if situation == "behind a gap":
+    if situation == "beyond a gap":
         return [original, later, *rest[1:], rest[0]]
     preceding = [piece for piece in rest if piece[0] < a]
     if c < a:
@@ -128,8 +128,8 @@ OVERLAPS = tuple(
             "in all thirteen relations: decided bytes pass as before, new ones are inspected",
         ),
         (
-            "behind-a-gap",
-            "behind a gap",
+            "beyond-a-gap",
+            "beyond a gap",
             "in all thirteen relations: held; the segment with the lower sequence number is"
             " decided first, and every copy passes with the bytes decided",
         ),

@@ -20,7 +20,7 @@ LIVE = {name: case for name, case in CASES.items() if case[0].live}
 REAL = {
     name: (script, family)
     for name, (script, family) in LIVE.items()
-    if script.effective or (name.startswith("overlap-behind-a-gap") and family == 4)
+    if script.effective or (name.startswith("overlap-beyond-a-gap") and family == 4)
 }
 """The attacks that are also played without the filter."""
 
@@ -75,7 +75,7 @@ def test_no_packet_is_left_without_a_verdict(
 def test_linux_model_resolves_overlaps_as_linux_does(
     relation: str, results: tuple[Results, Results, dict[str, int]]
 ) -> None:
-    name = f"overlap-behind-a-gap {relation}, behind a gap IPv4"
+    name = f"overlap-beyond-a-gap {relation}, beyond a gap IPv4"
     mails, _ = results[0][name]
     modelled = Play(CASES[name][0], "linux", 4, filtered=False).run()
     assert tuple(bytes(mail.read) for mail in mails) == modelled.received

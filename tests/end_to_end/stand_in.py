@@ -19,12 +19,13 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Inject
 from nfinspect.arrival import Arrival
 from nfinspect.cli import run
 from nfinspect.events import Direction
+from nfinspect.live import service
 from nfinspect.live.queue import Queue
 from nfinspect.live.status import Totals
 from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy import default_policy
-from nfinspect.policy.model import Inspection
+from nfinspect.policy.model import Inspection, Policy
 
 
 class AcceptAll:
@@ -59,6 +60,9 @@ class AcceptAll:
 
     def closed_connections(self) -> Sequence[tuple[bytes, float]]:
         return []
+
+    def adopt(self, policy: Policy) -> None:
+        pass
 
 
 class Describe(AcceptAll):
@@ -154,5 +158,6 @@ if __name__ == "__main__":
     engine = {each.__name__: each for each in (Describe, HoldAll, HoldThenReverse, Reset, Fail)}
     engine["AcceptAll"] = AcceptAll
     if os.environ.get("POISON"):
-        run.Queue = PoisonedQueue  # type: ignore[misc]
-    run.filter_packets(engine[sys.argv[1]](), default_policy(), 0, control=Path(sys.argv[2]))
+        service.Queue = PoisonedQueue  # type: ignore[misc]
+    options = service.ServiceOptions(control=Path(sys.argv[2]))
+    run.filter_packets(engine[sys.argv[1]](), default_policy(), options)

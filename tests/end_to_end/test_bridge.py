@@ -17,8 +17,9 @@ import pytest
 from nfinspect.lab.case import run_case
 from nfinspect.lab.cases import named
 from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import NFINSPECT, Filter
+from nfinspect.lab.filter import Filter
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.namespaces import NFINSPECT
 from nfinspect.lab.stage import Stage
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from nfinspect.lab.filter import NFINSPECT
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.namespaces import NFINSPECT
 from nfinspect.lab.topology import (
     CLIENT,
     FILTER,
@@ -81,6 +81,9 @@ class Running:
         self.process = lab.popen(FILTER, command, environment=environment)
         assert self.process.stderr is not None
         self.first_line = self.process.stderr.readline()
+        line = self.first_line
+        while line and not line.startswith("  forwarding "):  # the last one about the start
+            line = self.process.stderr.readline()
         self.output = self.errors = ""
 
     @classmethod
@@ -398,7 +401,7 @@ def test_policy_that_inspects_nothing_passes_mail_unchanged(
 # ---- stopping ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_drops_what_is_held_and_leaves_nothing_waiting(
     lab: Lab, number: signal.Signals
 ) -> None:
@@ -470,7 +473,9 @@ def test_filter_keeps_running_when_its_stdout_is_closed(lab: Lab) -> None:
         for _ in range(3):
             unanswered(lab, socket.AF_INET, SERVER_ADDRESS)  # the SYN is dropped and logged
         assert live.process.stderr is not None
-        assert "stdout failed (Broken pipe)" in live.process.stderr.readline()
+        # The rules were applied after the start, which a warning has noticed.
+        said = [live.process.stderr.readline() for _ in range(2)]
+        assert any("stdout failed (Broken pipe)" in line for line in said)
         assert not unanswered(lab, socket.AF_INET, SERVER_ADDRESS)
         live.process.send_signal(signal.SIGTERM)
         assert live.process.wait(PATIENCE) == 0

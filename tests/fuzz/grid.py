@@ -18,11 +18,10 @@ from nfinspect.arrival import Arrival
 from nfinspect.cli.configuration import default_configuration
 from nfinspect.engine import Engine
 from nfinspect.events import Direction
-from nfinspect.flow import opening
 from tests.fuzz import packets
 from tests.fuzz.network import TO_END, TO_FILTER, Link, Network
 from tests.fuzz.packets import Packet
-from tests.model.inspector import SwapCase
+from tests.model.inspector import Inspections
 from tests.model.stack import Habits, Stack
 
 SNAPSHOT = Path(__file__).with_name("grid.txt")
@@ -62,20 +61,15 @@ class Transfer:
         self.server = Stack(habits, Random(seed + 1))
         self.client.write(bytes(range(97, 123)) * (SIZE // 26))
         self.client.closing = True
-        self.engine = Engine(default_configuration().policy, started=-1000.0) if filtered else None
+        policy = default_configuration().policy
+        self.engine = Engine(policy, started=-1000.0, prepare=Inspections()) if filtered else None
         self.paths = (packets.Path(*ENDS), packets.Path(*ENDS[::-1]))
         self.waiting: dict[int, tuple[int, Packet]] = {}
         self.now = 0.0
 
     def run(self) -> float:
         """Seconds until the server has got everything."""
-        original = opening.Inspector
-        opening.Inspector = SwapCase  # type: ignore[assignment, misc]
-        try:
-            self._run()
-        finally:
-            opening.Inspector = original  # type: ignore[misc]
-            SwapCase.instances.clear()
+        self._run()
         expected = bytes(self.client.stream)
         assert self.server.received == (expected.swapcase() if self.engine else expected)
         return self.now

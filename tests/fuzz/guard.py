@@ -149,6 +149,10 @@ class Guard:
             return packet
         if packet.flags != ACK:
             raise DifferenceError("the filter says more than an acknowledgement")
+        own = self.streams[direction]
+        base = own.sender.base
+        if not 0 <= near(packet.sequence, base) - base <= len(own.approved) + 1:
+            raise DifferenceError("the filter speaks beyond what has passed")
         other = self.streams[1 - direction]
         receiver, sender = other.receiver, other.sender
         number = near(packet.acknowledgment, sender.una)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
+from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.events import Connection, Endpoint
 from nfinspect.policy import parse_policy
@@ -202,7 +203,7 @@ class Ideal:
 def ideal(script: Script, *, by_byte: bool = False) -> Ideal:
     """The course of the script without TCP, inspected line by line; or ``by_byte``, as far as that
     makes a difference."""
-    inspector = Inspector(CONNECTION, inspection_map(script.policy))
+    inspector = Inspector(CONNECTION, compile_map(inspection_map(script.policy)))
     client, server = Client(script), Server(script)
     course = Ideal(bytearray(), bytearray(), bytearray(), bytearray(), False)
     requests, replies = b"", server.greet()

@@ -15,11 +15,10 @@ from nfinspect.arrival import Arrival
 from nfinspect.cli.configuration import default_configuration
 from nfinspect.engine import Engine
 from nfinspect.events import Direction, InspectionClosed
-from nfinspect.flow import opening
 from nfinspect.tcp.limits import Ledger
 from tests.fuzz.guard import DifferenceError, Guard, Stream
 from tests.fuzz.packets import ACK, FIN, MASK, PSH, RST, SYN, URG, Packet, Path
-from tests.model.inspector import SwapCase
+from tests.model.inspector import Inspections, SwapCase
 from tests.model.overlap import POLICIES, Waiting
 from tests.model.stack import Habits, Stack, near
 
@@ -97,7 +96,9 @@ class Course:
     receivers of every policy listen."""
 
     def __init__(self) -> None:
-        self.engine = Engine(default_configuration().policy, started=-1000.0)
+        self.engine = Engine(
+            default_configuration().policy, started=-1000.0, prepare=Inspections(self.inspect)
+        )
         random = Random(0)
         self.ends = tuple(Stack(Habits(initial=INITIAL), random) for _ in ENDS)
         client, server = self.ends
@@ -111,9 +112,8 @@ class Course:
         self.tokens = 0
         self.now = 0.0
 
-    def inspect(self, *arguments: object, **options: bool) -> SwapCase:
-        inspector = SwapCase(*arguments, **options)  # type: ignore[arg-type]
-        SwapCase.instances.clear()
+    def inspect(self) -> SwapCase:
+        inspector = SwapCase()
         for stream, record in zip(
             self.guard.streams, (inspector.requests, inspector.replies), strict=True
         ):
@@ -121,23 +121,16 @@ class Course:
         return inspector
 
     def run(self, pieces: Iterable[Piece]) -> Course:
-        original = opening.Inspector
-        opening.Inspector = self.inspect  # type: ignore[assignment, misc]
-        try:
-            self._arrive(0, Packet(INITIAL, 0, SYN, FARTHEST))
-            self._arrive(1, Packet(INITIAL, INITIAL + 1, SYN | ACK, FARTHEST))
-            self._arrive(0, Packet(INITIAL + 1, INITIAL + 1, ACK, FARTHEST))
-            for piece in pieces:
-                self._wait(piece.seconds)
-                if self.engine.connections == 0 and FLAGS[piece.flags] & SYN:
-                    break  # over; this would begin another connection
-                own, other = (
-                    self.guard.streams[piece.direction ^ side].approved for side in (0, 1)
-                )
-                self._arrive(piece.direction, piece.packet(len(own), len(other)), gso=piece.gso)
-            self._finish()
-        finally:
-            opening.Inspector = original  # type: ignore[misc]
+        self._arrive(0, Packet(INITIAL, 0, SYN, FARTHEST))
+        self._arrive(1, Packet(INITIAL, INITIAL + 1, SYN | ACK, FARTHEST))
+        self._arrive(0, Packet(INITIAL + 1, INITIAL + 1, ACK, FARTHEST))
+        for piece in pieces:
+            self._wait(piece.seconds)
+            if self.engine.connections == 0 and FLAGS[piece.flags] & SYN:
+                break  # over; this would begin another connection
+            own, other = (self.guard.streams[piece.direction ^ side].approved for side in (0, 1))
+            self._arrive(piece.direction, piece.packet(len(own), len(other)), gso=piece.gso)
+        self._finish()
         return self
 
     def _wait(self, seconds: int) -> None:

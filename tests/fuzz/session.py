@@ -30,9 +30,12 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Re
 from nfinspect.arrival import Arrival
 from nfinspect.cli.configuration import default_configuration
 from nfinspect.engine import Engine, EngineOptions
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.inspector import Inspector
+from nfinspect.esmtp.prepared import EsmtpInspection
 from nfinspect.events import (
     ConflictingBytes,
+    Connection,
     ConnectionBuilt,
     ConnectionTornDown,
     Direction,
@@ -40,7 +43,8 @@ from nfinspect.events import (
     InspectionClosed,
     Uninspected,
 )
-from nfinspect.flow import opening
+from nfinspect.policy.model import Inspection, InspectionMap
+from nfinspect.tcp.inspection import StreamInspector
 from nfinspect.tcp.limits import Ledger, Limits
 from tests.fuzz import attacker, drawing, mail, showing
 from tests.fuzz.drawing import Kind
@@ -48,6 +52,7 @@ from tests.fuzz.guard import DifferenceError, Guard, Stream
 from tests.fuzz.judge import judge
 from tests.fuzz.network import HOPS, NOWHERE, TO_END, TO_FILTER, Marks, Network
 from tests.fuzz.packets import ACK, MASK, PSH, RST, SYN, Packet, Path
+from tests.fuzz.translation import Translated
 from tests.model.inspector import SwapCase
 from tests.model.stack import OPEN, OVER, Stack, near, read_options
 
@@ -62,15 +67,15 @@ V6 = (
 )
 NOTHING = Packet(0, 0, 0, 0)
 OUTSIDE, INSIDE = "outside", "inside"
-WANT_OF_ROOM = (DropReason.HOLD_BOUND, DropReason.SHUT, DropReason.MEMORY_BOUND)
+WANT_OF_ROOM = (DropReason.HOLD_BOUND, DropReason.AWAITS_REPLY, DropReason.MEMORY_BOUND)
 """Reasons that only bounds can be."""
 
 
 class Recorder(Inspector):
     """The real inspector, and what it has read and approved."""
 
-    def __init__(self, *arguments: object, **options: bool) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+    def __init__(self, connection: Connection, rules: Rules, *, transcript: bool) -> None:
+        super().__init__(connection, rules, transcript=transcript)
         self.heard = (bytearray(), bytearray())
         self.approved = (bytearray(), bytearray())
 
@@ -90,6 +95,17 @@ class Recorder(Inspector):
         self.approved[1].extend(passed)
         self.heard[1].extend(data[: len(passed)])
         return passed
+
+
+class Recording(EsmtpInspection):
+    """Has a session make its inspectors."""
+
+    def __init__(self, session: Session, inspection_map: InspectionMap, **options: bool) -> None:
+        super().__init__(inspection_map, **options)
+        self.session = session
+
+    def begin(self, connection: Connection) -> StreamInspector:
+        return self.session.inspect(connection, self.rules, self.transcript)
 
 
 @dataclass(slots=True)
@@ -165,7 +181,15 @@ class Session:
         """The attacker is the client, and carries on once the filter has forgotten the connection."""
         self.picks_up = self.sequel and random.random() < 0.5
         started = 0.0 if self.picks_up else -1000.0
-        self.engine = Engine(policy, options, started=started)
+        self.engine: Engine | Translated = Engine(
+            policy, options, started=started, prepare=self.prepare
+        )
+        own = Random(f"offset {self.seed}")
+        self.offset = 0 if self.picks_up or own.random() < 0.5 else own.getrandbits(32)
+        """What a device in front of the client adds to the server's sequence numbers. Drawn by
+        itself, so that it changes nothing else of the session."""
+        if self.offset:
+            self.engine = Translated(self.engine, self.offset)
         self.ready = random.random() > 0.1
         self.plain_large = random.random() < 0.3
         """Packets larger than a segment come without the mark of GSO."""
@@ -227,14 +251,16 @@ class Session:
 
         client.application, server.application = speak, answer
 
-    def inspect(self, *arguments: object, **options: bool) -> Recorder | SwapCase:
-        """Stands in for the class of the inspector."""
+    def prepare(self, inspection: Inspection, transcript: bool, unfiltered: bool) -> Recording:
+        return Recording(self, inspection.map, transcript=transcript, unfiltered=unfiltered)
+
+    def inspect(self, connection: Connection, rules: Rules, transcript: bool) -> StreamInspector:
+        """The inspector of a new connection."""
         if self.script is None:
-            inspector: Recorder | SwapCase = SwapCase(*arguments, **options)  # type: ignore[arg-type]
-            SwapCase.instances.clear()
+            inspector: Recorder | SwapCase = SwapCase()
             approved = (inspector.requests, inspector.replies)
         else:
-            inspector = Recorder(*arguments, **options)
+            inspector = Recorder(connection, rules, transcript=transcript)
             approved = inspector.approved
         self.inspectors.append(inspector)
         if len(self.inspectors) > 1:
@@ -282,16 +308,12 @@ class Session:
 
     def run(self) -> Session:
         """To the end, and judge; DifferenceError where the filter has done what it must not."""
-        original = opening.Inspector
-        opening.Inspector = self.inspect  # type: ignore[assignment, misc]
         try:
             self._run()
             judge(self)
             self._finish()
         except Exception as error:
             raise DifferenceError(f"{error!r}\n{self.describe()}") from error
-        finally:
-            opening.Inspector = original  # type: ignore[misc]
         return self
 
     def _run(self) -> None:
@@ -534,8 +556,8 @@ class Session:
                 if self.over:
                     continue
                 direction = 0 if action.direction is Direction.REQUEST else 1
-                if action.port not in ("", OUTSIDE if direction else INSIDE):
-                    raise DifferenceError(f"injected into the wrong side, {action.port}")
+                if action.device not in ("", OUTSIDE if direction else INSIDE):
+                    raise DifferenceError(f"injected into the wrong side, {action.device}")
                 self.injected += 1
                 packet = self.guard.made(direction, action.datagram, piece=cut)
                 if not (cut or self.guard.off):

@@ -6,34 +6,19 @@ more ``+``; ``?`` only makes the server owe one; ``#`` closes the connection.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
 
-from nfinspect.events import CloseCause, Connection, Event, UninspectedCause
-from nfinspect.policy.model import InspectionMap
+from nfinspect.events import CloseCause, Connection, UninspectedCause
+from nfinspect.tcp.inspection import PreparedInspection, StreamInspector, StreamWatcher
 
 
-class SwapCase:
-    """The inspector; `instances` lists all that have been made."""
-
-    instances: ClassVar[list[SwapCase]] = []
-
-    def __init__(
-        self,
-        connection: Connection,
-        inspection_map: InspectionMap,
-        *,
-        transcript: bool = False,
-        recorded: bool = False,
-    ) -> None:
-        self.events: list[Event] = []
-        self.closing: CloseCause | None = None
-        self.uninspected: UninspectedCause | None = None
-        self.refusing = False
+class SwapCase(StreamInspector):
+    def __init__(self) -> None:
+        super().__init__()
         self.owed = 0
         self.shut = False
         self.requests = bytearray()
         self.replies = bytearray()
-        SwapCase.instances.append(self)
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
         if self.shut:
@@ -84,3 +69,24 @@ class SwapCase:
     @property
     def unended_line(self) -> bytes:
         return b""
+
+
+class Inspections(PreparedInspection):
+    """Inspects as a test wishes; itself what an engine calls to prepare it."""
+
+    def __init__(self, make: Callable[[], StreamInspector] = SwapCase) -> None:
+        super().__init__()
+        self.make = make
+        self.made: list[StreamInspector] = []
+
+    def __call__(self, *_: object) -> Inspections:
+        return self
+
+    def begin(self, connection: Connection) -> StreamInspector:
+        self.made.append(self.make())
+        return self.made[-1]
+
+    def watch(
+        self, connection: Connection, cause: UninspectedCause, inspector: StreamInspector | None
+    ) -> StreamWatcher | None:
+        return None

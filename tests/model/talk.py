@@ -6,12 +6,19 @@ the 32-bit wrap, so every test crosses it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 from nfinspect.actions import Accept, Drop, DropReason, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.cli.configuration import default_configuration
 from nfinspect.engine import Engine, EngineOptions
+from nfinspect.esmtp.prepared import prepare_esmtp
 from nfinspect.events import Event
+from nfinspect.flow.core import Prepare
 from nfinspect.policy.model import Policy
+from nfinspect.tcp.inspection import StreamInspector
+from tests.model.inspector import Inspections, SwapCase
 from tests.model.wire import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, Packet, read
 
 START = 2**32 - 20
@@ -20,6 +27,9 @@ LATE = 1000.0
 
 
 class Talk:
+    make: ClassVar[Callable[[], StreamInspector] | None] = None
+    """Inspects in place of the real inspector."""
+
     def __init__(
         self,
         policy: Policy | None = None,
@@ -31,7 +41,8 @@ class Talk:
         options: EngineOptions | None = None,
     ) -> None:
         policy = policy or default_configuration().policy
-        self.engine = engine or Engine(policy, options, started=started)
+        prepare: Prepare = prepare_esmtp if self.make is None else Inspections(self.make)
+        self.engine = engine or Engine(policy, options, started=started, prepare=prepare)
         self.now = now
         self.client_end = client
         self.next = {"client": 0, "server": 0}
@@ -161,3 +172,9 @@ class Talk:
 
 
 __all__ = ["ACK", "FIN", "LATE", "PSH", "RST", "START", "SYN", "Talk"]
+
+
+class SwapTalk(Talk):
+    """Inspected by ``SwapCase``."""
+
+    make = SwapCase

@@ -9,7 +9,7 @@ import pytest
 from nfinspect.actions import Accept, Drop, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.cli.configuration import default_configuration
-from nfinspect.engine import Engine, EngineOptions
+from nfinspect.engine import LIVE, RECORDED, Engine, EngineOptions
 from tests.model.wire import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, URG, Packet
 
 POLICY = default_configuration().policy
@@ -62,7 +62,9 @@ def packets(random: Random, count: int) -> list[bytes]:
 @pytest.mark.parametrize("seed", range(20))
 def test_random_and_corrupt_packets_each_get_one_verdict(seed: int, recorded: bool) -> None:
     random = Random(seed)
-    engine = Engine(POLICY, EngineOptions(recorded=recorded, transcript=True), started=0.0)
+    engine = Engine(
+        POLICY, EngineOptions(RECORDED if recorded else LIVE, transcript=True), started=0.0
+    )
     now, waiting, cut = 0.0, set[int](), set[int]()
 
     def act(actions: list[object]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.observer import Observer
 from nfinspect.esmtp.verbs import PERMITTED
@@ -81,7 +82,9 @@ def test_any_bytes_in_any_order_are_decided(
     talk: list[tuple[bool, bytes]],
     greeted: bool,
 ) -> None:
-    inspector = Inspector(CONNECTION, inspection_map, transcript=transcript, recorded=recorded)
+    inspector = Inspector(
+        CONNECTION, compile_map(inspection_map), transcript=transcript, unfiltered=recorded
+    )
     replied = 0
     if greeted:
         talk = [(False, b"220 x\r\n"), (True, b"EHLO x\r\n"), (False, WORDS[-9]), *talk]
@@ -126,7 +129,7 @@ def test_observer_changes_nothing(talk: list[tuple[bool, bytes]]) -> None:
 def test_pickled_inspector_decides_like_the_original(
     talk: list[tuple[bool, bytes]], when: int
 ) -> None:
-    first = Inspector(CONNECTION, DEFAULT)
+    first = Inspector(CONNECTION, compile_map(DEFAULT))
     first.reply(b"220 x\r\n")
     other = first
     for number, (from_client, data) in enumerate(talk):
@@ -151,7 +154,7 @@ def test_server_never_sees_a_command_that_is_not_permitted(talk: list[bytes]) ->
     """The server refuses every line, so all lines are commands. To a strict server each has a
     permitted verb, the beginning of one, or X. A lenient server sees no new command after a bare CR
     or LF."""
-    inspector = Inspector(CONNECTION, DEFAULT)
+    inspector = Inspector(CONNECTION, compile_map(DEFAULT))
     inspector.reply(b"220 x\r\n")
     seen = b""
     for data in talk:
@@ -255,7 +258,7 @@ def sessions(draw: st.DrawFn) -> list[Turn]:
 def run(turns: list[Turn], cuts: list[int]) -> tuple[bytes, bytes, set[int], CloseCause | None]:
     """What server and client receive, the clauses that matched, and why the connection was closed.
     ``cuts`` are packet sizes, used in turn."""
-    inspector = Inspector(CONNECTION, DEFAULT)
+    inspector = Inspector(CONNECTION, compile_map(DEFAULT))
     got = {True: b"", False: b""}
     met: set[int] = set()
     sizes = itertools.cycle(cuts)
@@ -309,7 +312,7 @@ def test_message_matches_the_same_clauses_in_any_segmentation(
     data = b"".join(each + b"\r\n" for each in [*stuffed, b"."])
     results = []
     for sizes in ([len(data)], cuts):
-        inspector = Inspector(CONNECTION, logs)
+        inspector = Inspector(CONNECTION, compile_map(logs))
         inspector.reply(b"220 x\r\n")
         inspector.request(b"DATA\r\n", 6, 7)
         inspector.reply(b"354 go\r\n")
@@ -333,7 +336,7 @@ def test_message_matches_the_same_clauses_in_any_segmentation(
 
 
 def test_copies_of_an_inspector_continue_where_the_original_was() -> None:
-    inspector = Inspector(CONNECTION, DEFAULT)
+    inspector = Inspector(CONNECTION, compile_map(DEFAULT))
     inspector.reply(b"220 x\r\n")
     inspector.request(b"AUTH LOGIN\r\n", 12, 7)
     inspector.reply(b"334 \r\n")

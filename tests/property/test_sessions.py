@@ -38,7 +38,7 @@ def test_hostile_sessions_agree_with_the_oracle(first: int) -> None:
         DropReason.INVALID_ACK,
         DropReason.NO_CONNECTION,
         DropReason.PAST_FIN,
-        DropReason.SHUT,
+        DropReason.AWAITS_REPLY,
     }
     assert expected <= set(tally.drops)
 

@@ -3,7 +3,6 @@ stalls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
 
@@ -12,19 +11,11 @@ import pytest
 from nfinspect.cli.configuration import default_configuration
 from nfinspect.engine import Engine
 from nfinspect.events import ConnectionTornDown, InspectionClosed, TeardownReason
-from nfinspect.flow import opening
 from nfinspect.tcp.limits import Ledger
 from tests.model.endpoint import Endpoint
-from tests.model.inspector import SwapCase
+from tests.model.inspector import Inspections, SwapCase
 from tests.model.wire import ACK, CLIENT, FIN, SERVER, Packet
 from tests.model.world import Link, World
-
-
-@pytest.fixture(autouse=True)
-def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(opening, "Inspector", SwapCase)
-    yield
-    SwapCase.instances.clear()
 
 
 def link(random: Random, loss: float) -> Link:
@@ -40,7 +31,7 @@ def text(random: Random, gates: int) -> bytes:
     return bytes(letters)
 
 
-def build_world(seed: int) -> World:
+def build_world(seed: int, inspections: Inspections | None = None) -> World:
     random = Random(seed)
     policy = random.choice(("first", "last"))
     client = Endpoint(
@@ -72,7 +63,9 @@ def build_world(seed: int) -> World:
     server.on_data = answer
     server.ends_after_peer = True
     loss = random.choice((0.0, 0.02, 0.2))
-    engine = Engine(default_configuration().policy, started=0.0)
+    engine = Engine(
+        default_configuration().policy, started=0.0, prepare=inspections or Inspections()
+    )
     return World(engine, client, server, random, link(random, loss), link(random, loss))
 
 
@@ -91,7 +84,7 @@ def test_everything_arrives_as_approved_over_lossy_links(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(300))
 def test_only_approved_bytes_are_delivered_despite_conflicting_segments(seed: int) -> None:
-    world = build_world(seed)
+    world = build_world(seed, inspections := Inspections())
     random = world.random
 
     def forge(packet: Packet) -> list[Packet]:
@@ -108,7 +101,8 @@ def test_only_approved_bytes_are_delivered_despite_conflicting_segments(seed: in
     world.hostile = forge
     world.until = 400.0
     world.run()
-    inspector = SwapCase.instances[0]
+    (inspector,) = inspections.made
+    assert isinstance(inspector, SwapCase)
     assert inspector.requests.startswith(world.server.received)
     assert inspector.replies.startswith(world.client.received)
     assert not world.waiting
@@ -116,13 +110,14 @@ def test_only_approved_bytes_are_delivered_despite_conflicting_segments(seed: in
 
 @pytest.mark.parametrize("seed", range(300))
 def test_closed_connection_delivers_nothing_more_except_the_replies_owed(seed: int) -> None:
-    world = build_world(seed)
+    world = build_world(seed, inspections := Inspections())
     stream = world.client.stream
     at = world.random.randint(0, len(stream))
     stream[at:at] = b"#"
     world.until = 3000.0
     world.run()
-    inspector = SwapCase.instances[0]
+    (inspector,) = inspections.made
+    assert isinstance(inspector, SwapCase)
     lawful = bytes(stream).split(b"#")[0].swapcase()
     assert lawful.startswith(inspector.requests)
     assert inspector.requests.startswith(world.server.received)

@@ -9,6 +9,7 @@ import pytest
 from nfinspect.audit import show
 from nfinspect.audit.counters import InspectionCounts
 from nfinspect.audit.syslog import MESSAGES
+from nfinspect.live import misfits
 from nfinspect.policy import default_policy, parse_policy
 from nfinspect.policy.grammar import GRAMMAR, Mode
 from nfinspect.policy.model import InspectionMap, Policy
@@ -16,6 +17,7 @@ from nfinspect.policy.model import InspectionMap, Policy
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 APPLIANCE = (ROOT / "docs/appliance.md").read_text()
+OPERATION = (ROOT / "docs/operation.md").read_text()
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
 
 
@@ -84,6 +86,11 @@ def test_own_parameters_in_appliance_are_those_of_the_grammar() -> None:
     appliance = {"mask-banner", "allow-tls", "no"}
     ours = {row.pattern.split()[0] for row in GRAMMAR[Mode.PARAMETERS]} - appliance
     assert sorted(ours) == sorted(documented)
+
+
+def test_misfits_in_operation_are_those_that_status_names() -> None:
+    section = OPERATION.partition("\n## Is it filtering?\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `([a-z-]+)` \| ", section, re.MULTILINE)) == sorted(misfits.ROWS)
 
 
 def anchors(document: Path) -> set[str]:

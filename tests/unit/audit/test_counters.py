@@ -43,8 +43,8 @@ class Totals:
 
 
 def matched(position: int, map_name: str = MAP.name, log: bool = True) -> ClauseMatched:
-    action = ClauseAction.LOG
-    return ClauseMatched(C, Direction.REQUEST, map_name, position, "words", action, log)
+    words = MAP.clauses[position - 1].words
+    return ClauseMatched(C, Direction.REQUEST, map_name, position, words, ClauseAction.LOG, log)
 
 
 def after(*events: Event) -> Counters:
@@ -75,6 +75,22 @@ def test_clause_counts_every_packet_that_matched_it_logged_or_not() -> None:
     counters = after(matched(3), matched(3, log=False), matched(4), matched(3, "another"))
     (counts,) = counters.inspections(POLICY, {})
     assert [n for _, n in counts.clauses] == [0, 0, 2, 1, 0, 0, 0]
+
+
+def test_clause_in_the_place_of_another_does_not_inherit_its_count() -> None:
+    """After a change of the policy older connections still match the clauses they began with."""
+    text = "policy-map type inspect esmtp {name}\n match cmd line length gt {limit}\n  log\n"
+    applied = "policy-map global_policy\n class inspection_default\n  inspect esmtp {name}\n"
+    old, new = (
+        parse_policy((text + applied).format(name="m", limit=limit), "m.cfg").policy
+        for limit in (300, 200)
+    )
+    event = ClauseMatched(
+        C, Direction.REQUEST, "m", 1, "cmd line length gt 300", ClauseAction.LOG, True
+    )
+    counters = after(event)
+    assert [n for _, n in counters.inspections(old, {})[0].clauses] == [1]
+    assert [n for _, n in counters.inspections(new, {})[0].clauses] == [0]
 
 
 def test_masked_banners_are_counted_for_a_map_with_mask_banner() -> None:

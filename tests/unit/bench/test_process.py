@@ -1,22 +1,22 @@
 """Figures read from /proc."""
 
 import os
+import threading
 import time
 
 import pytest
 
 from bench.process import (
     cpu_seconds,
-    parse_cpu_ticks,
     parse_peak_memory,
     parse_queue_counters,
+    parse_run_time,
     peak_memory,
 )
 
 
-def test_cpu_time_is_user_plus_system_time_whatever_the_process_name() -> None:
-    stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 1 0 0 0 250 50 7 7 20 0 1 0 100 0 0"
-    assert parse_cpu_ticks(stat) == 300
+def test_cpu_time_is_the_time_on_a_processor() -> None:
+    assert parse_run_time("2500000123 70 9\n") == 2_500_000_123
 
 
 def test_peak_memory_is_in_bytes() -> None:
@@ -40,3 +40,22 @@ def test_this_process_has_used_time_and_memory() -> None:
         pass
     assert cpu_seconds(os.getpid()) > before
     assert peak_memory(os.getpid()) > 1024 * 1024
+
+
+def test_cpu_time_is_that_of_all_threads() -> None:
+    used, over = threading.Event(), threading.Event()
+
+    def use() -> None:
+        while time.thread_time() < 0.1:
+            pass
+        used.set()
+        over.wait()
+
+    before = cpu_seconds(os.getpid())
+    thread = threading.Thread(target=use)
+    thread.start()
+    used.wait()
+    after = cpu_seconds(os.getpid())
+    over.set()
+    thread.join()
+    assert after - before > 0.09

@@ -1,5 +1,6 @@
 """run, rules and show: usage errors, which are found before anything is changed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from click.testing import CliRunner, Result
 
 from nfinspect import cli
 from nfinspect.cli import rules, run
+from nfinspect.cli.configuration import read_again
+from nfinspect.live.service import UNLIMITED, LogRate
 from nfinspect.rules.diversion import Diversion
 
 
@@ -58,6 +61,20 @@ def test_run_with_bridge_but_without_apply_rules_is_a_usage_error() -> None:
     assert "--bridge needs --apply-rules" in result.stderr
 
 
+def test_log_format_with_json_is_a_usage_error() -> None:
+    result = call("run", "--json", "--log-format", "time")
+    assert result.exit_code == 2
+    assert "--log-format is about syslog lines, which --json replaces." in result.stderr
+
+
+def test_configuration_that_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
+    """A pipe is empty at the second reading, which would mean the default map."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="is no regular file, and cannot be read again"):
+        read_again(pipe)
+
+
 @pytest.mark.parametrize("rate", ["", "5", "-1/10", "10/0", "0/10", "1.5/1", "many/10", "1/2/3"])
 def test_invalid_log_rate_is_a_usage_error(rate: str) -> None:
     result = call("run", "--log-rate", rate)
@@ -74,12 +91,12 @@ def test_log_rate_is_a_number_of_lines_in_seconds(
 
 def test_log_rate_is_limited_unless_it_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log_rate_of(monkeypatch) == (1000, 10)
-    assert log_rate_of(monkeypatch, "--log-rate", "0") == run.UNLIMITED
+    assert log_rate_of(monkeypatch, "--log-rate", "0") == UNLIMITED
 
 
-def log_rate_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> run.LogRate:
-    rates: list[run.LogRate] = []
-    monkeypatch.setattr(run, "filter_packets", lambda *_, log_rate, **__: rates.append(log_rate))
+def log_rate_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> LogRate:
+    rates: list[LogRate] = []
+    monkeypatch.setattr(run, "filter_packets", lambda *each, **_: rates.append(each[2].log_rate))
     assert call("run", *arguments).exit_code == 0
     (rate,) = rates
     return rate
@@ -102,6 +119,17 @@ def test_empty_diversion_removes_the_existing_rules(
     rules.put_in_place(Diversion(()), bridge=True)
     assert removed == ["iptables", "bridge"]
     assert "notice: there is nothing to divert: no rules applied" in capsys.readouterr().err
+
+
+def test_flowtable_is_warned_of_when_rules_are_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules.iptables, "apply", lambda _: [])
+    monkeypatch.setattr(rules.flowtables, "names", lambda: ["filter fast"])
+    result = call("rules", "--apply")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "nfinspect: warning: connections in flowtable 'filter fast' bypass the filter"
+        " (exclude the inspected ports from it)\n"
+    )
 
 
 def test_printed_rules_have_the_queue_number_and_fail_open() -> None:

@@ -4,17 +4,15 @@ gets its verdict, and in the end nothing is kept."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from nfinspect.actions import Accept, Action, Drop, DropReason, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine, EngineOptions
-from nfinspect.flow import opening
 from nfinspect.policy import default_policy
 from nfinspect.tcp.limits import Limits
-from tests.model.inspector import SwapCase
+from tests.model.inspector import Inspections
 from tests.model.wire import ACK, FIN, SERVER, SYN, Packet
 
 START = 2**32 - 3000
@@ -29,18 +27,16 @@ LIMITS = Limits(
 )
 
 
-@pytest.fixture(autouse=True)
-def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(opening, "Inspector", SwapCase)
-    yield
-    SwapCase.instances.clear()
-
-
 class Crowd:
     """Clients that differ in their port; numbers are offsets in the client's stream."""
 
     def __init__(self) -> None:
-        self.engine = Engine(default_policy(), EngineOptions(limits=LIMITS), started=-1000.0)
+        self.engine = Engine(
+            default_policy(),
+            EngineOptions(limits=LIMITS),
+            started=-1000.0,
+            prepare=Inspections(),
+        )
         self.now = 0.0
         self.waiting: set[int] = set()
         self.tokens = 0
@@ -90,14 +86,16 @@ class Crowd:
         assert ledger.held_packets == len(self.waiting) <= LIMITS.held_packets_total
         assert ledger.held_bytes <= LIMITS.held_bytes_total
         assert ledger.memory_bytes <= LIMITS.memory_bytes_total
-        halves = list(table.halves.values())
-        assert ledger.held_bytes == sum(held.size for half in halves for held in half.held)
+        halves = list(table.streams.values())
+        assert ledger.held_bytes == sum(
+            len(held.segment.datagram) for half in halves for held in half.held
+        )
         assert ledger.memory_bytes == sum(half.memory.size for half in halves)
         assert all(half.memory.size <= LIMITS.memory_bytes for half in halves)
         for half in halves:
             both = half.held + half.peer.held
             assert len(both) <= LIMITS.held_packets
-            assert sum(held.size for held in both) <= LIMITS.held_bytes
+            assert sum(len(held.segment.datagram) for held in both) <= LIMITS.held_bytes
             if half.gap is not None:
                 assert len(half.gap.unreported) <= 2 * LIMITS.held_packets
         assert self.engine.connections + table.closed <= LIMITS.connections
@@ -139,7 +137,7 @@ def test_many_connections_stay_within_all_bounds_and_leave_nothing(seed: int) ->
     assert crowd.engine.connections == 0
     assert crowd.engine.deadline() is None
     table = crowd.engine._core.table
-    assert not table.halves
+    assert not table.streams
     assert not table.closed
 
 

@@ -7,30 +7,20 @@ Half of all sequence numbers are old ones, so every second guess is an old one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 
 from nfinspect.actions import DropReason
-from nfinspect.engine import EngineOptions
+from nfinspect.engine import RECORDED, EngineOptions
 from nfinspect.events import ConnectionBuilt
-from nfinspect.flow import opening
 from nfinspect.packet.options import timestamps_in
 from nfinspect.policy.model import Plan, Policy
-from tests.model.inspector import SwapCase
-from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
+from tests.model.talk import ACK, FIN, PSH, RST, SYN, SwapTalk, Talk
 from tests.model.wire import read
 
 MSS = b"\2\4\5\xb4"
 OLD = (-50, -(10**6), -(2**30))
 """Offsets far below the next sequence number."""
-
-
-@pytest.fixture(autouse=True)
-def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(opening, "Inspector", SwapCase)
-    yield
-    SwapCase.instances.clear()
 
 
 def stamps(value: int, echo: int = 1) -> bytes:
@@ -39,7 +29,7 @@ def stamps(value: int, echo: int = 1) -> bytes:
 
 def with_timestamps() -> Talk:
     """The client is at 1,000, the server at 9; each has acknowledged five bytes of the other."""
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1, options=MSS + stamps(1000, 0)[2:])
     talk.server(flags=SYN | ACK, at=-1, ack=0, options=MSS + stamps(9, 1000)[2:])
     talk.client(b"hello", options=stamps(1000))
@@ -51,7 +41,7 @@ def with_timestamps() -> Talk:
 
 def uninspected(window: int = 1000) -> Talk:
     """Each side has acknowledged five bytes of the other."""
-    talk = Talk(Policy({25: Plan(inspection=None)}, ()))
+    talk = SwapTalk(Policy({25: Plan(inspection=None)}, ()))
     talk.client(flags=SYN, at=-1, window=window)
     talk.server(flags=SYN | ACK, at=-1, ack=0, window=window)
     talk.client(b"hello", window=window)
@@ -109,7 +99,7 @@ def test_old_segment_with_a_future_timestamp_does_not_get_it_into_held_packets(
 @pytest.mark.parametrize("at", OLD)
 @pytest.mark.parametrize("payload", [b"", b"zz"])
 def test_old_segment_with_a_large_window_does_not_open_the_window(at: int, payload: bytes) -> None:
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0, window=1000)
     talk.client(flags=ACK)
@@ -189,7 +179,7 @@ def test_wrong_acknowledgement_in_the_window_does_not_lower_the_ttl_of_an_uninsp
 
 
 def test_challenge_ack_to_a_syn_does_not_lower_the_ttl_of_the_syn_ack() -> None:
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     for number in (5000, -(2**30), 2**30):
         assert talk.server(flags=ACK, at=number, ack=number, hop_limit=1) == b""
@@ -203,7 +193,7 @@ def test_challenge_ack_to_a_syn_does_not_lower_the_ttl_of_the_syn_ack() -> None:
 @pytest.fixture
 def advanced() -> Talk:
     """The client's window is 100; it has acknowledged 250 bytes."""
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
     talk.client(flags=ACK, window=100)
@@ -237,7 +227,7 @@ def test_segment_with_an_acknowledgement_older_than_the_largest_window_changes_n
 @pytest.mark.parametrize("ack", [149, 0, -(2**30)])
 def test_reply_with_an_old_acknowledgement_does_not_answer_a_closed_connection(ack: int) -> None:
     """Replies to commands that had passed still pass; a forged one would take their place."""
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
     talk.client(flags=ACK)
@@ -260,7 +250,7 @@ def test_reply_with_an_old_acknowledgement_does_not_answer_a_closed_connection(a
     ids=["port 25 to port 25", "reverse", "in the server's name"],
 )
 def test_syn_from_an_inspected_port_is_dropped(now: float, port: int, side: str) -> None:
-    talk = Talk(now=now, client=(bytes([192, 0, 2, 1]), port))
+    talk = SwapTalk(now=now, client=(bytes([192, 0, 2, 1]), port))
     for flags in (SYN, SYN | PSH):
         assert talk.send(side, flags=flags, at=-1) is DropReason.BAD_SYN
         assert talk.send(side, b"HELO x\r\n", flags=flags, at=-1) is DropReason.BAD_SYN
@@ -269,7 +259,7 @@ def test_syn_from_an_inspected_port_is_dropped(now: float, port: int, side: str)
 
 
 def test_finished_connection_is_not_reopened_in_the_servers_name() -> None:
-    talk = Talk(now=10.0).open()
+    talk = SwapTalk(now=10.0).open()
     talk.server(b"220")
     talk.client(flags=RST)
     assert talk.server(flags=SYN, at=5000) is DropReason.BAD_SYN
@@ -284,7 +274,7 @@ def test_syn_ack_of_a_connection_that_a_reset_has_ended_does_not_open_another(
 ) -> None:
     """The RST expires after the filter. If inspection restarted at the same number, the server would
     get the beginning of what was approved before, followed by the end of what is approved then."""
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
     assert talk.client(flags=SYN, at=-1) == b""  # the server will answer this too
@@ -307,7 +297,7 @@ def test_syn_ack_of_a_connection_that_a_reset_has_ended_does_not_open_another(
 @pytest.mark.parametrize("at", [-1, 1, 5, -(2**30), 2**30])
 def test_clients_first_ack_at_another_number_is_dropped(at: int) -> None:
     """A SYN cookie encodes the number in a few bits only: the server's stream would start there."""
-    talk = Talk()
+    talk = SwapTalk()
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
     assert talk.client(flags=ACK, at=at) is DropReason.OUT_OF_WINDOW
@@ -318,7 +308,7 @@ def test_clients_first_ack_at_another_number_is_dropped(at: int) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"there"])
 def test_first_ack_in_a_capture_may_be_a_later_one(payload: bytes) -> None:
-    talk = Talk(options=EngineOptions(recorded=True))
+    talk = SwapTalk(options=EngineOptions(RECORDED))
     talk.client(flags=SYN, at=-1)
     talk.server(flags=SYN | ACK, at=-1, ack=0)
     assert talk.client(payload, at=5) == (None if payload else b"")

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import pytest
 
 from nfinspect.actions import DropReason
-from nfinspect.engine import EngineOptions
+from nfinspect.engine import RECORDED, EngineOptions
 from nfinspect.events import UninspectedCause
-from nfinspect.flow import opening
 from nfinspect.tcp.gap import Gap as State
 from nfinspect.tcp.limits import Limits
 from tests.model.inspector import SwapCase
-from tests.model.talk import ACK, FIN, RST, START, SYN, Talk
+from tests.model.talk import ACK, FIN, RST, START, SYN, SwapTalk, Talk
 from tests.model.wire import Packet, read
 
 MSS, SACK_PERMITTED = b"\2\4\5\xb4", b"\4\2"
 SACK = 5
-
-
-@pytest.fixture(autouse=True)
-def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(opening, "Inspector", SwapCase)
-    yield
-    SwapCase.instances.clear()
 
 
 def offset(number: int) -> int:
@@ -50,7 +41,7 @@ def blocks_of(packet: Packet) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-class Gap(Talk):
+class Gap(SwapTalk):
     """``reports``: the filter's ACKs to the client since the last call, as (acknowledgment, SACK
     blocks); ``probes``: the bytes it repeated to the server since then, as (offset, bytes)."""
 
@@ -85,7 +76,7 @@ class Gap(Talk):
 
 def gap_of(talk: Talk) -> State:
     """The filter's state of the gap in the requests."""
-    client, _ = talk.engine._core.table.halves.values()
+    client, _ = talk.engine._core.table.streams.values()
     assert client.gap is not None
     return client.gap
 
@@ -286,7 +277,7 @@ def test_every_full_segment_that_overtook_another_is_reported_once_the_receiver_
 
 
 def test_replay_injects_nothing() -> None:
-    talk = Gap(options=EngineOptions(recorded=True)).sack_open()
+    talk = Gap(options=EngineOptions(RECORDED)).sack_open()
     talk.client(b"hello", at=0)
     assert talk.client(b"later", at=7) is None
     assert talk.client(b"--", at=5) == b"--"
@@ -456,32 +447,32 @@ def test_segment_beyond_two_gaps_passes_with_the_timestamp_of_the_segment_that_f
     assert [packet.options for packet in talk.passed[-2:]] == [stamps(9), stamps(10)]
 
 
-def test_held_segment_also_passes_with_a_newer_timestamp_when_inspection_ends(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_held_segment_also_passes_with_a_newer_timestamp_when_inspection_ends() -> None:
     class Leaving(SwapCase):
         def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
             self.uninspected = UninspectedCause.TLS
             return data
 
-    monkeypatch.setattr(opening, "Inspector", Leaving)
-    talk = Gap().sack_open(options=stamps(1))
+    class Left(Gap):
+        make = Leaving
+
+    talk = Left().sack_open(options=stamps(1))
     talk.client(b"later", at=5, options=stamps(2))
     assert talk.client(b"hello", at=0, options=stamps(9)) == b"hello"
     assert list(talk.late.values()) == [b"later"]
     assert talk.last.options == stamps(9)
 
 
-def test_reports_are_forgotten_only_once_when_a_reply_ends_inspection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_reports_are_forgotten_only_once_when_a_reply_ends_inspection() -> None:
     class Leaving(SwapCase):
         def reply(self, data: bytes) -> bytes:
             self.uninspected = UninspectedCause.TLS
             return data
 
-    monkeypatch.setattr(opening, "Inspector", Leaving)
-    talk = Gap().sack_open()
+    class Left(Gap):
+        make = Leaving
+
+    talk = Left().sack_open()
     talk.client(b"hello", at=0)
     talk.client(b"later", at=7)
     talk.client(b"again", at=12)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nfinspect.actions import DropReason
-from nfinspect.engine import EngineOptions
+from nfinspect.engine import RECORDED, EngineOptions
 from nfinspect.events import (
     CloseCause,
     ConnectionTornDown,
@@ -19,17 +19,8 @@ from nfinspect.events import (
     UninspectedCause,
     UnseenData,
 )
-from nfinspect.flow import opening
 from nfinspect.tcp.limits import Ledger, Limits
-from tests.model.inspector import SwapCase
-from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
-
-
-@pytest.fixture(autouse=True)
-def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(opening, "Inspector", SwapCase)
-    yield
-    SwapCase.instances.clear()
+from tests.model.talk import ACK, FIN, PSH, RST, SYN, SwapTalk, Talk
 
 
 def reasons(talk: Talk) -> list[TeardownReason]:
@@ -50,7 +41,7 @@ def backed_off(until: float) -> Iterator[float]:
 
 
 def test_keep_alives_keep_a_silent_connection_open_for_a_day_without_using_memory() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     talk.server(b"there", ack=5)
     talk.client(flags=ACK)
@@ -67,7 +58,7 @@ def test_keep_alives_keep_a_silent_connection_open_for_a_day_without_using_memor
 
 
 def test_servers_keep_alives_that_the_client_answers_keep_the_connection_open() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     for _ in range(24):
         talk.wait(3500)
         assert talk.server(flags=ACK, at=-1) == b""
@@ -78,7 +69,7 @@ def test_servers_keep_alives_that_the_client_answers_keep_the_connection_open() 
 def test_transfer_continues_after_an_hour_of_zero_window_probes() -> None:
     """Probes repeat the last acknowledged byte (BSD), are empty at its number (Linux), or contain the
     next byte (RFC 9293 section 3.8.6.1)."""
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"a" * 100)
     talk.server(flags=ACK, window=0)
     for pause in backed_off(3600):
@@ -95,7 +86,7 @@ def test_transfer_continues_after_an_hour_of_zero_window_probes() -> None:
 
 def test_window_that_shrinks_loses_nothing() -> None:
     """What the old window allowed passes; the receiver may discard it, and then gets it again."""
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.server(flags=ACK, ack=0, window=1000)
     talk.client(b"a" * 500)
     talk.server(flags=ACK, ack=0, window=100)
@@ -109,7 +100,7 @@ def test_window_that_shrinks_loses_nothing() -> None:
 
 
 def test_retransmissions_for_fifteen_minutes_all_pass_identically() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     assert talk.client(b"hello") == b"HELLO"
     for pause in backed_off(900):
         talk.wait(pause)
@@ -120,7 +111,7 @@ def test_retransmissions_for_fifteen_minutes_all_pass_identically() -> None:
 
 
 def test_connection_of_a_sender_that_gives_up_is_forgotten_an_hour_later() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     for pause in backed_off(900):
         talk.wait(pause)
@@ -131,7 +122,7 @@ def test_connection_of_a_sender_that_gives_up_is_forgotten_an_hour_later() -> No
 
 
 def test_reply_after_nine_minutes_releases_what_was_held_for_it() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     assert talk.client(b"data!") == b"DATA!"
     talk.server(flags=ACK)
     assert talk.client(b"body") is None
@@ -143,7 +134,7 @@ def test_reply_after_nine_minutes_releases_what_was_held_for_it() -> None:
 
 
 def test_segment_beyond_a_gap_that_never_fills_is_held_for_an_hour_at_most() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     assert talk.client(b"later", at=50) is None
     talk.wait(3601)
     assert list(talk.late.values()) == [DropReason.CLOSED_CONNECTION]
@@ -152,7 +143,7 @@ def test_segment_beyond_a_gap_that_never_fills_is_held_for_an_hour_at_most() -> 
 
 
 def test_full_memory_stops_the_sender_only_until_the_receiver_acknowledges() -> None:
-    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
+    talk = SwapTalk(options=EngineOptions(limits=Limits(memory_bytes=10))).open()
     assert talk.client(b"a" * 10) == b"A" * 10
     for pause in backed_off(300):
         talk.wait(pause)
@@ -165,7 +156,7 @@ def test_full_memory_stops_the_sender_only_until_the_receiver_acknowledges() -> 
 
 
 def test_same_bytes_pass_in_smaller_segments_when_the_path_mtu_falls() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     data = bytes(range(97, 123)) * 80
     assert talk.client(data[:1400]) == data[:1400].upper()
     assert talk.client(data[1400:]) == data[1400:].upper()
@@ -183,7 +174,7 @@ def test_same_bytes_pass_in_smaller_segments_when_the_path_mtu_falls() -> None:
 
 
 def test_reset_of_a_client_that_is_gone_ends_the_connection() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     assert talk.server(b"there") == b"THERE"
     assert talk.client(flags=RST, at=5) == b""
@@ -192,7 +183,7 @@ def test_reset_of_a_client_that_is_gone_ends_the_connection() -> None:
 
 
 def test_reset_of_a_server_that_is_gone_ends_the_connection() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     assert talk.server(flags=RST) == b""
     assert reasons(talk) == [TeardownReason.TCP_RESET_INSIDE]
@@ -200,7 +191,7 @@ def test_reset_of_a_server_that_is_gone_ends_the_connection() -> None:
 
 
 def test_syn_on_a_connection_that_the_filter_still_has_is_dropped_and_reported() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     for number in range(5):
         talk.wait(2**number)
         assert talk.client(flags=SYN, at=5_000) is DropReason.DUPLICATE_SYN
@@ -211,7 +202,7 @@ def test_syn_on_a_connection_that_the_filter_still_has_is_dropped_and_reported()
 
 
 def test_half_closed_connection_carries_the_other_direction_and_ends_ten_minutes_after_it() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"all", flags=FIN | ACK | PSH)
     for _ in range(30):
         talk.wait(300)
@@ -225,7 +216,7 @@ def test_half_closed_connection_carries_the_other_direction_and_ends_ten_minutes
 @pytest.mark.parametrize("sender", ["client", "server"])
 def test_connection_on_which_only_one_side_sends_ends_after_an_hour(sender: str) -> None:
     """Otherwise a client could keep connections here that its server has long forgotten."""
-    talk = Talk().open()
+    talk = SwapTalk().open()
     for _ in range(35):
         talk.wait(100)
         assert talk.send(sender, flags=ACK, at=-1) == b""
@@ -241,7 +232,7 @@ def test_connection_on_which_only_one_side_sends_ends_after_an_hour(sender: str)
 def test_half_closed_connection_on_which_only_one_side_sends_ends_after_ten_minutes(
     sender: str,
 ) -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"all", flags=FIN | ACK | PSH)
     talk.server(flags=ACK)
     for _ in range(11):
@@ -257,7 +248,7 @@ def test_half_closed_connection_on_which_only_one_side_sends_ends_after_ten_minu
 
 
 def test_connection_whose_replies_take_another_path_is_not_established_and_reported() -> None:
-    talk = Talk()
+    talk = SwapTalk()
     assert talk.client(flags=SYN, at=-1) == b""
     assert talk.client(flags=ACK, at=0) is DropReason.NOT_ESTABLISHED
     for pause in backed_off(14):
@@ -270,7 +261,7 @@ def test_connection_whose_replies_take_another_path_is_not_established_and_repor
 
 
 def test_connection_whose_requests_take_another_path_is_denied_and_reported() -> None:
-    talk = Talk()
+    talk = SwapTalk()
     for flags in (SYN | ACK, ACK, ACK | PSH):
         assert talk.server(b"", flags=flags) is DropReason.NO_CONNECTION
     assert [event.flags for event in talk.emitted(DeniedNoConnection)] == [
@@ -281,7 +272,7 @@ def test_connection_whose_requests_take_another_path_is_denied_and_reported() ->
 
 
 def test_connection_whose_replies_switch_to_another_path_is_closed() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     talk.server(b"there")
     assert talk.client(b"more", ack=25) is DropReason.INSPECTION  # 20 bytes bypassed the filter
@@ -291,7 +282,7 @@ def test_connection_whose_replies_switch_to_another_path_is_closed() -> None:
 
 
 def test_connection_whose_requests_switch_to_another_path_is_closed() -> None:
-    talk = Talk().open()
+    talk = SwapTalk().open()
     talk.client(b"hello")
     assert talk.server(b"there", ack=25) is DropReason.INSPECTION
     assert [event.count for event in talk.emitted(UnseenData)] == [20]
@@ -299,7 +290,7 @@ def test_connection_whose_requests_switch_to_another_path_is_closed() -> None:
 
 def test_sender_whose_acknowledgements_take_another_path_is_stopped_at_the_memory_bound() -> None:
     """The server's ACKs are not seen, so nothing may be forgotten, and at the bound nothing passes."""
-    talk = Talk(options=EngineOptions(limits=Limits(memory_bytes=1000))).open()
+    talk = SwapTalk(options=EngineOptions(limits=Limits(memory_bytes=1000))).open()
     for _ in range(10):
         assert talk.client(b"a" * 100) == b"A" * 100
     for pause in backed_off(900):
@@ -311,7 +302,7 @@ def test_sender_whose_acknowledgements_take_another_path_is_stopped_at_the_memor
 
 
 def test_connection_in_a_one_sided_capture_has_the_usual_timeout() -> None:
-    talk = Talk(options=EngineOptions(recorded=True))
+    talk = SwapTalk(options=EngineOptions(RECORDED))
     talk.client(flags=SYN, at=-1)
     talk.client(flags=ACK, at=0)
     for _ in range(5):
@@ -323,7 +314,7 @@ def test_connection_in_a_one_sided_capture_has_the_usual_timeout() -> None:
 
 
 def test_connection_in_a_capture_lasts_as_long_as_the_client_sends() -> None:
-    talk = Talk(options=EngineOptions(recorded=True)).open()
+    talk = SwapTalk(options=EngineOptions(RECORDED)).open()
     for _ in range(5):
         talk.wait(3500)
         assert talk.client(b"hello") == b"HELLO"
@@ -335,7 +326,7 @@ def test_picked_up_connection_with_only_one_side_ends_soon_and_may_be_picked_up_
     sender: str,
 ) -> None:
     """Otherwise forged packets, one per connection, could fill the table for an hour."""
-    talk = Talk(now=10.0)
+    talk = SwapTalk(now=10.0)
     for _ in range(3):
         assert talk.send(sender, b"anything") == b"anything"
         talk.wait(20)
@@ -348,7 +339,7 @@ def test_picked_up_connection_with_only_one_side_ends_soon_and_may_be_picked_up_
 
 
 def test_picked_up_connection_with_both_sides_stays_for_an_hour() -> None:
-    talk = Talk(now=10.0)
+    talk = SwapTalk(now=10.0)
     talk.client(b"anything")
     talk.wait(29)
     talk.server(b"anything")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nfinspect.actions import DropReason
-from nfinspect.engine import EngineOptions
+from nfinspect.engine import LIVE, RECORDED, EngineOptions
 from nfinspect.events import ConnectionTornDown, LineUnended, ReplyAwaited, TeardownReason
 from nfinspect.policy import parse_policy
 from nfinspect.tcp.limits import Limits
@@ -81,9 +81,9 @@ def test_all_bytes_that_have_arrived_are_counted_the_first_line_is_shown() -> No
 
 def test_bytes_that_are_not_even_held_are_counted_when_they_arrive() -> None:
     talk = Talk(options=EngineOptions(limits=Limits(held_packets=0))).open()
-    assert talk.client(b"HELO c\r\n") is DropReason.SHUT
-    assert talk.client(b"HELO c\r\nQUIT\r\n", at=0) is DropReason.SHUT
-    assert talk.client(b"HELO", at=0) is DropReason.SHUT
+    assert talk.client(b"HELO c\r\n") is DropReason.AWAITS_REPLY
+    assert talk.client(b"HELO c\r\nQUIT\r\n", at=0) is DropReason.AWAITS_REPLY
+    assert talk.client(b"HELO", at=0) is DropReason.AWAITS_REPLY
     talk.wait(6)
     assert [(event.line, event.count) for event in awaited(talk)] == [(b"HELO c", 14)]
 
@@ -329,7 +329,7 @@ def test_connection_that_times_out_while_it_waits_is_reported_before_it_ends() -
 
 
 def test_connection_that_is_no_longer_inspected_waits_for_nothing() -> None:
-    talk = Talk(options=EngineOptions(recorded=True)).open()
+    talk = Talk(options=EngineOptions(RECORDED)).open()
     talk.client(b"HELO c\r\n")
     talk.server(b"220 \r\n", ack=14)  # of a command that is not in the capture
     assert not talk.engine._core.waiting._fresh
@@ -342,7 +342,7 @@ def test_wait_that_lasts_is_reported_at_the_end_of_a_capture(
     recorded: bool, reported: list[float]
 ) -> None:
     """A filter that stops knows that the next one will go on; a capture's reader knows nothing."""
-    talk = Talk(options=EngineOptions(recorded=recorded)).open()
+    talk = Talk(options=EngineOptions(RECORDED if recorded else LIVE)).open()
     talk.client(b"QUIT\r\n")
     talk.wait(0.5)
     talk._verdict(talk.engine.flush(talk.now), None)
@@ -350,7 +350,7 @@ def test_wait_that_lasts_is_reported_at_the_end_of_a_capture(
 
 
 def test_wait_that_is_over_is_not_reported_at_the_end_of_a_capture() -> None:
-    talk = Talk(options=EngineOptions(recorded=True)).open()
+    talk = Talk(options=EngineOptions(RECORDED)).open()
     talk.client(b"EHLO c\r\n", flags=ACK | PSH)
     talk.server(b"220 \r\n", ack=0)
     talk._verdict(talk.engine.flush(talk.now), None)

@@ -3,11 +3,9 @@
 import pytest
 
 from nfinspect.esmtp.address import Place, measure
-from nfinspect.esmtp.clauses import prepare
 from nfinspect.events import CloseCause
 from nfinspect.policy.model import Criterion
 from tests.unit.esmtp.transcript import (
-    DEFAULT,
     DROP,
     LOG,
     Transcript,
@@ -20,11 +18,6 @@ from tests.unit.esmtp.transcript import (
 LINE = Criterion.COMMAND_LINE_LENGTH
 SENDER = Criterion.SENDER_LENGTH
 RCPT = Criterion.RECIPIENT_COUNT
-
-
-def test_rules_of_a_map_are_prepared_once() -> None:
-    assert prepare(DEFAULT) is prepare(DEFAULT)
-    assert prepare(map_with()) is not prepare(map_with())
 
 
 def test_log_action_logs_for_each_command_and_counts_once_per_packet() -> None:

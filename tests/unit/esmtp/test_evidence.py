@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.events import (
     ClauseMatched,
@@ -22,7 +23,7 @@ class Talk:
     """A session; ``found`` are the events of the last packet that say something of a finding."""
 
     def __init__(self, *, transcript: bool = False, ehlo: bytes = b"250 ok\r\n") -> None:
-        self.inspector = Inspector(CONNECTION, DEFAULT, transcript=transcript)
+        self.inspector = Inspector(CONNECTION, compile_map(DEFAULT), transcript=transcript)
         self.replied = 0
         self.server(b"220 hello\r\n")
         self.client(b"EHLO client\r\n")

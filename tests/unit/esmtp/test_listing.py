@@ -154,7 +154,7 @@ def test_reply_that_closes_split_over_packets_is_listed_complete() -> None:
 
 
 def test_replies_in_the_packet_that_ends_inspection_are_listed() -> None:
-    talk = Transcript(transcript=True, recorded=True).greeted()
+    talk = Transcript(transcript=True, unfiltered=True).greeted()
     talk.client(b"XFOO\r\n", command(b"XFOO"), masked(), server_gets=b"XXXX\r\n")
     talk.server(
         b"250 a\r\n250 b\r\n",

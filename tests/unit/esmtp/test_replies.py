@@ -481,20 +481,20 @@ def test_several_replies_in_one_packet_answer_in_order() -> None:
 
 
 def test_recorded_acceptance_of_a_masked_line_ends_inspection() -> None:
-    talk = Transcript(recorded=True).greeted()
+    talk = Transcript(unfiltered=True).greeted()
     talk.client(b"XCLIENT a\r\n", masked(), server_gets=b"XXXXXXXXX\r\n")
     talk.server(b"220 ok\r\n250 x\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
     talk.client(b"FOOO\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
 
 
 def test_recorded_354_to_a_masked_line_ends_inspection() -> None:
-    talk = Transcript(recorded=True).greeted()
+    talk = Transcript(unfiltered=True).greeted()
     talk.client(b"XEXCH50 1 2\r\n", masked(), server_gets=b"X" * 11 + b"\r\n")
     talk.server(b"354 go\r\n", uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER)
 
 
 def test_recorded_refusal_of_a_masked_line_continues_inspection() -> None:
-    talk = Transcript(recorded=True).greeted()
+    talk = Transcript(unfiltered=True).greeted()
     talk.client(b"XCLIENT a\r\n", masked(), server_gets=b"XXXXXXXXX\r\n").server(b"500 no\r\n")
     talk.client(b"NOOP\r\n").server(
         b"354 go\r\n", anomaly(AnomalyKind.UNASKED_354, b"354 go"), closes=CloseCause.UNASKED_354
@@ -502,13 +502,13 @@ def test_recorded_refusal_of_a_masked_line_continues_inspection() -> None:
 
 
 def test_bytes_decided_before_inspection_ends_stay_decided() -> None:
-    talk = Transcript(recorded=True).greeted()
+    talk = Transcript(unfiltered=True).greeted()
     talk.client(b"RSET\r\nFOOO\r\nEHLO x\r\n", masked(), server_gets=b"RSET\r\nXXXX\r\nEHLO x\r\n")
     talk.server(
         b"250 ok\r\n250 FOOO\r\n250-s\r\n250 HELP\r\n",
         uninspected=UninspectedCause.RECORDED_WITHOUT_FILTER,
     )
-    talk = Transcript(recorded=True).greeted()
+    talk = Transcript(unfiltered=True).greeted()
     talk.client(b"FOOO\r\nEHLO x\r\n", masked(), server_gets=b"XXXX\r\nEHLO x\r\n")
     talk.server(
         b"500 no\r\n250-s\r\n250 HELP\r\n",

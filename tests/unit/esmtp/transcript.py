@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.events import (
     AlreadyMasked,
@@ -105,7 +106,7 @@ def default_with(**parameters: Any) -> InspectionMap:
 class Transcript:
     def __init__(self, inspection_map: InspectionMap = DEFAULT, **options: bool) -> None:
         self.map = inspection_map
-        self.inspector = Inspector(CONNECTION, inspection_map, **options)
+        self.inspector = Inspector(CONNECTION, compile_map(inspection_map), **options)
         self.replied = 0
 
     def client(

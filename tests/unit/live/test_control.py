@@ -7,6 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,24 @@ def test_request_to_a_filter_that_hangs_times_out(
     monkeypatch.setattr(control, "CLIENT_TIMEOUT", 0.05)
     with pytest.raises(ControlError, match="does not answer"):
         ask(path, ["show"])
+
+
+def test_answer_that_takes_a_while_holds_up_nobody_else(path: Path) -> None:
+    later: Future[Answer] = Future()
+    server = ControlServer(path, lambda words: later if words == ["slow"] else echo(words))
+    with Serving(server), connect(path) as slow:
+        slow.sendall(b"slow\n")
+        assert ask(path, ["quick"]).data == ["quick"]
+        later.set_result(Answer("done\n", 1))
+        with slow.makefile("rb") as file:
+            assert json.loads(file.readline()) == {"text": "done\n", "data": 1}
+    server.close()
+
+
+def test_answer_that_fails_after_a_while_is_an_error(path: Path) -> None:
+    later: Future[Answer] = Future()
+    later.set_exception(UnanswerableError("the file is faulty"))
+    server = ControlServer(path, lambda words: later)
+    with Serving(server), pytest.raises(UnanswerableError, match="the file is faulty"):
+        ask(path, ["slow"])
+    server.close()

@@ -14,9 +14,9 @@ from nfinspect.audit import json_lines
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.schema import schema
 from nfinspect.audit.suppression import Suppression
-from nfinspect.cli.run import json_line
 from nfinspect.events import Connection, ConnectionBuilt, DuplicateSyn, Endpoint
 from nfinspect.live.event_file import EventFile
+from nfinspect.live.service import json_line
 
 END = Endpoint("outside", bytes(4), 1)
 CONNECTION = Connection(1, END, END)

@@ -122,10 +122,10 @@ def test_replace_passes_the_new_bytes() -> None:
 
 
 def test_drop_drops_the_packet_and_counts_the_reason() -> None:
-    harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.SHUT)])
+    harness = Harness(lambda arrival: [Drop(arrival.token, DropReason.AWAITS_REPLY)])
     assert harness.handle(Packet()) == ["drop"]
     assert harness.packets.dropped == 1
-    assert harness.audit.drops == [DropReason.SHUT]
+    assert harness.audit.drops == [DropReason.AWAITS_REPLY]
 
 
 def test_event_is_counted_and_written() -> None:
@@ -313,6 +313,19 @@ def test_services_are_called_in_every_round() -> None:
     harness.worker.run()
     assert len(calls) == 3
     assert harness.queue.forgotten == 1
+
+
+def test_service_that_fails_is_reported_and_stops_neither_the_others_nor_the_filter() -> None:
+    calls: list[int] = []
+    harness = Harness(
+        lambda arrival: [Accept(arrival.token)], services=[lambda: 1 // 0, lambda: calls.append(1)]
+    )
+    harness.queue.rounds = [[], [], []]
+    harness.worker.run()
+    assert len(calls) == 3
+    assert harness.packets.failures == 3
+    (report,) = harness.reports
+    assert "ZeroDivisionError" in report
 
 
 def test_verdicts_of_a_tick_are_sent_before_the_queue_is_read_again() -> None:

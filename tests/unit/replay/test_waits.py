@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 
-from nfinspect.engine import Engine, EngineOptions
+from nfinspect.engine import RECORDED, Engine, EngineOptions
 from nfinspect.policy import default_policy
 from nfinspect.replay.capture import Capture
 from nfinspect.replay.driver import Replay
@@ -24,7 +24,7 @@ def waits(dialogue: tuple[tuple[str, bytes], ...], step: int) -> list[dict[str, 
     packet 4."""
     packets = [ethernet(packet) for packet in session(dialogue)[: 3 + len(dialogue)]]
     policy = default_policy()
-    engine = Engine(policy, EngineOptions(recorded=True, transcript=True), started=0.0)
+    engine = Engine(policy, EngineOptions(RECORDED, transcript=True), started=0.0)
     replay = Replay(policy, engine)
     replay.feed(Capture(io.BytesIO(pcap(packets, step=step)), "test.pcap"))
     result = replay.finish()

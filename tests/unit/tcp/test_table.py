@@ -6,14 +6,14 @@ from nfinspect.events import Connection, Endpoint
 from nfinspect.packet.segment import reverse_key
 from nfinspect.policy.model import Plan
 from nfinspect.tcp.connection import TcpConnection
-from nfinspect.tcp.limits import Limits
+from nfinspect.tcp.limits import Ledger, Limits
 from nfinspect.tcp.table import Table
 
 
 def connection(port: int) -> TcpConnection:
     nobody = Endpoint("", b"", 0)
     key = b"\xc0\0\2\1\xc6\x33\x64\x19" + port.to_bytes(2, "big") + b"\0\x19"
-    return TcpConnection(Connection(port, nobody, nobody), key, Plan(None), 0.0)
+    return TcpConnection(Connection(port, nobody, nobody), key, Plan(None), 0.0, Ledger())
 
 
 def test_oldest_finished_connection_is_forgotten_at_the_bound() -> None:

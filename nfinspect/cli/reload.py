@@ -1,0 +1,36 @@
+"""``nfinspect reload``: a changed configuration for the running filter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nfinspect.cli.errors import FINDINGS, Failure, UsageFailure
+from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
+from nfinspect.live.requests import RELOAD
+
+
+@click.command()
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path, readable=False),
+    default=DEFAULT_PATH,
+    show_default=True,
+    metavar="PATH",
+    help="The socket of the running filter.",
+)
+def reload(control: Path) -> int:
+    """Let the running filter read its --config again, for new connections.
+
+    Open connections keep what they began with. A file with errors changes nothing: they are printed,
+    and the exit status is 2. SIGHUP does the same.
+    """
+    try:
+        answer = ask(control, [RELOAD])
+    except UnanswerableError as error:
+        raise UsageFailure(str(error)) from error
+    except ControlError as error:
+        raise Failure(str(error)) from error
+    click.echo(answer.text, nl=False)
+    return FINDINGS if any(each.startswith("warning: ") for each in answer.data) else 0

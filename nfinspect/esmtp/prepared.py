@@ -1,0 +1,40 @@
+"""ESMTP inspection as the engine knows it: prepared once for each ``inspect esmtp`` of a policy."""
+
+from __future__ import annotations
+
+from nfinspect.esmtp.clauses import compile_map
+from nfinspect.esmtp.inspector import Inspector
+from nfinspect.esmtp.watch import watch
+from nfinspect.events import Connection, UninspectedCause
+from nfinspect.policy.model import Inspection, InspectionMap
+from nfinspect.tcp.inspection import PreparedInspection, StreamInspector, StreamWatcher
+
+
+class EsmtpInspection(PreparedInspection):
+    """The compiled clauses of a map, and what its inspectors are told."""
+
+    __slots__ = ("rules", "transcript", "unfiltered")
+
+    def __init__(
+        self, inspection_map: InspectionMap, *, transcript: bool = False, unfiltered: bool = False
+    ) -> None:
+        """See `Inspector`."""
+        super().__init__()
+        self.rules = compile_map(inspection_map)
+        self.transcript = transcript
+        self.unfiltered = unfiltered
+
+    def begin(self, connection: Connection) -> StreamInspector:
+        return Inspector(
+            connection, self.rules, transcript=self.transcript, unfiltered=self.unfiltered
+        )
+
+    def watch(
+        self, connection: Connection, cause: UninspectedCause, inspector: StreamInspector | None
+    ) -> StreamWatcher:
+        return watch(connection, cause, inspector, self.rules)
+
+
+def prepare_esmtp(inspection: Inspection, transcript: bool, unfiltered: bool) -> EsmtpInspection:
+    """Prepares an ``inspect esmtp``; see `Inspector` for the rest."""
+    return EsmtpInspection(inspection.map, transcript=transcript, unfiltered=unfiltered)

@@ -1,0 +1,136 @@
+"""A new policy for the running filter: read again and checked beside the loop, adopted in it.
+
+Connections that are open keep what they began with; only new ones follow the new policy. A file that
+cannot be used changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic_ns
+
+from nfinspect.live import iptables
+from nfinspect.live.aside import Aside
+from nfinspect.live.control import Answer, UnanswerableError
+from nfinspect.live.iptables import RulesError
+from nfinspect.live.notify import notify
+from nfinspect.policy import Configuration, ConfigurationError
+from nfinspect.policy.model import Policy
+from nfinspect.rules.diversion import Diversion
+
+UNCHANGED = "the policy stays as it is: "
+
+
+class Reload:
+    """Answers SIGHUP and the control socket's ``reload``."""
+
+    def __init__(
+        self,
+        read: Callable[[], Configuration] | None,
+        adopt: Callable[[Policy], None],
+        diversion: Diversion | None,
+        report: Callable[[str], None],
+        divert: Callable[[Diversion], list[str]] = iptables.apply,
+    ) -> None:
+        """*read* reads and checks the configuration, and raises ConfigurationError or OSError; None
+        if there is no file. *adopt* hands a policy to the filter. *diversion* is what the filter has
+        applied, None if somebody else takes care of the rules; *divert* applies another one.
+        """
+        self._read = read
+        self._adopt = adopt
+        self._diversion = diversion
+        self._report = report
+        self._divert = divert
+        self._wanted = False
+        self._asked: list[Future[Answer]] = []
+        """Clients that wait for the next reading."""
+        self._waiting: list[Future[Answer]] = []
+        """Clients that wait for the present one."""
+        self._messages: list[str] = []
+        self._reading: Aside[Configuration | str] = Aside("configuration")
+        self._diverting: Aside[list[str]] = Aside("rules")
+
+    def want(self) -> None:
+        """Let the next round of the loop begin; may be called by a signal handler."""
+        self._wanted = True
+
+    def ask(self) -> Future[Answer]:
+        """The same; returns where the answer will be."""
+        future: Future[Answer] = Future()
+        self._asked.append(future)
+        return future
+
+    def serve(self) -> None:
+        """Do what can be done without waiting."""
+        if self._reading.busy:
+            outcome = self._reading.take()
+            if isinstance(outcome, str):
+                self._refuse(outcome)
+            elif outcome is not None:
+                self._accept(outcome)
+        elif self._diverting.busy:
+            warnings = self._diverting.take()
+            if warnings is not None:
+                self._finish([f"warning: {warning}" for warning in warnings])
+        elif self._wanted or self._asked:
+            self._wanted = False
+            self._waiting, self._asked = self._asked, []
+            if self._read is None:
+                self._refuse("it is the default, without a file (run --config FILE)")
+                return
+            notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_ns() // 1000}")
+            read = self._read
+            self._reading.start(lambda: _checked(read))
+
+    def _refuse(self, reason: str) -> None:
+        self._report(f"error: {UNCHANGED}{reason}")
+        for future in self._waiting:
+            future.set_exception(UnanswerableError(UNCHANGED + reason))
+        notify("READY=1")
+
+    def _accept(self, configuration: Configuration) -> None:
+        self._adopt(configuration.policy)
+        self._messages = [f"notice: {notice}" for notice in configuration.notices]
+        grown = self._grown(configuration.policy)
+        if grown is None:
+            self._finish([])
+        else:
+            self._diversion = grown
+            self._diverting.start(lambda: self._applied(grown))
+
+    def _grown(self, policy: Policy) -> Diversion | None:
+        """The rules that new ports need. A port that is no longer in the policy stays diverted:
+        connections that are open there are still inspected."""
+        if self._diversion is None:
+            return None
+        ports = tuple(sorted({*self._diversion.ports, *policy.plans}))
+        if ports == self._diversion.ports:
+            return None
+        return dataclasses.replace(self._diversion, ports=ports)
+
+    def _applied(self, diversion: Diversion) -> list[str]:
+        try:
+            return self._divert(diversion)
+        except RulesError as error:
+            return [f"cannot apply the rules: {error}"]
+
+    def _finish(self, more: list[str]) -> None:
+        text = "notice: the configuration was read again: it applies to new connections"
+        messages = [text, *self._messages, *more]
+        for message in messages:
+            self._report(message)
+        for future in self._waiting:
+            future.set_result(Answer("".join(f"{each}\n" for each in messages), messages))
+        notify("READY=1")
+
+
+def _checked(read: Callable[[], Configuration]) -> Configuration | str:
+    """The configuration, or why it cannot be used."""
+    try:
+        return read()
+    except ConfigurationError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -1,0 +1,278 @@
+"""One worker's parts, put together: queue, engine, counters, lines, control socket.
+
+A service lives as long as its queue is bound: while it exists, packets wait for `Service.run`;
+`Service.close` unbinds. What is left to say is said by `Service.finish`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import NamedTuple, Protocol, Self
+
+from nfinspect.audit import json_lines, syslog
+from nfinspect.audit.counters import Counters
+from nfinspect.audit.suppression import LinesSuppressed, Suppression
+from nfinspect.events import Event
+from nfinspect.live import misfits, obstacles, survey
+from nfinspect.live.closed_file import ClosedFile, KeepingAudit
+from nfinspect.live.control import DEFAULT_PATH, Answer, ControlServer
+from nfinspect.live.event_file import EventFile
+from nfinspect.live.injection import Injector
+from nfinspect.live.lines import LineWriter
+from nfinspect.live.log_format import LogFormat, message, of_reader, syslog_line
+from nfinspect.live.notify import notify
+from nfinspect.live.overview import block, setting, surroundings
+from nfinspect.live.queue import Queue, QueueError
+from nfinspect.live.reload import Reload
+from nfinspect.live.requests import RELOAD
+from nfinspect.live.status import Identity, Inspecting, Status
+from nfinspect.live.watch import Watch
+from nfinspect.live.worker import Audit, Filter, Worker
+from nfinspect.policy import Configuration
+from nfinspect.policy.model import Policy
+from nfinspect.rules.diversion import Diversion
+
+LAST_LINES_TIMEOUT = 2.0
+"""Seconds for which a stopping filter waits for the reader of its stdout."""
+
+LAST_MESSAGES_TIMEOUT = 1.0
+"""The same for stderr."""
+
+
+class LogRate(NamedTuple):
+    """How many lines of one message may be written in how many seconds; 0 lines for any number."""
+
+    number: int
+    seconds: int
+
+
+UNLIMITED = LogRate(0, 1)
+
+
+class LiveEngine(Filter, Inspecting, Protocol):
+    """What a live filter needs from the engine."""
+
+    def restore_closed(self, key: bytes, since: float, now: float) -> bool:
+        """Keep a connection closed that an earlier run closed."""
+
+    def closed_connections(self) -> Iterable[tuple[bytes, float]]:
+        """Those to be kept closed, and since when."""
+
+    def adopt(self, policy: Policy) -> None:
+        """Follow another policy with new connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    queue_number: int = 0
+    config: Path | None = None
+    """The file that the policy came from; None for the default."""
+    control: Path = DEFAULT_PATH
+    """The control socket."""
+    state: Path | None = None
+    """The file of the connections that an earlier run closed and that this one closes."""
+    fail_open: bool = False
+    """Pass packets uninspected while the queue is full."""
+    spin: float = 0.0
+    """Seconds to look for the next packet without sleeping."""
+    log_rate: LogRate = UNLIMITED
+    as_json: bool = False
+    """Events as JSON lines, not as syslog."""
+    json_file: Path | None = None
+    """A file to which events are appended as JSON lines besides."""
+    log_format: LogFormat | None = None
+    """How syslog lines look; None: by whatever reads stdout."""
+    diversion: Diversion | None = None
+    """The rules that this filter has applied, and that it changes with the policy."""
+    reread: Callable[[], Configuration] | None = None
+    """Reads the configuration again; None if it is not from a file."""
+
+
+class Service:
+    """A bound queue and everything that decides and reports its packets."""
+
+    def __init__(self, engine: LiveEngine, policy: Policy, options: ServiceOptions) -> None:
+        """Let *engine*, which follows *policy*, decide the packets of the queue.
+
+        Raises QueueError, ControlError or InjectionError with the reason; nothing is left behind.
+        """
+        self._engine = engine
+        self._options = options
+        self._counters = Counters()
+        # Stderr may be blocked as well as stdout, perhaps as it is the same pipe.
+        self._message_format = options.log_format or of_reader(sys.stderr.fileno())
+        self._messages = LineWriter(sys.stderr.fileno(), lambda _: None, "stderr")
+        self._lines = LineWriter(sys.stdout.fileno(), self.report)
+        self._drained = True
+        self._last_words = ""
+        self._stack = contextlib.ExitStack()
+        self._stack.callback(self._messages.drain, LAST_MESSAGES_TIMEOUT)
+        try:
+            self._compose(policy)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _compose(self, policy: Policy) -> None:
+        options, engine, stack = self._options, self._engine, self._stack
+        if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # checked first
+            raise QueueError(obstacles.of_queue(options.queue_number))
+        injector = Injector()
+        stack.callback(injector.close)
+        # The socket before the queue: its error names a filter that is already running.
+        server = ControlServer(options.control, self._answer)
+        stack.callback(server.close)
+        queue = Queue(options.queue_number, fail_open=options.fail_open, spin=options.spin)
+        stack.callback(queue.close)
+        audit: Audit = self._counters
+        services = [injector.forget, server.serve]
+        if options.state is not None:
+            closed = ClosedFile(options.state, self.report)
+            audit = KeepingAudit(self._counters, closed)
+            closed.restore(engine.restore_closed)
+            closed.keep(engine.closed_connections())
+            stack.callback(closed.close)
+            stack.callback(lambda: closed.keep(engine.closed_connections()))
+            services.append(lambda: closed.maintain(engine.closed_connections))
+        if options.json_file is not None:
+            rate = Suppression(*options.log_rate, json_lines.kind_of)
+            event_file = EventFile(options.json_file, audit, rate, json_line, self.report)
+            audit = event_file
+            services.append(event_file.maintain)
+            stack.callback(event_file.close)
+        self._reload = Reload(options.reread, self.adopt, options.diversion, self.report)
+        services.append(self._reload.serve)
+        number_of = json_lines.kind_of if options.as_json else syslog.number
+        suppression = Suppression(options.log_rate.number, options.log_rate.seconds, number_of)
+        render, summary = self._renderers()
+        self._worker = Worker(
+            engine,
+            queue,
+            audit=audit,
+            render=render,
+            suppression=suppression,
+            summary=summary,
+            lines=self._lines,
+            inject=injector.inject,
+            report=self.report,
+            services=services,
+        )
+        config = options.config
+        self._status = Status(
+            Identity(
+                "the appliance's default map" if config is None else str(config),
+                str(options.control),
+                options.fail_open,
+            ),
+            policy,
+            engine,
+            self._counters,
+            self._worker.packets,
+            queue,
+            self._lines,
+            suppression,
+        )
+        self._watch = Watch(survey.take, self._status.state, self.report)
+        services.append(self._watch.serve)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def report(self, text: str) -> None:
+        """Print a message for the operator on stderr, without waiting for its reader."""
+        self._messages.write(message(self._message_format, f"nfinspect: {text}"))
+        self._messages.flush()
+
+    def adopt(self, policy: Policy) -> None:
+        """Let connections that begin from now on follow *policy*."""
+        self._engine.adopt(policy)
+        self._status.adopt(policy)
+
+    def reload(self) -> None:
+        """Read the configuration again; may be called by a signal handler."""
+        self._reload.want()
+
+    def _answer(self, words: list[str]) -> Answer | Future[Answer]:
+        return self._reload.ask() if words == [RELOAD] else self._status.answer(words)
+
+    def _renderers(
+        self,
+    ) -> tuple[Callable[[Event], str | None], Callable[[LinesSuppressed], str]]:
+        """What makes a line of an event, and of a sum of suppressed lines."""
+        if self._options.as_json:
+            return json_line, json_line
+        line = syslog_line(self._options.log_format or of_reader(sys.stdout.fileno()))
+
+        def render(event: Event) -> str | None:
+            text = syslog.render(event)
+            return None if text is None else line(text)
+
+        return render, lambda suppressed: line(syslog.summary(suppressed))
+
+    def begin(self) -> None:
+        """Say that packets are filtered from now on, how, and what is not as it should be."""
+        number = self._options.queue_number
+        self._watch.begin()
+        lines = setting(self._status.state()) + surroundings(self._watch.survey)
+        ready = f"nfinspect ready, queues {number}-{number}\n"
+        self._messages.write(message(self._message_format, (ready + block(lines)).strip("\n")))
+        self._watch.tell()
+        self._messages.flush()
+
+    def run(self) -> None:
+        """Decide packets until `stop`; then what is queued, and drop what is held.
+
+        Raises QueueError if the queue fails.
+        """
+        notify("READY=1")
+        try:
+            self._worker.run()
+        finally:
+            notify("STOPPING=1")
+            self._drained = self._lines.drain(LAST_LINES_TIMEOUT)
+            if not self._drained:
+                self._lines.finish(0)  # from here on the count is final
+            if self._lines.lost:
+                self.report(f"{self._lines.lost} lines were lost: stdout did not take them")
+            self._last_words = self._count_up()
+
+    def stop(self) -> None:
+        """Let `run` end; may be called by a signal handler."""
+        self._worker.stopping = True
+
+    def close(self) -> None:
+        """Unbind the queue and remove the control socket."""
+        self._stack.close()
+
+    def finish(self) -> None:
+        """Print the counters on stdout, on stderr if that does not take them, and on stderr what it
+        means that the rules stay."""
+        if self._drained:
+            self._lines.write(self._last_words)
+        if not (self._drained and self._lines.finish(LAST_LINES_TIMEOUT)):
+            self.report("stdout does not take the counters, which follow:\n" + self._last_words)
+        stays = misfits.stays(self._watch.survey.families, self._options.queue_number)
+        if stays:
+            self.report(f"notice: {stays}")
+        self._messages.finish(LAST_MESSAGES_TIMEOUT)
+
+    def _count_up(self) -> str:
+        counts, queue = self._status.service_policy(), self._status.queue()
+        if self._options.as_json:
+            return json.dumps({"counters": counts.data, "queue": queue.data})
+        return (counts.text + queue.text).removesuffix("\n")
+
+
+def json_line(event: Event | LinesSuppressed) -> str:
+    """Return *event* as one line of JSON, with the current time."""
+    return json.dumps(json_lines.to_json(event, time()))

@@ -1,0 +1,131 @@
+"""What the engine knows of an inspection: that it reads the two streams of a connection, and that a
+policy prepares it once for all its connections. ``esmtp`` is the one that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nfinspect.events import CloseCause, Connection, Event, UninspectedCause
+
+
+@dataclass(slots=True)
+class InspectionTotals:
+    """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
+
+    packet: int = 0
+    """Packets given to inspection: those with new payload."""
+    drop: int = 0
+    """Packets at which a rule closed the connection."""
+    reset_drop: int = 0
+
+
+class StreamObserver:
+    """Reads the two streams of a connection, each byte once and in order.
+
+    ``events``: the events of the last call, in order; the engine takes and clears them.
+    """
+
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
+        """Read the client's next bytes; returns what may pass in their place.
+
+        ``packet_length``: payload bytes of the whole packet that brought ``data``.
+        ``acknowledged``: how many bytes of the reply stream, from its beginning, it acknowledges.
+        """
+        raise NotImplementedError
+
+    def reply(self, data: bytes) -> bytes:
+        """Read the server's next bytes; returns what may pass in their place."""
+        raise NotImplementedError
+
+
+class StreamWatcher(StreamObserver):
+    """Reads them without deciding: what it returns is of no account."""
+
+    __slots__ = ()
+
+    def missed(self) -> None:
+        """Bytes of the client are missing, and the server has not answered them."""
+        raise NotImplementedError
+
+
+class StreamInspector(StreamObserver):
+    """Decides them. If ``request`` or ``reply`` return fewer bytes than they were given, the rest
+    has not been inspected: it is offered again when it is retransmitted, or when the other
+    direction has advanced.
+
+    ``closing``: if set after a call, inspection closes the connection: the whole packet is dropped,
+    whatever was returned.
+
+    ``uninspected``: if set after a call, inspection has ended and both directions pass from here
+    on. The call has returned what it inspected, followed by the rest of ``data`` unchanged.
+
+    ``refusing``: the last call to ``request`` passed nothing, and the packet must be dropped rather
+    than held.
+    """
+
+    __slots__ = ("closing", "refusing", "uninspected")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing: CloseCause | None = None
+        self.uninspected: UninspectedCause | None = None
+        self.refusing = False
+
+    @property
+    def replies_owed(self) -> int:
+        """Replies to what has passed that are outstanding. After a close the engine keeps calling
+        ``reply``, which then returns the bytes up to the end of the last outstanding reply and
+        nothing after it."""
+        raise NotImplementedError
+
+    @property
+    def outstanding(self) -> int:
+        """All replies that the server owes, also one that nothing has asked for."""
+        raise NotImplementedError
+
+    @property
+    def awaits(self) -> str:
+        """What must come before the client's next byte may pass; empty if nothing must."""
+        raise NotImplementedError
+
+    def waiting_line(self, data: bytes) -> bytes:
+        """The beginning of ``data``, bytes that must wait, as far as it may be shown."""
+        raise NotImplementedError
+
+    @property
+    def unended(self) -> int:
+        """The length of a line that the client takes for finished but the server does not; 0 if
+        there is none."""
+        raise NotImplementedError
+
+    @property
+    def unended_line(self) -> bytes:
+        """The beginning of that line, as far as it may be shown."""
+        raise NotImplementedError
+
+
+class PreparedInspection:
+    """One ``inspect`` of a policy, prepared for all connections that it applies to.
+
+    ``totals``: where their packets are counted.
+    """
+
+    __slots__ = ("totals",)
+
+    def __init__(self) -> None:
+        self.totals = InspectionTotals()
+
+    def begin(self, connection: Connection) -> StreamInspector:
+        """The inspector of a new connection."""
+        raise NotImplementedError
+
+    def watch(
+        self, connection: Connection, cause: UninspectedCause, inspector: StreamInspector | None
+    ) -> StreamWatcher | None:
+        """Who reads on where ``inspector``, if there was one, has ended; None if nobody needs to."""
+        raise NotImplementedError
