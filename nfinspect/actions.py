@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from nfinspect.arrival import Token
 from nfinspect.events import Direction, Event
 
 
@@ -69,20 +70,20 @@ class DropReason(enum.Enum):
 class Accept:
     """Pass the packet unchanged."""
 
-    token: object
+    token: Token
 
 
 @dataclass(slots=True)
 class Replace:
     """Pass the packet with these bytes, whose checksums are correct."""
 
-    token: object
+    token: Token
     datagram: bytes
 
 
 @dataclass(slots=True)
 class Drop:
-    token: object
+    token: Token
     reason: DropReason
 
 
@@ -105,7 +106,7 @@ class Emit:
     """Report an event at this packet (None: at a tick or a flush)."""
 
     event: Event
-    token: object = None
+    token: Token = None
 
 
 Action = Accept | Replace | Drop | Inject | Emit

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
+
+Token: TypeAlias = object
+"""The driver's own handle of a datagram (a queued packet, a packet number): the engine returns it in
+the actions without looking at it."""
 
 
 @dataclass(slots=True)
 class Arrival:
-    """One datagram waiting for its verdict.
+    """One datagram waiting for its verdict."""
 
-    ``token`` is the driver's own handle (a queued packet, a packet number); the engine returns it
-    in the actions without looking at it.
-    """
-
-    token: object
+    token: Token
     datagram: bytes
     """From the first byte of the IP header; trailing link padding is tolerated."""
     now: float

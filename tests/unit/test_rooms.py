@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "nfinspect"
 
 # From the bottom up. A room may import the rooms before it in this list, and itself.
-CORE = ["events", "actions", "arrival", "packet", "policy", "tcp", "esmtp", "flow", "engine"]
-EDGES = ["audit", "rules", "lab", "replay", "live", "cli", "__main__"]
+CORE = ["events", "arrival", "actions", "packet", "policy", "tcp", "esmtp", "flow", "engine"]
+EDGES = ["form", "audit", "rules", "lab", "replay", "live", "cli", "__main__"]
 ROOMS = CORE + EDGES
 
 # Modules that do I/O, read a clock or draw random numbers, and the libraries of the edges.
