@@ -95,7 +95,7 @@ class Inspector(Session):
         closed = self.closing
         if closed is not None:
             return b""
-        if self.uninspected is not None:
+        if self.over:
             return data
         dialogue = self.dialogue
         owed = len(dialogue.outstanding)
@@ -146,12 +146,12 @@ class Inspector(Session):
                 return b""
         if self.edited is not None:
             return self._rewritten(data, position)
-        return data if position == size or self.uninspected is not None else data[:position]
+        return data if position == size or self.over else data[:position]
 
     def reply(self, data: bytes) -> bytes:
         """Inspect the server's next bytes; returns what may pass. After a close, that is the
         outstanding replies."""
-        if self.uninspected is not None:
+        if self.over:
             return data
         self.matched = 0
         draining = self.closing is not None
@@ -164,8 +164,8 @@ class Inspector(Session):
             return b""
         self.replied += position
         if self.edited is not None:
-            return self._rewritten(data, len(data) if self.uninspected is not None else position)
-        return data if position == len(data) or self.uninspected is not None else data[:position]
+            return self._rewritten(data, len(data) if self.over else position)
+        return data if position == len(data) or self.over else data[:position]
 
     @property
     def replies_owed(self) -> int:

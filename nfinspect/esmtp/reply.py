@@ -128,7 +128,7 @@ class ReplyScanner:
                     continue
             start, position = position, size if newline < 0 else newline + 1
             self._scan_piece(session, data, start, position, newline >= 0)
-            if session.uninspected is not None or (session.closing is not None and not draining):
+            if session.over or (session.closing is not None and not draining):
                 if session.transcript:
                     self._list_rest(session, data, start, position)
                 break

@@ -82,6 +82,12 @@ class Session:
         """Bytes of the reply stream before this packet."""
 
     @property
+    def over(self) -> bool:
+        """Whether inspection has ended. (Asked of the field itself, a type checker, and with it the
+        compiled form, would take a second answer to be that of the first.)"""
+        return self.uninspected is not None
+
+    @property
     def bare_line_feed_answered(self) -> bool:
         """Whether inspection has ended because of that."""
         return self.uninspected is UninspectedCause.BARE_LF_ANSWERED
