@@ -1,9 +1,9 @@
 """Compiles the core (``COMPILED`` in nfinspect/form.py) with mypyc into nfinspect/compiled/.
 
-What is there and fits the sources is left alone; it takes about a minute otherwise. The new form
-replaces an older one only after all its modules could be imported. Exit status 3: it cannot be
-compiled here, and one line on stdout says why. Needs ``mypy[mypyc]``, a C compiler, and Python's
-header files.
+What is there and fits the sources is left alone; it takes about a minute otherwise, and with ``--check`` exit
+status 1 says so instead. The new form replaces an older one only after all its modules could be
+imported. Needs ``mypy[mypyc]``, a C compiler, and Python's header files; without them, exit status 1,
+and one line on stdout says what is missing.
 """
 
 from __future__ import annotations
@@ -24,22 +24,19 @@ sys.path.insert(0, str(ROOT))
 
 from nfinspect import form  # noqa: E402
 
-NOT_POSSIBLE = 3
-"""Exit status."""
-
 CHECK = "import importlib, nfinspect.form as f; [importlib.import_module(m) for m in f.sources()]"
 """Imports all compiled modules."""
 
 
 def main() -> int:
     """Compile if needed. Returns the exit status."""
-    if form.fits(form.PACKAGE):
-        print("compile: up to date")
-        return 0
+    up_to_date = form.fits(form.PACKAGE)
+    if up_to_date or "--check" in sys.argv:
+        return 0 if up_to_date else 1
     missing = _missing()
     if missing:
-        print(f"compile: not possible without {missing}; pure Python is used")
-        return NOT_POSSIBLE
+        print(f"not possible without {missing}: pure Python is used")
+        return 1
     with tempfile.TemporaryDirectory(prefix="nfinspect-compile-") as temporary:
         package = Path(temporary) / "nfinspect"
         shutil.copytree(
@@ -51,7 +48,7 @@ def main() -> int:
         wanted = {**os.environ, "NFINSPECT_FORM": "compiled"}
         subprocess.run([sys.executable, "-c", CHECK], cwd=temporary, env=wanted, check=True)
         _replace(package / form.DIRECTORY, form.PACKAGE / form.DIRECTORY)
-    print(f"compile: {len(form.sources())} modules compiled")
+    print(f"{len(form.sources())} modules compiled")
     return 0
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fuzz.grid import SNAPSHOT, table
+
+pytestmark = pytest.mark.pure
 
 
 def test_transfers_under_loss_take_as_long_as_in_the_snapshot() -> None:

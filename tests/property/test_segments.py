@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from tests.fuzz.corpus import SEGMENTS
 from tests.fuzz.segments import FLAGS, LONGEST, VARIANTS, Piece, check, read
 
+pytestmark = pytest.mark.pure
+
 PIECES = st.builds(
     Piece,
     direction=st.sampled_from((0, 0, 1)),

@@ -16,6 +16,8 @@ from nfinspect.events import ConflictingBytes
 from tests.fuzz.corpus import SESSIONS
 from tests.fuzz.session import Session, Tally, run_many
 
+pytestmark = pytest.mark.pure
+
 TOTAL, BATCH = 20_000, 1_000
 
 

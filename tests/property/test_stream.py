@@ -19,6 +19,8 @@ from tests.model.inspector import SwapCase
 from tests.model.wire import ACK, CLIENT, FIN, SERVER, Packet
 from tests.model.world import Link, World
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.fixture(autouse=True)
 def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -17,6 +17,8 @@ from nfinspect.tcp.limits import Limits
 from tests.model.inspector import SwapCase
 from tests.model.wire import ACK, FIN, SERVER, SYN, Packet
 
+pytestmark = pytest.mark.pure
+
 START = 2**32 - 3000
 LIMITS = Limits(
     connections=20,

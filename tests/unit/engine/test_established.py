@@ -27,6 +27,8 @@ from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, PSH, RST, START, SYN, Talk
 from tests.model.wire import URG, read
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.fixture(autouse=True)
 def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -21,6 +21,8 @@ from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
 from tests.model.wire import read
 
+pytestmark = pytest.mark.pure
+
 MSS = b"\2\4\5\xb4"
 OLD = (-50, -(10**6), -(2**30))
 """Offsets far below the next sequence number."""

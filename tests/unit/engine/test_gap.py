@@ -17,6 +17,8 @@ from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, RST, START, SYN, Talk
 from tests.model.wire import Packet, read
 
+pytestmark = pytest.mark.pure
+
 MSS, SACK_PERMITTED = b"\2\4\5\xb4", b"\4\2"
 SACK = 5
 

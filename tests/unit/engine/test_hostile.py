@@ -21,6 +21,8 @@ from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, PSH, RST, START, SYN, Talk
 from tests.model.wire import CLIENT, SERVER, Packet
 
+pytestmark = pytest.mark.pure
+
 MSS, SACK_PERMITTED = b"\2\4\5\xb4", b"\4\2"
 
 

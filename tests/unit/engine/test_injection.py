@@ -16,6 +16,8 @@ from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, LATE, SYN, Talk
 from tests.model.wire import CLIENT, SERVER, Packet, read
 
+pytestmark = pytest.mark.pure
+
 CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000000110"), bytes.fromhex("020000000225")
 OPTIONS = b"\2\4\5\xb4"
 """An MSS of 1,460."""

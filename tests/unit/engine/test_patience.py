@@ -24,6 +24,8 @@ from nfinspect.tcp.limits import Ledger, Limits
 from tests.model.inspector import SwapCase
 from tests.model.talk import ACK, FIN, PSH, RST, SYN, Talk
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.fixture(autouse=True)
 def swap_case(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
