@@ -49,13 +49,13 @@ _SPARSE: Final = 24
 searching for the whole pattern."""
 
 _BOUNDARIES: Final = (b"--", b".--")
-_FIELD_END = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
+_FIELD_END: Final = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
 """A line end after which the next line is known not to continue the field."""
 _LINE_OF_INTEREST: Final = (
     rb"\.?(?:(?P<field>" + FIELD_NAME + rb"(?::|\Z))|(?P<boundary>--)|(?P<empty>\r?\n))"
 )
-_HERE = re.compile(_LINE_OF_INTEREST, re.IGNORECASE)
-_NEXT = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
+_HERE: Final = re.compile(_LINE_OF_INTEREST, re.IGNORECASE)
+_NEXT: Final = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
 
 
 class Section(enum.IntEnum):
@@ -69,7 +69,10 @@ class Section(enum.IntEnum):
     """The header of an embedded message."""
 
 
-HEADER, BODY, PART, EMBEDDED = Section
+HEADER: Final = Section.HEADER
+BODY: Final = Section.BODY
+PART: Final = Section.PART
+EMBEDDED: Final = Section.EMBEDDED
 
 
 class Finding(NamedTuple):

@@ -17,9 +17,11 @@ from nfinspect.esmtp.session import REMEMBERED, without_ending
 from nfinspect.events import CommandSeen, Connection, Event, ReplySeen
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
-_VERB = re.compile(rb"[A-Za-z0-9]*")
-_BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
-_COMMAND = re.compile(rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE)
+_VERB: Final = re.compile(rb"[A-Za-z0-9]*")
+_BDAT: Final = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
+_COMMAND: Final = re.compile(
+    rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE
+)
 
 
 def looks_like_command(line: bytes) -> bool:

@@ -37,12 +37,14 @@ SHORTEST_VERB: Final = 4
 BURST: Final = 500
 """Bytes. In a packet of at least this size, it was TCP, not a user, that cut the last verb."""
 
-_PLAIN_ADDRESS = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
-_VERB_END = re.compile(rb"[ \t\r\n]")
-_BRACKET_OR_PIPE = re.compile(rb"[<>|]")
-_BDAT = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
-_XEXCH50 = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
-_INITIAL_RESPONSE = re.compile(rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNORECASE | re.DOTALL)
+_PLAIN_ADDRESS: Final = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
+_VERB_END: Final = re.compile(rb"[ \t\r\n]")
+_BRACKET_OR_PIPE: Final = re.compile(rb"[<>|]")
+_BDAT: Final = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
+_XEXCH50: Final = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
+_INITIAL_RESPONSE: Final = re.compile(
+    rb"(AUTH[ \t]+[^ \t]+[ \t]+)[^ \t].*", re.IGNORECASE | re.DOTALL
+)
 
 
 class Stage(enum.IntEnum):
@@ -59,7 +61,7 @@ class Stage(enum.IntEnum):
     """The line is X up to its CR LF."""
 
 
-START = Stage.START
+START: Final = Stage.START
 
 
 class Piece(NamedTuple):

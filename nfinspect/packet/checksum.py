@@ -8,9 +8,11 @@ no header is all zero, so a checksum, the complement of a sum, is never 0xffff.
 
 from __future__ import annotations
 
+from typing import Final
+
 from nfinspect.packet.segment import TCP_PROTOCOL, Segment
 
-_PIECE = 2048
+_PIECE: Final = 2048
 """Bytes. Larger data is summed in pieces of this size before the division, which is twice as fast.
 Even, so that every piece begins at a word boundary."""
 

@@ -6,15 +6,16 @@ Sequence numbers never shift, so a payload keeps its length or is cut short.
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from nfinspect.packet.checksum import ipv4_header_checksum, ones_complement_sum, tcp_checksum
 from nfinspect.packet.segment import URG, Segment, parse
 
-LARGEST_LENGTH = 0xFFFF
+LARGEST_LENGTH: Final = 0xFFFF
 """Of an IPv4 datagram, or of an IPv6 payload, in its length field."""
 
-_WORD = Struct("!H")
-_LONG = Struct("!L")
+_WORD: Final = Struct("!H")
+_LONG: Final = Struct("!L")
 
 
 def rewrite(

@@ -6,12 +6,13 @@ A verdict cannot shorten a GSO packet, so the filter injects its approved part a
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from nfinspect.packet.edit import complete
 from nfinspect.packet.segment import CWR, FIN, PSH, Segment
 
-_WORD = Struct("!H")
-_LONG = Struct("!L")
+_WORD: Final = Struct("!H")
+_LONG: Final = Struct("!L")
 
 
 def split(segment: Segment, largest: int) -> list[bytes]:
