@@ -25,7 +25,7 @@ from nfinspect.policy.model import Clause, Criterion, InspectionMap, Parameters
 
 UNLIMITED: Final = 2**63 - 1
 
-_SCOPE_MAIL = frozenset(
+_SCOPE_MAIL: Final = frozenset(
     {
         Criterion.RECIPIENT_COUNT,
         Criterion.HEADER_LINE_LENGTH,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Request(enum.IntEnum):
@@ -40,7 +41,8 @@ class Request(enum.IntEnum):
     """Nothing: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
-MAIL, RSET = Request.MAIL, Request.RSET
+MAIL: Final = Request.MAIL
+RSET: Final = Request.RSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Verb:
     """Not a command, but a client line in an AUTH exchange (RFC 4954 section 4)."""
 
 
-PERMITTED: dict[bytes, Verb] = {
+PERMITTED: Final[dict[bytes, Verb]] = {
     verb.word: verb
     for verb in (
         # The appliance's seven of RFC 821, all in RFC 5321 too.
@@ -84,12 +86,12 @@ PERMITTED: dict[bytes, Verb] = {
     )
 }
 
-STARTTLS = Verb(b"STARTTLS", Request.STARTTLS)
+STARTTLS: Final = Verb(b"STARTTLS", Request.STARTTLS)
 """Permitted if the map says ``allow-tls`` (RFC 3207)."""
 
-AUTH_RESPONSE = Verb(b"", Request.AUTH, response=True)
+AUTH_RESPONSE: Final = Verb(b"", Request.AUTH, response=True)
 
-PERMITTED_WITH_TLS = PERMITTED | {STARTTLS.word: STARTTLS}
+PERMITTED_WITH_TLS: Final = PERMITTED | {STARTTLS.word: STARTTLS}
 
 
 def prefixes(words: dict[bytes, Verb]) -> frozenset[bytes]:
@@ -97,5 +99,5 @@ def prefixes(words: dict[bytes, Verb]) -> frozenset[bytes]:
     return frozenset(word[:length] for word in words for length in range(len(word) + 1))
 
 
-PREFIXES = prefixes(PERMITTED)
-PREFIXES_WITH_TLS = prefixes(PERMITTED_WITH_TLS)
+PREFIXES: Final = prefixes(PERMITTED)
+PREFIXES_WITH_TLS: Final = prefixes(PERMITTED_WITH_TLS)

@@ -1,6 +1,8 @@
 """Any text is parsed to a policy or a located error, and a map written out as configuration lines is
 parsed to the same map."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,15 +111,11 @@ parameters = st.builds(
     lambda p: st.sampled_from(
         [
             p,
-            Parameters(**{**fields(p), "allow_tls": True}),
-            Parameters(**{**fields(p), "allow_tls": True, "allow_tls_log": True}),
+            replace(p, allow_tls=True),
+            replace(p, allow_tls=True, allow_tls_log=True),
         ]
     )
 )
-
-
-def fields(p: Parameters) -> dict:
-    return {name: getattr(p, name) for name in Parameters.__slots__}
 
 
 maps = st.builds(
