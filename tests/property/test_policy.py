@@ -1,13 +1,15 @@
 """Any text is parsed to a policy or a located error, and a map written out as configuration lines is
 parsed to the same map."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nfinspect.events import ClauseAction
 from nfinspect.policy import ConfigurationError, decode, default_text, parse_policy
+from nfinspect.policy.commands import GRAMMAR
 from nfinspect.policy.errors import MAX_ERRORS
-from nfinspect.policy.grammar import GRAMMAR
 from nfinspect.policy.model import (
     Clause,
     Criterion,
@@ -18,11 +20,17 @@ from nfinspect.policy.model import (
     ServerAnomalyAction,
     UnseenDataAction,
 )
-from nfinspect.policy.words import map_lines
+from nfinspect.policy.words import parameter_lines
 
 WORDS = sorted(
-    {word for rows in GRAMMAR.values() for row in rows for word in row.pattern.split()}
+    {
+        word
+        for rows in GRAMMAR.values()
+        for row in rows
+        for word in re.findall(r"[a-z0-9-]+|[A-Z_]+", row.pattern)
+    }
     | {"exit", "_default_esmtp_map", "inspection_default", "global_policy", "m", "5", "!", "\t"}
+    | {"1.2.3.4", "255.255.255.0", "2001:db8::/32", "(inside,outside)", "0:5:0", "smtp", "any"}
 )
 
 
@@ -135,6 +143,16 @@ maps = st.builds(
     parameters,
     st.lists(clauses, unique_by=lambda c: (c.criterion, c.limit), max_size=10),
 )
+
+
+def map_lines(inspection_map: InspectionMap) -> list[str]:
+    lines = [f"policy-map type inspect esmtp {inspection_map.name}"]
+    if inspection_map.description:
+        lines.append(f" description {inspection_map.description}")
+    lines += [" parameters", *(f"  {p}" for p in parameter_lines(inspection_map.parameters))]
+    for clause in inspection_map.clauses:
+        lines += [f" match {clause.words}", f"  {clause.action_words}"]
+    return lines
 
 
 @given(maps)

@@ -22,10 +22,12 @@ policy-map global_policy
 """
 BAD = "service-policy p globl\nfoo\n"
 ERRORS = """\
-mail.cfg:1:18: unexpected 'globl'; expected global
+mail.cfg:1:18: unexpected 'globl'; expected global or interface; did you mean global?
   service-policy p globl
                    ^
-mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map or service-policy
+mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map, service-policy, tcp-map, class, \
+access-list, access-group, conduit, name, names, no, object, object-group, static, nat, global, alias, \
+nat-control, interface, nameif, ip, timeout, sysopt, fixup, mailhost or pix
   foo
   ^
 """
@@ -47,13 +49,13 @@ def test_valid_file_is_explained_and_the_status_is_0() -> None:
     assert "TCP port 25, inspect esmtp m\n  [bold]Mail\n" in result.stdout
     assert "header line length gt 5 " in result.stdout
     assert "\n  no mask-banner\n" in result.stdout
-    assert "notice: mail.cfg:4:3: 7.x syntax" in result.stdout
+    assert "advice: mail.cfg:4:3: 7.x syntax" in result.stdout
 
 
 def test_configuration_on_stdin_is_checked() -> None:
     valid = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
     assert valid.exit_code == 0
-    assert "notice: stdin:4:3: 7.x syntax" in valid.stdout
+    assert "advice: stdin:4:3: 7.x syntax" in valid.stdout
     faulty = CliRunner().invoke(cli.main, ["check", "-"], input=BAD)
     assert (faulty.exit_code, faulty.stdout) == (1, ERRORS.replace("mail.cfg", "stdin"))
 
@@ -88,12 +90,13 @@ def test_valid_file_with_json_is_one_object() -> None:
     assert result.exit_code == 0
     (inspection,) = json.loads(result.stdout)["inspections"]
     assert inspection["map"] == "m"
-    assert inspection["port"] == 25
+    assert inspection["ports"] == ["25"]
     assert inspection["match"] == [
         {"clause": "match header line length gt 5", "action": "drop-connection log"}
     ]
     assert json.loads(result.stdout)["errors"] == []
-    assert [notice["line"] for notice in json.loads(result.stdout)["notices"]] == [4]
+    advice = json.loads(result.stdout)["advice"]
+    assert [(a["line"], a["code"]) for a in advice] == [(1, "no-allow-tls"), (4, "old-words")]
 
 
 def test_errors_of_a_faulty_file_are_listed_and_the_status_is_1() -> None:
@@ -108,7 +111,7 @@ def test_faulty_file_with_json_is_one_object() -> None:
     assert result.exit_code == 1
     errors = json.loads(result.stdout)["errors"]
     assert [(e["line"], e["column"]) for e in errors] == [(1, 18), (2, 1)]
-    assert errors[0]["expected"] == ["global"]
+    assert errors[0]["expected"] == ["global", "interface"]
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe!\0", b"! \xe4\n", b"\0\1\2"])
