@@ -22,7 +22,7 @@ from nfinspect.policy.model import (
     Match,
     ServicePolicy,
 )
-from nfinspect.policy.ranges import BITS, address_text
+from nfinspect.policy.ranges import BITS, Ranges, address_text
 from nfinspect.policy.resolve import Configuration, Effective, in_order, is_complete
 
 CLASSES = "docs/configuration.md#classes-and-policies"
@@ -38,8 +38,14 @@ NOT_INSPECTION = "docs/troubleshooting.md#not-the-inspection"
 MANY_RECIPIENTS = 1000
 """A limit from which on mailing lists are not what it cuts off."""
 
-MOST_COMPARED = 1_000_000
+MOST_COMPARED = 10_000
 """Pairs of entries that are compared to find out whether one list holds another."""
+
+MOST_CLASSES = 100
+"""Earlier classes that a class is compared with."""
+
+LONGEST_LIST = 5_000
+"""Entries of a list in which those that never match are looked for."""
 
 SMTP, SUBMISSIONS = 25, 465
 TCP = 6
@@ -201,28 +207,25 @@ def _gateways(configuration: Configuration, effective: Effective) -> Iterator[Fi
 
 def _published(configuration: Configuration, effective: Effective) -> set[int]:
     """Return the real addresses of hosts to which the text lets mail in."""
-    found = set()
+    lists = effective.draft[AccessLists]
+    names = dict.fromkeys(word.text for word in lists.groups if word.text in lists.lists)
     permitted = [
-        entry
-        for name in dict.fromkeys(w.text for w in effective.draft[AccessLists].groups)
-        if name in effective.draft[AccessLists].lists
+        entry.destination
+        for name in names
         for entry in resolve_quietly(effective.draft, name)
-        if entry.permit and any(SMTP in d and len(d) < 100 for _, _, d in entry.services)
+        if entry.permit and any(SMTP in ports for protocol, _, ports in entry.services if protocol)
     ]
+    let_in = {v: Ranges.of(r for a in permitted for r in a.of(v).ranges) for v in BITS}
+    found = set()
     for translation in configuration.policy.translations:
         real = translation.real[0]
         if translation.protocol:
             if (translation.protocol, translation.real_port) == (TCP, SMTP):
                 found.add(real)
-            continue
-        addresses = {real, translation.mapped_address(real)} - {None}
-        if any(
-            address in entry.destination.of(translation.version)
-            for entry in permitted
-            for address in addresses
-            if address is not None and len(entry.destination.of(translation.version).ranges) < 100
-        ):
-            found.add(real)
+        else:
+            mapped = translation.mapped_address(real)
+            if any(a in let_in[translation.version] for a in (real, mapped) if a is not None):
+                found.add(real)
     return found
 
 
@@ -245,7 +248,7 @@ def _classes(configuration: Configuration, effective: Effective) -> Iterator[Fin
                     name, f"class {name.quoted} matches nothing", "matches-nothing", CLASSES
                 )
                 continue
-            for earlier in policy.classes[:number]:
+            for earlier in policy.classes[max(0, number - MOST_CLASSES) : number]:
                 both = (
                     "inspection"
                     if earlier.inspection and found.inspection
@@ -314,7 +317,7 @@ def _entries(configuration: Configuration) -> Iterator[Finding]:
     seen: set[int] = set()
     for _, found in _all_classes(configuration):
         entries = found.match.entries
-        if not entries or id(entries) in seen:
+        if not entries or id(entries) in seen or len(entries) > LONGEST_LIST:
             continue
         seen.add(id(entries))
         table = Table(Match(entries=entries), in_doubt=True)
@@ -368,7 +371,7 @@ def _interfaces(configuration: Configuration, effective: Effective) -> Iterator[
     for names in by_line.values():
         yield advice(
             missing[names[0]],
-            f"no nameif line and no --interface says which interface {' and '.join(names)} is:"
+            f"no nameif line and no --interface says what {' and '.join(names)} stands for:"
             " assumed are Linux interfaces of these names, clients on the outside and servers on the"
             " inside",
             "assumed-interfaces",

@@ -237,23 +237,27 @@ def _tcp(entry: Entry) -> list[tuple[Ranges, Ranges]]:
 
 
 class _ByAddress:
-    """Entries by the networks that they name: for each length of prefix, by its bits."""
+    """Entries by the networks that they name: for each length of prefix, by its bits.
+
+    Entries with the same addresses, an object-group's, say, share one list.
+    """
 
     def __init__(self, version: int, sets: Iterable[Addresses]) -> None:
         self._bits = BITS[version]
-        self._by_length: dict[int, dict[int, list[int]]] = {}
+        self._by_length: dict[int, dict[int, list[list[int]]]] = {}
+        entries: dict[Ranges, list[int]] = {}
         for number, found in enumerate(sets):
-            for length, prefix in prefixes(version, found.of(version)):
-                entries = self._by_length.setdefault(length, {}).setdefault(prefix, [])
-                entries.append(number)
+            entries.setdefault(found.of(version), []).append(number)
+        for ranges, numbers in entries.items():
+            for length, prefix in prefixes(version, ranges):
+                self._by_length.setdefault(length, {}).setdefault(prefix, []).append(numbers)
 
     def candidates(self, address: int) -> list[list[int]]:
         """Return the numbers of the entries that *address* may match, in sorted lists."""
-        return [
-            found
-            for length, networks in self._by_length.items()
-            if (found := networks.get(address >> self._bits - length))
-        ]
+        found: list[list[int]] = []
+        for length, networks in self._by_length.items():
+            found += networks.get(address >> self._bits - length, ())
+        return found
 
 
 class _ByPort:

@@ -33,11 +33,12 @@ _WORD = re.compile(r"\([^()\t]*\)|[^ \t]+")
 
 _PAGER = re.compile(r"<--- More --->(?:\r *\r|\x08+ *\x08+| {14})?")
 _PROMPT = re.compile(r"[\w.\-/]{1,64}(?:\([\w\-]{1,64}\))?[#>]")
-_CONSOLE = frozenset(
-    "show sh write wr more enable en configure conf end copy terminal term pager changeto quit logout"
-    " exit ping reload clear".split()
+_ANYWHERE = frozenset("show sh write wr more copy ping reload configure conf".split())
+"""First words of what may be typed at any prompt that is not configuration."""
+_CONSOLE = _ANYWHERE | frozenset(
+    "enable en end terminal term pager changeto quit logout exit clear".split()
 )
-"""First words of what may be typed at a prompt that is not configuration."""
+"""The same for a prompt outside of the configuration mode."""
 
 
 @dataclass(slots=True)
@@ -187,7 +188,7 @@ def _without_prompt(line: Line) -> bool:
         return True
     behind = len(line.text) - len(stripped) + found.end()
     typed = line.text[behind:].split(maxsplit=1)[:1]
-    if not typed or typed[0].lower() in _CONSOLE:
+    if not typed or typed[0].lower() in (_ANYWHERE if "(config" in found[0] else _CONSOLE):
         return False
     line.start = behind + line.text.startswith(" ", behind)
     return read_words(line)

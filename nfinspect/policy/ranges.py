@@ -45,9 +45,11 @@ class Ranges:
 
     def covers(self, other: Ranges) -> bool:
         """Whether every member of *other* is in this set."""
-        return all(
-            any(first <= a and b <= last for first, last in self.ranges) for a, b in other.ranges
-        )
+        for first, last in other.ranges:
+            at = bisect_right(self.ranges, (first, 1 << 128)) - 1
+            if at < 0 or last > self.ranges[at][1]:
+                return False
+        return True
 
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self.ranges)

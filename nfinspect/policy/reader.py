@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from nfinspect.policy import lexer
@@ -31,11 +32,18 @@ OPENERS = {
 }
 """First words of the lines that open a mode."""
 
+_GLOBAL_OPENERS = {row.pattern.split()[0] for row in GRAMMAR[GLOBAL] if row.opens is not None}
+
 PLACES: dict[str, list[str]] = {}
-"""For each first word, the modes that know it, as messages call them."""
+"""For each first word, and for ``no`` with the second one, the modes that know it, as messages call
+them."""
 for _mode, _syntax in SYNTAX.items():
     for _word in _syntax.first_words:
         PLACES.setdefault(_word, []).append(_mode.name)
+for _mode, _rows in GRAMMAR.items():
+    for _words in sorted({" ".join(row.pattern.split()[:2]) for row in _rows}):
+        if _words.startswith("no "):
+            PLACES.setdefault(_words, []).append(_mode.name)
 
 _LONGEST_OTHER = max(len(words) for others in OTHERS.values() for words in others)
 _OTHER_FIRST = {mode: {words[0] for words in others} for mode, others in OTHERS.items()}
@@ -104,11 +112,11 @@ class Reader:
         self.indented = _is_indented(lines)
         self.draft.first_word = lines[0].word(0) if lines else None
         for line in lines:
-            if fault := lexer.fault(line):
-                if not self.in_skipped(line, line.words[0].lower()):
-                    self.draft.findings.append(fault)
-            else:
+            fault = lexer.fault(line)
+            if fault is None or self.in_skipped(line, line.words[0].lower()):
                 self.line(line)
+            else:
+                self.draft.findings.append(fault)
 
     def line(self, line: Line) -> None:
         """Read one line."""
@@ -166,11 +174,10 @@ class Reader:
             return not self.is_known(words)
         if self.indented:
             return words[0] in top.skipped.words and not self.is_known(words)
-        return (
-            words[0] in top.skipped.words
-            or " ".join(words) in top.skipped.words
-            or not self.is_known(words)
-        )
+        if words[0] in top.skipped.words:
+            # What is meant for the mode is hardly a whole command of ours as well.
+            return isinstance(SYNTAX[GLOBAL].match(line, self.draft), Mismatch)
+        return not self.is_known(words)
 
     def is_known(self, words: list[str]) -> bool:
         """Whether a line that begins with *words* may stand in one of the enclosing modes."""
@@ -222,7 +229,7 @@ class Reader:
 
     def misunderstood(self, line: Line, mismatch: Mismatch | None) -> None:
         first = line.word(0)
-        if mismatch is not None:
+        if mismatch is not None and not self.is_misplaced(line, mismatch):
             finding, meant = mismatch.finding, first.text.lower()
         else:
             finding = self.unknown(first)
@@ -233,6 +240,11 @@ class Reader:
                 self.stack.pop()
             self.stack.append(_Open(None, None, line.indentation))
 
+    def is_misplaced(self, line: Line, mismatch: Mismatch) -> bool:
+        """Whether *line* is ``no`` and a word that only another mode knows behind it."""
+        words = " ".join(word.lower() for word in line.words[:2])
+        return mismatch.words_understood == 1 and words.startswith("no ") and words in PLACES
+
     def knows(self, opened: _Open, first: str) -> bool:
         return opened.mode is not None and SYNTAX[opened.mode].begins(first)
 
@@ -241,18 +253,20 @@ class Reader:
         modes = [opened.mode for opened in reversed(self.stack) if opened.mode is not None]
         expected = tuple(dict.fromkeys(w for mode in modes for w in SYNTAX[mode].first_words))
         message = f"unexpected {first.quoted}"
-        if places := PLACES.get(first.text.lower()):
+        words = [word.lower() for word in first.line.words[:2]]
+        if places := PLACES.get(" ".join(words)) or PLACES.get(words[0]):
             return first.finding(f"{message}, which belongs below {' or '.join(places)}", expected)
         suggestion = closest(first.text, expected) or closest(first.text, PLACES)
         return first.finding(message, expected, suggestion)
 
 
-def _is_indented(lines: Iterable[Line]) -> bool:
-    """Whether most lines that open a mode are followed by an indented one."""
+def _is_indented(lines: Sequence[Line]) -> bool:
+    """Whether indentation shows what belongs to what: the lines that are indented below another are
+    more than those that are not although the other opens a mode."""
     votes = 0
-    opened = None
-    for line in lines:
-        if opened is not None:
-            votes += 1 if line.indentation > opened.indentation else -1
-        opened = line if line.words[0].lower() in OPENERS else None
+    for line, following in pairwise(lines):
+        if following.indentation > line.indentation:
+            votes += 1
+        elif line.words[0].lower() in _GLOBAL_OPENERS:
+            votes -= 1
     return votes > 0

@@ -88,8 +88,7 @@ def _static(draft: Draft, _: None, statement: Statement[Any]) -> None:
     if connections[0] or connections[1]:
         draft.leave_out(
             statement.word(),
-            "not done: the translation is, its connection limits are kept and shown, and not yet"
-            " enforced",
+            "not done: connection limits are kept and shown, and not yet enforced",
         )
 
 
