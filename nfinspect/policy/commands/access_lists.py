@@ -65,6 +65,8 @@ class EntryDraft:
     who: tuple[str, str]
     """Users or security groups of the source and the destination, as words; empty if none."""
     time_range: str
+    inactive: bool
+    """It matches nothing."""
 
 
 @dataclass(slots=True)
@@ -99,8 +101,6 @@ def _entry(draft: Draft, _: None, statement: Statement[Any]) -> None:
     if statement.line.indentation and "hits" in statement and found.entries:
         if found.entries[-1].line.indentation == 0:
             return  # show access-list spells out the entry above it
-    if "inactive" in statement:
-        return
     values = statement.values
     named = "object" if "object" in values else "object-group" if "group" in values else ""
     found.entries.append(
@@ -116,8 +116,13 @@ def _entry(draft: Draft, _: None, statement: Statement[Any]) -> None:
             values.get("destination_ports", ALL),
             (values.get("source_who", ""), values.get("destination_who", "")),
             values.get("time_range", ""),
+            "inactive" in values,
         )
     )
+
+
+def _remark(draft: Draft, _: None, statement: Statement[Any]) -> None:
+    _list(draft, statement)
 
 
 def _other_kind(draft: Draft, _: None, statement: Statement[Any]) -> None:
@@ -234,7 +239,7 @@ FAMILY = Family(
     {
         GLOBAL: (
             *_entry_rows("access-list"),
-            Row("access-list name:LIST [line LINE] remark [REST]", nothing),
+            Row("access-list name:LIST [line LINE] remark [REST]", _remark),
             Row("access-list name:LIST {standard | ethertype | webtype} REST", _other_kind),
             Row("access-list header:HEADER [REST]", nothing),
             Row("access-list {cached | alert-interval | deny-flow-max | mode} REST", nothing),
@@ -264,7 +269,8 @@ FAMILY = Family(
 
 def resolve(draft: Draft, name: str) -> tuple[Entry, ...]:
     """Return the entries of the list *name*, which is defined, with what they stand for."""
-    return tuple(_resolve(draft, entry) for entry in draft[AccessLists].lists[name].entries)
+    entries = draft[AccessLists].lists[name].entries
+    return tuple(_resolve(draft, entry) for entry in entries if not entry.inactive)
 
 
 def resolve_quietly(draft: Draft, name: str) -> tuple[Entry, ...]:
@@ -344,6 +350,8 @@ def _port_ranges(draft: Draft, operand: PortOperand, word: Word) -> Ranges:
 
 def lines(draft: Draft, name: str) -> Iterator[str]:
     """Yield the lines of the list *name*."""
+    if not draft[AccessLists].lists[name].entries:
+        yield f"access-list {name} remark no entries"
     for entry in draft[AccessLists].lists[name].entries:
         words = [
             f"access-list {name} extended {'permit' if entry.permit else 'deny'}",
@@ -355,6 +363,7 @@ def lines(draft: Draft, name: str) -> Iterator[str]:
             objects.operand_words(entry.destination),
             entry.destination_ports.words,
             f"time-range {entry.time_range}" if entry.time_range else "",
+            "inactive" if entry.inactive else "",
         ]
         yield " ".join(word for word in words if word)
 
