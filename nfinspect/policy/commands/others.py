@@ -36,10 +36,14 @@ _LINES = """
     vpnclient vpngroup vpnsetup wccp web-agent web-applications who write xlate zone zonelabs-integrity
     interface-policy authentication-certificate cluster-interface cluster-member-limit icmp-object
     pfsync platform power-supply power snort sysinfo tls-trustpoint umbrella-global webvpn-cache
+    telemetry dp-tcp-proxy ip-client reload port-channel redundant-interface
     allocate-interface config-url cluster-mode ctl-provider dap no-names serial-number hardware-bypass
     [ok] flowcontrol license-server license policy-route sla-monitor monitor event-log ra-vpn
 """
 """First words of commands without a mode, as far as is known here."""
+
+_CONSOLE = "show sh result info warning error --more--"
+"""First words of what a terminal session holds besides: commands typed, and answers."""
 
 _ATTRIBUTES = frozenset(
     "banner webvpn filter dns-server default-domain http-proxy isakmp ssh service-type url-list key"
@@ -115,4 +119,4 @@ _MODES: dict[str, Skipped] = {
     "crypto ca certificate chain": Skipped(holds_certificates=True),
 }
 
-FAMILY = Family({}, others={GLOBAL: dict.fromkeys(_LINES.split()) | _MODES})
+FAMILY = Family({}, others={GLOBAL: dict.fromkeys([*_LINES.split(), *_CONSOLE.split()]) | _MODES})

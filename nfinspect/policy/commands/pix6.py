@@ -88,7 +88,7 @@ FAMILY = Family(
             f"fixup protocol {other}": None
             for other in (
                 "ctiqbe dns esp-ike ftp h323 http icmp ils mgcp pptp rsh rtsp sip skinny snmp sqlnet"
-                " tftp sunrpc cuseeme domain"
+                " tftp sunrpc rpc cuseeme domain"
             ).split()
         }
     },

@@ -221,6 +221,22 @@ def test_unknown_line_below_an_interface_is_not_about_this_filter() -> None:
     assert parse_policy(text, "a.cfg").other == {"interface": 1}
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        'Result of the command: "show running-config"',
+        "INFO: converting 'fixup protocol dns maximum-length 512' to MPF commands",
+        "WARNING: <x> found duplicate element",
+        "show running-config",
+        "Building configuration...",
+        "[OK]",
+        "--More--",
+    ],
+)
+def test_what_a_terminal_session_holds_besides_is_not_about_this_filter(noise: str) -> None:
+    assert sum(parse_policy(f"{noise}\n", "a.cfg").other.values()) == 1
+
+
 def test_certificates_without_end_hide_nothing() -> None:
     text = "crypto ca certificate chain t\n certificate 01\n  30820122\ntimeout conn 2:00:00\n"
     assert parse_policy(text, "a.cfg").policy.timeouts.idle == 7200
