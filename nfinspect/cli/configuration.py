@@ -35,13 +35,21 @@ def read_configuration(path: Path) -> Configuration:
 
     Raises ConfigurationError, and OSError if the file cannot be read.
     """
+    return parse_policy(read_text(path), name_of(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text in the file *path*, or on stdin if that is ``-``.
+
+    Raises ConfigurationError, and OSError if the file cannot be read.
+    """
     name = name_of(path)
     with click.open_file(str(path), "rb") as file:
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         message = f"the file is larger than {LARGEST_FILE} bytes: not a configuration"
         raise ConfigurationError([Finding(name, 1, 1, message)])
-    return parse_policy(decode(data, name), name)
+    return decode(data, name)
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
