@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from nfinspect.policy.commands import objects
 from nfinspect.policy.commands.interfaces import Interfaces
-from nfinspect.policy.commands.numbers import PROTOCOLS, TCP, UDP, port_words, ports, protocol_word
+from nfinspect.policy.commands.numbers import (
+    PROTOCOLS,
+    TCP,
+    UDP,
+    port_words,
+    ports,
+    protocol_of,
+    protocol_word,
+)
 from nfinspect.policy.commands.objects import Operand, Resolved, Service
 from nfinspect.policy.grammar import (
     GLOBAL,
@@ -148,21 +155,6 @@ def _who(values: Mapping[str, Any]) -> str:
     return " ".join(values[label] for label in ("kind", "by", "word") if label in values)
 
 
-def _protocol_of(*numbers: int) -> Any:
-    @lru_cache(256)
-    def read(text: str, _: object) -> int:
-        value = PROTOCOLS.get(text.lower(), -1)
-        if value < 0 and text.isascii() and text.isdigit() and len(text) <= 3:
-            value = int(text)
-        if not 0 <= value <= 255:
-            raise WordError("no protocol of that name or number")
-        if numbers and value not in numbers:
-            raise WordError("")
-        return value
-
-    return read
-
-
 def _header(text: str, _: object) -> str:
     if not text.endswith(";"):
         raise WordError("")
@@ -186,9 +178,9 @@ def _level(text: str, _: object) -> str:
 
 ARGUMENTS = {
     "LIST": name(241),
-    "PORT_PROTOCOL": Argument("tcp or udp", _protocol_of(TCP, UDP, PROTOCOLS["sctp"]), 0),
-    "ICMP": Argument("icmp", _protocol_of(1, 58), 1),
-    "OTHER_PROTOCOL": Argument("a protocol, by number or name", _protocol_of(), 2),
+    "PORT_PROTOCOL": Argument("tcp or udp", protocol_of(TCP, UDP, PROTOCOLS["sctp"]), 0),
+    "ICMP": Argument("icmp", protocol_of(1, 58), 1),
+    "OTHER_PROTOCOL": Argument("a protocol, by number or name", protocol_of(), 2),
     "HEADER": Argument("", _header, 3),
     "HITS": Argument("", _hit_count, 3),
     "LEVEL": Argument("a level of logging", _level, 1),

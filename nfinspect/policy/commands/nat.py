@@ -93,9 +93,12 @@ def _static(draft: Draft, _: None, statement: Statement[Any]) -> None:
 
 
 def _dynamic(draft: Draft, _: Any, statement: Statement[Any]) -> None:
-    if statement.get("id") == 0:
-        return  # no translation
-    draft.leave_out(statement.word(), _NOT_DYNAMIC)
+    if statement.get("id") != 0:
+        draft.leave_out(statement.word(), _NOT_DYNAMIC)
+        return
+    # No translation; behind an address and its mask, or the name of a list, limits may follow.
+    if any(word.isdigit() and word.strip("0") for word in statement["rest"].split()[2:]):
+        draft.leave_out(statement.word(), "not done: connection limits of nat 0")
 
 
 _NOT_DYNAMIC = "not done: dynamic translation; use iptables' SNAT or MASQUERADE"

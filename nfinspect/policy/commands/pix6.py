@@ -39,11 +39,6 @@ def _fixup(draft: Draft, _: None, statement: Statement[Any]) -> None:
     ports = statement.get("ports", DEFAULT)
     if ports not in fixups.ports:
         fixups.ports.append(ports)
-    draft.leave_out(
-        statement.word(),
-        "not done as it stands: mail is inspected, but the extensions EHLO, AUTH, ETRN … pass, as"
-        " with inspect esmtp",
-    )
 
 
 def _no_fixup(draft: Draft, _: None, statement: Statement[Any]) -> None:

@@ -12,6 +12,7 @@ from nfinspect.policy.grammar import (
     GLOBAL,
     Draft,
     Family,
+    Meaning,
     Mode,
     Row,
     Skipped,
@@ -119,24 +120,14 @@ def _set(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
         )
 
 
-def _set_without_timeout(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
-    draft.notice(
-        statement.word("set"),
-        "read as set connection timeout, which is what an appliance's listing says",
-        "old-words",
-        READ,
-    )
-    _set(draft, subject, statement)
+def _set_in_old_words(notice: str) -> Meaning:
+    """Return the meaning of ``set connection`` in words of older releases, or of the guides."""
 
+    def meaning(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
+        draft.notice(statement.word("set"), notice, "old-words", READ)
+        _set(draft, subject, statement)
 
-def _set_old_idle(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
-    draft.notice(
-        statement.word("set"),
-        "tcp is the older word for idle, and read so",
-        "old-words",
-        READ,
-    )
-    _set(draft, subject, statement)
+    return meaning
 
 
 def _other_set(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
@@ -205,12 +196,17 @@ FAMILY = Family(
                 _set,
             ),
             Row(f"set set:connection timeout {{{_TIMES}}}...", _set),
-            Row("set set:connection timeout tcp idle:IDLE_TIME [reset:reset]", _set_old_idle),
+            Row(
+                "set set:connection timeout tcp idle:IDLE_TIME [reset:reset]",
+                _set_in_old_words("tcp is the older word for idle, and read so"),
+            ),
             Row(
                 "set set:connection {half-closed half-closed:CLOSING_TIME"
                 " | idle idle:IDLE_TIME [reset:reset]"
                 " | dcd:dcd [interval:DCD_TIME [retries:RETRIES]]}",
-                _set_without_timeout,
+                _set_in_old_words(
+                    "read as set connection timeout, which is what an appliance's listing says"
+                ),
             ),
             Row("set set:connection ttl:decrement-ttl", _set),
             Row(

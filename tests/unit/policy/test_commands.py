@@ -125,11 +125,11 @@ def test_groups_that_share_members_are_resolved_once_each() -> None:
         "static (inside,outside) tcp 192.0.2.1 smtp access-list l",
         "static (inside,outside) 192.0.2.1 192.168.1.1 50 20",
         "nat (inside) 1 0.0.0.0 0.0.0.0 0 0",
+        "nat (inside) 0 192.168.1.1 255.255.255.255 50 100",
         "global (outside) 1 interface",
         "nat (inside,outside) source dynamic any interface",
         "alias (inside) 10.0.0.1 192.0.2.1",
         "sysopt connection tcpmss 1300",
-        "fixup protocol smtp 25",
         "mailhost 192.0.2.1 10.0.0.1",
     ],
 )
@@ -144,7 +144,7 @@ def test_line_that_is_not_done_is_reported_with_its_place(line: str) -> None:
     "line",
     [
         "nat (inside) 0 access-list l",
-        "nat (inside) 0 10.0.0.0 255.0.0.0",
+        "nat (inside) 0 10.0.0.0 255.0.0.0 0 0",
         "static (inside,outside) 10.0.0.1 10.0.0.1 netmask 255.255.255.255 0 0",
         "nat (inside,outside) source static any any destination static far far no-proxy-arp",
         "nat (inside,outside) source static any any inactive",
