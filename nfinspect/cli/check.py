@@ -15,6 +15,9 @@ from rich.text import Text
 from nfinspect.cli.configuration import name_of, read_text
 from nfinspect.cli.console import console
 from nfinspect.cli.errors import FINDINGS
+from nfinspect.cli.rules import diverted_ports
+from nfinspect.live.iptables import RulesError, others_in_place
+from nfinspect.live.obstacles import CAP_NET_ADMIN, has_capability
 from nfinspect.policy import Configuration, ConfigurationError, Finding, canonical, parse_policy
 from nfinspect.policy.advice import advise
 from nfinspect.policy.commands.policies import settings_words
@@ -25,6 +28,9 @@ from nfinspect.policy.words import parameter_lines
 
 SHOWN_PORTS = 12
 """Ranges of ports that are listed of a class."""
+
+SHOWN_LINES = 12
+"""Line numbers that are listed of one advice."""
 
 
 def _devices(
@@ -79,19 +85,63 @@ def check(file: Path, as_json: bool, extract: Path | None, devices: dict[str, st
             out.write(canonical.text(configuration))
         if extract == Path("-"):
             return 0
+    advice = _advise(configuration, name)
     if as_json:
-        click.echo(json.dumps({"file": name, "errors": [], **_to_json(configuration)}))
+        click.echo(json.dumps({"file": name, "errors": [], **_to_json(configuration, advice)}))
     else:
-        _print(configuration)
+        _print(configuration, advice)
     return 0
 
 
-def _print(configuration: Configuration) -> None:
+def _advise(configuration: Configuration, file: str) -> tuple[Finding, ...]:
+    """Return all advice, that about this machine included."""
+    return (*advise(configuration), *_about_rules(configuration, file))
+
+
+def _about_rules(configuration: Configuration, file: str) -> Iterator[Finding]:
+    """Yield advice about the rules in place, which only a privileged user may read."""
+    if not has_capability(CAP_NET_ADMIN):
+        return
+    try:
+        others = others_in_place(diverted_ports(configuration.policy))
+    except RulesError:
+        return  # no iptables here: nothing is in place
+    if others:
+        yield Finding(
+            file,
+            1,
+            1,
+            "the rules in place are not those of this configuration and version of nfinspect:"
+            " nfinspect rules --apply puts these in their place",
+            code="other-rules",
+            read="docs/operation.md#rules",
+        )
+
+
+def _grouped(advice: Iterable[Finding]) -> Iterator[tuple[Finding, list[int]]]:
+    """Yield each advice once, and the other lines that it is about as well."""
+    by_words: dict[tuple[str, str], list[Finding]] = {}
+    for finding in advice:
+        by_words.setdefault((finding.code, finding.message), []).append(finding)
+    for first, *others in by_words.values():
+        yield first, [finding.line for finding in others]
+
+
+def _listed(lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:SHOWN_LINES]))
+    more = len(lines) - SHOWN_LINES
+    which = "line" if len(lines) == 1 else "lines"
+    return f"{which} {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def _print(configuration: Configuration, advice: Iterable[Finding]) -> None:
     out = console()
     for inspection in configuration.policy.inspections:
         out.print(f"service-policy {inspection.service_policy}, class {inspection.class_map}:")
         ports = ", ".join(_ports(configuration, inspection))
-        out.print(f"TCP port {ports}, inspect esmtp {inspection.map.name}", soft_wrap=True)
+        within = _within(configuration, inspection.class_map)
+        what = "inspect esmtp" if inspection.map.extended else "the seven verbs of RFC 821,"
+        out.print(f"TCP port {ports}{within}, {what} {inspection.map.name}", soft_wrap=True)
         if inspection.map.description:
             out.print(Text(f"  {inspection.map.description}"), soft_wrap=True)
         out.print(_clauses(inspection))
@@ -100,8 +150,10 @@ def _print(configuration: Configuration) -> None:
             out.print(f"  {line}")
     for line in _other_lines(configuration):
         out.print(Text(line), soft_wrap=True)
-    for advice in advise(configuration):
-        out.print(Text(f"advice: {advice}"), soft_wrap=True)
+    for finding, lines in _grouped(advice):
+        out.print(Text(f"advice: {finding}"), soft_wrap=True)
+        if lines:
+            out.print(f"  the same: {_listed(lines)}", soft_wrap=True)
     out.print(f"understood: {_lines(configuration.understood)}")
     other = sorted(configuration.other.items(), key=lambda item: (-item[1], item[0]))
     by_command = ", ".join(f"{command} {count}" for command, count in other)
@@ -129,11 +181,22 @@ def _other_lines(configuration: Configuration) -> Iterator[str]:
             )
             said = _said(found)
             if said:
-                yield f"service-policy {service_policy.name} {where}, class {found.name}: {said}"
+                within = _within(configuration, found.name)
+                name = f"class {found.name}{within}"
+                yield f"service-policy {service_policy.name} {where}, {name}: {said}"
     for translation in policy.translations:
         yield f"translation {_translation_words(translation)}"
     for interface in policy.interfaces:
         yield f"interface {_interface_words(interface)}"
+
+
+def _within(configuration: Configuration, class_map: str) -> str:
+    """Return the access-list that a class is narrowed by, for people."""
+    assert configuration.effective is not None
+    found = configuration.effective.class_maps.get(class_map)
+    if found is None or found.access_list is None:
+        return ""
+    return f" (access-list {found.access_list.text})"
 
 
 def _said(found: ClassPolicy) -> str:
@@ -207,11 +270,11 @@ def _ports(configuration: Configuration, inspection: Inspection) -> list[str]:
     return [*shown[:SHOWN_PORTS], *(["…"] if len(shown) > SHOWN_PORTS else [])]
 
 
-def _to_json(configuration: Configuration) -> dict[str, Any]:
+def _to_json(configuration: Configuration, advice: Iterable[Finding]) -> dict[str, Any]:
     policy = configuration.policy
     return {
         "not_done": _located(configuration.not_done),
-        "advice": _located(advise(configuration)),
+        "advice": _located(advice),
         "understood": configuration.understood,
         "other": dict(configuration.other),
         "inspections": [

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from nfinspect.rules.diversion import RAW, TABLES, Diversion, application, removal, untracking
+from nfinspect.rules.diversion import (
+    RAW,
+    TABLES,
+    Diversion,
+    application,
+    are_others,
+    removal,
+    untracking,
+)
 
 TIMEOUT = 30.0
 """Seconds for one command; of these, up to 5 s wait for the lock of another iptables."""
@@ -84,6 +93,20 @@ def remove() -> bool:
                 _restore(family, text)
                 removed = True
     return removed
+
+
+def others_in_place(ports: tuple[int, ...]) -> bool:
+    """Whether there are rules of nfinspect that do not divert just these ports, or are those of
+    another version.
+
+    Raises RulesError.
+    """
+    for family in families():
+        for table in TABLES:
+            with contextlib.suppress(_NoTableError):
+                if are_others(_list(family, table), ports):
+                    return True
+    return False
 
 
 def _best_table(family: Family) -> tuple[str, list[str]]:

@@ -42,7 +42,7 @@ MOST_COMPARED = 10_000
 """Pairs of entries that are compared to find out whether one list holds another."""
 
 MOST_CLASSES = 100
-"""Earlier classes that a class is compared with."""
+"""Earlier classes, and later ones, that a class is compared with."""
 
 LONGEST_LIST = 5_000
 """Entries of a list in which those that never match are looked for."""
@@ -248,23 +248,28 @@ def _classes(configuration: Configuration, effective: Effective) -> Iterator[Fin
                     name, f"class {name.quoted} matches nothing", "matches-nothing", CLASSES
                 )
                 continue
-            for earlier in policy.classes[max(0, number - MOST_CLASSES) : number]:
-                both = (
-                    "inspection"
-                    if earlier.inspection and found.inspection
-                    else "set connection"
-                    if earlier.settings and found.settings
-                    else ""
-                )
-                if both and _covers(earlier.match, found.match):
+            first = max(0, number - MOST_CLASSES)
+            for at, other in enumerate(policy.classes[first : number + MOST_CLASSES], first):
+                how = _shadows(other, found, is_earlier=at < number)
+                if how and _covers(other.match, found.match):
                     yield advice(
                         name,
-                        f"no effect: class '{earlier.name}' matches the same traffic, and is asked"
-                        f" first about {both}",
+                        f"no effect: class '{other.name}' matches the same traffic, and {how}",
                         "shadowed",
                         CLASSES,
                     )
                     break
+
+
+def _shadows(other: ClassPolicy, found: ClassPolicy, *, is_earlier: bool) -> str:
+    """Return how *other* can leave *found* without effect, in the same policy-map."""
+    if other.exempts and found.inspection:
+        return "is exempt from inspection, in any order"
+    if is_earlier and other.inspection and found.inspection:
+        return "is asked first about inspection"
+    if is_earlier and other.settings and found.settings:
+        return "is asked first about set connection"
+    return ""
 
 
 def _can_match(match: Match) -> bool:
@@ -371,12 +376,16 @@ def _interfaces(configuration: Configuration, effective: Effective) -> Iterator[
     for names in by_line.values():
         yield advice(
             missing[names[0]],
-            f"no nameif line and no --interface says what {' and '.join(names)} stands for:"
+            f"no nameif line and no --interface says what {_named(names)} for:"
             " assumed are Linux interfaces of these names, clients on the outside and servers on the"
             " inside",
             "assumed-interfaces",
             INTERFACES,
         )
+
+
+def _named(names: list[str]) -> str:
+    return f"{names[0]} stands" if len(names) == 1 else f"{' and '.join(names)} stand"
 
 
 def _translated(configuration: Configuration) -> Iterator[Finding]:

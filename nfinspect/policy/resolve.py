@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from nfinspect.policy.commands import classes, inspection, interfaces, nat, pix6, policies, timeouts
 from nfinspect.policy.commands.classes import CLASS_DEFAULT, ClassMap, ClassMaps
 from nfinspect.policy.commands.inspection import InspectionMaps, MapDraft
+from nfinspect.policy.commands.numbers import IP, TCP
 from nfinspect.policy.commands.policies import ClassDraft, PolicyMaps
 from nfinspect.policy.errors import ConfigurationError, Finding
 from nfinspect.policy.grammar import Draft
@@ -22,14 +23,14 @@ from nfinspect.policy.model import (
     Policy,
     ServicePolicy,
 )
-from nfinspect.policy.ranges import ALL_PORTS
+from nfinspect.policy.ranges import ALL_PORTS, Ranges
 from nfinspect.policy.syntax import closest
 
 DEFAULT_MAP = "_default_esmtp_map"
 """The map of an ``inspect esmtp`` without a name."""
 
 MOST_PORTS = 64
-"""Ports of one range that `Policy.plans` lists."""
+"""Ports of one range that are diverted; of a wider range only port 25 is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,10 @@ def _fixup_classes(draft: Draft, applied: Word | None) -> tuple[ClassPolicy, ...
         return ()
     policy = applied.text if applied else "fixup"
     inspection = Inspection(policy, pix6.CLASS, pix6.MAP)
-    return (ClassPolicy(pix6.CLASS, pix6.match(draft), inspection),)
+    match = pix6.match(draft)
+    if word := draft[pix6.Fixups].word:
+        _report_many_ports(draft, match, word)
+    return (ClassPolicy(pix6.CLASS, match, inspection),)
 
 
 def _check_names(state: _Resolving, policy_class: ClassDraft) -> bool:
@@ -267,6 +271,7 @@ def _class(
         )
         if inspection_map is not None:
             made = Inspection(policy_name, name, inspection_map, not interface)
+        _report_many_ports(state.draft, match, draft.inspect)
     class_map = state.class_maps.get(name)
     is_default = class_map is not None and class_map.default_inspection and match.entries is None
     exempts = (
@@ -300,25 +305,37 @@ def _plans(service_policies: tuple[ServicePolicy, ...]) -> dict[int, Plan]:
     for policy in service_policies:
         for policy_class in policy.classes:
             if policy_class.inspection is not None:
-                for port in _ports(policy_class.match):
+                for port in _diverted(policy_class.match):
                     found.setdefault(port, Plan(policy_class.inspection))
     # If none inspects port 25 it keeps a plan: rules already in place may divert it to the filter.
     found.setdefault(classes.DEFAULT_INSPECTION_PORT, Plan(None))
     return found
 
 
-def _ports(match: Match) -> Iterator[int]:
-    """Yield the ports that a match names."""
-    sets = [match.ports] if match.ports != ALL_PORTS else []
-    if not sets:
-        for entry in match.entries or ():
-            sets += [destination for _, _, destination in entry.services if entry.permit]
-    for ports in sets:
-        for first, last in ports.ranges:
-            if last - first < MOST_PORTS:
-                yield from range(first, last + 1)
-    if not match.ports or (match.ports == ALL_PORTS and ALL_PORTS in sets) or not sets:
-        if match.ports:
+def _ports(match: Match) -> Ranges:
+    """Return the server's ports of the connections that a match may hold."""
+    if match.ports != ALL_PORTS or match.entries is None:
+        return match.ports
+    permitted = (services for entry in match.entries if entry.permit for services in entry.services)
+    return Ranges.of(r for protocol, _, d in permitted if protocol in (IP, TCP) for r in d.ranges)
+
+
+def _report_many_ports(draft: Draft, match: Match, word: Word) -> None:
+    """Report ports that a class inspects, and that are not diverted."""
+    if any(last - first >= MOST_PORTS for first, last in _ports(match).ranges):
+        draft.leave_out(
+            word,
+            f"not done as it stands: of a class without ports, or with a range of more than {MOST_PORTS},"
+            f" only port {classes.DEFAULT_INSPECTION_PORT} is inspected",
+        )
+
+
+def _diverted(match: Match) -> Iterator[int]:
+    """Yield the ports of a match that are diverted to the filter: see `MOST_PORTS`."""
+    for first, last in _ports(match).ranges:
+        if last - first < MOST_PORTS:
+            yield from range(first, last + 1)
+        elif first <= classes.DEFAULT_INSPECTION_PORT <= last:
             yield classes.DEFAULT_INSPECTION_PORT
 
 

@@ -108,6 +108,23 @@ def removal(table: str, present: Sequence[str]) -> str:
     return _transaction(table, lines) if lines else ""
 
 
+def are_others(present: Iterable[str], ports: tuple[int, ...]) -> bool:
+    """Whether the rules of a table, as listed by ``iptables -S``, include ours, but not those that
+    divert *ports*: a policy or a version of nfinspect with other rules has put them there. To which
+    queue they divert does not count."""
+    wanted = _criteria(application(Diversion(ports), TABLES[0]).splitlines())
+    return bool(found := _criteria(present)) and found != wanted
+
+
+def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
+    """Return what our rules match, whatever the order in which they say it."""
+    return {
+        frozenset(rule.partition(" -j ")[0].replace(",", " ").split())
+        for rule in rules
+        if rule.startswith(f"-A {CHAIN} ")
+    }
+
+
 _JUMPS = [["-A", chain] for chain in BUILT_IN]
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfinspect import cli
-from nfinspect.cli import configuration
+from nfinspect.cli import check, configuration
 from nfinspect.policy import (
     Configuration,
     default_configuration,
@@ -136,7 +136,7 @@ def test_end_of_the_report_counts_every_line() -> None:
     Path("fw.cfg").write_text(LISTING)
     result = call("fw.cfg")
     assert result.exit_code == 0
-    assert "class esa: exempt from inspection\n" in result.stdout
+    assert "class esa (access-list esa): exempt from inspection\n" in result.stdout
     assert (
         "192.168.1.1 is 1.1.1.1; at most 50 connections, at most 100 embryonic\n" in result.stdout
     )
@@ -144,6 +144,25 @@ def test_end_of_the_report_counts_every_line() -> None:
     assert "not about this filter: 3 lines (snmp-server 2, hostname 1)\n" in result.stdout
     end = result.stdout.partition("not done, although it changes what happens to mail: ")[2]
     assert end.startswith("1 line\nfw.cfg:10:1: not done: connection limits are kept")
+
+
+def test_advice_on_several_lines_is_printed_once() -> None:
+    Path("fw.cfg").write_text("".join(f"access-list l permit ip any 10.0.0.{n}\n" for n in range(20))
+                              + LISTING.replace(" esa permit", " l permit").replace("list esa", "list l"))  # fmt: skip
+    out = call("fw.cfg").stdout
+    assert out.count("an address without host or a mask") == 1
+    assert "\n  the same: lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 and 8 more\n" in out
+    advice = json.loads(call("fw.cfg", "--json").stdout)["advice"]
+    assert len([a for a in advice if a["code"] == "bare-address"]) == 21
+
+
+def test_rules_of_another_configuration_are_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("fw.cfg").write_text(LISTING)
+    monkeypatch.setattr(check, "has_capability", lambda _: True)
+    asked = []
+    monkeypatch.setattr(check, "others_in_place", lambda ports: not asked.append(ports))
+    assert "advice: fw.cfg:1:1: the rules in place are not those of this" in call("fw.cfg").stdout
+    assert asked == [(25,)]
 
 
 def test_json_has_counts_and_lists_of_findings() -> None:

@@ -74,6 +74,14 @@ def test_refusal_for_one_ip_version_leaves_both_as_they_were(kernel: Kernel) -> 
     assert kernel.restored == []
 
 
+def test_other_rules_are_found_in_every_table_and_family(kernel: Kernel) -> None:
+    assert not iptables.others_in_place((25,))
+    del kernel.tables["security"]
+    kernel.tables["mangle"] = "-A NFINSPECT -p tcp -m tcp --dport 26 -j NFQUEUE --queue-num 0\n"
+    assert iptables.others_in_place((25,))
+    assert kernel.restored == []
+
+
 def test_kernel_without_the_security_table_gets_the_rules_in_mangle_with_a_warning(
     kernel: Kernel,
 ) -> None:

@@ -60,6 +60,13 @@ def inspecting(*classes: str) -> list[str]:
         ),
         ("shadowed", 8, inspecting("one", "two")),
         (
+            "shadowed",
+            4,
+            ["class-map one", " match port tcp eq 25", "policy-map p", " class one",
+             "  inspect esmtp", " class class-default", "  no inspect esmtp",
+             "service-policy p global"],
+        ),
+        (
             "never-matches",
             2,
             ["access-list l permit ip any host 192.168.1.1",

@@ -4,7 +4,14 @@ import pytest
 
 from nfinspect.policy.classify import Classifier
 from nfinspect.policy.model import NEVER, Limits, Timeouts
-from tests.unit.policy.connections import class_of, configuration, connection, in_class, plan
+from tests.unit.policy.connections import (
+    APPLIED,
+    class_of,
+    configuration,
+    connection,
+    in_class,
+    plan,
+)
 
 NOTE = """
 access-list ironport_esa_internal extended permit ip any 192.168.1.1
@@ -123,6 +130,30 @@ def test_inspection_is_on_the_ports_of_its_class() -> None:
     assert plan(policy, port=25).inspection is None
     policy = policy_of("policy-map p", " class all", "  inspect esmtp")
     assert plan(policy, port=2525).inspection is not None
+
+
+@pytest.mark.parametrize(
+    ("match", "ports", "reported"),
+    [
+        ([" match any"], {25}, True),
+        ([" match port tcp range 20 1000"], {25}, True),
+        ([" match port tcp range 26 1000"], {25}, True),
+        ([" match port tcp range 587 588"], {25, 587, 588}, False),
+        (
+            [" match access-list l", "access-list l permit tcp any any eq 2525",
+             "access-list l permit udp any any eq 53"],
+            {25, 2525}, False,
+        ),
+        ([" match access-list l", "access-list l permit ip any host 10.0.0.1"], {25}, True),
+    ],
+)  # fmt: skip
+def test_ports_that_are_inspected_are_known_and_too_many_are_reported(
+    match: list[str], ports: set[int], reported: bool
+) -> None:
+    lines = ["class-map c", *match, *APPLIED.format(action="inspect esmtp").splitlines()]
+    found = configuration(*lines)
+    assert set(found.policy.plans) == ports
+    assert ["only port 25" in f.message for f in found.not_done] == [True] * reported
 
 
 def test_first_class_with_a_feature_decides_about_it_alone() -> None:
@@ -359,7 +390,7 @@ def test_what_is_not_certain_counts_where_it_means_inspection(lines: list[str]) 
     assert plan(exempt_unless.policy).inspection is not None
     assert plan(policy("permit", "inspect esmtp").policy).decided_by == "c"
     assert plan(policy("deny", "inspect esmtp").policy).decided_by == "c"
-    assert len(exempt_if.not_done) == 1
+    assert len([f for f in exempt_if.not_done if "counts where it means" in f.message]) == 1
     assert "not done" in exempt_if.not_done[0].message
 
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from nfinspect.rules.diversion import Diversion, application, describe, removal, untracking
+from nfinspect.rules.diversion import (
+    Diversion,
+    application,
+    are_others,
+    describe,
+    removal,
+    untracking,
+)
 
 STATES = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 PORT_25 = Diversion((25,))
@@ -95,6 +102,25 @@ def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
         '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
     ]
     assert lines.count("COMMIT") == 1
+
+
+LISTED = """\
+-N NFINSPECT
+-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT
+-A NFINSPECT -p tcp -m tcp --dport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
+ -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 3
+-A NFINSPECT -p tcp -m tcp --sport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
+ -m comment --comment "replies from port 25" -j NFQUEUE --queue-num 3
+""".splitlines()
+"""What iptables -S shows of the rules for port 25."""
+
+
+def test_rules_of_another_policy_or_version_are_told_from_those_of_this_one() -> None:
+    assert not are_others(LISTED, (25,))
+    assert not are_others(["-P FORWARD ACCEPT"], (25,))
+    assert are_others(LISTED, (25, 587))
+    assert are_others(LISTED[:-1], (25,))
+    assert are_others([rule.replace(",UNTRACKED", "") for rule in LISTED], (25,))
 
 
 def test_removal_deletes_our_rules_and_no_others() -> None:
