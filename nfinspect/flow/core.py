@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from nfinspect.arrival import Arrival
 from nfinspect.events import Endpoint
 from nfinspect.flow.waiting import Waiting
 from nfinspect.packet.segment import Segment
-from nfinspect.policy.model import Inspection, Policy
+from nfinspect.policy import classify
+from nfinspect.policy.model import Inspection, Plan, Policy
 from nfinspect.tcp.connection import InspectionTotals
 from nfinspect.tcp.hold import Holding
 from nfinspect.tcp.limits import Ledger, Limits
 from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
-"""The servers' side and the clients' side, until interfaces are configured."""
+"""The servers' side and the clients' side, where no interfaces are configured or known."""
 CACHED_SERVERS = 256
 """Server endpoints kept in the cache."""
 
@@ -34,9 +36,12 @@ class Core:
     """The engine's state."""
 
     __slots__ = (
+        "classifier",
         "connection_number",
         "holding",
+        "interfaces",
         "ledger",
+        "levels",
         "options",
         "pickup_until",
         "policy",
@@ -48,6 +53,11 @@ class Core:
     def __init__(self, policy: Policy, options: EngineOptions, started: float) -> None:
         self.policy = policy
         self.options = options
+        self.classifier = classify.Classifier(policy)
+        self.interfaces = {i.device: i.name for i in policy.interfaces}
+        """Names by Linux interface."""
+        self.levels = {i.name: i.level for i in policy.interfaces}
+        """Security levels by name."""
         self.totals: dict[Inspection, InspectionTotals] = {
             inspection: InspectionTotals() for inspection in policy.inspections
         }
@@ -58,10 +68,33 @@ class Core:
         self.waiting = Waiting()
         self.connection_number = 0
 
-    def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
-        """Source and destination: servers are inside, all other hosts outside."""
+    def plan(self, client: Endpoint, server: Endpoint) -> Plan:
+        """What applies to a connection; asked once for each."""
+        return self.classifier.plan(
+            classify.Connection(
+                4 if len(client.address) == 4 else 6,
+                int.from_bytes(client.address),
+                client.port,
+                int.from_bytes(server.address),
+                server.port,
+                client.interface,
+                server.interface,
+            )
+        )
+
+    def is_outbound(self, client: Endpoint, server: Endpoint) -> bool:
+        """Whether a connection is begun from the side of higher security."""
+        levels = self.levels
+        return levels.get(client.interface, 0) > levels.get(server.interface, 0)
+
+    def endpoints(self, arrival: Arrival, segment: Segment) -> tuple[Endpoint, Endpoint]:
+        """Source and destination, with the names of the interfaces between which the segment goes.
+        If none are configured, or known, servers are inside, and all other hosts outside."""
         to_server = self.policy.plan(segment.destination_port) is not None
         near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
+        if self.interfaces:
+            near = self.interfaces.get(arrival.ingress, arrival.ingress) or near
+            far = self.interfaces.get(arrival.egress, arrival.egress) or far
         source = near, segment.source, segment.source_port
         destination = far, segment.destination, segment.destination_port
         if to_server:

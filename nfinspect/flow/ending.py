@@ -17,7 +17,7 @@ from nfinspect.events import (
     TeardownReason,
 )
 from nfinspect.flow import gap as gaps
-from nfinspect.flow.core import INSIDE, Core
+from nfinspect.flow.core import Core
 from nfinspect.flow.verdict import ENDING_FLAGS, pass_on
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import Half, Phase, TcpConnection
@@ -177,7 +177,7 @@ def finish(core: Core, half: Half, now: float, actions: list[Action], token: obj
 
 def reset(core: Core, half: Half, now: float, actions: list[Action], token: object) -> None:
     """End the connection: an RST in this direction was valid."""
-    from_inside = half.connection.name.sender(half.direction).interface == INSIDE
+    from_inside = (half.direction is Direction.REQUEST) == half.connection.name.outbound
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
     if half.connection.phase is Phase.ESTABLISHED:
         # Data in flight may be lost; the receiver would then answer the RST with a challenge ACK.

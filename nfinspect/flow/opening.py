@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 
 from nfinspect.actions import Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival
@@ -73,7 +74,7 @@ def begin(core: Core, arrival: Arrival, segment: Segment, actions: list[Action])
         and core.policy.concerns(segment.source_port, segment.destination_port)
     ):
         return _pick_up(core, arrival, segment, actions)
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     actions.append(Emit(DeniedNoConnection(source, destination, segment.flags), arrival.token))
     actions.append(Drop(arrival.token, DropReason.NO_CONNECTION))
     return None
@@ -153,12 +154,12 @@ def _new_connection(
         # the "server" of its own uninspected connection.
         actions.append(Drop(arrival.token, DropReason.BAD_SYN))
         return None
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     if admit(core) is Admission.REFUSE:
         actions.append(Emit(TableFull(source, destination), arrival.token))
         actions.append(Drop(arrival.token, DropReason.TABLE_FULL))
         return None
-    plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
+    plan = core.plan(source, destination)
     for key in (segment.key, segment.reverse_key):
         core.table.forget(key)
     connection = _create(core, segment.key, source, destination, plan, arrival, actions)
@@ -175,11 +176,12 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment, actions: list[Actio
         cut = segment.flags & RST and segment.length
         pass_on(None, arrival, segment, actions, b"" if cut else None)
         return None
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     from_client = core.policy.plan(segment.destination_port) is not None
     client, server = (source, destination) if from_client else (destination, source)
     key = segment.key if from_client else segment.reverse_key
-    connection = _create(core, key, client, server, Plan(inspection=None), arrival, actions)
+    plan = replace(core.plan(client, server), inspection=None)
+    connection = _create(core, key, client, server, plan, arrival, actions)
     connection.phase = Phase.ESTABLISHED
     half = connection.client if from_client else connection.server
     syn = segment.flags & SYN
@@ -207,7 +209,8 @@ def _create(
     actions: list[Action],
 ) -> TcpConnection:
     core.connection_number += 1
-    name = Connection(core.connection_number, client, server)
+    outbound = core.is_outbound(client, server)
+    name = Connection(core.connection_number, client, server, outbound)
     connection = TcpConnection(name, key, plan, arrival.now)
     connection.closed_quiet = core.options.limits.closed_quiet
     connection.recorded = core.options.recorded

@@ -33,8 +33,7 @@ def stop_inspecting(
     inspector, connection.inspector = connection.inspector, None
     actions.append(Emit(Uninspected(connection.name, cause), arrival.token))
     if core.options.transcript and cause is not UninspectedCause.TLS:
-        plan = core.policy.plan(connection.name.server.port)
-        inspection = plan.inspection if plan is not None else None
+        inspection = core.plan(connection.name.client, connection.name.server).inspection
         connection.observer = watch(
             connection.name, cause, inspector, None if inspection is None else inspection.map
         )
