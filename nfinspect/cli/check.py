@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from nfinspect.cli.configuration import name_of, read_text
+from nfinspect.cli.configuration import interface_option, name_of, read_text
 from nfinspect.cli.console import console
 from nfinspect.cli.errors import FINDINGS
 from nfinspect.cli.rules import diverted_ports
@@ -33,18 +33,6 @@ SHOWN_LINES = 12
 """Line numbers that are listed of one advice."""
 
 
-def _devices(
-    context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]
-) -> dict[str, str]:
-    devices = {}
-    for pair in pairs:
-        name, equals, device = pair.partition("=")
-        if not (name and equals and device):
-            raise click.BadParameter(f"'{pair}' is not NAME=DEVICE, as outside=eth0.")
-        devices[name] = device
-    return devices
-
-
 @click.command()
 @click.argument(
     "file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -56,14 +44,7 @@ def _devices(
     metavar="FILE",
     help="Write what matters of the configuration to FILE (- for stdout), in canonical form.",
 )
-@click.option(
-    "--interface",
-    "devices",
-    multiple=True,
-    metavar="NAME=DEVICE",
-    callback=_devices,
-    help="The Linux interface that is the appliance's interface NAME, as outside=eth0.",
-)
+@interface_option()
 def check(file: Path, as_json: bool, extract: Path | None, devices: dict[str, str]) -> int:
     """Check the configuration FILE (- for stdin) and print what it means.
 
@@ -161,7 +142,7 @@ def _print(configuration: Configuration, advice: Iterable[Finding]) -> None:
     out.print(
         Text(f"not about this filter: {total}{f' ({by_command})' if other else ''}"), soft_wrap=True
     )
-    count = _lines(len(configuration.not_done))
+    count = _lines(len({finding.line for finding in configuration.not_done}))
     out.print(f"not done, although it changes what happens to mail: {count}")
     for finding in configuration.not_done:
         out.print(Text(str(finding)), soft_wrap=True)

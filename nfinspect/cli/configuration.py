@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from nfinspect.policy import (
     Finding,
     decode,
     default_configuration,
+    default_text,
     parse_policy,
 )
+from nfinspect.policy.configuration import DEFAULT_FILE
+from nfinspect.policy.model import Policy
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; the configurations of the largest appliances have a few MiB."""
@@ -30,12 +33,13 @@ def name_of(path: Path) -> str:
     return "stdin" if path == STDIN else str(path)
 
 
-def read_configuration(path: Path) -> Configuration:
-    """Return the configuration in the file *path*, or on stdin if that is ``-``.
+def read_configuration(path: Path, devices: Mapping[str, str] | None = None) -> Configuration:
+    """Return the configuration in the file *path*, or on stdin if that is ``-``; *devices* are Linux
+    interfaces by the appliance's name.
 
     Raises ConfigurationError, and OSError if the file cannot be read.
     """
-    return parse_policy(read_text(path), name_of(path))
+    return parse_policy(read_text(path), name_of(path), devices)
 
 
 def read_text(path: Path) -> str:
@@ -53,11 +57,13 @@ def read_text(path: Path) -> str:
 
 
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the option ``--config FILE`` to *command*, as the argument ``configuration``.
+    """Add the options ``--config FILE`` and ``--interface`` to *command*, both together as the
+    argument ``configuration``.
 
-    Without it the argument is the default configuration. A faulty file ends the command with a list
-    of its errors and status 2; notices go to stderr.
+    Without a file the argument is the default configuration. A faulty file ends the command with a
+    list of its errors and status 2; notices go to stderr.
     """
+    command = interface_option(is_eager=True, expose_value=False)(command)
     return click.option(
         "--config",
         "configuration",
@@ -68,13 +74,58 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+_DEVICES = "nfinspect.devices"
+"""Where a command's context keeps what ``--interface`` says."""
+
+
+def interface_option(**settings: Any) -> Callable[..., Any]:
+    """Return the option ``--interface NAME=DEVICE``, as the argument ``devices``."""
+    return click.option(
+        "--interface",
+        "devices",
+        multiple=True,
+        metavar="NAME=DEVICE",
+        callback=_devices,
+        help="The Linux interface that is the appliance's interface NAME, as outside=eth0.",
+        **settings,
+    )
+
+
+def _devices(
+    context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str]:
+    devices: dict[str, str] = context.meta.setdefault(_DEVICES, {})
+    for pair in pairs:
+        name, equals, device = pair.partition("=")
+        if not (name and equals and device):
+            raise click.BadParameter(f"'{pair}' is not NAME=DEVICE, as outside=eth0.")
+        devices[name] = device
+    return devices
+
+
+def missing_interfaces(policy: Policy, present: Iterable[str]) -> str:
+    """Return what to tell an operator about named interfaces that are not *present*; empty if
+    nothing."""
+    there = set(present)
+    missing = [interface for interface in policy.interfaces if interface.device not in there]
+    if not missing:
+        return ""
+    names = ", ".join(f"{i.name} ({i.device})" for i in missing)
+    return f"there is no Linux interface for {names}: --interface NAME=DEVICE says which it is"
+
+
 def _configuration(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Configuration:
-    if path is None:
+    devices = context.meta[_DEVICES]
+    if path is None and not devices:
         return default_configuration()
     try:
-        configuration = read_configuration(path)
+        configuration = (
+            parse_policy(default_text(), DEFAULT_FILE, devices)
+            if path is None
+            else read_configuration(path, devices)
+        )
     except ConfigurationError as error:
         raise UsageFailure(str(error)) from error
     for notice in configuration.notices:

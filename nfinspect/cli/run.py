@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +19,7 @@ import click
 from nfinspect.audit import json_lines, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
-from nfinspect.cli.configuration import config_option
+from nfinspect.cli.configuration import config_option, missing_interfaces
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
 from nfinspect.cli.rules import diverted_ports, put_in_place
@@ -148,6 +149,9 @@ def run(
     from nfinspect.engine import Engine, EngineOptions
 
     policy = configuration.policy
+    devices = (device for _, device in socket.if_nameindex())
+    if missing := missing_interfaces(policy, devices):
+        click.echo(f"nfinspect: notice: {missing}", err=True)
     diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())

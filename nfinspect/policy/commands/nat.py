@@ -244,6 +244,12 @@ def _translation(draft: Draft, static: StaticDraft) -> Translation | None:
     if mapped is None and real[1] != real[2]:
         _leave_out(draft, static, "several addresses become one")
         return None
+    _leave_out(
+        draft,
+        static,
+        "classes take either address, but no rules follow from it yet; write DNAT and SNAT as rules of"
+        " this machine's own firewall",
+    )
     return Translation(
         *static.pair,
         real[0],

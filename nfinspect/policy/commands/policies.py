@@ -114,10 +114,9 @@ def _set(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
             word.line.word(0),
             "not done: connection limits are kept and shown, and not yet enforced",
         )
-    if "tcp-map" in statement:
-        draft.leave_out(
-            statement.word("set"), "not done: the TCP normalizer's settings cannot be changed yet"
-        )
+    for label, what in NOT_DONE.items():
+        if label in statement:
+            draft.leave_out(statement.word("set"), f"not done: {what}")
 
 
 def _set_in_old_words(notice: str) -> Meaning:
@@ -149,6 +148,14 @@ def _apply(draft: Draft, _: None, statement: Statement[Any]) -> None:
         draft.error(name, f"there is already a {what}, in line {line}")
     applied[where] = name
 
+
+NOT_DONE = {
+    "tcp-map": "the TCP normalizer's settings cannot be changed yet",
+    "reset": "at an idle timeout no RST is sent",
+    "dcd": "idle connections are not asked whether they are alive: the idle timeout ends them",
+    "ttl": "routing lowers the TTL, a bridge does not",
+}
+"""What is kept and shown, and has no effect, by label."""
 
 LIMITS = {
     "conn-max": "connections",

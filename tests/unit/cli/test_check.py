@@ -170,7 +170,7 @@ def test_json_has_counts_and_lists_of_findings() -> None:
     data = json.loads(call("fw.cfg", "--json").stdout)
     assert (data["errors"], data["understood"]) == ([], 7)
     assert data["other"] == {"hostname": 1, "snmp-server": 2}
-    assert [(f["line"], f["column"]) for f in data["not_done"]] == [(10, 1)]
+    assert [(f["line"], f["column"]) for f in data["not_done"]] == [(10, 1)] * 2
     assert {"bare-address", "new-connections"} <= {f["code"] for f in data["advice"]}
     assert all(f["read"].startswith("docs/") for f in data["advice"])
     esa = next(c for c in data["classes"] if c["class_map"] == "esa")
@@ -252,6 +252,24 @@ def test_config_file_is_used_and_its_notices_go_to_stderr() -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("nfinspect: notice: mail.cfg:4:3: ")
     assert [m.name for m in read.maps] == ["m"]
+
+
+def test_interface_option_belongs_to_config_and_works_without_a_file() -> None:
+    option = ("--interface", "outside=eth0")
+    Path("mail.cfg").write_text(default_text())
+    for arguments in (option, ("--config", "mail.cfg", *option), (*option, "--config", "mail.cfg")):
+        result, (read,) = read_by_config_option(*arguments)
+        assert (result.exit_code, result.output) == (0, "")
+        assert [(i.name, i.device) for i in read.policy.interfaces] == [("outside", "eth0")]
+        assert read.policy.inspections == default_configuration().policy.inspections
+    assert read_by_config_option("--interface", "outside")[0].exit_code == 2
+
+
+def test_interfaces_that_do_not_exist_are_named() -> None:
+    policy = parse_policy("nameif e0 outside security0\nnameif e1 dmz security50", "a").policy
+    assert configuration.missing_interfaces(policy, ["lo", "outside", "dmz"]) == ""
+    told = configuration.missing_interfaces(policy, ["outside"])
+    assert told.startswith("there is no Linux interface for dmz (dmz): --interface")
 
 
 def test_faulty_config_file_ends_the_command_with_status_2() -> None:
