@@ -23,6 +23,10 @@ COMMANDS = {
     "replay": ("nfinspect.cli.replay:replay", "Run captures through the filter, without root."),
     "rules": ("nfinspect.cli.rules:rules", "Print, apply or remove the iptables rules."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
+    "packet-tracer": (
+        "nfinspect.cli.packet_tracer:packet_tracer",
+        "Show what happens to one connection, and why.",
+    ),
     "check": ("nfinspect.cli.check:check", "Check a configuration file."),
     "lab": ("nfinspect.cli.lab:lab", "A test lab: client, filter and server in namespaces."),
 }

@@ -20,7 +20,7 @@ from nfinspect.live.iptables import RulesError, others_in_place
 from nfinspect.live.obstacles import CAP_NET_ADMIN, has_capability
 from nfinspect.policy import Configuration, ConfigurationError, Finding, canonical, parse_policy
 from nfinspect.policy.advice import advise
-from nfinspect.policy.commands.policies import settings_words
+from nfinspect.policy.commands.policies import class_settings, settings_words
 from nfinspect.policy.commands.timeouts import time_words
 from nfinspect.policy.model import ClassPolicy, Inspection, Interface, Limits, Translation
 from nfinspect.policy.ranges import ALL_PORTS, address_text
@@ -157,14 +157,11 @@ def _other_lines(configuration: Configuration) -> Iterator[str]:
     policy = configuration.policy
     for service_policy in policy.service_policies:
         for found in service_policy.classes:
-            where = (
-                f"interface {service_policy.interface}" if service_policy.interface else "global"
-            )
             said = _said(found)
             if said:
                 within = _within(configuration, found.name)
                 name = f"class {found.name}{within}"
-                yield f"service-policy {service_policy.name} {where}, {name}: {said}"
+                yield f"service-policy {service_policy.name} {service_policy.where}, {name}: {said}"
     for translation in policy.translations:
         yield f"translation {_translation_words(translation)}"
     for interface in policy.interfaces:
@@ -182,13 +179,7 @@ def _within(configuration: Configuration, class_map: str) -> str:
 
 def _said(found: ClassPolicy) -> str:
     parts = ["exempt from inspection"] if found.exempts else []
-    if found.settings is not None:
-        parts += [f"set connection {words}" for words in settings_words(found.settings)]
-    if found.tcp_map:
-        parts.append(f"set connection advanced-options {found.tcp_map}")
-    if found.state_bypass:
-        parts.append("set connection advanced-options tcp-state-bypass")
-    return "; ".join(parts)
+    return "; ".join([*parts, *class_settings(found)])
 
 
 def _translation_words(translation: Translation) -> str:

@@ -165,6 +165,7 @@ def run(
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
         as_json=as_json,
+        configuration=configuration,
         before_ready=lambda: put_in_place(diversion, bridge=bridge) if diversion else None,
     )
 
@@ -180,11 +181,12 @@ def filter_packets(
     spin: float = 0.0,
     log_rate: LogRate = UNLIMITED,
     as_json: bool = False,
+    configuration: Configuration | None = None,
     before_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Let *engine* decide the packets of the queue until a stop signal; then print the counters.
 
-    *state* is the file of the connections that an earlier run closed and that this one closes.
+    *configuration* is what questions about it are answered from, *state* the file of the connections that an earlier run closed and that this one closes.
     *before_ready* is called once the queue is being read, so that rules it applies delay no packet.
     Raises Failure.
     """
@@ -234,7 +236,16 @@ def filter_packets(
                 report=report,
                 services=services,
             )
-            status = Status(policy, engine, counters, worker.packets, queue, lines, suppression)
+            status = Status(
+                policy,
+                engine,
+                counters,
+                worker.packets,
+                queue,
+                lines,
+                suppression,
+                configuration,
+            )
         except (QueueError, ControlError, InjectionError) as error:
             raise Failure(str(error)) from error
 

@@ -15,7 +15,9 @@ from nfinspect.live.lines import LineWriter
 from nfinspect.live.queue import Queue
 from nfinspect.live.requests import QUEUE, SERVICE_POLICY, request
 from nfinspect.live.worker import Packets
+from nfinspect.policy import Configuration
 from nfinspect.policy.model import Inspection, Policy
+from nfinspect.policy.questions import QuestionError, answer, is_question
 
 
 class Inspecting(Protocol):
@@ -24,6 +26,10 @@ class Inspecting(Protocol):
     @property
     def totals(self) -> Mapping[Inspection, Totals]:
         """The top lines of show service-policy."""
+
+    @property
+    def connections(self) -> int:
+        """Connections in the table."""
 
     @property
     def held(self) -> int:
@@ -46,6 +52,7 @@ class Status:
         queue: Queue,
         lines: LineWriter,
         suppression: Suppression,
+        configuration: Configuration | None = None,
     ) -> None:
         self._policy = policy
         self._engine = engine
@@ -54,16 +61,23 @@ class Status:
         self._queue = queue
         self._lines = lines
         self._suppression = suppression
+        self._configuration = configuration
         self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
             SERVICE_POLICY: self.service_policy,
             QUEUE: self.queue,
         }
 
     def answer(self, words: list[str]) -> Answer:
-        """Answer ``show WORDS``.
+        """Answer ``show WORDS``, or a question about the configuration.
 
         Raises UnanswerableError for anything else.
         """
+        if self._configuration is not None and is_question(words):
+            try:
+                found = answer(self._configuration, words, in_use=self._engine.connections)
+            except QuestionError as error:
+                raise UnanswerableError(str(error)) from error
+            return Answer(found.text, found.data)
         if words[:1] != ["show"]:
             raise UnanswerableError(f"unknown command '{' '.join(words)}'; only show is supported")
         return self._answers[request(words[1:])]()

@@ -52,6 +52,15 @@ class Connection(NamedTuple):
     leaves: str = ""
 
 
+class Deciding(NamedTuple):
+    """The class that decides about each feature; None if none does."""
+
+    inspection: AppliedClass | None
+    settings: AppliedClass | None
+    normalizer: AppliedClass | None
+    bypass: AppliedClass | None
+
+
 class Classifier:
     """The classes of a policy, made ready to be asked."""
 
@@ -69,6 +78,16 @@ class Classifier:
 
     def plan(self, connection: Connection) -> Plan:
         """Return what applies to *connection*."""
+        deciding = self.deciding(connection)
+        translation = self._translations.of_server(connection)
+        key = tuple(map(id, (*deciding, translation)))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._make(deciding, translation)
+        return plan
+
+    def deciding(self, connection: Connection) -> Deciding:
+        """Return which class decides about each feature."""
         policies = self._global
         if self._by_interface:
             found = list(self._by_interface.get(connection.arrives, ()))
@@ -88,25 +107,19 @@ class Classifier:
                 normalizing = policy.first(policy.normalizing, matched)
             if bypassing is None:
                 bypassing = policy.first(policy.bypassing, matched)
-        translation = self._translations.of_server(connection)
-        key = tuple(
-            id(part) for part in (inspecting, settings, normalizing, bypassing, translation)
-        )
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = self._make(
-                inspecting, settings, normalizing, bypassing, translation
-            )
-        return plan
+        return Deciding(inspecting, settings, normalizing, bypassing)
 
-    def _make(
-        self,
-        inspecting: _Class | None,
-        setting: _Class | None,
-        normalizing: _Class | None,
-        bypassing: _Class | None,
-        translation: Translation | None,
-    ) -> Plan:
+    def entry(self, found: AppliedClass, connection: Connection) -> Entry | None:
+        """Return the entry of an access list for which *connection* is in a class."""
+        for view in self._translations.views(connection):
+            for table in (found.certain, found.possible):
+                entry = table.deciding(view) if table.has_list else None
+                if entry is not None and entry.permit:
+                    return entry
+        return None
+
+    def _make(self, deciding: Deciding, translation: Translation | None) -> Plan:
+        inspecting, setting, normalizing, bypassing = deciding
         settings = setting.policy.settings if setting else None
         limits = settings.limits if settings else Limits()
         if translation is not None:
@@ -134,7 +147,7 @@ class _Matched:
         self._views = views
         self._found: dict[tuple[int, bool], bool] = {}
 
-    def __call__(self, asked: _Class, in_doubt: bool) -> bool:
+    def __call__(self, asked: AppliedClass, in_doubt: bool) -> bool:
         key = id(asked), in_doubt
         found = self._found.get(key)
         if found is None:
@@ -143,11 +156,12 @@ class _Matched:
         return found
 
 
-class _Class:
-    """A class of a policy-map."""
+class AppliedClass:
+    """A class of a policy-map that is applied."""
 
-    def __init__(self, policy: ClassPolicy) -> None:
+    def __init__(self, policy: ClassPolicy, service_policy: ServicePolicy) -> None:
         self.policy = policy
+        self.service_policy = service_policy
         self.certain = Table(policy.match, in_doubt=False)
         self.possible = self.certain
         if policy.match.entries and not all(e.certain for e in policy.match.entries):
@@ -158,19 +172,19 @@ class _Policy:
     """A policy-map, with its classes by feature."""
 
     def __init__(self, policy: ServicePolicy) -> None:
-        classes = [_Class(c) for c in policy.classes]
+        classes = [AppliedClass(c, policy) for c in policy.classes]
         self.exempting = [c for c in classes if c.policy.exempts]
         self.inspecting = [c for c in classes if c.policy.inspection is not None]
         self.setting = [c for c in classes if c.policy.settings is not None]
         self.normalizing = [c for c in classes if c.policy.tcp_map]
         self.bypassing = [c for c in classes if c.policy.state_bypass]
 
-    def deciding(self, matched: _Matched) -> _Class | None:
+    def deciding(self, matched: _Matched) -> AppliedClass | None:
         """Return the class that decides about inspection."""
         found = self.first(self.exempting, matched)
         return found or next((c for c in self.inspecting if matched(c, True)), None)
 
-    def first(self, classes: Iterable[_Class], matched: _Matched) -> _Class | None:
+    def first(self, classes: Iterable[AppliedClass], matched: _Matched) -> AppliedClass | None:
         return next((c for c in classes if matched(c, False)), None)
 
 
@@ -197,6 +211,11 @@ class Table:
                 v: _ByAddress(v, (e.destination for e in self._entries)) for v in BITS
             }
             self._by_port = _ByPort(self._services)
+
+    @property
+    def has_list(self) -> bool:
+        """Whether an access list decides."""
+        return self._entries is not None
 
     def holds(self, connection: Connection) -> bool:
         """Whether *connection* is in the class."""

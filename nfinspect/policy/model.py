@@ -296,6 +296,11 @@ class ServicePolicy:
     """Empty: all of them."""
     classes: tuple[ClassPolicy, ...]
 
+    @property
+    def where(self) -> str:
+        """Where it is applied, as a line says it."""
+        return f"interface {self.interface}" if self.interface else "global"
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -19,7 +19,7 @@ from nfinspect.policy.grammar import (
     nothing,
 )
 from nfinspect.policy.lexer import Word
-from nfinspect.policy.model import DeadConnectionDetection, Limits, Settings
+from nfinspect.policy.model import ClassPolicy, DeadConnectionDetection, Limits, Settings
 from nfinspect.policy.syntax import Statement, number
 
 POLICY_MAP = Mode("policy-map")
@@ -303,6 +303,15 @@ def lines(policy_map: PolicyMapDraft) -> Iterator[str]:
             yield "  set connection advanced-options tcp-state-bypass"
         if "tcp-map" in policy_class.settings:
             yield f"  set connection advanced-options {policy_class.settings['tcp-map']}"
+
+
+def class_settings(said: ClassPolicy) -> list[str]:
+    """Return the ``set connection`` lines of a class that is applied."""
+    words = settings_words(said.settings) if said.settings is not None else []
+    options = [said.tcp_map] if said.tcp_map else []
+    options += ["tcp-state-bypass"] if said.state_bypass else []
+    words += [f"advanced-options {option}" for option in options]
+    return [f"set connection {line}" for line in words]
 
 
 def settings_words(said: Settings) -> list[str]:
