@@ -14,7 +14,15 @@ from nfinspect.live import flowtables, iptables
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules import bridge as guards
-from nfinspect.rules.diversion import TABLES, Diversion, application, describe, untracking
+from nfinspect.rules.diversion import (
+    TABLES,
+    Diversion,
+    application,
+    describe,
+    translating,
+    untracking,
+)
+from nfinspect.rules.translation import nat_rules
 
 ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
 
@@ -62,13 +70,14 @@ def rules(
     if remove:
         remove_rules()
         return
-    diversion = Diversion(diverted_ports(configuration.policy), queue_num, queues, fail_open)
+    diversion = diversion_of(configuration.policy, queue_num, queues, fail_open)
     if apply:
         put_in_place(diversion, bridge=bridge)
         return
     for family in ONLY[only]:
         click.echo(describe(diversion, family.name), nl=False)
         click.echo(application(diversion, TABLES[0]) + untracking(), nl=False)
+        click.echo(translating(diversion.nat.get(family.version, ())), nl=False)
     if bridge and not only:
         click.echo("# For nft -f: bridges pass only frames that iptables sees, or without IP.")
         click.echo(guards.guard(), nl=False)
@@ -79,6 +88,14 @@ def rules(
 def diverted_ports(policy: Policy) -> tuple[int, ...]:
     """Return the server ports that the policy covers, inspected or not."""
     return tuple(sorted(policy.plans))
+
+
+def diversion_of(
+    policy: Policy, first_queue: int, queues: int, fail_open: bool = False
+) -> Diversion:
+    """Return what the rules of *policy* divert and translate."""
+    ports = diverted_ports(policy)
+    return Diversion(ports, first_queue, queues, fail_open, nat_rules(policy))
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:

@@ -22,7 +22,7 @@ from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.cli.configuration import config_option, missing_interfaces
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
-from nfinspect.cli.rules import diverted_ports, put_in_place
+from nfinspect.cli.rules import diversion_of, put_in_place
 from nfinspect.events import Event
 from nfinspect.live import obstacles
 from nfinspect.live.closed_file import ClosedFile, KeepingAudit, default_path
@@ -35,7 +35,6 @@ from nfinspect.live.status import Inspecting, Status
 from nfinspect.live.worker import Audit, Filter, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
-from nfinspect.rules.diversion import Diversion
 from nfinspect.tcp.limits import Limits
 
 LAST_LINES_TIMEOUT = 2.0
@@ -152,7 +151,7 @@ def run(
     devices = (device for _, device in socket.if_nameindex())
     if missing := missing_interfaces(policy, devices):
         click.echo(f"nfinspect: notice: {missing}", err=True)
-    diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
+    diversion = diversion_of(policy, queue_num, queues) if apply_rules else None
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     filter_packets(

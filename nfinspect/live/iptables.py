@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nfinspect.rules.diversion import (
+    NAT,
     RAW,
     TABLES,
     Diversion,
     application,
     are_others,
     removal,
+    translating,
     untracking,
 )
 
@@ -32,9 +34,10 @@ class Family(NamedTuple):
 
     name: str
     program: str
+    version: int
 
 
-IPV4, IPV6 = Family("IPv4", "iptables"), Family("IPv6", "ip6tables")
+IPV4, IPV6 = Family("IPv4", "iptables", 4), Family("IPv6", "ip6tables", 6)
 
 
 class _NoTableError(Exception):
@@ -69,6 +72,14 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {RAW}; on untracked connections, NAT may"
                 f" change the packets that the filter sends"
             )
+        nat = diversion.nat.get(family.version, ())
+        try:
+            text += translating(nat, _list(family, NAT))
+        except _NoTableError:
+            if nat:
+                warnings.append(
+                    f"{family.name}: this kernel has no table {NAT}; addresses are not translated"
+                )
         texts.append((family, text))
     for family, text in texts:
         _restore(family, text, "--test")
@@ -84,7 +95,7 @@ def remove() -> bool:
     """
     removed = False
     for family in families():
-        for table in (*TABLES, RAW):
+        for table in (*TABLES, RAW, NAT):
             try:
                 text = removal(table, _list(family, table))
             except _NoTableError:

@@ -13,25 +13,29 @@ Where they are, and why:
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
 A second, small chain in raw OUTPUT keeps the filter's packets on untracked connections out of
-connection tracking, which would create an entry for them and might translate them.
+connection tracking, which would create an entry for them and might translate them. Two chains in
+nat hold the policy's static translations, if it has any.
 
 Only forwarded traffic is diverted. A mail server on the machine itself is out of scope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nfinspect.rules.mark import MARK, MASK
 
 CHAIN = "NFINSPECT"
+DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
+CHAINS = (CHAIN, DNAT, SNAT)
 
 TABLES = ("security", "mangle")
 """Tables for the diverting rules, the preferred one first."""
 
 RAW = "raw"
-BUILT_IN = ("FORWARD", "OUTPUT")
+NAT = "nat"
+BUILT_IN = ("FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING")
 """The chains that jump to ours."""
 
 ANY_STATE = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
@@ -47,6 +51,8 @@ class Diversion:
     queues: int = 1
     fail_open: bool = False
     """Let everything pass uninspected while no filter runs on the queue."""
+    nat: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """The rules of the chains `DNAT` and `SNAT`, by IP version (`rules.translation`)."""
 
     @property
     def target(self) -> str:
@@ -100,11 +106,26 @@ def untracking(present: Iterable[str] = ()) -> str:
     )
 
 
+def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
+    """Return the text that puts *rules*, of the chains `DNAT` and `SNAT`, into table nat, or without
+    rules removes them.
+
+    *present* is as in `application`.
+    """
+    if not rules:
+        return removal(NAT, present)
+    lines = [f":{DNAT} - [0:0]", f":{SNAT} - [0:0]", *_deletions(present)]
+    for built_in, chain in (("PREROUTING", DNAT), ("POSTROUTING", SNAT)):
+        lines.append(f'-A {built_in} -m comment --comment "nfinspect" -j {chain}')
+    return _transaction(NAT, [*lines, *rules])
+
+
 def removal(table: str, present: Sequence[str]) -> str:
     """Return the text that removes our rules from *table*; empty if there are none."""
     lines = _deletions(present)
-    if f"-N {CHAIN}" in present:
-        lines += [f"-F {CHAIN}", f"-X {CHAIN}"]
+    for chain in CHAINS:
+        if f"-N {chain}" in present:
+            lines += [f"-F {chain}", f"-X {chain}"]
     return _transaction(table, lines) if lines else ""
 
 
@@ -126,13 +147,14 @@ def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
 
 
 _JUMPS = [["-A", chain] for chain in BUILT_IN]
+_TO_OURS = tuple(f" -j {chain}" for chain in CHAINS)
 
 
 def _deletions(present: Iterable[str]) -> list[str]:
     return [
         rule.replace("-A", "-D", 1)
         for rule in present
-        if rule.endswith(f" -j {CHAIN}") and rule.split()[:2] in _JUMPS
+        if rule.endswith(_TO_OURS) and rule.split()[:2] in _JUMPS
     ]
 
 

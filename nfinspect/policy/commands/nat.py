@@ -244,12 +244,12 @@ def _translation(draft: Draft, static: StaticDraft) -> Translation | None:
     if mapped is None and real[1] != real[2]:
         _leave_out(draft, static, "several addresses become one")
         return None
-    _leave_out(
-        draft,
-        static,
-        "classes take either address, but no rules follow from it yet; write DNAT and SNAT as rules of"
-        " this machine's own firewall",
-    )
+    if mapped is None and not static.protocol:
+        _leave_out(draft, static, "it would send all that is addressed to this machine to another")
+        return None
+    if mapped is not None and not (_is_network(real) and _is_network(mapped)):
+        _leave_out(draft, static, "a range of addresses that is no network")
+        return None
     return Translation(
         *static.pair,
         real[0],
@@ -262,6 +262,12 @@ def _translation(draft: Draft, static: StaticDraft) -> Translation | None:
         static.random_sequence_numbers,
         static.word,
     )
+
+
+def _is_network(network: Network) -> bool:
+    _, first, last = network
+    size = last - first + 1
+    return not size & (size - 1) and not first % size
 
 
 def _leave_out(draft: Draft, static: StaticDraft, reason: str) -> None:
