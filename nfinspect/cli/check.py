@@ -15,7 +15,7 @@ from rich.text import Text
 from nfinspect.cli.configuration import interface_option, name_of, read_text
 from nfinspect.cli.console import console
 from nfinspect.cli.errors import FINDINGS
-from nfinspect.cli.rules import diverted_ports
+from nfinspect.cli.rules import diversion_of
 from nfinspect.live.iptables import RulesError, others_in_place
 from nfinspect.live.obstacles import CAP_NET_ADMIN, has_capability
 from nfinspect.policy import Configuration, ConfigurationError, Finding, canonical, parse_policy
@@ -84,7 +84,7 @@ def _about_rules(configuration: Configuration, file: str) -> Iterator[Finding]:
     if not has_capability(CAP_NET_ADMIN):
         return
     try:
-        others = others_in_place(diverted_ports(configuration.policy))
+        others = others_in_place(diversion_of(configuration.policy))
     except RulesError:
         return  # no iptables here: nothing is in place
     if others:

@@ -22,6 +22,7 @@ from nfinspect.rules.diversion import (
     translating,
     untracking,
 )
+from nfinspect.rules.exemption import exempting
 from nfinspect.rules.translation import nat_rules
 
 ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
@@ -76,7 +77,7 @@ def rules(
         return
     for family in ONLY[only]:
         click.echo(describe(diversion, family.name), nl=False)
-        click.echo(application(diversion, TABLES[0]) + untracking(), nl=False)
+        click.echo(application(diversion, TABLES[0], family.version) + untracking(), nl=False)
         click.echo(translating(diversion.nat.get(family.version, ())), nl=False)
     if bridge and not only:
         click.echo("# For nft -f: bridges pass only frames that iptables sees, or without IP.")
@@ -91,11 +92,11 @@ def diverted_ports(policy: Policy) -> tuple[int, ...]:
 
 
 def diversion_of(
-    policy: Policy, first_queue: int, queues: int, fail_open: bool = False
+    policy: Policy, first_queue: int = 0, queues: int = 1, fail_open: bool = False
 ) -> Diversion:
     """Return what the rules of *policy* divert and translate."""
     ports = diverted_ports(policy)
-    return Diversion(ports, first_queue, queues, fail_open, nat_rules(policy))
+    return Diversion(ports, first_queue, queues, fail_open, exempting(policy), nat_rules(policy))
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:

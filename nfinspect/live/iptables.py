@@ -64,7 +64,7 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {TABLES[0]}; the rules are at the end of"
                 f" {table} FORWARD instead, ahead of the firewall's own rules"
             )
-        text = application(diversion, table, present)
+        text = application(diversion, table, family.version, present)
         try:
             text += untracking(_list(family, RAW))
         except _NoTableError:
@@ -106,16 +106,15 @@ def remove() -> bool:
     return removed
 
 
-def others_in_place(ports: tuple[int, ...]) -> bool:
-    """Whether there are rules of nfinspect that do not divert just these ports, or are those of
-    another version.
+def others_in_place(diversion: Diversion) -> bool:
+    """Whether there are rules of nfinspect that are not those of *diversion*, or of another version.
 
     Raises RulesError.
     """
     for family in families():
         for table in TABLES:
             with contextlib.suppress(_NoTableError):
-                if are_others(_list(family, table), ports):
+                if are_others(_list(family, table), diversion, family.version):
                     return True
     return False
 

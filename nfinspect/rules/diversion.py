@@ -51,6 +51,8 @@ class Diversion:
     queues: int = 1
     fail_open: bool = False
     """Let everything pass uninspected while no filter runs on the queue."""
+    exempt: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """What the first packets of exempt connections match, by IP version (`rules.exemption`)."""
     nat: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """The rules of the chains `DNAT` and `SNAT`, by IP version (`rules.translation`)."""
 
@@ -65,8 +67,9 @@ class Diversion:
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
 
-def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -> str:
-    """Return the text for ``iptables-restore --noflush`` that puts the rules into *table*.
+def application(diversion: Diversion, table: str, version: int, present: Iterable[str] = ()) -> str:
+    """Return the text for ``iptables-restore --noflush`` that puts the rules for an IP version into
+    *table*.
 
     *present* are the rules of the table as listed by ``iptables -S``; those that jump to our chain
     are replaced in the same transaction, so that applying twice has the effect of applying once.
@@ -77,6 +80,16 @@ def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -
         *_deletions(present),
         f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}',
     ]
+    for criteria in diversion.exempt.get(version, ()):
+        lines.append(
+            f"-A {CHAIN} -p tcp {criteria} -m conntrack --ctstate NEW --ctdir ORIGINAL"
+            f' -m comment --comment "exempt" -j CONNMARK --set-xmark {MARK:#x}/{MASK:#x}'
+        )
+    if diversion.exempt.get(version):
+        lines.append(
+            f"-A {CHAIN} -p tcp -m connmark --mark {MARK:#x}/{MASK:#x}"
+            f' -m comment --comment "exempt" -j ACCEPT'
+        )
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
@@ -129,18 +142,18 @@ def removal(table: str, present: Sequence[str]) -> str:
     return _transaction(table, lines) if lines else ""
 
 
-def are_others(present: Iterable[str], ports: tuple[int, ...]) -> bool:
-    """Whether the rules of a table, as listed by ``iptables -S``, include ours, but not those that
-    divert *ports*: a policy or a version of nfinspect with other rules has put them there. To which
-    queue they divert does not count."""
-    wanted = _criteria(application(Diversion(ports), TABLES[0]).splitlines())
+def are_others(present: Iterable[str], diversion: Diversion, version: int) -> bool:
+    """Whether the rules of a table, as listed by ``iptables -S``, include ours, but other ones than
+    *diversion* needs: another policy or version of nfinspect has put them there. To which queue
+    they divert does not count."""
+    wanted = _criteria(application(diversion, TABLES[0], version).splitlines())
     return bool(found := _criteria(present)) and found != wanted
 
 
 def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
     """Return what our rules match, whatever the order in which they say it."""
     return {
-        frozenset(rule.partition(" -j ")[0].replace(",", " ").split())
+        frozenset(rule.partition(" -j ")[0].replace(",", " ").replace('"', "").split())
         for rule in rules
         if rule.startswith(f"-A {CHAIN} ")
     }

@@ -160,7 +160,9 @@ def test_rules_of_another_configuration_are_pointed_out(monkeypatch: pytest.Monk
     Path("fw.cfg").write_text(LISTING)
     monkeypatch.setattr(check, "has_capability", lambda _: True)
     asked = []
-    monkeypatch.setattr(check, "others_in_place", lambda ports: not asked.append(ports))
+    monkeypatch.setattr(
+        check, "others_in_place", lambda diversion: not asked.append(diversion.ports)
+    )
     assert "advice: fw.cfg:1:1: the rules in place are not those of this" in call("fw.cfg").stdout
     assert asked == [(25,)]
 

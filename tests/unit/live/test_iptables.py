@@ -78,10 +78,10 @@ def test_refusal_for_one_ip_version_leaves_both_as_they_were(kernel: Kernel) -> 
 
 
 def test_other_rules_are_found_in_every_table_and_family(kernel: Kernel) -> None:
-    assert not iptables.others_in_place((25,))
+    assert not iptables.others_in_place(PORT_25)
     del kernel.tables["security"]
     kernel.tables["mangle"] = "-A NFINSPECT -p tcp -m tcp --dport 26 -j NFQUEUE --queue-num 0\n"
-    assert iptables.others_in_place((25,))
+    assert iptables.others_in_place(PORT_25)
     assert kernel.restored == []
 
 
