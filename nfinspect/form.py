@@ -35,7 +35,11 @@ COMPILED = (
     "events.py",
     "flow",
     "packet",
+    "policy/classify.py",
+    "policy/errors.py",
+    "policy/lexer.py",
     "policy/model.py",
+    "policy/ranges.py",
     "tcp",
 )
 """What is compiled: modules, and all modules of these rooms (without the ``__init__.py``, which only

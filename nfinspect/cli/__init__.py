@@ -25,6 +25,10 @@ COMMANDS = {
     "status": ("nfinspect.cli.status:status", "Tell whether mail reaches the filter, and why not."),
     "reload": ("nfinspect.cli.reload:reload", "Let the filter read its configuration again."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
+    "packet-tracer": (
+        "nfinspect.cli.packet_tracer:packet_tracer",
+        "Show what happens to one connection, and why.",
+    ),
     "check": ("nfinspect.cli.check:check", "Check a configuration file."),
     "lab": ("nfinspect.cli.lab:lab", "A test lab: client, filter and server in namespaces."),
 }

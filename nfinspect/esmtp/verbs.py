@@ -63,28 +63,32 @@ class Verb:
     """Not a command, but a client line in an AUTH exchange (RFC 4954 section 4)."""
 
 
-PERMITTED: Final[dict[bytes, Verb]] = {
-    verb.word: verb
-    for verb in (
-        # The appliance's seven of RFC 821, all in RFC 5321 too.
-        Verb(b"DATA", Request.DATA),
-        Verb(b"HELO", Request.HELO),
-        Verb(b"MAIL", Request.MAIL, address=True, sender=True, pipe=True),
-        Verb(b"NOOP"),
-        Verb(b"QUIT"),
-        Verb(b"RCPT", address=True, recipient=True, pipe=True),
-        Verb(b"RSET", Request.RSET),
-        # Its eight of ESMTP (RFC 4954, RFC 5321, RFC 1985, RFC 821).
-        Verb(b"AUTH", Request.AUTH),
-        Verb(b"EHLO", Request.EHLO),
-        Verb(b"ETRN"),
-        Verb(b"HELP"),
-        Verb(b"SAML", Request.MAIL, address=True, sender=True),
-        Verb(b"SEND", Request.MAIL, address=True, sender=True),
-        Verb(b"SOML", Request.MAIL, address=True, sender=True),
-        Verb(b"VRFY"),
-    )
-}
+def _by_word(*verbs: Verb) -> dict[bytes, Verb]:
+    return {verb.word: verb for verb in verbs}
+
+
+OF_RFC_821: Final[dict[bytes, Verb]] = _by_word(
+    Verb(b"DATA", Request.DATA),
+    Verb(b"HELO", Request.HELO),
+    Verb(b"MAIL", Request.MAIL, address=True, sender=True, pipe=True),
+    Verb(b"NOOP"),
+    Verb(b"QUIT"),
+    Verb(b"RCPT", address=True, recipient=True, pipe=True),
+    Verb(b"RSET", Request.RSET),
+)
+"""The appliance's seven of RFC 821, all in RFC 5321 too: those of ``fixup protocol smtp``."""
+
+PERMITTED: Final[dict[bytes, Verb]] = OF_RFC_821 | _by_word(
+    # Its eight of ESMTP (RFC 4954, RFC 5321, RFC 1985, RFC 821).
+    Verb(b"AUTH", Request.AUTH),
+    Verb(b"EHLO", Request.EHLO),
+    Verb(b"ETRN"),
+    Verb(b"HELP"),
+    Verb(b"SAML", Request.MAIL, address=True, sender=True),
+    Verb(b"SEND", Request.MAIL, address=True, sender=True),
+    Verb(b"SOML", Request.MAIL, address=True, sender=True),
+    Verb(b"VRFY"),
+)
 
 STARTTLS: Final = Verb(b"STARTTLS", Request.STARTTLS)
 """Permitted if the map says ``allow-tls`` (RFC 3207)."""
@@ -97,7 +101,3 @@ PERMITTED_WITH_TLS: Final = PERMITTED | {STARTTLS.word: STARTTLS}
 def prefixes(words: dict[bytes, Verb]) -> frozenset[bytes]:
     """All prefixes of the words, including the empty string and the words themselves."""
     return frozenset(word[:length] for word in words for length in range(len(word) + 1))
-
-
-PREFIXES: Final = prefixes(PERMITTED)
-PREFIXES_WITH_TLS: Final = prefixes(PERMITTED_WITH_TLS)
