@@ -2,8 +2,8 @@
 again is read to the same policy; classification by index agrees with reading lists from the top."""
 
 import re
-from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +29,7 @@ from nfinspect.policy.model import (
     UnseenDataAction,
 )
 from nfinspect.policy.words import parameter_lines
+from nfinspect.rules.exemption import exempting
 
 WORDS = sorted(
     {
@@ -125,11 +126,15 @@ parameters = st.builds(
     lambda p: st.sampled_from(
         [
             p,
-            replace(p, allow_tls=True),
-            replace(p, allow_tls=True, allow_tls_log=True),
+            Parameters(**{**fields(p), "allow_tls": True}),
+            Parameters(**{**fields(p), "allow_tls": True, "allow_tls_log": True}),
         ]
     )
 )
+
+
+def fields(p: Parameters) -> dict:
+    return {name: getattr(p, name) for name in Parameters.__slots__}
 
 
 maps = st.builds(
@@ -447,6 +452,33 @@ def test_classification_agrees_with_reading_the_lists_from_the_top(
         assert (bool(plan.tcp_map), plan.state_bypass) == (bool(normalizing), bool(bypassing))
         if plan.inspection is not None:
             assert plan.inspection.class_map == inspecting
+
+
+def marks(criteria: str, c: Connection) -> bool:
+    """Whether the first packet of a connection matches a rule, as iptables would."""
+    words = criteria.split()
+    for option, value in pairwise(words):
+        first, _, last = value.partition(":")
+        match option:
+            case "-s" if ip_address(c.source) not in ip_network(value):
+                return False
+            case "-d" if ip_address(c.destination) not in ip_network(value):
+                return False
+            case "--sport" if not int(first) <= c.source_port <= int(last):
+                return False
+            case "--dport" if int(value) != c.destination_port:
+                return False
+    return True
+
+
+@given(configurations(), st.lists(connections, min_size=1, max_size=8))
+def test_what_the_rules_let_pass_is_exempt(text: str, asked: list[Connection]) -> None:
+    policy = parse_policy(text, "a.cfg").policy
+    classifier = Classifier(policy)
+    rules = exempting(policy)
+    for connection in asked:
+        if any(marks(rule, connection) for rule in rules.get(connection.version, ())):
+            assert classifier.plan(connection).inspection is None
 
 
 # A listing with mistakes.
