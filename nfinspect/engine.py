@@ -22,7 +22,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.esmtp.prepared import prepare_esmtp
 from nfinspect.events import TeardownReason
 from nfinspect.flow.core import Core, Prepare
-from nfinspect.flow.ending import after_closing, end
+from nfinspect.flow.ending import after_closing, clear, end
 from nfinspect.flow.established import established
 from nfinspect.flow.opening import begin, opening
 from nfinspect.flow.options import LIVE, RECORDED, EngineOptions, Permissions
@@ -118,6 +118,18 @@ class Engine:
     def adopt(self, policy: Policy) -> None:
         """Follow *policy* with connections that begin from now on; open ones keep their plan."""
         self._core.adopt(policy)
+
+    def clear(self, now: float, address: bytes | None = None) -> list[Action]:
+        """End open connections, all or those of the host with this *address* (4 or 16 bytes): they
+        get no more packets through, and begin anew under the present policy. Those that inspection
+        has closed stay closed."""
+        core = self._core
+        actions = core.begin(now)
+        for connection in core.table.connections():
+            ends = connection.identity.client.address, connection.identity.server.address
+            if connection.phase is not CLOSED and (address is None or address in ends):
+                clear(core, connection)
+        return actions
 
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:

@@ -73,6 +73,8 @@ class TeardownReason(enum.Enum):
     FIN_TIMEOUT = "FIN Timeout"
     CONNECTION_TIMEOUT = "Conn-timeout"
     CLOSED_BY_INSPECTION = "Flow closed by inspection"
+    CLEARED = "Cleared"
+    """``clear conn`` ended it; the word is ours [U]."""
     UNKNOWN = "Unknown"
     """A SYN took the place of a connection that was picked up and seen from one side only."""
 

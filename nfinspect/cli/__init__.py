@@ -24,6 +24,7 @@ COMMANDS = {
     "rules": ("nfinspect.cli.rules:rules", "Print, apply or remove the iptables rules."),
     "status": ("nfinspect.cli.status:status", "Tell whether mail reaches the filter, and why not."),
     "reload": ("nfinspect.cli.reload:reload", "Let the filter read its configuration again."),
+    "clear": ("nfinspect.cli.clear:clear", "End open connections of the running filter."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
     "packet-tracer": (
         "nfinspect.cli.packet_tracer:packet_tracer",

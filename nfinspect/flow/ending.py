@@ -141,6 +141,13 @@ def end(core: Core, connection: TcpConnection, reason: TeardownReason | None) ->
         core.pickup_until = now  # no room left to tell ended connections from older ones
 
 
+def clear(core: Core, connection: TcpConnection) -> None:
+    """End the connection because an operator wants it. It is not picked up again."""
+    end(core, connection, TeardownReason.CLEARED)
+    if core.now < core.pickup_until:
+        core.table.remember(connection.key, core.now, closed_by_inspection=False)
+
+
 def finish(core: Core, stream: Stream) -> None:
     """End the connection: both FINs are acknowledged."""
     core.table.finish(stream.connection, core.now)

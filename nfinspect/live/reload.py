@@ -118,7 +118,10 @@ class Reload:
             return [f"cannot apply the rules: {error}"]
 
     def _finish(self, more: list[str]) -> None:
-        text = "notice: the configuration was read again: it applies to new connections"
+        text = (
+            "notice: the configuration was read again: it applies to new connections"
+            " (nfinspect clear conn ends the open ones)"
+        )
         messages = [text, *self._messages, *more]
         for message in messages:
             self._report(message)

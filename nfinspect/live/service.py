@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
 from typing import NamedTuple, Protocol, Self
 
+from nfinspect.actions import Action
 from nfinspect.audit import json_lines, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
@@ -31,7 +32,7 @@ from nfinspect.live.notify import notify
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
-from nfinspect.live.requests import RELOAD
+from nfinspect.live.requests import CLEAR, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
 from nfinspect.live.worker import Audit, Filter, Worker
@@ -67,6 +68,9 @@ class LiveEngine(Filter, Inspecting, Protocol):
 
     def adopt(self, policy: Policy) -> None:
         """Follow another policy with new connections."""
+
+    def clear(self, now: float, address: bytes | None) -> Sequence[Action]:
+        """End open connections, all or those of a host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,17 @@ class Service:
         self._reload.want()
 
     def _answer(self, words: list[str]) -> Answer | Future[Answer]:
-        return self._reload.ask() if words == [RELOAD] else self._status.answer(words)
+        if words == [RELOAD]:
+            return self._reload.ask()
+        if words[:1] == [CLEAR]:
+            return self._clear(cleared(words[1:]))
+        return self._status.answer(words)
+
+    def _clear(self, address: bytes | None) -> Answer:
+        before = self._engine.connections
+        self._worker.act(lambda now: self._engine.clear(now, address))
+        count = before - self._engine.connections
+        return Answer(f"{count} connection{'s' * (count != 1)} ended\n", {"connections": count})
 
     def _renderers(
         self,

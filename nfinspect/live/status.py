@@ -19,7 +19,7 @@ from nfinspect.live.lines import LineWriter
 from nfinspect.live.misfits import FilterState
 from nfinspect.live.overview import activity, block, setting
 from nfinspect.live.queue import Queue
-from nfinspect.live.requests import QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
+from nfinspect.live.requests import CLEAR, QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
@@ -104,7 +104,7 @@ class Status:
         if words[:1] == [SHOW]:
             return self._answers[request(words[1:])]()
         raise UnanswerableError(
-            f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS} and {RELOAD}"
+            f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS}, {RELOAD} and {CLEAR}"
         )
 
     def adopt(self, configuration: Configuration) -> None:

@@ -186,6 +186,11 @@ class Worker:
             actions = [Drop(arrival.token, DropReason.FILTER_ERROR)]
         self._execute(actions, arrival.now)
 
+    def act(self, decide: Callable[[float], Sequence[Action]]) -> None:
+        """Do what *decide*, given the time, says besides packets and ticks."""
+        now = monotonic()
+        self._try(lambda: decide(now), now)
+
     def _do_housekeeping(self, now: float) -> None:
         deadline = self._engine.deadline()
         if deadline is not None and now >= deadline:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from nfinspect.events import REQUEST
 from nfinspect.packet.segment import reverse_key
 from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
@@ -109,6 +110,12 @@ class Table:
         self._timers.cancel(connection.key, connection.timer)
         if self.closing:
             self.closing.pop(connection.key, None)
+
+    def connections(self) -> list[TcpConnection]:
+        """All connections in the table."""
+        return [
+            stream.connection for stream in self.streams.values() if stream.direction is REQUEST
+        ]
 
     def holds(self, connection: TcpConnection) -> bool:
         return self.streams.get(connection.key) is connection.client

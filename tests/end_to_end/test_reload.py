@@ -20,7 +20,10 @@ from nfinspect.lab.topology import FILTER, SCRIPT_ADDRESS
 PATIENCE = 20.0
 """Seconds until a test gives up."""
 
-AGAIN = "nfinspect: notice: the configuration was read again: it applies to new connections"
+AGAIN = (
+    "nfinspect: notice: the configuration was read again: it applies to new connections"
+    " (nfinspect clear conn ends the open ones)"
+)
 COMMAND = b"NOOP " + b"x" * 300
 SENDERS, MOST_MAILS, RELOADS = 4, 1000, 9
 
@@ -102,6 +105,31 @@ def test_new_connections_follow_the_changed_file_and_open_ones_do_not(
         "action": "drop-connection log",
         "packet": 1,
     }
+    live.stop()
+
+
+def test_cleared_connections_begin_anew_under_the_changed_file(
+    lab: Lab, live: Filter, config: Path, server: RecordingServer
+) -> None:
+    control = ["--control", str(lab.directory / "control")]
+    with opened(lab) as old, opened(lab):
+        config.write_text(limited(200))
+        assert reload(lab).returncode == 0
+        for words, count in ((["conn", "address", "192.0.2.77"], 0), (["conn"], 2), (["conn"], 0)):
+            done = lab.run(FILTER, [*NFINSPECT, "clear", *words, *control], check=False)
+            assert done.stdout == f"{count} connections ended\n", done.stderr
+        ended = [line for line in live.syslog if "-302014:" in line]
+        assert live.wait(lambda: sum("Cleared" in line for line in live.syslog) == 2, PATIENCE), (
+            ended
+        )
+        old.send(COMMAND + b"\r\n")  # of no connection now
+        assert live.wait(lambda: any("-106015:" in line for line in live.syslog), PATIENCE)
+    with opened(lab) as new:
+        new.send(COMMAND + b"\r\n")
+        assert live.wait(lambda: any("-108004:" in line for line in live.syslog), PATIENCE)
+    done = lab.run(FILTER, [*NFINSPECT, "clear", "arp", *control], check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "available: 'clear conn [address ADDRESS]'" in done.stderr
     live.stop()
 
 

@@ -16,7 +16,10 @@ from nfinspect.policy.model import Plan, Policy
 from nfinspect.rules.diversion import Diversion
 
 DEFAULT = default_configuration()
-AGAIN = "notice: the configuration was read again: it applies to new connections"
+AGAIN = (
+    "notice: the configuration was read again: it applies to new connections"
+    " (nfinspect clear conn ends the open ones)"
+)
 FAULT = Finding("my.cfg", 3, 1, "unknown command")
 
 
