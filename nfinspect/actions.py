@@ -109,4 +109,11 @@ class Emit:
     token: Token = None
 
 
-Action = Accept | Replace | Drop | Inject | Emit
+@dataclass(slots=True)
+class Would:
+    """In monitor mode: what the filter would have done with a packet, which has passed."""
+
+    decision: Replace | Drop
+
+
+Action = Accept | Replace | Drop | Inject | Emit | Would

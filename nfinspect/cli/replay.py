@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_result
 from nfinspect.engine import RECORDED, Engine, EngineOptions
+from nfinspect.monitor import Monitor
 from nfinspect.policy import Configuration
 from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.checksums import ChecksumUse
@@ -37,6 +39,7 @@ LONG = 8 * 1024 * 1024
 """Bytes of captures from which on a progress bar is shown."""
 
 OPTIONS = EngineOptions(RECORDED, transcript=True)
+WATCHING = EngineOptions(replace(RECORDED, only_watches=True), transcript=True)
 
 
 @click.command()
@@ -63,6 +66,12 @@ OPTIONS = EngineOptions(RECORDED, transcript=True)
     " always damage, except for what checksum offload leaves; ignore, nothing.",
 )
 @click.option(
+    "--monitor",
+    is_flag=True,
+    help="As 'run --monitor': every packet passes unchanged, and where the filter would have closed"
+    " a connection, it goes on uninspected.",
+)
+@click.option(
     "--separate",
     is_flag=True,
     help="Judge each capture by itself, with a report for each; with --json, print an array.",
@@ -74,6 +83,7 @@ def replay(
     as_json: bool,
     checksums: str,
     separate: bool,
+    monitor: bool,
 ) -> int:
     """Run captures through the filter, and report what it does to them.
 
@@ -96,8 +106,13 @@ def replay(
     for position, group in enumerate(groups):
         with ExitStack() as stack:
             writer = stack.enter_context(_writer(out)) if out is not None else None
-            engine = Engine(configuration.policy, OPTIONS, started=0.0)
-            run = Replay(configuration.policy, engine, writer, ChecksumUse(checksums))
+            if monitor:
+                engine: Engine = Monitor(configuration.policy, WATCHING, started=0.0)
+            else:
+                engine = Engine(configuration.policy, OPTIONS, started=0.0)
+            run = Replay(
+                configuration.policy, engine, writer, ChecksumUse(checksums), only_watches=monitor
+            )
             stack.callback(run.result.close)
             _feed(run, group)
             result = run.finish()

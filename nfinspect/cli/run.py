@@ -94,6 +94,11 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
     " whatever reads stdout (time for a terminal or a file, plain for a pipe).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines, not as syslog.")
+@click.option(
+    "--monitor",
+    is_flag=True,
+    help="Only watch: log and count what the filter would do, and let every packet pass unchanged.",
+)
 def run(
     config: Path | None,
     queues: int,
@@ -107,6 +112,7 @@ def run(
     log_rate: LogRate,
     log_format: str,
     as_json: bool,
+    monitor: bool,
 ) -> None:
     """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
 
@@ -120,19 +126,26 @@ def run(
     if as_json and log_format != "auto":
         raise click.UsageError("--log-format is about syslog lines, which --json replaces.")
     from nfinspect.engine import Engine, EngineOptions
+    from nfinspect.monitor import WATCHED, Monitor
 
     policy = load(config).policy
-    diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
+    diversion = (
+        Diversion(diverted_ports(policy), queue_num, queues, monitor) if apply_rules else None
+    )
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
-    engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
+    if monitor:
+        engine: Engine = Monitor(policy, EngineOptions(WATCHED, limits=limits), started=monotonic())
+    else:
+        engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     options = ServiceOptions(
         queue_num,
         config,
         control,
-        state or default_path(queue_num),
-        fail_open=fail_open,
+        None if monitor else state or default_path(queue_num),  # it closes nothing
+        fail_open=fail_open or monitor,
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
+        only_watches=monitor,
         as_json=as_json,
         log_format=None if log_format == "auto" else LogFormat(log_format),
         diversion=diversion,
