@@ -263,7 +263,7 @@ class Service:
             self.report("stdout does not take the counters, which follow:\n" + self._last_words)
         stays = misfits.stays(self._watch.survey.families, self._options.queue_number)
         if self._options.only_watches:
-            self.report("monitor mode: nothing was masked, held or dropped while it ran")
+            self.report("notice: monitor mode: all packets passed unchanged, none was filtered")
         if stays:
             self.report(f"notice: {stays}")
         self._messages.finish(LAST_MESSAGES_TIMEOUT)
