@@ -123,4 +123,11 @@ class Emit:
         self.token = token
 
 
-Action = Accept | Replace | Drop | Inject | Emit
+@dataclass(slots=True)
+class Would:
+    """In monitor mode: what the filter would have done with a packet, which has passed."""
+
+    decision: Replace | Drop
+
+
+Action = Accept | Replace | Drop | Inject | Emit | Would

@@ -127,6 +127,11 @@ class UninspectedCause(enum.Enum):
     RECORDED_WITHOUT_FILTER = "recorded without the filter"
     BARE_LF_ANSWERED = "recorded without the filter: bare LF answered"
     ONE_SIDED = "one-sided capture"
+    WOULD_CLOSE = "would have been closed"
+    """Monitor mode: the filter would have closed it here."""
+    MASKED_ACCEPTED = "only watched: masked line accepted"
+    """Monitor mode: the server accepted what would have been masked, as a STARTTLS."""
+    BARE_LF_ACCEPTED = "only watched: bare LF answered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ COMPILED = (
     "esmtp",
     "events.py",
     "flow",
+    "monitor.py",
     "packet",
     "policy/classify.py",
     "policy/errors.py",

@@ -78,7 +78,9 @@ class InspectionCounts:
 class Counters:
     """Counts since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_watches: bool = False) -> None:
+        """*only_watches*: monitor mode, in which dropped packets are those that would have been."""
+        self.only_watches = only_watches
         self.built = 0
         self.in_use = 0
         self.most_used = 0
@@ -150,7 +152,7 @@ class Counters:
                 "in_use": self.in_use,
                 "most_used": self.most_used,
             },
-            "dropped_packets": {
+            "would_drop_packets" if self.only_watches else "dropped_packets": {
                 r.value: n
                 for r, n in sorted(self.dropped_packets.items(), key=lambda pair: pair[0].value)
             },

@@ -10,8 +10,12 @@ from nfinspect.audit.counters import InspectionCounts
 NOTHING_INSPECTED = "The policy inspects nothing: all mail passes uninspected\n"
 
 
-def service_policy(inspections: Iterable[InspectionCounts]) -> str:
+ONLY_WATCHES = "Monitor mode: packets pass unchanged; counted is what the filter would have done"
+
+
+def service_policy(inspections: Iterable[InspectionCounts], *, only_watches: bool = False) -> str:
     """Return the text of ``show service-policy inspect esmtp``."""
+    note = f"{ONLY_WATCHES}\n" if only_watches else ""
     lines: list[str] = []
     heading: list[str] = []
     for counts in inspections:
@@ -30,7 +34,7 @@ def service_policy(inspections: Iterable[InspectionCounts]) -> str:
         for clause, packets in counts.clauses:
             lines.append(f"        match {clause.words}")
             lines.append(f"          {clause.action_words}, packet {packets}")
-    return "".join(line + "\n" for line in lines) or NOTHING_INSPECTED
+    return note + ("".join(line + "\n" for line in lines) or NOTHING_INSPECTED)
 
 
 @dataclass(slots=True)
@@ -38,6 +42,8 @@ class QueueState:
     """One queue of the running filter: the kernel's counters and the worker's."""
 
     number: int
+    only_watches: bool = False
+    """Monitor mode: ``dropped`` is what would have been."""
     waiting: int = 0
     """Packets in the kernel's queue without a verdict, including held ones."""
     held: int = 0
@@ -89,12 +95,15 @@ def queue(state: QueueState) -> str:
         f"  lines: waiting {state.waiting_lines}, lost {state.lost_lines},"
         f" suppressed {state.suppressed_lines}",
     ]
+    if state.only_watches:
+        lines.insert(1, f"  {ONLY_WATCHES}")
     if state.uninspected:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
         lines.append(f"  connections not inspected: {causes}")
     if state.verdicts:
         verdicts = ", ".join(f"{kind} {count}" for kind, count in state.verdicts.items())
         lines.append(f"  verdicts: {verdicts}")
+    dropped = "would drop" if state.only_watches else "dropped"
     for reason, count in sorted(state.dropped.items()):
-        lines.append(f"    dropped {reason}, packet {count}")
+        lines.append(f"    {dropped} {reason}, packet {count}")
     return "".join(line + "\n" for line in lines)

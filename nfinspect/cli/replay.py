@@ -27,6 +27,7 @@ from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_ended, print_result
 from nfinspect.engine import RECORDED, Engine, EngineOptions
+from nfinspect.monitor import Monitor
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import ClassPolicy, Match, Policy
 from nfinspect.policy.ranges import Ranges
@@ -47,6 +48,7 @@ LONG = 8 * 1024 * 1024
 """Bytes of captures from which on a progress bar is shown."""
 
 OPTIONS = EngineOptions(RECORDED, transcript=True)
+WATCHING = EngineOptions(with_changes(RECORDED, only_watches=True), transcript=True)
 
 EVERY = 0
 """The number of no connection: all of them."""
@@ -144,6 +146,12 @@ def _end_option(name: str, whose: str) -> Callable[[Callable[..., Any]], Callabl
     " always damage, except for what checksum offload leaves; ignore, nothing.",
 )
 @click.option(
+    "--monitor",
+    is_flag=True,
+    help="As 'run --monitor': every packet passes unchanged, and where the filter would have closed"
+    " a connection, it goes on uninspected.",
+)
+@click.option(
     "--separate",
     is_flag=True,
     help="Judge each capture by itself, with a report for each; with --json, print an array.",
@@ -161,6 +169,7 @@ def replay(
     redact: bool,
     checksums: str,
     separate: bool,
+    monitor: bool,
 ) -> int:
     """Run captures through the filter, and report what it does to them.
 
@@ -197,13 +206,17 @@ def replay(
     for position, group in enumerate(groups):
         with ExitStack() as stack:
             writer = stack.enter_context(_writer(out)) if out is not None else None
-            engine = Engine(policy, OPTIONS, started=0.0)
+            if monitor:
+                engine: Engine = Monitor(policy, WATCHING, started=0.0)
+            else:
+                engine = Engine(policy, OPTIONS, started=0.0)
             tells = piped and not as_json
             run = Replay(
                 policy,
                 engine,
                 writer,
                 ChecksumUse(checksums),
+                only_watches=monitor,
                 redactor=redactor,
                 pictured=partial(_pictured, dialogue) if dialogue is not None else None,
                 ended=partial(_tell_end, selection, to_stdout) if tells else None,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nfinspect.audit.show import ONLY_WATCHES
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
 from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
@@ -175,8 +176,11 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         ports = ", ".join(map(str, summary["ports"]))
         what = f"no TCP on port {ports}, which" if ports else "nothing that"
         out.print(f"  {what} the policy inspects", style="yellow")
+    if summary["only_watches"]:
+        out.print(f"  {ONLY_WATCHES}", soft_wrap=True)
+    dropped = "would drop" if summary["only_watches"] else "dropped"
     for reason, count in summary["dropped"].items():
-        out.print(f"  dropped {reason}: {count:,}")
+        out.print(f"  {dropped} {reason}: {count:,}")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
         out.print(

@@ -23,7 +23,8 @@ from nfinspect.live.log_format import LogFormat
 from nfinspect.live.queue import MAX_LENGTH, QueueError
 from nfinspect.live.service import UNLIMITED, LiveEngine, LogRate, Service, ServiceOptions
 from nfinspect.policy import Configuration
-from nfinspect.rules.of_policy import diversion_of
+from nfinspect.rules.diversion import Diversion
+from nfinspect.rules.of_policy import diversion_of, diverted_ports
 from nfinspect.tcp.limits import Limits
 
 SPIN = 30e-6
@@ -101,6 +102,11 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
     metavar="FILE",
     help="Append events as JSON lines to FILE, whatever stdout gets.",
 )
+@click.option(
+    "--monitor",
+    is_flag=True,
+    help="Only watch: log and count what the filter would do, and let every packet pass unchanged.",
+)
 def run(
     config: Path | None,
     devices: dict[str, str],
@@ -116,6 +122,7 @@ def run(
     log_format: str,
     as_json: bool,
     json_file: Path | None,
+    monitor: bool,
 ) -> None:
     """Filter the packets that the iptables rules divert, until SIGINT or SIGTERM.
 
@@ -129,22 +136,31 @@ def run(
     if as_json and log_format != "auto":
         raise click.UsageError("--log-format is about syslog lines, which --json replaces.")
     from nfinspect.engine import Engine, EngineOptions
+    from nfinspect.monitor import WATCHED, Monitor
 
     configuration = load(config, devices)
     policy = configuration.policy
     if missing := missing_interfaces(policy, (device for _, device in socket.if_nameindex())):
         click.echo(f"nfinspect: notice: {missing}", err=True)
-    diversion = diversion_of(policy, queue_num, queues) if apply_rules else None
+    diversion = None
+    if apply_rules and monitor:  # which translates and exempts nothing either
+        diversion = Diversion(diverted_ports(policy), queue_num, queues, fail_open=True)
+    elif apply_rules:
+        diversion = diversion_of(policy, queue_num, queues)
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
-    engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
+    if monitor:
+        engine: Engine = Monitor(policy, EngineOptions(WATCHED, limits=limits), started=monotonic())
+    else:
+        engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     options = ServiceOptions(
         queue_num,
         config,
         control,
-        state or default_path(queue_num),
-        fail_open=fail_open,
+        None if monitor else state or default_path(queue_num),  # it closes nothing
+        fail_open=fail_open or monitor,
         spin=SPIN if spin and os.cpu_count() != 1 else 0.0,
         log_rate=log_rate,
+        only_watches=monitor,
         as_json=as_json,
         json_file=json_file,
         log_format=None if log_format == "auto" else LogFormat(log_format),

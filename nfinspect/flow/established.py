@@ -9,11 +9,11 @@ from __future__ import annotations
 from nfinspect.actions import DropReason
 from nfinspect.events import CloseCause, SentEarly, UninspectedCause, UnseenData
 from nfinspect.flow import gap as gaps
-from nfinspect.flow.ending import close_by_inspection, finish
+from nfinspect.flow.ending import finish
 from nfinspect.flow.in_order import decide, hold
 from nfinspect.flow.passage import Passage
 from nfinspect.flow.timestamps import renew_timestamp
-from nfinspect.flow.uninspected import pass_uninspected, stop_inspecting
+from nfinspect.flow.uninspected import close, pass_uninspected, stop_inspecting
 from nfinspect.packet.segment import FIN
 from nfinspect.policy.model import UnseenDataAction
 from nfinspect.tcp.connection import ESTABLISHED
@@ -136,7 +136,7 @@ def _unseen(passage: Passage) -> None:
         passage.emit(UnseenData(connection.identity, peer.direction, count))
     wanted = connection.plan.inspection.map.parameters.unseen_data or permissions.unseen_data
     if wanted is UnseenDataAction.DROP_CONNECTION:
-        close_by_inspection(passage, CloseCause.UNSEEN_DATA)
+        close(passage, CloseCause.UNSEEN_DATA)
         return
     cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.UNSEEN_DATA
     stop_inspecting(passage, cause)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST, ConflictingBytes
 from nfinspect.flow import gap as gaps
-from nfinspect.flow.ending import close_by_inspection
 from nfinspect.flow.passage import ENDING_FLAGS, Passage
-from nfinspect.flow.uninspected import stop_inspecting
+from nfinspect.flow.uninspected import close, stop_inspecting
 from nfinspect.packet.edit import without_beginning
 from nfinspect.packet.segment import FIN
 from nfinspect.tcp.inspection import StreamInspector
@@ -110,7 +109,7 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     if connection.inspection is not None and (passed or inspector.closing is not None):
         connection.inspection.totals.packet += 1
     if inspector.closing is not None:
-        close_by_inspection(passage, inspector.closing)
+        close(passage, inspector.closing)
         return None
     return passed
 

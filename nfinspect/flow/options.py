@@ -10,7 +10,8 @@ from nfinspect.tcp.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What may be taken for granted of a capture, and never of live traffic."""
+    """What may be taken for granted of a capture, or in monitor mode, and never of traffic that is
+    filtered."""
 
     incomplete_handshake: bool = False
     """A segment of the handshake may be missing."""
@@ -21,6 +22,9 @@ class Permissions:
     again what was cut off, or hears an ACK of the filter's own."""
     unfiltered: bool = False
     """No filter was in the path, so a server may have answered what would have been masked."""
+    only_watches: bool = False
+    """Whatever is decided, packets pass: a connection that inspection would close goes on
+    uninspected."""
     unverified_checksums: bool = False
     """A checksum may be wrong, as a network card was to fill it in."""
     tokens_kept: bool = False

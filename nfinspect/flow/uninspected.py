@@ -7,13 +7,29 @@ acknowledged: a retransmission must not unmask a masked greeting.
 
 from __future__ import annotations
 
-from nfinspect.events import REQUEST, Uninspected, UninspectedCause
+from nfinspect.actions import DropReason
+from nfinspect.events import REQUEST, CloseCause, Uninspected, UninspectedCause, WouldClose
 from nfinspect.flow.core import Core
-from nfinspect.flow.ending import finish
+from nfinspect.flow.ending import close_by_inspection, finish
 from nfinspect.flow.passage import Passage
 from nfinspect.flow.timestamps import renew_timestamp
 from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.inspection import StreamWatcher
+
+
+def close(passage: Passage, cause: CloseCause) -> None:
+    """Inspection closes the connection at this packet, or if it only watches, says so, and the
+    connection goes on uninspected."""
+    connection = passage.stream.connection
+    if not passage.core.permissions.only_watches:
+        close_by_inspection(passage, cause)
+        return
+    passage.emit(WouldClose(connection.identity, passage.stream.direction, cause))
+    if connection.inspection is not None:
+        connection.inspection.totals.drop += 1
+    passage.drop(DropReason.INSPECTION)
+    stop_inspecting(passage, UninspectedCause.WOULD_CLOSE)
+    pass_uninspected(passage)
 
 
 def stop_inspecting(passage: Passage, cause: UninspectedCause) -> None:

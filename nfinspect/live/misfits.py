@@ -148,6 +148,7 @@ class FilterState:
     control: str
     queue: int
     fail_open: bool
+    only_watches: bool
     """A full queue lets packets pass."""
     received: int
     """Packets."""

@@ -31,7 +31,9 @@ def setting(state: FilterState) -> list[Line]:
     ports = [
         f"{port} {'inspected' if name else 'not inspected'}" for port, name in state.ports.items()
     ]
+    watches = [("mode", "monitor: only watches, all packets pass unchanged")]
     return [
+        *(watches if state.only_watches else ()),
         ("version", state.version),
         ("policy", state.policy),
         *(("", words) for words in state.inspections),

@@ -71,6 +71,7 @@ class Queue:
         "_buffer",
         "_handle",
         "_library",
+        "_only_watches",
         "_reader",
         "_receive_into",
         "_send",
@@ -88,7 +89,9 @@ class Queue:
         "unreadable",
     )
 
-    def __init__(self, number: int, *, fail_open: bool = False, spin: float = 0.0) -> None:
+    def __init__(
+        self, number: int, *, fail_open: bool = False, spin: float = 0.0, only_watches: bool = False
+    ) -> None:
         """Bind queue *number*.
 
         With *fail_open* the kernel passes packets uninspected while the queue is full. *spin*: for
@@ -103,6 +106,7 @@ class Queue:
         self.refused_verdicts = 0
         """Errors from the kernel, for example because a packet vanished with its interface."""
         self.unreadable = 0
+        self._only_watches = only_watches
         """Messages that could not be parsed; packets in them are dropped as far as they have a
         number."""
         self._handle: Callable[[Arrival], None] = lambda arrival: None
@@ -254,7 +258,7 @@ class Queue:
             self.unreadable += 1
             token = reader.packet_number(length)
             if token:
-                self.drop(token)
+                (self.accept if self._only_watches else self.drop)(token)
             return
         if packet is None:
             self.refused_verdicts += 1

@@ -87,6 +87,8 @@ class ServiceOptions:
     spin: float = 0.0
     """Seconds to look for the next packet without sleeping."""
     log_rate: LogRate = UNLIMITED
+    only_watches: bool = False
+    """Monitor mode: the engine lets every packet pass."""
     as_json: bool = False
     """Events as JSON lines, not as syslog."""
     json_file: Path | None = None
@@ -111,7 +113,7 @@ class Service:
         """
         self._engine = engine
         self._options = options
-        self._counters = Counters()
+        self._counters = Counters(only_watches=options.only_watches)
         # Stderr may be blocked as well as stdout, perhaps as it is the same pipe.
         self._message_format = options.log_format or of_reader(sys.stderr.fileno())
         self._messages = LineWriter(sys.stderr.fileno(), lambda _: None, "stderr")
@@ -135,7 +137,12 @@ class Service:
         # The socket before the queue: its error names a filter that is already running.
         server = ControlServer(options.control, self._answer)
         stack.callback(server.close)
-        queue = Queue(options.queue_number, fail_open=options.fail_open, spin=options.spin)
+        queue = Queue(
+            options.queue_number,
+            fail_open=options.fail_open,
+            spin=options.spin,
+            only_watches=options.only_watches,
+        )
         stack.callback(queue.close)
         audit: Audit = self._counters
         services = [injector.forget, server.serve]
@@ -153,7 +160,8 @@ class Service:
             audit = event_file
             services.append(event_file.maintain)
             stack.callback(event_file.close)
-        self._reload = Reload(options.reread, self.adopt, options.diversion, self.report)
+        applied = None if options.only_watches else options.diversion  # a trial changes no rules
+        self._reload = Reload(options.reread, self.adopt, applied, self.report)
         services.append(self._reload.serve)
         number_of = json_lines.kind_of if options.as_json else syslog.number
         suppression = Suppression(options.log_rate.number, options.log_rate.seconds, number_of)
@@ -169,6 +177,7 @@ class Service:
             inject=injector.inject,
             report=self.report,
             services=services,
+            only_watches=options.only_watches,
         )
         config = options.config
         self._status = Status(
@@ -176,6 +185,7 @@ class Service:
                 "the appliance's default map" if config is None else str(config),
                 str(options.control),
                 options.fail_open,
+                options.only_watches,
             ),
             configuration,
             engine,
@@ -278,6 +288,8 @@ class Service:
         if not (self._drained and self._lines.finish(LAST_LINES_TIMEOUT)):
             self.report("stdout does not take the counters, which follow:\n" + self._last_words)
         stays = misfits.stays(self._watch.survey.families, self._options.queue_number)
+        if self._options.only_watches:
+            self.report("notice: monitor mode: all packets passed unchanged, none was filtered")
         if stays:
             self.report(f"notice: {stays}")
         self._messages.finish(LAST_MESSAGES_TIMEOUT)

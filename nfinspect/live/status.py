@@ -55,6 +55,7 @@ class Identity:
     """The file it came from."""
     control: str
     fail_open: bool
+    only_watches: bool = False
 
 
 class Status:
@@ -134,6 +135,7 @@ class Status:
             control=self._identity.control,
             queue=queue.number,
             fail_open=self._identity.fail_open,
+            only_watches=self._identity.only_watches,
             received=received,
             latest=now - queue.now if received else None,
             waiting=row.waiting if row else 0,
@@ -145,7 +147,10 @@ class Status:
     def service_policy(self) -> Answer:
         """``show service-policy inspect esmtp``."""
         totals = self._engine.totals
-        text = show.service_policy(self._counters.inspections(self._policy, totals))
+        text = show.service_policy(
+            self._counters.inspections(self._policy, totals),
+            only_watches=self._identity.only_watches,
+        )
         return Answer(text, self._counters.to_json(self._policy, totals))
 
     def queue(self) -> Answer:
@@ -165,6 +170,9 @@ class Status:
             "dropped": packets.dropped + queue.unreadable,
             "injected": packets.injected,
         }
+        if self._identity.only_watches:
+            verdicts["would rewrite"] = packets.would_rewrite
+            verdicts["would drop"] = packets.would_drop
         # These should not happen, and are shown only if they did.
         if queue.unreadable:
             dropped["unreadable"] = queue.unreadable
@@ -176,6 +184,7 @@ class Status:
             verdicts["internal errors"] = packets.failures
         return show.QueueState(
             number=queue.number,
+            only_watches=self._identity.only_watches,
             waiting=row.waiting if row else 0,
             held=self._engine.held,
             uninspected=dict(self._counters.tallies["uninspected"]),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
-from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
+from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace, Would
 from nfinspect.arrival import Arrival
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
@@ -103,6 +103,9 @@ class Packets:
     rewritten: int = 0
     dropped: int = 0
     injected: int = 0
+    would_rewrite: int = 0
+    would_drop: int = 0
+    """Monitor mode: decisions that were not carried out."""
     not_injected: int = 0
     """Packets that the engine wanted to inject but that could not be sent."""
     gso: int = 0
@@ -127,12 +130,15 @@ class Worker:
         inject: Callable[[Inject], bool],
         report: Callable[[str], None],
         services: Sequence[Callable[[], None]] = (),
+        only_watches: bool = False,
     ) -> None:
         """Every event goes to *audit*, and, rendered by *render*, to *lines*, unless there are too
         many of it: *suppression* decides that, and *summary* renders what it has counted.
 
         *inject* sends a packet and returns whether that succeeded; *report* prints a message for
         the operator; *services* are called in every round and must not block.
+
+        *only_watches*: a packet on which the engine fails passes.
         """
         self.packets = Packets()
         self.stopping = False
@@ -151,6 +157,7 @@ class Worker:
         self._inject = inject
         self._report = report
         self._services = services
+        self._only_watches = only_watches
         self._report_after = float("-inf")
 
     def run(self) -> None:
@@ -183,7 +190,8 @@ class Worker:
             actions = self._arrive(arrival)
         except Exception:
             self._failed()
-            actions = [Drop(arrival.token, DropReason.FILTER_ERROR)]
+            would = Drop(arrival.token, DropReason.FILTER_ERROR)
+            actions = [Accept(arrival.token), Would(would)] if self._only_watches else [would]
         self._execute(actions, arrival.now)
 
     def act(self, decide: Callable[[float], Sequence[Action]]) -> None:
@@ -245,6 +253,12 @@ class Worker:
                             packets.injected += 1
                         else:
                             packets.not_injected += 1
+                    elif type(action) is Would:
+                        if isinstance(action.decision, Drop):
+                            packets.would_drop += 1
+                            self._dropped(action.decision.reason)
+                        else:
+                            packets.would_rewrite += 1
                 return
             except Exception:
                 self._failed()
@@ -257,6 +271,6 @@ class Worker:
             self._report_after = now + REPORT_PERIOD
             self._report(
                 f"internal error {self.packets.failures}: the packet being processed, if any, is"
-                f" dropped, and the filter continues. Please report this bug:\n"
+                f" {'passed' if self._only_watches else 'dropped'}, and the filter continues. Please report this bug:\n"
                 f"{traceback.format_exc()}"
             )

@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Any, Protocol
 
 from nfinspect import events
-from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace
+from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Inject, Replace, Would
 from nfinspect.arrival import Arrival
 from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
@@ -72,6 +72,7 @@ class Replay:
         out: CaptureWriter | None = None,
         checksums: ChecksumUse = ChecksumUse.AUTO,
         *,
+        only_watches: bool = False,
         redactor: Redactor | None = None,
         pictured: Callable[[int], bool] | None = None,
         ended: Callable[[ConnectionRecord], None] | None = None,
@@ -89,7 +90,7 @@ class Replay:
         self._redactor = redactor
         self._engine = engine
         self._out = out
-        self._counters = Counters()
+        self._counters = Counters(only_watches=only_watches)
         self._fragments = Reassembler()
         self._checksums = Checksums(checksums)
         self._senders_noted = 0
@@ -168,7 +169,10 @@ class Replay:
         self._records.put_all_away()
         totals = self._engine.totals
         self.result.counters = self._counters.to_json(self.policy, totals)
-        self.result.show = show.service_policy(self._counters.inspections(self.policy, totals))
+        self.result.show = show.service_policy(
+            self._counters.inspections(self.policy, totals),
+            only_watches=self._counters.only_watches,
+        )
         self.result.summary = self._summary()
         return self.result
 
@@ -306,7 +310,7 @@ class Replay:
         if not sender.verified:
             if sender.note is not None:
                 sender.note["packets"] += 1
-        elif not (actions and _bad_checksum(actions[0])):
+        elif not any(_bad_checksum(action) for action in actions):
             sender.right += 1
         elif self._usable(sender, arrival):
             arrival.checksum_ready = False
@@ -375,6 +379,10 @@ class Replay:
                 continue
             if isinstance(action, Inject):
                 self._inject(action.datagram)
+                continue
+            if isinstance(action, Would):
+                if isinstance(action.decision, Drop):
+                    self._counters.dropped(action.decision.reason)
                 continue
             frame = action.token
             assert isinstance(frame, Frame)
@@ -501,7 +509,8 @@ class Replay:
                 "copies": self._copies,
                 **total.to_json(),
             },
-            "dropped": self.result.counters["dropped_packets"],
+            "only_watches": self._counters.only_watches,
+            "dropped": {r.value: n for r, n in self._counters.dropped_packets.items()},
             "fragments": {
                 "joined": self._fragments_joined,
                 "datagrams": self._datagrams_joined,
@@ -527,4 +536,6 @@ def _source(datagram: bytes) -> bytes:
 
 
 def _bad_checksum(action: Action) -> bool:
+    if isinstance(action, Would):
+        action = action.decision
     return isinstance(action, Drop) and action.reason is DropReason.BAD_CHECKSUM

@@ -12,7 +12,18 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "nfinspect"
 
 # From the bottom up. A room may import the rooms before it in this list, and itself.
-CORE = ["events", "arrival", "actions", "packet", "policy", "tcp", "flow", "esmtp", "engine"]
+CORE = [
+    "events",
+    "arrival",
+    "actions",
+    "packet",
+    "policy",
+    "tcp",
+    "flow",
+    "esmtp",
+    "engine",
+    "monitor",
+]
 EDGES = ["form", "audit", "rules", "lab", "replay", "live", "cli", "__main__"]
 ROOMS = CORE + EDGES
 

@@ -29,6 +29,7 @@ STATE = FilterState(
     ports={"25": "m"},
     control="/run/socket",
     queue=0,
+    only_watches=False,
     fail_open=False,
     received=10,
     latest=1.0,

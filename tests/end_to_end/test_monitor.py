@@ -1,0 +1,160 @@
+"""Monitor mode: mail passes as if there were no filter, and the filter finds what it always finds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.filter import Filter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.stage import Stage
+from nfinspect.live.control import ask
+from nfinspect.packet.segment import Segment, parse
+from nfinspect.replay.capture import Capture
+from tests.end_to_end.ends import IPV4, queue
+
+RECIPIENTS = 101
+HEADER = b"X-Long: " + b"y" * 1200 + b"\r\n"
+
+
+@pytest.fixture
+def watching(plain_lab: Lab) -> Iterator[Filter]:
+    running = plain_lab.filter(arguments=["--monitor"])
+    yield running
+    running.stop()
+
+
+@contextlib.contextmanager
+def identical_on_both_sides(lab: Lab, directory: Path) -> Iterator[None]:
+    """Fail unless the packets of the block are the same on the client's and the server's side, but
+    for what a router changes."""
+    captures = [lab.capture(directory / side, side) for side in ("outside", "inside")]
+    yield
+    sent, received = (packets(capture.stop()) for capture in captures)
+    assert sent
+    assert sent == received
+
+
+def packets(file: Path) -> Counter[bytes]:
+    """The packets without their TTL and header checksum."""
+    found: Counter[bytes] = Counter()
+    with file.open("rb") as opened:
+        for frame in Capture(opened, file.name):
+            datagram = frame.data[14:]
+            if isinstance(parse(datagram), Segment) and datagram[0] >> 4 == 4:
+                found[datagram[:8] + datagram[9:10] + datagram[12:]] += 1
+    return found
+
+
+def mail(client: Dialogue, recipients: int, header: bytes) -> None:
+    client.reply()
+    client.command("EHLO client.example")
+    client.command("MAIL FROM:<a@client.example>")
+    for number in range(recipients):
+        client.command(f"RCPT TO:<user{number}@mail.example>")
+    client.command("DATA")
+    client.send(header + b"\r\nText\r\n.\r\n")
+    client.reply()
+    client.command("QUIT")
+
+
+def long_header(client: Dialogue) -> None:
+    mail(client, 1, HEADER)
+
+
+def many_recipients(client: Dialogue) -> None:
+    mail(client, RECIPIENTS, b"Subject: x\r\n")
+
+
+def single_characters(client: Dialogue) -> None:
+    client.reply()
+    for character in b"HELO client.example\r\n":
+        client.send(bytes([character]))
+    client.reply()
+    for character in b"MAIL FROM:<a|b@client.example>\r\n":
+        client.send(bytes([character]))
+    client.reply()
+
+
+CLOSED = "would have been closed"
+SESSIONS = (
+    (long_header, CLOSED),
+    (many_recipients, CLOSED),
+    (single_characters, "only watched: masked line accepted"),
+)
+"""What is sent, and why the connection goes on uninspected."""
+
+
+def play(lab: Lab, session: Callable[[Dialogue], None]) -> bytes:
+    """Returns what the server has received."""
+    with RecordingServer(lab, IPV4.server, Script()) as server:
+        with Dialogue.open(lab, IPV4.server) as client, contextlib.suppress(OSError, EOFError):
+            session(client)
+        return bytes(server.recordings[0].received)
+
+
+def findings(running: Filter) -> list[str]:
+    """The messages about mail, without addresses and ports."""
+    return [
+        line.split(":")[0] + line.partition("matched")[2]
+        for line in running.syslog
+        if line[7:13].lstrip("-").startswith("108")
+    ]
+
+
+@pytest.mark.parametrize(("session", "cause"), SESSIONS)
+def test_session_passes_unchanged_and_is_found_out_once(
+    plain_lab: Lab,
+    tmp_path: Path,
+    session: Callable[[Dialogue], None],
+    cause: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    watching = plain_lab.filter(arguments=["--monitor"])
+    request.addfinalizer(watching.end)
+    with identical_on_both_sides(plain_lab, tmp_path):
+        received = play(plain_lab, session)
+    state = queue(plain_lab)
+    text = watching.show("queue")
+    counts = watching.show("service-policy", "inspect", "esmtp")
+    status = ask(plain_lab.directory / "control", ["status"])
+    watching.stop()
+    assert received.endswith(b"QUIT\r\n") or session is single_characters
+    assert b"X" * 20 not in received
+    assert state["verdicts"]["rewritten"] == state["verdicts"]["dropped"] == 0
+    assert state["verdicts"]["injected"] == 0
+    closed = int(cause == CLOSED)
+    assert state["verdicts"]["would drop"] == closed
+    assert state["uninspected"][cause] == 1
+    assert "only_watches" in state
+    assert ("would drop inspection, packet 1" in text) == closed
+    assert "Monitor mode" in text
+    assert counts.startswith("Monitor mode")
+    assert "monitor" in status.text
+    assert status.data["only_watches"]
+    assert any("monitor" in line for line in watching.details)
+    assert any("monitor mode" in line for line in watching.errors)
+    assert len(findings(watching)) == closed
+
+    real = plain_lab.filter()
+    request.addfinalizer(real.end)
+    play(plain_lab, session)
+    real.end()
+    assert findings(watching) == findings(real)
+
+
+def test_postfix_mail_with_starttls_passes_unchanged(
+    plain_lab: Lab, stage: Stage, watching: Filter, tmp_path: Path
+) -> None:
+    stage.set("postfix", 4)
+    stage.postfix  # noqa: B018 started before the capture
+    with identical_on_both_sides(plain_lab, tmp_path):
+        stage.send_by_postfix({"smtp_tls_security_level": "encrypt"})
+    assert any("status=sent" in line for line in stage.said)
+    assert sum(queue(plain_lab)["uninspected"].values()) == 1
+    assert queue(plain_lab)["verdicts"]["dropped"] == 0
