@@ -24,7 +24,7 @@ from nfinspect.live.queue import Queue
 from nfinspect.live.status import Totals
 from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import Segment, parse
-from nfinspect.policy import default_policy
+from nfinspect.policy import default_configuration
 from nfinspect.policy.model import Inspection, Policy
 
 
@@ -59,6 +59,9 @@ class AcceptAll:
         return True
 
     def closed_connections(self) -> Sequence[tuple[bytes, float]]:
+        return []
+
+    def clear(self, now: float, address: bytes | None) -> list[Action]:
         return []
 
     def adopt(self, policy: Policy) -> None:
@@ -160,4 +163,4 @@ if __name__ == "__main__":
     if os.environ.get("POISON"):
         service.Queue = PoisonedQueue  # type: ignore[misc]
     options = service.ServiceOptions(control=Path(sys.argv[2]))
-    run.filter_packets(engine[sys.argv[1]](), default_policy(), options)
+    run.filter_packets(engine[sys.argv[1]](), default_configuration(), options)

@@ -1,6 +1,7 @@
 """Any text is parsed to a policy or a located error; a map or a whole configuration that is written
 again is read to the same policy; classification by index agrees with reading lists from the top."""
 
+import dataclasses
 import re
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -134,7 +135,7 @@ parameters = st.builds(
 
 
 def fields(p: Parameters) -> dict:
-    return {name: getattr(p, name) for name in Parameters.__slots__}
+    return {field.name: getattr(p, field.name) for field in dataclasses.fields(p)}
 
 
 maps = st.builds(
