@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mypy_extensions import mypyc_attr
+
 from nfinspect.actions import Action, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.esmtp.prepared import prepare_esmtp
@@ -37,6 +39,7 @@ from nfinspect.tcp.limits import Ledger
 __all__ = ["LIVE", "RECORDED", "Engine", "EngineOptions", "InspectionTotals", "Permissions"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Engine:
     """``started`` and every ``now`` are seconds on the driver's clock. ``prepare`` makes what
     inspects: an abstract inspection is all that the steps know."""

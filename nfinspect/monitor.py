@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from mypy_extensions import mypyc_attr
+
 from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Replace, Would
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
@@ -33,6 +35,7 @@ _CAUSES = {
 """Nothing was recorded here: the filter itself has let it pass."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Monitor(Engine):
     """An engine whose permissions have ``only_watches``. A call returns one Accept, of the packet
     that it brought, and before anything else; no Replace, Drop or Inject."""
