@@ -57,7 +57,8 @@ class ClauseAction(enum.Enum):
 
 
 class TeardownReason(enum.Enum):
-    """REASON of 302014, as the appliance writes it."""
+    """REASON of 302014, as the appliance writes it. What each means is in
+    `nfinspect.audit.catalogue`."""
 
     TCP_FINS = "TCP FINs"
     TCP_RESET_INSIDE = "TCP Reset-I"
@@ -67,23 +68,17 @@ class TeardownReason(enum.Enum):
     CONNECTION_TIMEOUT = "Conn-timeout"
     CLOSED_BY_INSPECTION = "Flow closed by inspection"
     UNKNOWN = "Unknown"
-    """A SYN took the place of a connection that was picked up and seen from one side only."""
 
 
 class CloseCause(enum.Enum):
-    """Why inspection ended a connection."""
+    """Why inspection ended a connection; see `nfinspect.audit.catalogue`."""
 
     CLAUSE = "clause"
-    """A match clause with drop-connection."""
     PIPE = "pipe"
-    """A pipe character in the parameter of MAIL or RCPT."""
     UNCLOSED_BRACKET = "unclosed-bracket"
-    """A ``<`` was never closed, and had already passed in an earlier packet of the line."""
     STARTTLS_INJECTION = "starttls-injection"
     UNASKED_354 = "unasked-354"
     ABANDONED_BY_SERVER = "abandoned-by-server"
-    """The server left DATA, an AUTH exchange or STARTTLS by itself, so nobody knows what the
-    client's next bytes are."""
     SERVER_ANOMALY = "server-anomaly"
     UNSEEN_DATA = "unseen-data"
 
@@ -110,7 +105,7 @@ class AnomalyKind(enum.Enum):
 
 
 class UninspectedCause(enum.Enum):
-    """Why a connection passes without inspection from here on."""
+    """Why a connection passes without inspection from here on; see `nfinspect.audit.catalogue`."""
 
     TLS = "TLS started"
     MIDSTREAM = "older than the filter"

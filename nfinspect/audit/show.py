@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nfinspect.audit.catalogue import DROPPED_BECAUSE
 from nfinspect.audit.counters import InspectionCounts
 
 NOTHING_INSPECTED = "The policy inspects nothing: all mail passes uninspected\n"
@@ -97,4 +98,6 @@ def queue(state: QueueState) -> str:
         lines.append(f"  verdicts: {verdicts}")
     for reason, count in sorted(state.dropped.items()):
         lines.append(f"    dropped {reason}, packet {count}")
+        if reason in DROPPED_BECAUSE:
+            lines.append(f"      {DROPPED_BECAUSE[reason]}")
     return "".join(line + "\n" for line in lines)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nfinspect.audit.catalogue import DROPPED_BECAUSE, UNINSPECTED
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
 from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
@@ -62,13 +63,6 @@ SENTENCES = {
 }
 """The text of a connection's notes by event, except masked commands. ``sender`` and ``receiver``
 follow from the direction."""
-
-MEANINGS = {
-    UninspectedCause.BARE_LF_ANSWERED.value: "behind the filter the client would wait for ever, as"
-    " bare LF ends no line",
-    UninspectedCause.ONE_SIDED.value: "measured as if the other direction had been as expected",
-}
-"""What it means that inspection ends for this cause, if that is not plain."""
 
 JUDGED = {
     "first copy": "first copy of each packet, as its sender sent it",
@@ -176,7 +170,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         what = f"no TCP on port {ports}, which" if ports else "nothing that"
         out.print(f"  {what} the policy inspects", style="yellow")
     for reason, count in summary["dropped"].items():
-        out.print(f"  dropped {reason}: {count:,}")
+        print_indented(out, f"dropped {reason}: {count:,}, {DROPPED_BECAUSE[reason]}", "  ")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
         out.print(
@@ -291,8 +285,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
     if note["event"] == "two-sides":
         facts["judged"] = JUDGED[note["judged"]]
     sentence = SENTENCES[note["event"]].format_map(facts)
-    if note["event"] == "uninspected" and note["cause"] in MEANINGS:
-        sentence += f"; {MEANINGS[note['cause']]}"
+    if note["event"] == "uninspected":
+        sentence += f"; {UNINSPECTED[UninspectedCause(note['cause'])].meaning}"
     return sentence, ""
 
 

@@ -15,14 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
+from nfinspect.audit.catalogue import cure
 from nfinspect.cli import replay_text
-from nfinspect.cli.cures import CURES, cure
 from nfinspect.events import CloseCause, CommandMaskReason
 from nfinspect.policy.model import Criterion
 from tests.capture.recorded import ENVELOPE, GREETING, HELO, LONG_MAIL, MAIL, QUIT, conversation
 from tests.capture.test_recorded import EHLO
 from tests.unit.replay.stand_in import pcap
-from tests.unit.test_docs import TROUBLESHOOTING
 
 ROOT = Path(__file__).parents[2]
 CLEAN = (GREETING, *HELO, *ENVELOPE, *MAIL, *QUIT)
@@ -101,13 +100,6 @@ CAUSES = (
 @pytest.mark.parametrize("cause", CAUSES)
 def test_every_cause_has_a_cure(cause: str) -> None:
     assert cure(cause)
-
-
-@pytest.mark.parametrize("beginning", CURES)
-def test_cure_names_a_section_of_the_manual(beginning: str) -> None:
-    headings = [line[3:] for line in TROUBLESHOOTING.splitlines() if line.startswith("## ")]
-    anchors = {heading.lower().replace(" ", "-").replace(",", "") for heading in headings}
-    assert CURES[beginning].section in anchors
 
 
 # --- A selection
