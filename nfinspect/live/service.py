@@ -34,7 +34,7 @@ from nfinspect.live.reload import Reload
 from nfinspect.live.requests import RELOAD
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
-from nfinspect.live.worker import Audit, Filter, Worker
+from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
@@ -56,7 +56,7 @@ class LogRate(NamedTuple):
 UNLIMITED = LogRate(0, 1)
 
 
-class LiveEngine(Filter, Inspecting, Protocol):
+class LiveEngine(PacketDecider, Inspecting, Protocol):
     """What a live filter needs from the engine."""
 
     def restore_closed(self, key: bytes, since: float, now: float) -> bool:
@@ -131,7 +131,7 @@ class Service:
         stack.callback(server.close)
         queue = Queue(options.queue_number, fail_open=options.fail_open, spin=options.spin)
         stack.callback(queue.close)
-        audit: Audit = self._counters
+        audit: DecisionAudit = self._counters
         services = [injector.forget, server.serve]
         if options.state is not None:
             closed = ClosedFile(options.state, self.report)

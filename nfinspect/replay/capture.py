@@ -15,10 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
-
-if TYPE_CHECKING:
-    from nfinspect.replay.records import ConnectionRecord
+from typing import Any, BinaryIO, Protocol, cast
 
 MEBIBYTE = 1024 * 1024
 LARGEST_RECORD = 16 * MEBIBYTE
@@ -112,8 +109,8 @@ class Frame:
         """Where the datagram ends; link padding may follow."""
         self.key = b""
         """See ``Segment.key``."""
-        self.record: ConnectionRecord | None = None
-        """The record of its connection."""
+        self.record: Any = None
+        """What the driver keeps of its connection (a `records.ConnectionRecord`); None if nothing."""
         self.decided = False
         """Whether it has a verdict."""
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import (
     CLIENT,
@@ -107,7 +107,7 @@ def exchange_with_gaps(lab: Lab, family: Family, to: str, port: int = 25) -> Non
     """
     with (
         RecordingServer(lab, family.server, Script(replies={b"HELP": LONG_REPLY})) as server,
-        Dialogue.open(lab, to, port=port) as client,
+        ClientConnection.open(lab, to, port=port) as client,
     ):
         senders = Counters(lab, CLIENT), Counters(lab, SERVER)
         assert client.reply().startswith("220 ***")
