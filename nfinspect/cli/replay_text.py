@@ -170,7 +170,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         what = f"no TCP on port {ports}, which" if ports else "nothing that"
         out.print(f"  {what} the policy inspects", style="yellow")
     for reason, count in summary["dropped"].items():
-        print_indented(out, f"dropped {reason}: {count:,}, {DROPPED_BECAUSE[reason]}", "  ")
+        print_indented(out, f"dropped {reason}: {count:,} ({DROPPED_BECAUSE[reason]})", "  ")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
         out.print(
