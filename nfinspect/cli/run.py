@@ -12,11 +12,12 @@ from time import monotonic
 import click
 
 from nfinspect.cli.configuration import config_file_option, load, read_again
+from nfinspect.cli.control import control_option
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
 from nfinspect.cli.rules import diverted_ports, put_in_place
 from nfinspect.live.closed_file import default_path
-from nfinspect.live.control import DEFAULT_PATH, ControlError
+from nfinspect.live.control import ControlError
 from nfinspect.live.injection import InjectionError
 from nfinspect.live.log_format import LogFormat
 from nfinspect.live.queue import MAX_LENGTH, QueueError
@@ -44,14 +45,7 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
 @click.command()
 @config_file_option
 @queue_options
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    metavar="PATH",
-    help="The socket on which this filter answers 'nfinspect show'.",
-)
+@control_option("The socket on which this filter answers 'nfinspect show'.")
 @click.option(
     "--state",
     type=click.Path(path_type=Path, dir_okay=False),

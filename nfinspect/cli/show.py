@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from nfinspect.cli.control import control_option
 from nfinspect.cli.errors import Failure, UsageFailure
-from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
+from nfinspect.live.control import ControlError, UnanswerableError, ask
 from nfinspect.live.requests import REQUESTS, request
 
 
@@ -28,14 +29,7 @@ def _next_words(
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="WHAT...", shell_complete=_next_words)
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    metavar="PATH",
-    help="The socket of the running filter.",
-)
+@control_option()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(words: tuple[str, ...], control: Path, as_json: bool) -> None:
     """Show the counters and state of the running filter.

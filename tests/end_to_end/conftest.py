@@ -23,6 +23,13 @@ PATIENCE = 10.0
 
 
 @pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """Namespaces for the whole module; its own `lab` sets and removes rules for each test."""
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
 def plain_lab() -> Iterator[Lab]:
     """A lab without offloads: every packet is a frame within the MTU, with its checksum filled in."""
     with Lab(offloads=False) as lab:

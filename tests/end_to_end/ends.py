@@ -4,7 +4,8 @@ that is sent, the TCP counters of both endpoints, and the packets that reach the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,21 @@ from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse
 from tests.end_to_end.encapsulation import Cable
 
+PATIENCE = 20.0
+"""Seconds until a test gives up; normally nothing takes a tenth of that."""
+
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@inside.example>")
 BODY = b"".join(b"%06d %s\r\n" % (number, b"x" * 60) for number in range(3000))
 LONG_REPLY = b"".join(b"214-%06d %s\r\n" % (n, b"y" * 60) for n in range(3000)) + b"214 end\r\n"
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return the value of *condition* once it is true; fail if that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still false: {condition}"
+        time.sleep(0.02)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
