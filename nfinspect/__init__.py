@@ -3,7 +3,11 @@
 From the bottom up: the shared vocabulary (`arrival`, `actions`, `events`), `packet`, `tcp`,
 `esmtp`, `policy`, `flow`, and `engine`, the path of one packet through them. This core does no I/O
 and reads no clock. On top of it are the edges: `audit`, `rules`, `lab`, `replay`, `live`, and
-`cli`.
+`cli`. `form` chooses between the core's sources and their compiled form.
 """
+
+from nfinspect.form import FORM
+
+__all__ = ["FORM", "__version__"]
 
 __version__ = "0.1.0"

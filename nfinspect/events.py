@@ -43,6 +43,13 @@ class Connection:
     number: int
     client: Endpoint
     server: Endpoint
+    outbound: bool = False
+    """It was begun from the side of higher security."""
+
+    @property
+    def sides(self) -> tuple[Endpoint, Endpoint]:
+        """The ends on the sides of lower and of higher security."""
+        return (self.server, self.client) if self.outbound else (self.client, self.server)
 
     def sender(self, direction: Direction) -> Endpoint:
         return self.client if direction is Direction.REQUEST else self.server

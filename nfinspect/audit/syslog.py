@@ -42,9 +42,9 @@ def summary(suppressed: LinesSuppressed) -> str:
     )
 
 
-# The values of a template's fields. An end is ``interface:address/port``. Until interfaces are
-# configured, the client's side has the lower security, so it comes first and every connection is
-# inbound (section 9). Addresses are not translated: mapped equals real.
+# The values of a template's fields. An end is ``interface:address/port``. The side of lower security
+# comes first; until interfaces are configured that is the client's, and every connection is inbound
+# (section 9). Addresses are not translated: mapped equals real.
 
 Facts = dict[str, Any]
 
@@ -62,14 +62,15 @@ def _from_to(connection: Connection, direction: Direction) -> Facts:
 
 def _built(event: events.ConnectionBuilt) -> Facts:
     connection = event.connection
-    client, server = connection.client, connection.server
-    client_end, server_end = _end(client), _end(server)
+    lower, higher = connection.sides
+    lower_end, higher_end = _end(lower), _end(higher)
     return {
+        "direction": "outbound" if connection.outbound else "inbound",
         "number": connection.number,
-        "client": client_end,
-        "client_mapped": client_end[len(client.interface) + 1 :],
-        "server": server_end,
-        "server_mapped": server_end[len(server.interface) + 1 :],
+        "lower": lower_end,
+        "lower_mapped": lower_end[len(lower.interface) + 1 :],
+        "higher": higher_end,
+        "higher_mapped": higher_end[len(higher.interface) + 1 :],
     }
 
 
@@ -77,8 +78,8 @@ def _torn_down(event: events.ConnectionTornDown) -> Facts:
     connection = event.connection
     return {
         "number": connection.number,
-        "client": _end(connection.client),
-        "server": _end(connection.server),
+        "lower": _end(connection.sides[0]),
+        "higher": _end(connection.sides[1]),
         "duration": duration(event.duration),
         "bytes": event.bytes_passed,
         "reason": event.reason.value,
@@ -191,12 +192,12 @@ MESSAGES = (
         events.TableFull, _table_full,
     ),
     Message(
-        6, 302013, "Built inbound TCP connection {number}"
-        " for {client} ({client_mapped}) to {server} ({server_mapped})",
+        6, 302013, "Built {direction} TCP connection {number}"
+        " for {lower} ({lower_mapped}) to {higher} ({higher_mapped})",
         events.ConnectionBuilt, _built,
     ),
     Message(
-        6, 302014, "Teardown TCP connection {number} for {client} to {server}"
+        6, 302014, "Teardown TCP connection {number} for {lower} to {higher}"
         " duration {duration} bytes {bytes} {reason}",
         events.ConnectionTornDown, _torn_down,
     ),

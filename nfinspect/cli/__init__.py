@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from nfinspect import __version__
+from nfinspect import FORM, __version__
 from nfinspect.cli.errors import USAGE, Failure, UsageFailure, end_with, flush_stdout
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -25,6 +25,10 @@ COMMANDS = {
     "status": ("nfinspect.cli.status:status", "Tell whether mail reaches the filter, and why not."),
     "reload": ("nfinspect.cli.reload:reload", "Let the filter read its configuration again."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
+    "packet-tracer": (
+        "nfinspect.cli.packet_tracer:packet_tracer",
+        "Show what happens to one connection, and why.",
+    ),
     "check": ("nfinspect.cli.check:check", "Check a configuration file."),
     "lab": ("nfinspect.cli.lab:lab", "A test lab: client, filter and server in namespaces."),
 }
@@ -58,6 +62,8 @@ class LazyGroup(click.Group):
         Errors are printed as `errors` says.
         """
         kwargs["standalone_mode"] = False
+        if FORM.unexpected:
+            click.echo(f"nfinspect: {FORM}; script/setup compiles it again", err=True)
         try:
             status = super().main(*args, **kwargs)
             flush_stdout()
@@ -82,6 +88,6 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="nfinspect", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="nfinspect", message=f"%(prog)s %(version)s ({FORM})")
 def main() -> None:
     """Inline ESMTP inspection for Linux, as a Cisco PIX or ASA does it."""

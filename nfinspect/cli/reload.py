@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from nfinspect.cli.control import control_option
 from nfinspect.cli.errors import FINDINGS, Failure, UsageFailure
+from nfinspect.cli.questions import control_option
 from nfinspect.live.control import ControlError, UnanswerableError, ask
 from nfinspect.live.requests import RELOAD
 
 
 @click.command()
-@control_option()
+@control_option
 def reload(control: Path) -> int:
     """Let the running filter read its --config again, for new connections.
 

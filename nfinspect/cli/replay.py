@@ -28,7 +28,8 @@ from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_ended, print_result
 from nfinspect.engine import RECORDED, Engine, EngineOptions
 from nfinspect.policy import Configuration
-from nfinspect.policy.model import Policy
+from nfinspect.policy.model import ClassPolicy, Match, Policy
+from nfinspect.policy.ranges import Ranges
 from nfinspect.replay.capture import Capture, NotACaptureError
 from nfinspect.replay.checksums import ChecksumUse
 from nfinspect.replay.driver import Replay
@@ -228,13 +229,31 @@ def replay(
 
 
 def _inspecting(policy: Policy, more_ports: tuple[int, ...]) -> Policy:
-    """*policy*, with connections to further ports inspected as its first inspected port."""
+    """*policy*, with connections to further ports inspected as its first inspected port: by another
+    class, behind those that there are."""
     plans = [plan for _, plan in sorted(policy.plans.items()) if plan.inspection is not None]
     if not more_ports:
         return policy
     if not plans:
         raise UsageFailure("--inspect-port: the policy inspects no port")
-    return with_changes(policy, plans=policy.plans | dict.fromkeys(more_ports, plans[0]))
+    as_before = plans[0].inspection
+    match = Match(Ranges.of((port, port) for port in more_ports))
+    return with_changes(
+        policy,
+        plans=policy.plans | dict.fromkeys(more_ports, plans[0]),
+        service_policies=tuple(
+            with_changes(
+                applied,
+                classes=applied.classes
+                + tuple(
+                    ClassPolicy(each.name, match, as_before)
+                    for each in applied.classes
+                    if each.inspection is as_before
+                )[:1],
+            )
+            for applied in policy.service_policies
+        ),
+    )
 
 
 def _pictured(dialogue: int, number: int) -> bool:

@@ -12,9 +12,16 @@ from nfinspect.cli.queues import queue_options
 from nfinspect.live import bridge as bridges
 from nfinspect.live import flowtables, iptables, misfits
 from nfinspect.policy import Configuration
-from nfinspect.policy.model import Policy
 from nfinspect.rules import bridge as guards
-from nfinspect.rules.diversion import TABLES, Diversion, application, describe, untracking
+from nfinspect.rules.diversion import (
+    TABLES,
+    Diversion,
+    application,
+    describe,
+    translating,
+    untracking,
+)
+from nfinspect.rules.of_policy import diversion_of
 
 ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
 
@@ -62,7 +69,7 @@ def rules(
     if remove:
         remove_rules()
         return
-    diversion = Diversion(diverted_ports(configuration.policy), queue_num, queues, fail_open)
+    diversion = diversion_of(configuration.policy, queue_num, queues, fail_open)
     if apply:
         put_in_place(diversion, bridge=bridge)
         for name in flowtables.names():
@@ -70,17 +77,13 @@ def rules(
         return
     for family in ONLY[only]:
         click.echo(describe(diversion, family.name), nl=False)
-        click.echo(application(diversion, TABLES[0]) + untracking(), nl=False)
+        click.echo(application(diversion, TABLES[0], family.version) + untracking(), nl=False)
+        click.echo(translating(diversion.nat.get(family.version, ())), nl=False)
     if bridge and not only:
         click.echo("# For nft -f: bridges pass only frames that iptables sees, or without IP.")
         click.echo(guards.guard(), nl=False)
         click.echo("# For sysctl -p: let iptables see bridged frames.")
         click.echo(guards.settings(), nl=False)
-
-
-def diverted_ports(policy: Policy) -> tuple[int, ...]:
-    """Return the server ports that the policy covers, inspected or not."""
-    return tuple(sorted(policy.plans))
 
 
 def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
 import click
 
-from nfinspect.cli.configuration import config_file_option, load, read_again
-from nfinspect.cli.control import control_option
+from nfinspect.cli.configuration import config_file_option, load, missing_interfaces, read_again
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.queues import queue_options
-from nfinspect.cli.rules import diverted_ports, put_in_place
+from nfinspect.cli.rules import put_in_place
 from nfinspect.live.closed_file import default_path
-from nfinspect.live.control import ControlError
+from nfinspect.live.control import DEFAULT_PATH, ControlError
 from nfinspect.live.injection import InjectionError
 from nfinspect.live.log_format import LogFormat
 from nfinspect.live.queue import MAX_LENGTH, QueueError
 from nfinspect.live.service import UNLIMITED, LiveEngine, LogRate, Service, ServiceOptions
-from nfinspect.policy.model import Policy
-from nfinspect.rules.diversion import Diversion
+from nfinspect.policy import Configuration
+from nfinspect.rules.of_policy import diversion_of
 from nfinspect.tcp.limits import Limits
 
 SPIN = 30e-6
@@ -45,7 +45,14 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
 @click.command()
 @config_file_option
 @queue_options
-@control_option("The socket on which this filter answers 'nfinspect show'.")
+@click.option(
+    "--control",
+    type=click.Path(path_type=Path, readable=False),
+    default=DEFAULT_PATH,
+    show_default=True,
+    metavar="PATH",
+    help="The socket on which this filter answers 'nfinspect show'.",
+)
 @click.option(
     "--state",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -96,6 +103,7 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
 )
 def run(
     config: Path | None,
+    devices: dict[str, str],
     queues: int,
     queue_num: int,
     control: Path,
@@ -122,8 +130,11 @@ def run(
         raise click.UsageError("--log-format is about syslog lines, which --json replaces.")
     from nfinspect.engine import Engine, EngineOptions
 
-    policy = load(config).policy
-    diversion = Diversion(diverted_ports(policy), queue_num, queues) if apply_rules else None
+    configuration = load(config, devices)
+    policy = configuration.policy
+    if missing := missing_interfaces(policy, (device for _, device in socket.if_nameindex())):
+        click.echo(f"nfinspect: notice: {missing}", err=True)
+    diversion = diversion_of(policy, queue_num, queues) if apply_rules else None
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
     options = ServiceOptions(
@@ -138,11 +149,11 @@ def run(
         json_file=json_file,
         log_format=None if log_format == "auto" else LogFormat(log_format),
         diversion=diversion,
-        reread=None if config is None else lambda: read_again(config),
+        reread=None if config is None else lambda: read_again(config, devices),
     )
     filter_packets(
         engine,
-        policy,
+        configuration,
         options,
         before_ready=lambda: put_in_place(diversion, bridge=bridge) if diversion else None,
     )
@@ -150,7 +161,7 @@ def run(
 
 def filter_packets(
     engine: LiveEngine,
-    policy: Policy,
+    configuration: Configuration,
     options: ServiceOptions,
     *,
     before_ready: Callable[[], None] = lambda: None,
@@ -163,7 +174,7 @@ def filter_packets(
     for each in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # they would kill it
         signal.signal(each, signal.SIG_IGN)
     try:
-        with Service(engine, policy, options) as service:
+        with Service(engine, configuration, options) as service:
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, lambda *_: service.stop())
             signal.signal(signal.SIGHUP, lambda *_: service.reload())

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from nfinspect.cli.control import control_option
 from nfinspect.cli.errors import FINDINGS, Failure
+from nfinspect.cli.questions import control_option
 from nfinspect.live import misfits, survey
 from nfinspect.live.control import ControlError, NoFilterError, UnanswerableError, ask
 from nfinspect.live.misfits import FilterState, Misfit, Severity
@@ -23,7 +23,7 @@ from nfinspect.live.survey import Survey
 
 
 @click.command()
-@control_option()
+@control_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(control: Path, as_json: bool) -> int:
     """Tell whether mail reaches the running filter, and what passes it uninspected.

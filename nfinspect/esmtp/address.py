@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Place(enum.IntEnum):
@@ -44,10 +44,10 @@ class Measured(NamedTuple):
     """How many of its bytes have arrived so far."""
 
 
-_COLON_OR_BRACKET = re.compile(rb"[:<]")
-_NOT_BLANK = re.compile(rb"[^ \t]")
-_BLANK_OR_QUOTE = re.compile(rb'[ \t"]')
-_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+_COLON_OR_BRACKET: Final = re.compile(rb"[:<]")
+_NOT_BLANK: Final = re.compile(rb"[^ \t]")
+_BLANK_OR_QUOTE: Final = re.compile(rb'[ \t"]')
+_QUOTE_OR_ESCAPE: Final = re.compile(rb'["\\]')
 
 
 def measure(
@@ -107,5 +107,5 @@ def measure(
     return place, length, found
 
 
-_OPEN = frozenset({Place.BRACKET, Place.WORD, Place.QUOTED, Place.ESCAPED})
+_OPEN: Final = frozenset({Place.BRACKET, Place.WORD, Place.QUOTED, Place.ESCAPED})
 """The places within an address."""

@@ -13,19 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from nfinspect.esmtp.keywords import KEYWORDS, OTHERS
-from nfinspect.esmtp.verbs import (
-    PERMITTED,
-    PERMITTED_WITH_TLS,
-    PREFIXES,
-    PREFIXES_WITH_TLS,
-    Verb,
-)
+from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Verb, prefixes
 from nfinspect.events import ClauseAction, Direction
 from nfinspect.policy.model import Clause, Criterion, InspectionMap, Parameters
 
 UNLIMITED: Final = 2**63 - 1
 
-_SCOPE_MAIL = frozenset(
+_SCOPE_MAIL: Final = frozenset(
     {
         Criterion.RECIPIENT_COUNT,
         Criterion.HEADER_LINE_LENGTH,
@@ -112,12 +106,14 @@ def compile_map(inspection_map: InspectionMap) -> Rules:
                 elif rule.clause.action is ClauseAction.DROP_CONNECTION:
                     break
         by_parameter[word] = tuple(applying)
-    allow_tls = inspection_map.parameters.allow_tls
+    verbs = PERMITTED if inspection_map.extended else OF_RFC_821
+    if inspection_map.parameters.allow_tls:
+        verbs = PERMITTED_WITH_TLS
     return Rules(
         map=inspection_map,
         parameters=inspection_map.parameters,
-        verbs=PERMITTED_WITH_TLS if allow_tls else PERMITTED,
-        prefixes=PREFIXES_WITH_TLS if allow_tls else PREFIXES,
+        verbs=verbs,
+        prefixes=prefixes(verbs),
         by_criterion=by_criterion,
         header_lines=by_criterion[Criterion.HEADER_LINE_LENGTH],
         body_lines=by_criterion[Criterion.BODY_LINE_LENGTH],

@@ -75,23 +75,23 @@ class Effect(enum.Enum):
     TLS_STARTS = enum.auto()
 
 
-NOTHING = Effect.NOTHING
+NOTHING: Final = Effect.NOTHING
 
 Outcome = Effect | AnomalyKind
 
 # A full code takes precedence over its first digit. A code with no entry in its row or in ANYWHERE
 # has no effect.
-_MASKED: dict[bytes, Outcome] = {
+_MASKED: Final[dict[bytes, Outcome]] = {
     b"220": AnomalyKind.MASKED_ACCEPTED,
     b"334": AnomalyKind.MASKED_ACCEPTED,
     **{b"%d" % digit: AnomalyKind.MASKED_ACCEPTED for digit in (0, 1, 2, 3, 6, 7, 8, 9)},
 }
-ANYWHERE: dict[bytes, Outcome] = {
+ANYWHERE: Final[dict[bytes, Outcome]] = {
     b"220": AnomalyKind.UNASKED_220,
     b"334": AnomalyKind.UNASKED_REPLY,
     b"354": AnomalyKind.UNASKED_354,
 }
-ANSWERS: dict[Request, dict[bytes, Outcome]] = {
+ANSWERS: Final[dict[Request, dict[bytes, Outcome]]] = {
     Request.GREETING: {b"220": Effect.NOTHING},
     Request.COMMAND: {},
     Request.HELO: {b"2": Effect.HELO_ACCEPTED},
@@ -116,7 +116,7 @@ ANSWERS: dict[Request, dict[bytes, Outcome]] = {
     Request.EMPTY: {},
     Request.ABANDONED: {},
 }
-UNASKED: dict[bytes, AnomalyKind | None] = {
+UNASKED: Final[dict[bytes, AnomalyKind | None]] = {
     b"220": AnomalyKind.UNASKED_220,
     b"354": AnomalyKind.UNASKED_354,
     b"421": None,  # may come at any time (RFC 5321 section 3.8)

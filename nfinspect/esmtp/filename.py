@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import binascii
 import re
+from typing import Final
 
-FIELD_NAME = rb"content-(disposition|type)[ \t]*"
-_FIELD = re.compile(rb"\.?" + FIELD_NAME + rb"(?::|\Z)", re.IGNORECASE)
-_LINE_BREAK = re.compile(rb"\r?\n\.?")
-_MESSAGE_TYPE = re.compile(rb'[\s"]*message[\s"]*/', re.IGNORECASE)
+FIELD_NAME: Final = rb"content-(disposition|type)[ \t]*"
+_FIELD: Final = re.compile(rb"\.?" + FIELD_NAME + rb"(?::|\Z)", re.IGNORECASE)
+_LINE_BREAK: Final = re.compile(rb"\r?\n\.?")
+_MESSAGE_TYPE: Final = re.compile(rb'[\s"]*message[\s"]*/', re.IGNORECASE)
 
 # Possessive where two runs of blanks meet; otherwise a field of blanks would take quadratic time.
-_PARAMETER = re.compile(
+_PARAMETER: Final = re.compile(
     rb"""
       (?<![A-Za-z0-9_-]) (?:file)?name [ \t]*+
       (?: \* [ \t]*+ (?P<section>[0-9]++) [ \t]*+ )? (?P<extended>\*)? [ \t]*+ = [ \t]*+
@@ -27,13 +28,13 @@ _PARAMETER = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-_COMMENT_OR_QUOTE = re.compile(rb'[()"]|\\.', re.DOTALL)
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
-_ENCODED_WORD = re.compile(rb"=\?[^?]*\?([BbQq])\?([^?]*)\?=")
-_BETWEEN_WORDS = re.compile(rb"\?=[ \t\r\n]+=\?(?=[^?]*\?[BbQq]\?[^?]*\?=)")
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
-_QUOTED_PRINTABLE = re.compile(rb"=([0-9A-Fa-f]{2})")
+_COMMENT_OR_QUOTE: Final = re.compile(rb'[()"]|\\.', re.DOTALL)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_PERCENT: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+_ENCODED_WORD: Final = re.compile(rb"=\?[^?]*\?([BbQq])\?([^?]*)\?=")
+_BETWEEN_WORDS: Final = re.compile(rb"\?=[ \t\r\n]+=\?(?=[^?]*\?[BbQq]\?[^?]*\?=)")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+_QUOTED_PRINTABLE: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 
 
 def is_interesting(beginning: bytes | bytearray) -> bool:

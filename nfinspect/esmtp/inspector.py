@@ -7,6 +7,8 @@ collects what the scanners find.
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from nfinspect.esmtp.chunk import ChunkScanner
 from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import (
@@ -45,6 +47,7 @@ _AWAITED = {
 """What is awaited. A reply to anything else is one to a permitted command."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Inspector(Session):
     """Inspects the two byte streams of one ESMTP connection, in order, each byte once.
 
@@ -97,7 +100,7 @@ class Inspector(Session):
         closed = self.closing
         if closed is not None:
             return b""
-        if self.uninspected is not None:
+        if self.over:
             return data
         dialogue = self.dialogue
         owed = len(dialogue.outstanding)
@@ -158,12 +161,12 @@ class Inspector(Session):
                 return b""
         if self.edited is not None:
             return self._rewritten(data, position)
-        return data if position == size or self.uninspected is not None else data[:position]
+        return data if position == size or self.over else data[:position]
 
     def reply(self, data: bytes) -> bytes:
         """Inspect the server's next bytes; returns what may pass. After a close, that is the
         outstanding replies."""
-        if self.uninspected is not None:
+        if self.over:
             return data
         self.matched = 0
         draining = self.closing is not None
@@ -176,8 +179,8 @@ class Inspector(Session):
             return b""
         self.replied += position
         if self.edited is not None:
-            return self._rewritten(data, len(data) if self.uninspected is not None else position)
-        return data if position == len(data) or self.uninspected is not None else data[:position]
+            return self._rewritten(data, len(data) if self.over else position)
+        return data if position == len(data) or self.over else data[:position]
 
     @property
     def replies_owed(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-OTHERS = "others"
+from typing import Final
+
+OTHERS: Final = "others"
 """The configuration word for every keyword not in the table."""
 
-KEYWORDS: dict[bytes, str] = {
+KEYWORDS: Final[dict[bytes, str]] = {
     b"8BITMIME": "8bitmime",
     b"AUTH": "auth",
     b"BINARYMIME": "binaryname",
@@ -19,7 +21,7 @@ KEYWORDS: dict[bytes, str] = {
 }
 """The keyword in the reply, and the configuration word for it."""
 
-PIPELINING = b"PIPELINING"
-STARTTLS = b"STARTTLS"
-LONGEST = max(map(len, KEYWORDS))
+PIPELINING: Final = b"PIPELINING"
+STARTTLS: Final = b"STARTTLS"
+LONGEST: Final = max(map(len, KEYWORDS))
 """Any longer keyword is ``others``."""

@@ -50,13 +50,13 @@ _SPARSE: Final = 24
 searching for the whole pattern."""
 
 _BOUNDARIES: Final = (b"--", b".--")
-_FIELD_END = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
+_FIELD_END: Final = re.compile(rb"\n(?=[^ \t.]|\.[^ \t])")
 """A line end after which the next line is known not to continue the field."""
 _LINE_OF_INTEREST: Final = (
     rb"\.?(?:(?P<field>" + FIELD_NAME + rb"(?::|\Z))|(?P<boundary>--)|(?P<empty>\r?\n))"
 )
-_HERE = re.compile(_LINE_OF_INTEREST, re.IGNORECASE)
-_NEXT = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
+_HERE: Final = re.compile(_LINE_OF_INTEREST, re.IGNORECASE)
+_NEXT: Final = re.compile(rb"\n" + _LINE_OF_INTEREST, re.IGNORECASE)
 
 
 _FIELD_NAME = re.compile(rb"\.?([!-9;-~]{1,78})[ \t]*:")

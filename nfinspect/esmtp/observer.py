@@ -18,8 +18,8 @@ from nfinspect.events import CommandSeen, Connection, ReplySeen
 from nfinspect.tcp.inspection import StreamWatcher
 
 _TLS_HANDSHAKE: Final = (b"\x16\x03\x00", b"\x16\x03\x01", b"\x16\x03\x02", b"\x16\x03\x03")
-_VERB = re.compile(rb"[A-Za-z0-9]*")
-_BDAT = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
+_VERB: Final = re.compile(rb"[A-Za-z0-9]*")
+_BDAT: Final = re.compile(rb"BDAT[ \t]+([0-9]{1,18})", re.IGNORECASE)
 
 
 class Observer(StreamWatcher):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.watch import watch
@@ -10,6 +12,7 @@ from nfinspect.policy.model import Inspection, InspectionMap
 from nfinspect.tcp.inspection import PreparedInspection, StreamInspector, StreamWatcher
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class EsmtpInspection(PreparedInspection):
     """The compiled clauses of a map, and what its inspectors are told."""
 

@@ -40,11 +40,13 @@ CR: Final = 13
 LF: Final = 10
 HYPHEN: Final = 45
 
-_BANNER = bytes(character if character in b"20\r\n" else ord("*") for character in range(256))
+_BANNER: Final = bytes(
+    character if character in b"20\r\n" else ord("*") for character in range(256)
+)
 """The translation of a greeting's characters (docs/appliance.md, section 2)."""
 _SPECIAL: Final = frozenset({Request.GREETING, Request.EHLO, Request.EMPTY, Request.BDAT})
 """Requests whose reply cannot take the short path in ``ReplyScanner.scan``."""
-_KEYWORD_END = re.compile(rb"[ =\r]")
+_KEYWORD_END: Final = re.compile(rb"[ =\r]")
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -140,7 +142,7 @@ class ReplyScanner:
                     continue
             start, position = position, size if newline < 0 else newline + 1
             self._scan_piece(session, data, start, position, newline >= 0)
-            if session.uninspected is not None or (session.closing is not None and not draining):
+            if session.over or (session.closing is not None and not draining):
                 if session.transcript:
                     self._list_rest(session, data, start, position)
                 break

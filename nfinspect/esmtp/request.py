@@ -38,17 +38,19 @@ SHORTEST_VERB: Final = 4
 BURST: Final = 500
 """Bytes. In a packet of at least this size, it was TCP, not a user, that cut the last verb."""
 
-_PLAIN_ADDRESS = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
-_VERB_END = re.compile(rb"[ \t\r\n]")
-_BRACKET_OR_PIPE = re.compile(rb"[<>|]")
-_BDAT = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
-_XEXCH50 = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
-_AUTHENTICATES = rb"(?:AUTH|X-EXPS|XAUTH[A-Z]*)[\s=]"
-_INITIAL_RESPONSE = re.compile(
+_PLAIN_ADDRESS: Final = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
+_VERB_END: Final = re.compile(rb"[ \t\r\n]")
+_BRACKET_OR_PIPE: Final = re.compile(rb"[<>|]")
+_BDAT: Final = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
+_XEXCH50: Final = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
+_AUTHENTICATES: Final = rb"(?:AUTH|X-EXPS|XAUTH[A-Z]*)[\s=]"
+_INITIAL_RESPONSE: Final = re.compile(
     rb"(" + _AUTHENTICATES + rb"+[^\s=]+[\s=]+)\S.*", re.IGNORECASE | re.DOTALL
 )
-_BEGINS_AUTH = re.compile(_AUTHENTICATES + rb"|(?:AUTH|X-EXPS|XAUTH[A-Z]*)\Z", re.IGNORECASE)
-_COMMAND = re.compile(rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE)
+_BEGINS_AUTH: Final = re.compile(_AUTHENTICATES + rb"|(?:AUTH|X-EXPS|XAUTH[A-Z]*)\Z", re.IGNORECASE)
+_COMMAND: Final = re.compile(
+    rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE
+)
 
 
 class Stage(enum.IntEnum):
@@ -65,7 +67,7 @@ class Stage(enum.IntEnum):
     """The line is X up to its CR LF."""
 
 
-START = Stage.START
+START: Final = Stage.START
 
 
 class Piece(NamedTuple):

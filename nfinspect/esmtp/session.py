@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from nfinspect.esmtp.clauses import Rule, Rules
 from nfinspect.esmtp.dialogue import Dialogue
 from nfinspect.events import (
@@ -42,6 +44,7 @@ REMEMBERED: Final = 1024
 """Bytes of an unfinished line kept for events and transcripts; scanning needs fewer."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Session(StreamInspector):
     """The shared state, and the methods by which scanners report what they find."""
 
@@ -100,6 +103,12 @@ class Session(StreamInspector):
         """Its Message-ID, if known."""
         self.reported = False
         """A clause has matched in its message, so the reply to that is of interest."""
+
+    @property
+    def over(self) -> bool:
+        """Whether inspection has ended. (Asked of the field itself, a type checker, and with it the
+        compiled form, would take a second answer to be that of the first.)"""
+        return self.uninspected is not None
 
     @property
     def bare_line_feed_answered(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class Request(enum.IntEnum):
@@ -40,7 +41,8 @@ class Request(enum.IntEnum):
     """Nothing: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
-MAIL, RSET = Request.MAIL, Request.RSET
+MAIL: Final = Request.MAIL
+RSET: Final = Request.RSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +63,41 @@ class Verb:
     """Not a command, but a client line in an AUTH exchange (RFC 4954 section 4)."""
 
 
-PERMITTED: dict[bytes, Verb] = {
-    verb.word: verb
-    for verb in (
-        # The appliance's seven of RFC 821, all in RFC 5321 too.
-        Verb(b"DATA", Request.DATA),
-        Verb(b"HELO", Request.HELO),
-        Verb(b"MAIL", Request.MAIL, address=True, sender=True, pipe=True),
-        Verb(b"NOOP"),
-        Verb(b"QUIT"),
-        Verb(b"RCPT", address=True, recipient=True, pipe=True),
-        Verb(b"RSET", Request.RSET),
-        # Its eight of ESMTP (RFC 4954, RFC 5321, RFC 1985, RFC 821).
-        Verb(b"AUTH", Request.AUTH),
-        Verb(b"EHLO", Request.EHLO),
-        Verb(b"ETRN"),
-        Verb(b"HELP"),
-        Verb(b"SAML", Request.MAIL, address=True, sender=True),
-        Verb(b"SEND", Request.MAIL, address=True, sender=True),
-        Verb(b"SOML", Request.MAIL, address=True, sender=True),
-        Verb(b"VRFY"),
-    )
-}
+def _by_word(*verbs: Verb) -> dict[bytes, Verb]:
+    return {verb.word: verb for verb in verbs}
 
-STARTTLS = Verb(b"STARTTLS", Request.STARTTLS)
+
+OF_RFC_821: Final[dict[bytes, Verb]] = _by_word(
+    Verb(b"DATA", Request.DATA),
+    Verb(b"HELO", Request.HELO),
+    Verb(b"MAIL", Request.MAIL, address=True, sender=True, pipe=True),
+    Verb(b"NOOP"),
+    Verb(b"QUIT"),
+    Verb(b"RCPT", address=True, recipient=True, pipe=True),
+    Verb(b"RSET", Request.RSET),
+)
+"""The appliance's seven of RFC 821, all in RFC 5321 too: those of ``fixup protocol smtp``."""
+
+PERMITTED: Final[dict[bytes, Verb]] = OF_RFC_821 | _by_word(
+    # Its eight of ESMTP (RFC 4954, RFC 5321, RFC 1985, RFC 821).
+    Verb(b"AUTH", Request.AUTH),
+    Verb(b"EHLO", Request.EHLO),
+    Verb(b"ETRN"),
+    Verb(b"HELP"),
+    Verb(b"SAML", Request.MAIL, address=True, sender=True),
+    Verb(b"SEND", Request.MAIL, address=True, sender=True),
+    Verb(b"SOML", Request.MAIL, address=True, sender=True),
+    Verb(b"VRFY"),
+)
+
+STARTTLS: Final = Verb(b"STARTTLS", Request.STARTTLS)
 """Permitted if the map says ``allow-tls`` (RFC 3207)."""
 
-AUTH_RESPONSE = Verb(b"", Request.AUTH, response=True)
+AUTH_RESPONSE: Final = Verb(b"", Request.AUTH, response=True)
 
-PERMITTED_WITH_TLS = PERMITTED | {STARTTLS.word: STARTTLS}
+PERMITTED_WITH_TLS: Final = PERMITTED | {STARTTLS.word: STARTTLS}
 
 
 def prefixes(words: dict[bytes, Verb]) -> frozenset[bytes]:
     """All prefixes of the words, including the empty string and the words themselves."""
     return frozenset(word[:length] for word in words for length in range(len(word) + 1))
-
-
-PREFIXES = prefixes(PERMITTED)
-PREFIXES_WITH_TLS = prefixes(PERMITTED_WITH_TLS)

@@ -13,13 +13,14 @@ from nfinspect.flow.holding import Holding
 from nfinspect.flow.options import EngineOptions
 from nfinspect.flow.waiting import Waiting
 from nfinspect.packet.segment import Segment
-from nfinspect.policy.model import Inspection, Policy
+from nfinspect.policy import classify
+from nfinspect.policy.model import Inspection, Plan, Policy
 from nfinspect.tcp.inspection import PreparedInspection
 from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.table import Table
 
 INSIDE, OUTSIDE = "inside", "outside"
-"""The servers' side and the clients' side, until interfaces are configured."""
+"""The servers' side and the clients' side, where no interfaces are configured or known."""
 CACHED_SERVERS: Final = 256
 """Server endpoints kept in the cache."""
 
@@ -30,6 +31,9 @@ transcript is wanted, and whether the traffic was made without a filter in its p
 
 class Core:
     __slots__ = (
+        "_classifier",
+        "_interfaces",
+        "_levels",
         "_prepare",
         "actions",
         "connection_number",
@@ -107,11 +111,39 @@ class Core:
             for each in policy.inspections
         ]
         self.policy = policy
+        self._classifier = classify.Classifier(policy)
+        self._interfaces = {each.device: each.name for each in policy.interfaces}
+        """Names by Linux interface."""
+        self._levels = {each.name: each.level for each in policy.interfaces}
+        """Security levels by name."""
 
-    def endpoints(self, segment: Segment) -> tuple[Endpoint, Endpoint]:
-        """Source and destination: servers are inside, all other hosts outside."""
+    def plan(self, client: Endpoint, server: Endpoint) -> Plan:
+        """What applies to a connection; asked once for each."""
+        return self._classifier.plan(
+            classify.Connection(
+                4 if len(client.address) == 4 else 6,
+                int.from_bytes(client.address),
+                client.port,
+                int.from_bytes(server.address),
+                server.port,
+                client.interface,
+                server.interface,
+            )
+        )
+
+    def is_outbound(self, client: Endpoint, server: Endpoint) -> bool:
+        """Whether a connection is begun from the side of higher security."""
+        levels = self._levels
+        return levels.get(client.interface, 0) > levels.get(server.interface, 0)
+
+    def endpoints(self, arrival: Arrival, segment: Segment) -> tuple[Endpoint, Endpoint]:
+        """Source and destination, with the names of the interfaces between which the segment goes.
+        If none are configured, or known, servers are inside, and all other hosts outside."""
         to_server = self.policy.plan(segment.destination_port) is not None
         near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
+        if self._interfaces:
+            near = self._interfaces.get(arrival.ingress, arrival.ingress) or near
+            far = self._interfaces.get(arrival.egress, arrival.egress) or far
         source = near, segment.source, segment.source_port
         destination = far, segment.destination, segment.destination_port
         if to_server:

@@ -17,7 +17,7 @@ from nfinspect.events import (
     InspectionClosed,
     TeardownReason,
 )
-from nfinspect.flow.core import INSIDE, Core
+from nfinspect.flow.core import Core
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
@@ -150,7 +150,7 @@ def finish(core: Core, stream: Stream) -> None:
 def reset(core: Core, stream: Stream) -> None:
     """End the connection: an RST in this direction was valid."""
     connection = stream.connection
-    from_inside = connection.identity.sender(stream.direction).interface == INSIDE
+    from_inside = (stream.direction is REQUEST) == connection.identity.outbound
     reason = TeardownReason.TCP_RESET_INSIDE if from_inside else TeardownReason.TCP_RESET_OUTSIDE
     if connection.phase is ESTABLISHED:
         # Data in flight may be lost; the receiver would then answer the RST with a challenge ACK.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 
 from nfinspect.actions import DropReason
 from nfinspect.arrival import Arrival
@@ -73,7 +74,7 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         and core.policy.concerns(segment.source_port, segment.destination_port)
     ):
         return _pick_up(core, arrival, segment)
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     core.emit(DeniedNoConnection(source, destination, segment.flags))
     core.drop(arrival, DropReason.NO_CONNECTION)
     return None
@@ -158,12 +159,12 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
         # the "server" of its own uninspected connection.
         core.drop(arrival, DropReason.BAD_SYN)
         return None
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     if admit(core) is Admission.REFUSE:
         core.emit(TableFull(source, destination))
         core.drop(arrival, DropReason.TABLE_FULL)
         return None
-    plan = core.policy.plan(segment.destination_port) or Plan(inspection=None)
+    plan = core.plan(source, destination)
     for key in (segment.key, segment.reverse_key):
         core.table.forget(key)
     connection = _create(core, segment.key, (source, destination), plan)
@@ -180,11 +181,11 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         cut = segment.flags & RST and segment.length
         pass_stray(core, arrival, segment, b"" if cut else None)
         return None
-    source, destination = core.endpoints(segment)
+    source, destination = core.endpoints(arrival, segment)
     from_client = core.policy.plan(segment.destination_port) is not None
     ends = (source, destination) if from_client else (destination, source)
     key = segment.key if from_client else segment.reverse_key
-    connection = _create(core, key, ends, Plan(inspection=None))
+    connection = _create(core, key, ends, replace(core.plan(*ends), inspection=None))
     connection.phase = ESTABLISHED
     stream = connection.client if from_client else connection.server
     syn = segment.flags & SYN
@@ -205,7 +206,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
 def _create(core: Core, key: bytes, ends: tuple[Endpoint, Endpoint], plan: Plan) -> TcpConnection:
     """A connection between ``ends``, client and server, in the table."""
     core.connection_number += 1
-    identity = Connection(core.connection_number, *ends)
+    identity = Connection(core.connection_number, *ends, core.is_outbound(*ends))
     connection = TcpConnection(identity, key, plan, core.now, core.ledger)
     connection.closed_quiet = core.options.limits.closed_quiet
     connection.timed_by_either = core.permissions.missing_side

@@ -39,11 +39,11 @@ def _watcher(
     core: Core, connection: TcpConnection, cause: UninspectedCause
 ) -> StreamWatcher | None:
     """Who reads on, for the transcript."""
-    plan = core.policy.plan(connection.identity.server.port)
-    if plan is None or plan.inspection is None:
+    identity = connection.identity
+    inspection = core.plan(identity.client, identity.server).inspection
+    if inspection is None:
         return None
-    prepared = core.prepared(plan.inspection)
-    return prepared.watch(connection.identity, cause, connection.inspector)
+    return core.prepared(inspection).watch(identity, cause, connection.inspector)
 
 
 def pass_uninspected(passage: Passage) -> None:

@@ -7,7 +7,17 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from nfinspect.rules.diversion import RAW, TABLES, Diversion, application, removal, untracking
+from nfinspect.rules.diversion import (
+    NAT,
+    RAW,
+    TABLES,
+    Diversion,
+    application,
+    are_others,
+    removal,
+    translating,
+    untracking,
+)
 
 TIMEOUT = 30.0
 """Seconds for one command; of these, up to 5 s wait for the lock of another iptables."""
@@ -24,9 +34,10 @@ class Family(NamedTuple):
 
     name: str
     program: str
+    version: int
 
 
-IPV4, IPV6 = Family("IPv4", "iptables"), Family("IPv6", "ip6tables")
+IPV4, IPV6 = Family("IPv4", "iptables", 4), Family("IPv6", "ip6tables", 6)
 
 
 class _NoTableError(Exception):
@@ -53,7 +64,7 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {TABLES[0]}; the rules are at the end of"
                 f" {table} FORWARD instead, ahead of the firewall's own rules"
             )
-        text = application(diversion, table, present)
+        text = application(diversion, table, family.version, present)
         try:
             text += untracking(_list(family, RAW))
         except _NoTableError:
@@ -61,6 +72,14 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {RAW}; on untracked connections, NAT may"
                 f" change the packets that the filter sends"
             )
+        nat = diversion.nat.get(family.version, ())
+        try:
+            text += translating(nat, _list(family, NAT))
+        except _NoTableError:
+            if nat:
+                warnings.append(
+                    f"{family.name}: this kernel has no table {NAT}; addresses are not translated"
+                )
         texts.append((family, text))
     for family, text in texts:
         _restore(family, text, "--test")
@@ -76,7 +95,7 @@ def remove() -> bool:
     """
     removed = False
     for family in families():
-        for table in (*TABLES, RAW):
+        for table in (*TABLES, RAW, NAT):
             try:
                 text = removal(table, _list(family, table))
             except _NoTableError:
@@ -97,6 +116,19 @@ def listing(family: Family) -> dict[str, list[str]]:
         with contextlib.suppress(_NoTableError):
             found[table] = _list(family, table)
     return found
+
+
+def others_in_place(diversion: Diversion) -> bool:
+    """Whether there are rules of nfinspect that are not those of *diversion*, or of another version.
+
+    Raises RulesError.
+    """
+    for family in families():
+        for table in TABLES:
+            with contextlib.suppress(_NoTableError):
+                if are_others(_list(family, table), diversion, family.version):
+                    return True
+    return False
 
 
 def _best_table(family: Family) -> tuple[str, list[str]]:

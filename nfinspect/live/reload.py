@@ -19,6 +19,7 @@ from nfinspect.live.notify import notify
 from nfinspect.policy import Configuration, ConfigurationError
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
+from nfinspect.rules.of_policy import diversion_of
 
 UNCHANGED = "the policy stays as it is: "
 
@@ -29,13 +30,13 @@ class Reload:
     def __init__(
         self,
         read: Callable[[], Configuration] | None,
-        adopt: Callable[[Policy], None],
+        adopt: Callable[[Configuration], None],
         diversion: Diversion | None,
         report: Callable[[str], None],
         divert: Callable[[Diversion], list[str]] = iptables.apply,
     ) -> None:
         """*read* reads and checks the configuration, and raises ConfigurationError or OSError; None
-        if there is no file. *adopt* hands a policy to the filter. *diversion* is what the filter has
+        if there is no file. *adopt* hands it to the filter. *diversion* is what the filter has
         applied, None if somebody else takes care of the rules; *divert* applies another one.
         """
         self._read = read
@@ -91,7 +92,7 @@ class Reload:
         notify("READY=1")
 
     def _accept(self, configuration: Configuration) -> None:
-        self._adopt(configuration.policy)
+        self._adopt(configuration)
         self._messages = [f"notice: {notice}" for notice in configuration.notices]
         grown = self._grown(configuration.policy)
         if grown is None:
@@ -101,14 +102,14 @@ class Reload:
             self._diverting.start(lambda: self._applied(grown))
 
     def _grown(self, policy: Policy) -> Diversion | None:
-        """The rules that new ports need. A port that is no longer in the policy stays diverted:
-        connections that are open there are still inspected."""
-        if self._diversion is None:
+        """The rules of the policy, if they are others. A port that is no longer in it stays
+        diverted: connections that are open there are still inspected."""
+        old = self._diversion
+        if old is None:
             return None
-        ports = tuple(sorted({*self._diversion.ports, *policy.plans}))
-        if ports == self._diversion.ports:
-            return None
-        return dataclasses.replace(self._diversion, ports=ports)
+        new = diversion_of(policy, old.first_queue, old.queues, old.fail_open)
+        grown = dataclasses.replace(new, ports=tuple(sorted({*old.ports, *new.ports})))
+        return None if grown == old else grown
 
     def _applied(self, diversion: Diversion) -> list[str]:
         try:

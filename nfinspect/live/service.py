@@ -98,8 +98,10 @@ class ServiceOptions:
 class Service:
     """A bound queue and everything that decides and reports its packets."""
 
-    def __init__(self, engine: LiveEngine, policy: Policy, options: ServiceOptions) -> None:
-        """Let *engine*, which follows *policy*, decide the packets of the queue.
+    def __init__(
+        self, engine: LiveEngine, configuration: Configuration, options: ServiceOptions
+    ) -> None:
+        """Let *engine*, which follows *configuration*, decide the packets of the queue.
 
         Raises QueueError, ControlError or InjectionError with the reason; nothing is left behind.
         """
@@ -115,12 +117,12 @@ class Service:
         self._stack = contextlib.ExitStack()
         self._stack.callback(self._messages.drain, LAST_MESSAGES_TIMEOUT)
         try:
-            self._compose(policy)
+            self._compose(configuration)
         except BaseException:
             self._stack.close()
             raise
 
-    def _compose(self, policy: Policy) -> None:
+    def _compose(self, configuration: Configuration) -> None:
         options, engine, stack = self._options, self._engine, self._stack
         if not obstacles.has_capability(obstacles.CAP_NET_ADMIN):  # checked first
             raise QueueError(obstacles.of_queue(options.queue_number))
@@ -171,7 +173,7 @@ class Service:
                 str(options.control),
                 options.fail_open,
             ),
-            policy,
+            configuration,
             engine,
             self._counters,
             self._worker.packets,
@@ -193,10 +195,10 @@ class Service:
         self._messages.write(message(self._message_format, f"nfinspect: {text}"))
         self._messages.flush()
 
-    def adopt(self, policy: Policy) -> None:
-        """Let connections that begin from now on follow *policy*."""
-        self._engine.adopt(policy)
-        self._status.adopt(policy)
+    def adopt(self, configuration: Configuration) -> None:
+        """Let connections that begin from now on follow another configuration."""
+        self._engine.adopt(configuration.policy)
+        self._status.adopt(configuration)
 
     def reload(self) -> None:
         """Read the configuration again; may be called by a signal handler."""

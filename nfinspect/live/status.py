@@ -22,7 +22,9 @@ from nfinspect.live.queue import Queue
 from nfinspect.live.requests import QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
-from nfinspect.policy.model import Inspection, Policy
+from nfinspect.policy import Configuration
+from nfinspect.policy.model import Inspection
+from nfinspect.policy.questions import QuestionError, answer, is_question
 
 
 class Inspecting(Protocol):
@@ -31,6 +33,10 @@ class Inspecting(Protocol):
     @property
     def totals(self) -> Mapping[Inspection, Totals]:
         """The top lines of show service-policy."""
+
+    @property
+    def connections(self) -> int:
+        """Connections in the table."""
 
     @property
     def held(self) -> int:
@@ -57,7 +63,7 @@ class Status:
     def __init__(
         self,
         identity: Identity,
-        policy: Policy,
+        configuration: Configuration,
         engine: Inspecting,
         counters: Counters,
         packets: Packets,
@@ -66,7 +72,8 @@ class Status:
         suppression: Suppression,
     ) -> None:
         self._identity = identity
-        self._policy = policy
+        self._configuration = configuration
+        self._policy = configuration.policy
         self._namespace = namespace()
         self._started = monotonic()
         self._engine = engine
@@ -81,22 +88,29 @@ class Status:
         }
 
     def answer(self, words: list[str]) -> Answer:
-        """Answer ``show WORDS``, or ``status``.
+        """Answer ``show WORDS``, ``status``, or a question about the configuration.
 
         Raises UnanswerableError for anything else.
         """
         if words == [STATUS]:
             state = self.state()
             return Answer(block(setting(state) + activity(state)), dataclasses.asdict(state))
+        if is_question(words):
+            try:
+                found = answer(self._configuration, words, in_use=self._engine.connections)
+            except QuestionError as error:
+                raise UnanswerableError(str(error)) from error
+            return Answer(found.text, found.data)
         if words[:1] == [SHOW]:
             return self._answers[request(words[1:])]()
         raise UnanswerableError(
             f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS} and {RELOAD}"
         )
 
-    def adopt(self, policy: Policy) -> None:
-        """Show what belongs to *policy* from now on."""
-        self._policy = policy
+    def adopt(self, configuration: Configuration) -> None:
+        """Show what belongs to another configuration from now on."""
+        self._policy = configuration.policy
+        self._configuration = configuration
 
     def state(self) -> FilterState:
         """``status``: what the filter knows of itself."""

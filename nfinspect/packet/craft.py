@@ -7,21 +7,22 @@ version.
 from __future__ import annotations
 
 from struct import Struct
+from typing import Final
 
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
 from nfinspect.packet.segment import ACK, RST, TCP_PROTOCOL
 
-HOP_LIMIT = 64
+HOP_LIMIT: Final = 64
 """Linux's default."""
 
-_DONT_FRAGMENT = 0x4000
+_DONT_FRAGMENT: Final = 0x4000
 # Version and header length, type of service, total length, identification (0 is right for a packet
 # that is never fragmented, RFC 6864), flags, time to live, protocol, checksum; addresses follow.
-_IPV4 = Struct("!BBHHHBBH")
+_IPV4: Final = Struct("!BBHHHBBH")
 # Version, traffic class and flow label, payload length, next header, hop limit; addresses follow.
-_IPV6 = Struct("!LHBB")
+_IPV6: Final = Struct("!LHBB")
 # After the ports: sequence, acknowledgment, data offset, flags, window, checksum, urgent pointer.
-_TCP = Struct("!LLBBHHH")
+_TCP: Final = Struct("!LLBBHHH")
 
 
 def craft_reset(

@@ -15,11 +15,16 @@ from typing import Final
 from nfinspect.packet.segment import Segment
 
 # Option kinds, RFC 9293 section 3.2, RFC 7323, RFC 2018.
-END_OF_OPTION_LIST, NO_OPERATION = 0, 1
-MAXIMUM_SEGMENT_SIZE, WINDOW_SCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 2, 3, 4, 5, 8
+END_OF_OPTION_LIST: Final = 0
+NO_OPERATION: Final = 1
+MAXIMUM_SEGMENT_SIZE: Final = 2
+WINDOW_SCALE: Final = 3
+SACK_PERMITTED: Final = 4
+SACK: Final = 5
+TIMESTAMPS: Final = 8
 
 # The kinds that pass, each with its valid lengths.
-_LENGTHS = {
+_LENGTHS: Final = {
     MAXIMUM_SEGMENT_SIZE: (4,),
     WINDOW_SCALE: (3,),
     SACK_PERMITTED: (2,),
@@ -34,7 +39,8 @@ _USUAL_TIMESTAMPS: Final = bytes((NO_OPERATION, NO_OPERATION, TIMESTAMPS, 10))
 _USUAL_SACK: Final = bytes((NO_OPERATION, NO_OPERATION, SACK))
 _CACHED: Final = 8
 """Cached results: the options of one segment are examined in several steps."""
-_LONG, _TWO_LONGS = Struct("!L"), Struct("!LL")
+_LONG: Final = Struct("!L")
+_TWO_LONGS: Final = Struct("!LL")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Configuration text, and the policy model made from it.
 
-`parse_policy` is the entry point: `lexer` splits lines into words, `parser` matches them with the
-tables of `grammar` (in the notation of `syntax`; `unsupported` lists other appliance commands),
-`draft` collects what they say, and `resolve` turns that into the `model`. Every fault in a text
-raises `ConfigurationError` (`errors`).
+`parse_policy` is the entry point: `lexer` splits lines into words, `reader` matches them with the rows
+of the command families in `commands` (in the notation of `syntax`; `grammar` says what a family
+declares), and `resolve` turns what they say into the `model`. Every fault in a text raises
+`ConfigurationError` (`errors`). `classify` asks the model about one connection; `advice` comments on a
+configuration, and `canonical` writes it again.
 """
 
 from nfinspect.policy.configuration import (

@@ -32,6 +32,10 @@ class Finding:
     """The word that was probably intended."""
     text: str = ""
     """The offending line."""
+    code: str = ""
+    """Of advice: a word that names it."""
+    read: str = ""
+    """Of advice: the section of the documents to read."""
 
     @property
     def sentence(self) -> str:
@@ -41,7 +45,8 @@ class Finding:
             parts.append("expected " + _alternatives(self.expected))
         if self.suggestion and (self.suggestion,) != self.expected:
             parts.append(f"did you mean {self.suggestion}?")
-        return "; ".join(parts)
+        sentence = "; ".join(parts)
+        return f"{sentence} [{self.code}, see {self.read}]" if self.code else sentence
 
     @property
     def excerpt(self) -> str:
@@ -68,7 +73,8 @@ class ConfigurationError(Exception):
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings[:MAX_ERRORS]]
         if len(self.findings) > MAX_ERRORS:
-            lines.append(f"{self.findings[0].file}: the first {MAX_ERRORS} errors are shown")
+            file, count = self.findings[0].file, len(self.findings)
+            lines.append(f"{file}: {count} errors, of which the first {MAX_ERRORS} are shown")
         return "\n".join(lines)
 
 

@@ -1,127 +1,134 @@
-"""The grammar of a configuration: for each mode, the lines it may contain and what they do.
+"""What a command family declares: the lines it reads, and what they do.
 
-To support another command, add a row here, and its new arguments to `ARGUMENTS`. `syntax` describes
-the notation. docs/configuration.md explains the commands to users; a test keeps the two in step.
+A family is one module in `commands`: it holds its rows, what it collects from them (its draft), and
+how that is resolved. To support another command, add a row to its family, and the new arguments to
+the family's `ARGUMENTS`. `syntax` describes the notation. docs/configuration.md explains the
+commands to users; a test keeps the two in step.
 """
 
 from __future__ import annotations
 
-import enum
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
-from nfinspect.events import ClauseAction
-from nfinspect.policy import draft
-from nfinspect.policy.model import (
-    Criterion,
-    IncompleteCommand,
-    PipeCharacter,
-    ServerAnomalyAction,
-    UnseenDataAction,
-)
-from nfinspect.policy.syntax import Syntax, name, number, text
+from nfinspect.policy.errors import Finding
+from nfinspect.policy.lexer import Word
+from nfinspect.policy.syntax import Argument, Fragment, Statement, name, text
+
+Part = TypeVar("Part")
 
 
-class Mode(enum.Enum):
-    """The mode of a line; the value is its name in messages."""
+class Draft:
+    """What a text says, collected line by line.
 
-    GLOBAL = "the configuration"
-    CLASS_MAP = "class-map"
-    MAP = "policy-map type inspect esmtp"
-    PARAMETERS = "parameters"
-    CLAUSE = "match"
-    POLICY_MAP = "policy-map"
-    CLASS = "class"
+    Each command family keeps its own part, a class of its module: ``draft[AccessLists]``. A part
+    only records names; resolving it checks that what they name exists. Errors that show at once,
+    such as a second definition, are collected in `findings`.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[type, Any] = {}
+        self.findings: list[Finding] = []
+        self.notices: list[Finding] = []
+        """What is worth knowing about the text."""
+        self.not_done: list[Finding] = []
+        """Lines that change what happens to mail, and that nfinspect does not do."""
+        self.first_word: Word | None = None
+        """Of the text; None if it says nothing."""
+
+    def __getitem__(self, part: type[Part]) -> Part:
+        found = self._parts.get(part)
+        if found is None:
+            found = self._parts[part] = part()
+        return found
+
+    def error(self, word: Word, message: str, expected: tuple[str, ...] = ()) -> None:
+        self.findings.append(word.finding(message, expected))
+
+    def notice(self, word: Word, message: str, code: str, read: str) -> None:
+        self.notices.append(advice(word, message, code, read))
+
+    def leave_out(self, word: Word, reason: str) -> None:
+        """Record that the line of *word* is not done."""
+        self.not_done.append(word.finding(reason))
+
+
+def advice(word: Word, message: str, code: str, read: str) -> Finding:
+    """Return a finding with the name of an advice and the section to read about it."""
+    return replace(word.finding(message), code=code, read=read)
+
+
+Meaning = Callable[[Draft, Any, Statement[Any]], Any]
+"""What a row does. It is given what its mode is about, and returns what the mode that it opens is
+about."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mode:
+    """A mode of the command line: the lines below a line that opens it."""
+
+    name: str
+    """In messages."""
+    has_other_lines: bool = False
+    """Lines below it that nobody knows are not about this filter: it has more commands than can be
+    listed."""
 
 
 class Row(NamedTuple):
     """One kind of line."""
 
     pattern: str
-    meaning: draft.Meaning
-    enters: Mode | None = None
-    """The mode of the lines below it, if it opens one."""
+    meaning: Meaning
+    opens: Mode | None = None
+
+
+class Skipped(NamedTuple):
+    """A mode that is none of this filter's business, so that the lines below are skipped.
+
+    Indentation shows where it ends. In a text without indentation, a line that could begin a
+    command outside of the mode ends it.
+    """
+
+    words: frozenset[str] = frozenset()
+    """What begins a command outside as well, but is meant for this mode."""
+    holds_certificates: bool = False
+    """The lines below are certificates in hexadecimal, each with a line ``quit`` at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The commands of one module."""
+
+    rows: Mapping[Mode, Sequence[Row]]
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    fragments: Mapping[str, Fragment] = field(default_factory=dict)
+    others: Mapping[Mode, Mapping[str, Skipped | None]] = field(default_factory=dict)
+    """Commands that are not about this filter, by their first words; the skipped mode they open."""
+
+
+GLOBAL = Mode("the configuration")
+
+
+def nothing(draft: Draft, subject: Any, statement: Statement[Any]) -> None:
+    """Do nothing: the line is accepted and has no effect."""
+
+
+def not_done(reason: str) -> Meaning:
+    """Return the meaning of a line that is understood but not done."""
+
+    def meaning(draft: Draft, subject: Any, statement: Statement[Any]) -> Any:
+        draft.leave_out(statement.word(), reason)
+        return subject
+
+    return meaning
 
 
 ARGUMENTS = {
     # Ranges not stated in the appliance's guides are our choice (docs/configuration.md).
     "NAME": name(40),
+    "WORD": name(300),
     "TEXT": text(200),
-    "LENGTH": number(1, 2**31 - 1),
-    "COUNT": number(1, 65535),
-    "SECONDS": number(0, 86400),
+    "REST": text(1000),
 }
-
-GRAMMAR: dict[Mode, tuple[Row, ...]] = {
-    Mode.GLOBAL: (
-        Row("class-map NAME", draft.begin_class_map, Mode.CLASS_MAP),
-        Row("policy-map type inspect esmtp NAME", draft.begin_map, Mode.MAP),
-        Row("policy-map NAME", draft.begin_policy_map, Mode.POLICY_MAP),
-        Row("service-policy NAME global", draft.apply_globally),
-    ),
-    Mode.CLASS_MAP: (
-        Row("description TEXT", draft.nothing),
-        Row("match default-inspection-traffic", draft.classify),
-    ),
-    Mode.MAP: (
-        Row("description TEXT", draft.describe_map),
-        Row("parameters", draft.nothing, Mode.PARAMETERS),
-        *(
-            Row(f"match {words}", draft.begin_clause(criterion), Mode.CLAUSE)
-            for words, criterion in {
-                "cmd line length gt LENGTH": Criterion.COMMAND_LINE_LENGTH,
-                "cmd rcpt count gt COUNT": Criterion.RECIPIENT_COUNT,
-                "body line length gt LENGTH": Criterion.BODY_LINE_LENGTH,
-                "header line length gt LENGTH": Criterion.HEADER_LINE_LENGTH,
-                "sender-address length gt LENGTH": Criterion.SENDER_LENGTH,
-                "mime filename length gt LENGTH": Criterion.MIME_FILENAME_LENGTH,
-                "ehlo-reply-parameter others": Criterion.EHLO_REPLY_PARAMETER,
-            }.items()
-        ),
-    ),
-    Mode.PARAMETERS: (
-        Row("mask-banner", draft.set_parameters(mask_banner=True)),
-        Row("no mask-banner", draft.set_parameters(mask_banner=False)),
-        Row("allow-tls", draft.set_parameters(allow_tls=True, allow_tls_log=False)),
-        Row("allow-tls action log", draft.set_parameters(allow_tls=True, allow_tls_log=True)),
-        Row("no allow-tls", draft.set_parameters(allow_tls=False, allow_tls_log=False)),
-        Row("no mail-relay", draft.nothing),
-        Row("no special-character", draft.nothing),
-        Row(
-            "server-anomaly {log | drop-connection}",
-            draft.choose_parameter("server_anomaly", ServerAnomalyAction),
-        ),
-        Row(
-            "incomplete-command {mask | stream | drop}",
-            draft.choose_parameter("incomplete_command", IncompleteCommand),
-        ),
-        Row(
-            "pipe-character {close | blank}",
-            draft.choose_parameter("pipe_character", PipeCharacter),
-        ),
-        Row(
-            "unseen-data {drop-connection | uninspected}",
-            draft.choose_parameter("unseen_data", UnseenDataAction),
-        ),
-        Row("midstream-pickup SECONDS", draft.choose_parameter("midstream_pickup", int)),
-    ),
-    Mode.CLAUSE: (
-        Row(
-            "{drop-connection | drop} [send-protocol-error] [log]",
-            draft.act(ClauseAction.DROP_CONNECTION),
-        ),
-        Row("mask [log]", draft.act(ClauseAction.MASK)),
-        Row("log", draft.act(ClauseAction.LOG)),
-    ),
-    Mode.POLICY_MAP: (
-        Row("description TEXT", draft.nothing),
-        Row("class NAME", draft.begin_class, Mode.CLASS),
-    ),
-    Mode.CLASS: (
-        Row("inspect esmtp [NAME]", draft.inspect),
-        Row("no inspect esmtp [NAME]", draft.do_not_inspect),
-    ),
-}
-
-SYNTAX = {
-    mode: Syntax(((row.pattern, row) for row in rows), ARGUMENTS) for mode, rows in GRAMMAR.items()
-}
+"""Arguments that several families use."""

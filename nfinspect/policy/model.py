@@ -1,6 +1,6 @@
 """The policy as data: the meaning of a configuration text.
 
-``resolve.py`` makes it, the engine and the inspector read it, and nothing changes it: a changed
+``resolve.py`` makes it, `classify` decides by it, the engine and the inspector read it, and nothing changes it: a changed
 configuration is a new ``Policy``, and a connection keeps the plan it began with.
 """
 
@@ -10,6 +10,11 @@ import enum
 from dataclasses import dataclass, field
 
 from nfinspect.events import ClauseAction
+from nfinspect.policy.lexer import Word
+from nfinspect.policy.ranges import ALL_PORTS, Addresses, Range, Ranges
+
+NEVER = 1e9
+"""Seconds, as a timeout: longer than anything lasts, and still a number to calculate with."""
 
 
 class Criterion(enum.Enum):
@@ -99,6 +104,9 @@ class InspectionMap:
     description: str = ""
     parameters: Parameters = field(default_factory=Parameters)
     clauses: tuple[Clause, ...] = ()
+    extended: bool = True
+    """False for the inspection of PIX 6 (``fixup protocol smtp``), which permits the seven verbs of
+    RFC 821 only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +129,173 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections; 0 is no limit."""
+
+    connections: int = 0
+    embryonic: int = 0
+    per_client: int = 0
+    per_client_embryonic: int = 0
+
+    def lower(self, other: Limits) -> Limits:
+        """Return the lower limit of each kind."""
+        pairs = zip(self.all, other.all, strict=True)
+        return Limits(*(min(filter(None, pair), default=0) for pair in pairs))
+
+    @property
+    def all(self) -> tuple[int, int, int, int]:
+        return self.connections, self.embryonic, self.per_client, self.per_client_embryonic
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadConnectionDetection:
+    """``dcd``: how a connection that is idle is asked whether it is alive."""
+
+    interval: float = 15.0
+    """Seconds between two questions."""
+    retries: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the ``set connection`` lines of a class say; None is nothing."""
+
+    limits: Limits = NO_LIMITS
+    embryonic: float | None = None
+    half_closed: float | None = None
+    idle: float | None = None
+    """Timeouts, in seconds."""
+    idle_reset: bool = False
+    """An idle timeout sends RST to both ends."""
+    dead_connections: DeadConnectionDetection | None = None
+    random_sequence_numbers: bool | None = None
+    decrement_ttl: bool = False
+    syn_cookie_mss: int | None = None
+
+    def timeouts(self, default: Timeouts) -> Timeouts:
+        """Return *default* with the timeouts that are set here."""
+        return Timeouts(
+            default.embryonic if self.embryonic is None else self.embryonic,
+            default.half_closed if self.half_closed is None else self.half_closed,
+            default.idle if self.idle is None else self.idle,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of an access list, with what its words stand for."""
+
+    permit: bool
+    services: tuple[tuple[int, Ranges, Ranges], ...]
+    """Protocol (0 is any), source ports, destination ports."""
+    source: Addresses
+    destination: Addresses
+    certain: bool = True
+    """Whether it matches all of this always, and not, say, at some times of day only."""
+    word: Word | None = field(default=None, compare=False, repr=False)
+    """Its place in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which connections a class holds: those that meet all of this."""
+
+    ports: Ranges = ALL_PORTS
+    """Of the server."""
+    entries: tuple[Entry, ...] | None = None
+    """Of the access list: the first that matches decides, and none is a deny."""
+
+
+NOTHING = Match(Ranges())
+"""A class-map without a match, or with one that is not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A static translation of addresses, one to one, or of one port."""
+
+    real_interface: str
+    mapped_interface: str
+    version: int
+    real: Range
+    """First and last address."""
+    mapped: int | None
+    """The address that the first one has on the mapped interface; None: that interface's own."""
+    protocol: int = 0
+    """6 or 17 if only one port is translated."""
+    real_port: int = 0
+    mapped_port: int = 0
+    limits: Limits = NO_LIMITS
+    random_sequence_numbers: bool = True
+    word: Word | None = field(default=None, compare=False, repr=False)
+
+    def mapped_address(self, real: int) -> int | None:
+        """Return what *real*, one of the real addresses, becomes."""
+        return None if self.mapped is None else self.mapped + real - self.real[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A named interface."""
+
+    name: str
+    level: int
+    """Security level; outside is lower than inside."""
+    device: str
+    """The Linux interface."""
+    address: tuple[int, int] | None = None
+    """IP version and address."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What applies to a connection, from its SYN to its end."""
 
     inspection: Inspection | None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = NO_LIMITS
+    """The lower ones of those of the class and those of the translation."""
+    decided_by: str = ""
+    """The class that decided about inspection, also if it exempts; empty if none did."""
+    settings: Settings | None = None
+    settings_by: str = ""
+    """The class with the ``set connection`` lines."""
+    tcp_map: str = ""
+    state_bypass: bool = False
+    translation: Translation | None = None
+    """The static translation of the server's address."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPolicy:
+    """What a policy-map says about a class."""
+
+    name: str
+    match: Match
+    inspection: Inspection | None = None
+    exempts: bool = False
+    """``no inspect esmtp``: its connections are not inspected, whatever other classes say."""
+    settings: Settings | None = None
+    tcp_map: str = ""
+    state_bypass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePolicy:
+    """A policy-map where it is applied."""
+
+    name: str
+    interface: str
+    """Empty: all of them."""
+    classes: tuple[ClassPolicy, ...]
+
+    @property
+    def where(self) -> str:
+        """Where it is applied, as a line says it."""
+        return f"interface {self.interface}" if self.interface else "global"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +303,17 @@ class Policy:
     """The meaning of one configuration."""
 
     plans: dict[int, Plan]
-    """By the server's TCP port, as default-inspection-traffic classifies. A port that the
+    """By the server's TCP port, for who knows ports alone; `classify` knows more. A port that the
     configuration exempts from inspection has a plan without inspection."""
     inspections: tuple[Inspection, ...]
     """In the order of the configuration, for show."""
     midstream_pickup: int = 300
     """Seconds; the longest of all applied maps."""
+    service_policies: tuple[ServicePolicy, ...] = ()
+    translations: tuple[Translation, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    """Of connections for which no class sets any."""
 
     def concerns(self, source_port: int, destination_port: int) -> bool:
         """Whether the filter handles packets between these ports."""

@@ -1,8 +1,8 @@
-"""The model as configuration text, with defaults written out."""
+"""The parameters of a map as configuration text, with defaults written out."""
 
 from __future__ import annotations
 
-from nfinspect.policy.model import InspectionMap, Parameters
+from nfinspect.policy.model import Parameters
 
 
 def parameter_lines(parameters: Parameters) -> list[str]:
@@ -22,16 +22,4 @@ def parameter_lines(parameters: Parameters) -> list[str]:
     else:  # no line can say this, but a comment can
         lines.append("! unseen-data drop-connection when live, uninspected in a replay")
     lines.append(f"midstream-pickup {parameters.midstream_pickup}")
-    return lines
-
-
-def map_lines(inspection_map: InspectionMap) -> list[str]:
-    """Return the lines that define *inspection_map*, indented as on the appliance."""
-    lines = [f"policy-map type inspect esmtp {inspection_map.name}"]
-    if inspection_map.description:
-        lines.append(f" description {inspection_map.description}")
-    lines.append(" parameters")
-    lines += [f"  {line}" for line in parameter_lines(inspection_map.parameters)]
-    for clause in inspection_map.clauses:
-        lines += [f" match {clause.words}", f"  {clause.action_words}"]
     return lines

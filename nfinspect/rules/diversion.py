@@ -13,25 +13,29 @@ Where they are, and why:
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
 A second, small chain in raw OUTPUT keeps the filter's packets on untracked connections out of
-connection tracking, which would create an entry for them and might translate them.
+connection tracking, which would create an entry for them and might translate them. Two chains in
+nat hold the policy's static translations, if it has any.
 
 Only forwarded traffic is diverted. A mail server on the machine itself is out of scope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from nfinspect.rules.mark import MARK, MASK
 
 CHAIN = "NFINSPECT"
+DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
+CHAINS = (CHAIN, DNAT, SNAT)
 
 TABLES = ("security", "mangle")
 """Tables for the diverting rules, the preferred one first."""
 
 RAW = "raw"
-BUILT_IN = ("FORWARD", "OUTPUT")
+NAT = "nat"
+BUILT_IN = ("FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING")
 """The chains that jump to ours."""
 
 ANY_STATE = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
@@ -47,6 +51,10 @@ class Diversion:
     queues: int = 1
     fail_open: bool = False
     """Let everything pass uninspected while no filter runs on the queue."""
+    exempt: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """What the first packets of exempt connections match, by IP version (`rules.exemption`)."""
+    nat: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """The rules of the chains `DNAT` and `SNAT`, by IP version (`rules.translation`)."""
 
     @property
     def target(self) -> str:
@@ -59,8 +67,9 @@ class Diversion:
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
 
-def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -> str:
-    """Return the text for ``iptables-restore --noflush`` that puts the rules into *table*.
+def application(diversion: Diversion, table: str, version: int, present: Iterable[str] = ()) -> str:
+    """Return the text for ``iptables-restore --noflush`` that puts the rules for an IP version into
+    *table*.
 
     *present* are the rules of the table as listed by ``iptables -S``; those that jump to our chain
     are replaced in the same transaction, so that applying twice has the effect of applying once.
@@ -71,6 +80,16 @@ def application(diversion: Diversion, table: str, present: Iterable[str] = ()) -
         *_deletions(present),
         f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}',
     ]
+    for criteria in diversion.exempt.get(version, ()):
+        lines.append(
+            f"-A {CHAIN} -p tcp {criteria} -m conntrack --ctstate NEW --ctdir ORIGINAL"
+            f' -m comment --comment "exempt" -j CONNMARK --set-xmark {MARK:#x}/{MASK:#x}'
+        )
+    if diversion.exempt.get(version):
+        lines.append(
+            f"-A {CHAIN} -p tcp -m connmark --mark {MARK:#x}/{MASK:#x}"
+            f' -m comment --comment "exempt" -j ACCEPT'
+        )
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
@@ -100,22 +119,55 @@ def untracking(present: Iterable[str] = ()) -> str:
     )
 
 
+def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
+    """Return the text that puts *rules*, of the chains `DNAT` and `SNAT`, into table nat, or without
+    rules removes them.
+
+    *present* is as in `application`.
+    """
+    if not rules:
+        return removal(NAT, present)
+    lines = [f":{DNAT} - [0:0]", f":{SNAT} - [0:0]", *_deletions(present)]
+    for built_in, chain in (("PREROUTING", DNAT), ("POSTROUTING", SNAT)):
+        lines.append(f'-A {built_in} -m comment --comment "nfinspect" -j {chain}')
+    return _transaction(NAT, [*lines, *rules])
+
+
 def removal(table: str, present: Sequence[str]) -> str:
     """Return the text that removes our rules from *table*; empty if there are none."""
     lines = _deletions(present)
-    if f"-N {CHAIN}" in present:
-        lines += [f"-F {CHAIN}", f"-X {CHAIN}"]
+    for chain in CHAINS:
+        if f"-N {chain}" in present:
+            lines += [f"-F {chain}", f"-X {chain}"]
     return _transaction(table, lines) if lines else ""
 
 
+def are_others(present: Iterable[str], diversion: Diversion, version: int) -> bool:
+    """Whether the rules of a table, as listed by ``iptables -S``, include ours, but other ones than
+    *diversion* needs: another policy or version of nfinspect has put them there. To which queue
+    they divert does not count."""
+    wanted = _criteria(application(diversion, TABLES[0], version).splitlines())
+    return bool(found := _criteria(present)) and found != wanted
+
+
+def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
+    """Return what our rules match, whatever the order in which they say it."""
+    return {
+        frozenset(rule.partition(" -j ")[0].replace(",", " ").replace('"', "").split())
+        for rule in rules
+        if rule.startswith(f"-A {CHAIN} ")
+    }
+
+
 _JUMPS = [["-A", chain] for chain in BUILT_IN]
+_TO_OURS = tuple(f" -j {chain}" for chain in CHAINS)
 
 
 def _deletions(present: Iterable[str]) -> list[str]:
     return [
         rule.replace("-A", "-D", 1)
         for rule in present
-        if rule.endswith(f" -j {CHAIN}") and rule.split()[:2] in _JUMPS
+        if rule.endswith(_TO_OURS) and rule.split()[:2] in _JUMPS
     ]
 
 

@@ -1,9 +1,12 @@
 """What the engine knows of an inspection: that it reads the two streams of a connection, and that a
-policy prepares it once for all its connections. ``esmtp`` is the one that exists."""
+policy prepares it once for all its connections. ``esmtp`` is the one that exists; tests bring others, in
+pure Python, which a compiled class must allow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from mypy_extensions import mypyc_attr
 
 from nfinspect.events import CloseCause, Connection, Event, UninspectedCause
 
@@ -19,6 +22,7 @@ class InspectionTotals:
     reset_drop: int = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamObserver:
     """Reads the two streams of a connection, each byte once and in order.
 
@@ -43,6 +47,7 @@ class StreamObserver:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamWatcher(StreamObserver):
     """Reads them without deciding: what it returns is of no account."""
 
@@ -53,6 +58,7 @@ class StreamWatcher(StreamObserver):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamInspector(StreamObserver):
     """Decides them. If ``request`` or ``reply`` return fewer bytes than they were given, the rest
     has not been inspected: it is offered again when it is retransmitted, or when the other
@@ -109,6 +115,7 @@ class StreamInspector(StreamObserver):
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PreparedInspection:
     """One ``inspect`` of a policy, prepared for all connections that it applies to.
 

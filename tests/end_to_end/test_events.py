@@ -14,12 +14,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from nfinspect.audit.schema import schema
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import FILTER, SERVER_ADDRESS
 
 LONG = b"X-Long: " + b"a" * 1192 + b"\r\n\r\n"
+
+SCHEMA = Path(__file__).parents[2] / "docs/events.schema.json"
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_events_are_in_the_file_while_stdout_gets_syslog(lab: Lab, tmp_path: Pat
     assert running.wait(lambda: any("507003" in line for line in running.syslog), 5)
     running.stop()
     events = [json.loads(line) for line in path.read_text().splitlines()]
-    validator = jsonschema.Draft202012Validator(schema())
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
     for event in events:
         validator.validate(event)
     kinds = [event["event"] for event in events]

@@ -13,9 +13,11 @@ import re
 from dataclasses import dataclass, replace
 from random import Random
 
-from nfinspect.esmtp.verbs import PERMITTED, PREFIXES, STARTTLS
+from nfinspect.esmtp.verbs import PERMITTED, STARTTLS, prefixes
 from nfinspect.policy.model import Policy
 from tests.fuzz import mail
+
+PREFIXES = prefixes(PERMITTED)
 
 POLICIES: dict[str, Policy] = {
     "stream": mail.STREAM,

@@ -39,7 +39,10 @@ class Talk:
         engine: Engine | None = None,
         client: tuple[bytes, int] = CLIENT,
         options: EngineOptions | None = None,
+        devices: tuple[str, str] = ("", ""),
     ) -> None:
+        """*devices* are the filter's interfaces to the client and to the server."""
+        self.devices = devices
         policy = policy or default_configuration().policy
         prepare: Prepare = prepare_esmtp if self.make is None else Inspections(self.make)
         self.engine = engine or Engine(policy, options, started=started, prepare=prepare)
@@ -97,11 +100,16 @@ class Talk:
             options,
             hop_limit,
         )
+        ingress, egress = self.devices if side == "client" else self.devices[::-1]
         return self.arrive(
-            packet.build(bad_checksum=bad_checksum), gso=gso, checksum_ready=checksum_ready
+            packet.build(bad_checksum=bad_checksum),
+            gso=gso,
+            checksum_ready=checksum_ready,
+            ingress=ingress,
+            egress=egress,
         )
 
-    def arrive(self, datagram: bytes, **known: bool) -> bytes | DropReason | None:
+    def arrive(self, datagram: bytes, **known: bool | str) -> bytes | DropReason | None:
         self.tokens += 1
         self._sent[self.tokens] = datagram
         arrival = Arrival(self.tokens, datagram, self.now, **known)

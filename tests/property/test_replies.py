@@ -38,6 +38,7 @@ def test_no_way_in_and_no_standstill_whatever_the_server_says(first: int) -> Non
 # A fuzz that never fails would prove nothing.
 
 
+@pytest.mark.pure
 @pytest.mark.parametrize(
     ("method", "nothing"),
     [("_leave", False), ("settle", 0), ("end_doubtful", None)],
@@ -92,6 +93,7 @@ def test_what_may_arrive(line: bytes) -> None:
     assert harmless(line + b"\r\n", False)
 
 
+@pytest.mark.pure
 def test_failure_shrinks_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Dialogue, "_leave", lambda dialogue: False)
     seed = next(seed for seed in range(TOTAL) if isinstance(failure(draw(seed)), CommandError))

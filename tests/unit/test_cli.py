@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from nfinspect import __version__, cli
+from nfinspect import FORM, __version__, cli
 from nfinspect.cli.errors import Failure, UsageFailure
 
 
@@ -43,7 +43,7 @@ def test_python_dash_m_runs_the_same_command() -> None:
         check=True,
         timeout=60,
     )
-    assert done.stdout == f"nfinspect {__version__}\n"
+    assert done.stdout == f"nfinspect {__version__} ({FORM})\n"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

@@ -48,7 +48,7 @@ def imports(source: str, package: str) -> Iterator[str]:
 def upward(room: str, imported: str) -> bool:
     """Whether *imported* is a part of nfinspect above *room*, or in no room at all."""
     top, _, rest = imported.partition(".")
-    if top != "nfinspect" or rest.startswith("__version__"):
+    if top != "nfinspect" or rest in ("FORM", "__version__"):
         return False
     target = rest.split(".")[0]
     return target not in ROOMS or ROOMS.index(target) > ROOMS.index(room)

@@ -3,7 +3,6 @@
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, InspectionCounts
 from nfinspect.policy import default_policy, parse_policy
-from nfinspect.policy.parser import read
 
 
 def test_show_service_policy_prints_the_appliances_listing() -> None:
@@ -69,9 +68,10 @@ def test_clauses_printed_by_show_can_be_parsed() -> None:
     policy = default_policy()
     shown = show.service_policy(Counters().inspections(policy, {}))
     lines = [line.partition(", packet")[0] for line in shown.splitlines()[5:]]
-    draft = read("\n".join(["policy-map type inspect esmtp m", *lines]), "a.cfg")
-    clauses = [c.clause(n) for n, c in enumerate(draft.maps["m"].clauses.values(), 1)]
-    assert tuple(clauses) == policy.inspections[0].map.clauses
+    application = ["policy-map global_policy", "class inspection_default", "inspect esmtp m"]
+    text = "\n".join(["policy-map type inspect esmtp m", *lines, *application])
+    (inspection,) = parse_policy(text, "a.cfg").policy.inspections
+    assert inspection.map.clauses == policy.inspections[0].map.clauses
 
 
 def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() -> None:

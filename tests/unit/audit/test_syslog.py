@@ -88,6 +88,18 @@ LINES: list[tuple[Event, str]] = [
         " (2001:db8::1/4321) to inside:2001:db8:1::25/25 (2001:db8:1::25/25)",
     ),
     (
+        ConnectionBuilt(dataclasses.replace(FOUR, outbound=True)),
+        "%ASA-6-302013: Built outbound TCP connection 1 for inside:198.51.100.1/25"
+        " (198.51.100.1/25) to outside:192.0.2.1/4321 (192.0.2.1/4321)",
+    ),
+    (
+        ConnectionTornDown(
+            dataclasses.replace(FOUR, outbound=True), TeardownReason.TCP_RESET_INSIDE, 1, 0
+        ),
+        "%ASA-6-302014: Teardown TCP connection 1 for inside:198.51.100.1/25"
+        " to outside:192.0.2.1/4321 duration 0:00:01 bytes 0 TCP Reset-I",
+    ),
+    (
         ConnectionTornDown(FOUR, TeardownReason.TCP_FINS, 11.999, 5223),
         "%ASA-6-302014: Teardown TCP connection 1 for outside:192.0.2.1/4321"
         " to inside:198.51.100.1/25 duration 0:00:11 bytes 5223 TCP FINs",

@@ -9,8 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nfinspect import cli
-from nfinspect.cli import configuration
-from nfinspect.policy import Configuration, default_configuration, default_text
+from nfinspect.cli import check, configuration
+from nfinspect.policy import (
+    Configuration,
+    default_configuration,
+    default_text,
+    parse_policy,
+)
 
 GOOD = """policy-map type inspect esmtp m
  description [bold]Mail
@@ -22,10 +27,12 @@ policy-map global_policy
 """
 BAD = "service-policy p globl\nfoo\n"
 ERRORS = """\
-mail.cfg:1:18: unexpected 'globl'; expected global
+mail.cfg:1:18: unexpected 'globl'; expected global or interface; did you mean global?
   service-policy p globl
                    ^
-mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map or service-policy
+mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map, service-policy, tcp-map, class, \
+access-list, access-group, conduit, name, names, no, object, object-group, static, nat, global, alias, \
+nat-control, interface, nameif, ip, timeout, sysopt, fixup, mailhost or pix
   foo
   ^
 """
@@ -47,13 +54,13 @@ def test_valid_file_is_explained_and_the_status_is_0() -> None:
     assert "TCP port 25, inspect esmtp m\n  [bold]Mail\n" in result.stdout
     assert "header line length gt 5 " in result.stdout
     assert "\n  no mask-banner\n" in result.stdout
-    assert "notice: mail.cfg:4:3: 7.x syntax" in result.stdout
+    assert "advice: mail.cfg:4:3: 7.x syntax" in result.stdout
 
 
 def test_configuration_on_stdin_is_checked() -> None:
     valid = CliRunner().invoke(cli.main, ["check", "-"], input=GOOD)
     assert valid.exit_code == 0
-    assert "notice: stdin:4:3: 7.x syntax" in valid.stdout
+    assert "advice: stdin:4:3: 7.x syntax" in valid.stdout
     faulty = CliRunner().invoke(cli.main, ["check", "-"], input=BAD)
     assert (faulty.exit_code, faulty.stdout) == (1, ERRORS.replace("mail.cfg", "stdin"))
 
@@ -88,12 +95,13 @@ def test_valid_file_with_json_is_one_object() -> None:
     assert result.exit_code == 0
     (inspection,) = json.loads(result.stdout)["inspections"]
     assert inspection["map"] == "m"
-    assert inspection["port"] == 25
+    assert inspection["ports"] == ["25"]
     assert inspection["match"] == [
         {"clause": "match header line length gt 5", "action": "drop-connection log"}
     ]
     assert json.loads(result.stdout)["errors"] == []
-    assert [notice["line"] for notice in json.loads(result.stdout)["notices"]] == [4]
+    advice = json.loads(result.stdout)["advice"]
+    assert [(a["line"], a["code"]) for a in advice] == [(1, "no-allow-tls"), (4, "old-words")]
 
 
 def test_errors_of_a_faulty_file_are_listed_and_the_status_is_1() -> None:
@@ -108,7 +116,92 @@ def test_faulty_file_with_json_is_one_object() -> None:
     assert result.exit_code == 1
     errors = json.loads(result.stdout)["errors"]
     assert [(e["line"], e["column"]) for e in errors] == [(1, 18), (2, 1)]
-    assert errors[0]["expected"] == ["global"]
+    assert errors[0]["expected"] == ["global", "interface"]
+
+
+LISTING = """hostname fw
+snmp-server location here
+no snmp-server contact
+access-list esa permit ip any 192.168.1.1
+class-map esa
+ match access-list esa
+policy-map global_policy
+ class esa
+  no inspect esmtp
+static (inside,outside) 1.1.1.1 192.168.1.1 netmask 255.255.255.255 tcp 50 100
+"""
+
+
+def test_end_of_the_report_counts_every_line() -> None:
+    Path("fw.cfg").write_text(LISTING)
+    result = call("fw.cfg")
+    assert result.exit_code == 0
+    assert "class esa (access-list esa): exempt from inspection\n" in result.stdout
+    assert (
+        "192.168.1.1 is 1.1.1.1; at most 50 connections, at most 100 embryonic\n" in result.stdout
+    )
+    assert "understood: 7 lines\n" in result.stdout
+    assert "not about this filter: 3 lines (snmp-server 2, hostname 1)\n" in result.stdout
+    end = result.stdout.partition("not done, although it changes what happens to mail: ")[2]
+    assert end.startswith("1 line\nfw.cfg:10:1: not done: connection limits are kept")
+
+
+def test_advice_on_several_lines_is_printed_once() -> None:
+    Path("fw.cfg").write_text("".join(f"access-list l permit ip any 10.0.0.{n}\n" for n in range(20))
+                              + LISTING.replace(" esa permit", " l permit").replace("list esa", "list l"))  # fmt: skip
+    out = call("fw.cfg").stdout
+    assert out.count("an address without host or a mask") == 1
+    assert "\n  the same: lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13 and 8 more\n" in out
+    advice = json.loads(call("fw.cfg", "--json").stdout)["advice"]
+    assert len([a for a in advice if a["code"] == "bare-address"]) == 21
+
+
+def test_rules_of_another_configuration_are_pointed_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("fw.cfg").write_text(LISTING)
+    monkeypatch.setattr(check, "has_capability", lambda _: True)
+    asked = []
+    monkeypatch.setattr(
+        check, "others_in_place", lambda diversion: not asked.append(diversion.ports)
+    )
+    assert "advice: fw.cfg:1:1: the rules in place are not those of this" in call("fw.cfg").stdout
+    assert asked == [(25,)]
+
+
+def test_json_has_counts_and_lists_of_findings() -> None:
+    Path("fw.cfg").write_text(LISTING)
+    data = json.loads(call("fw.cfg", "--json").stdout)
+    assert (data["errors"], data["understood"]) == ([], 7)
+    assert data["other"] == {"hostname": 1, "snmp-server": 2}
+    assert [(f["line"], f["column"]) for f in data["not_done"]] == [(10, 1)]
+    assert {"bare-address", "new-connections"} <= {f["code"] for f in data["advice"]}
+    assert all(f["read"].startswith("docs/") for f in data["advice"])
+    esa = next(c for c in data["classes"] if c["class_map"] == "esa")
+    assert (esa["exempt"], esa["inspection"]) == (True, None)
+    faulty = json.loads(CliRunner().invoke(cli.main, ["check", "-", "--json"], input=BAD).stdout)
+    assert {key for key in data if key in faulty} >= {"errors", "not_done", "advice", "understood"}
+
+
+def test_extract_writes_what_matters_and_is_read_to_the_same_policy() -> None:
+    Path("fw.cfg").write_text(LISTING)
+    assert call("fw.cfg", "--extract", "out.cfg").exit_code == 0
+    text = Path("out.cfg").read_text()
+    assert "access-list esa extended permit ip any host 192.168.1.1\n" in text
+    assert "snmp-server" not in text
+    assert "! line 10 is not done: " in text
+    assert parse_policy(text, "out").policy == parse_policy(LISTING, "fw").policy
+    assert call("fw.cfg", "--extract", "-").stdout == text
+
+
+def test_interface_option_names_the_linux_interface() -> None:
+    Path("fw.cfg").write_text(LISTING)
+    codes = lambda *options: {  # noqa: E731
+        f["code"] for f in json.loads(call("fw.cfg", "--json", *options).stdout)["advice"]
+    }
+    both = ("--interface", "outside=eth0", "--interface", "inside=eth1")
+    assert "assumed-interfaces" in codes()
+    assert "assumed-interfaces" not in codes(*both)
+    assert "outside: security level 0, Linux interface eth0\n" in call("fw.cfg", *both).stdout
+    assert call("fw.cfg", "--interface", "outside").exit_code == 2
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe!\0", b"! \xe4\n", b"\0\1\2"])
@@ -161,6 +254,24 @@ def test_config_file_is_used_and_its_notices_go_to_stderr() -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("nfinspect: notice: mail.cfg:4:3: ")
     assert [m.name for m in read.maps] == ["m"]
+
+
+def test_interface_option_belongs_to_config_and_works_without_a_file() -> None:
+    option = ("--interface", "outside=eth0")
+    Path("mail.cfg").write_text(default_text())
+    for arguments in (option, ("--config", "mail.cfg", *option), (*option, "--config", "mail.cfg")):
+        result, (read,) = read_by_config_option(*arguments)
+        assert (result.exit_code, result.output) == (0, "")
+        assert [(i.name, i.device) for i in read.policy.interfaces] == [("outside", "eth0")]
+        assert read.policy.inspections == default_configuration().policy.inspections
+    assert read_by_config_option("--interface", "outside")[0].exit_code == 2
+
+
+def test_interfaces_that_do_not_exist_are_named() -> None:
+    policy = parse_policy("nameif e0 outside security0\nnameif e1 dmz security50", "a").policy
+    assert configuration.missing_interfaces(policy, ["lo", "outside", "dmz"]) == ""
+    told = configuration.missing_interfaces(policy, ["outside"])
+    assert told.startswith("there is no Linux interface for dmz (dmz): --interface")
 
 
 def test_faulty_config_file_ends_the_command_with_status_2() -> None:

@@ -72,7 +72,7 @@ def test_configuration_that_cannot_be_read_twice_is_refused(tmp_path: Path) -> N
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="is no regular file, and cannot be read again"):
-        read_again(pipe)
+        read_again(pipe, {})
 
 
 @pytest.mark.parametrize("rate", ["", "5", "-1/10", "10/0", "0/10", "1.5/1", "many/10", "1/2/3"])

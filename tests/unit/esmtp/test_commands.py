@@ -3,9 +3,11 @@
 import pytest
 
 from nfinspect.esmtp.verbs import PERMITTED
-from nfinspect.events import REQUEST, CloseCause
+from nfinspect.events import REQUEST, BannerMasked, CloseCause
+from nfinspect.policy.commands import pix6
 from nfinspect.policy.model import IncompleteCommand, PipeCharacter
 from tests.unit.esmtp.transcript import (
+    CONNECTION,
     LINE_LENGTH,
     RECIPIENTS,
     SENDER,
@@ -33,6 +35,17 @@ def test_fifteen_verbs_are_permitted() -> None:
     assert set(PERMITTED) == set(
         b"DATA HELO MAIL NOOP QUIT RCPT RSET AUTH EHLO ETRN HELP SAML SEND SOML VRFY".split()
     )
+
+
+def test_fixup_permits_seven_of_them() -> None:
+    for verb in PERMITTED:
+        line = verb + b" x\r\n"
+        talk = Transcript(pix6.MAP)
+        talk.server(b"220 x\r\n", BannerMasked(CONNECTION, "fixup-smtp"), client_gets=b"220 *\r\n")
+        if verb in b"DATA HELO MAIL NOOP QUIT RCPT RSET".split():
+            talk.client(line)
+        else:
+            talk.client(line, masked(), server_gets=b"X" * (len(line) - 2) + b"\r\n")
 
 
 @pytest.mark.parametrize("verb", PERMITTED)

@@ -12,7 +12,6 @@ import pytest
 from nfinspect.actions import DropReason
 from nfinspect.audit import json_lines
 from nfinspect.audit.counters import Counters
-from nfinspect.audit.schema import schema
 from nfinspect.audit.suppression import Suppression
 from nfinspect.events import Connection, ConnectionBuilt, DuplicateSyn, Endpoint
 from nfinspect.live.event_file import EventFile
@@ -20,6 +19,8 @@ from nfinspect.live.service import json_line
 
 END = Endpoint("outside", bytes(4), 1)
 CONNECTION = Connection(1, END, END)
+
+SCHEMA = Path(__file__).parents[3] / "docs/events.schema.json"
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_events_are_lines_of_the_schema_and_are_counted(path: Path) -> None:
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events] == ["connection-built", "duplicate-syn"]
     for event in events:
-        jsonschema.Draft202012Validator(schema()).validate(event)
+        jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(event)
     assert counters.built == 1
     assert counters.dropped_packets == {DropReason.MALFORMED: 1}
 

@@ -17,7 +17,8 @@ class Kernel:
     """Answers iptables commands from tables by name; some commands fail with a inputs message."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n", "mangle": "", "raw": ""}
+        self.tables: dict[str, str] = {"security": "-P FORWARD ACCEPT\n"}
+        self.tables |= dict.fromkeys(("mangle", "raw", "nat"), "")
         self.failures: dict[str, str] = {}
         self.called: list[str] = []
         self.inputs: list[str] = []
@@ -56,21 +57,31 @@ def test_both_ip_versions_are_tested_before_either_is_changed(kernel: Kernel) ->
     assert kernel.called == [
         "iptables --wait 5 -t security -S",
         "iptables --wait 5 -t raw -S",
+        "iptables --wait 5 -t nat -S",
         "ip6tables --wait 5 -t security -S",
         "ip6tables --wait 5 -t raw -S",
+        "ip6tables --wait 5 -t nat -S",
         "iptables-restore --noflush --wait 5 --test",
         "ip6tables-restore --noflush --wait 5 --test",
         "iptables-restore --noflush --wait 5",
         "ip6tables-restore --noflush --wait 5",
     ]
-    assert all(text.startswith("*security\n") for text in kernel.inputs[4:])
-    assert all("COMMIT\n*raw\n" in text for text in kernel.inputs[4:])
+    assert all(text.startswith("*security\n") for text in kernel.inputs[6:])
+    assert all("COMMIT\n*raw\n" in text for text in kernel.inputs[6:])
 
 
 def test_refusal_for_one_ip_version_leaves_both_as_they_were(kernel: Kernel) -> None:
     kernel.failures["ip6tables-restore"] = "ip6tables-restore: line 4 failed"
     with pytest.raises(RulesError, match="IPv6: ip6tables-restore: line 4 failed"):
         iptables.apply(PORT_25)
+    assert kernel.restored == []
+
+
+def test_other_rules_are_found_in_every_table_and_family(kernel: Kernel) -> None:
+    assert not iptables.others_in_place(PORT_25)
+    del kernel.tables["security"]
+    kernel.tables["mangle"] = "-A NFINSPECT -p tcp -m tcp --dport 26 -j NFQUEUE --queue-num 0\n"
+    assert iptables.others_in_place(PORT_25)
     assert kernel.restored == []
 
 
@@ -89,6 +100,21 @@ def test_kernel_without_the_raw_table_gets_the_other_rules_with_a_warning(kernel
     warnings = iptables.apply(PORT_25)
     assert all("no table raw" in warning for warning in warnings)
     assert (len(warnings), "*raw" in kernel.inputs[-1]) == (2, False)
+
+
+def test_translations_go_into_table_nat_and_leave_it_with_a_policy_that_has_none(
+    kernel: Kernel,
+) -> None:
+    rule = "-A NFINSPECT-DNAT -d 192.0.2.1 -j DNAT --to-destination 10.0.0.1"
+    assert iptables.apply(Diversion((25,), nat={4: (rule,)})) == []
+    assert ("*nat\n" in kernel.inputs[-2], "*nat\n" in kernel.inputs[-1]) == (True, False)
+    assert rule in kernel.inputs[-2]
+    kernel.tables["nat"] = f"-N NFINSPECT-DNAT\n-A PREROUTING -j NFINSPECT-DNAT\n{rule}\n"
+    iptables.apply(PORT_25)
+    assert "-D PREROUTING -j NFINSPECT-DNAT\n-F NFINSPECT-DNAT\n" in kernel.inputs[-2]
+    del kernel.tables["nat"]
+    warnings = iptables.apply(Diversion((25,), nat={4: (rule,)}))
+    assert ["no table nat" in warning for warning in warnings] == [True]
 
 
 def test_kernel_with_neither_security_nor_mangle_is_an_error(kernel: Kernel) -> None:
@@ -110,6 +136,7 @@ def test_removal_looks_in_every_table_for_both_ip_versions(kernel: Kernel) -> No
         "iptables --wait 5 -t security -S",
         "iptables --wait 5 -t mangle -S",
         "iptables --wait 5 -t raw -S",
+        "iptables --wait 5 -t nat -S",
     ]
     assert kernel.restored == [
         "iptables-restore --noflush --wait 5",

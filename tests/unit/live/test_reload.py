@@ -33,7 +33,7 @@ class Filter:
         diversion: Diversion | None = None,
         divert: Callable[[Diversion], list[str]] = lambda diversion: [],
     ) -> None:
-        self.adopted: list[Policy] = []
+        self.adopted: list[Configuration] = []
         self.reports: list[str] = []
         self.diverted: list[Diversion] = []
 
@@ -62,7 +62,7 @@ def test_signal_lets_the_filter_adopt_what_the_file_says_now() -> None:
     filter_ = Filter(lambda: DEFAULT)
     filter_.reload.want()
     filter_.rounds()
-    assert filter_.adopted == [DEFAULT.policy]
+    assert filter_.adopted == [DEFAULT]
     assert filter_.reports == [AGAIN]
 
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from nfinspect.rules.diversion import Diversion, application, describe, removal, untracking
+from nfinspect.rules.diversion import (
+    Diversion,
+    application,
+    are_others,
+    describe,
+    removal,
+    untracking,
+)
 
 STATES = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
 PORT_25 = Diversion((25,))
@@ -22,7 +29,7 @@ PRESENT = [
 
 
 def test_both_directions_are_queued_after_a_conntrack_match() -> None:
-    assert application(PORT_25, "security").splitlines() == [
+    assert application(PORT_25, "security", 4).splitlines() == [
         "*security",
         ":NFINSPECT - [0:0]",
         '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
@@ -64,7 +71,7 @@ def test_untracking_applied_again_replaces_its_jump() -> None:
 
 
 def test_every_port_is_diverted_in_both_directions() -> None:
-    text = application(Diversion((25, 587)), "security")
+    text = application(Diversion((25, 587)), "security", 4)
     for match in ("--dport 25", "--sport 25", "--dport 587", "--sport 587"):
         assert text.count(f" {match} ") == 1
 
@@ -81,13 +88,13 @@ def test_target_has_the_queues_and_bypasses_only_with_fail_open(
     diversion: Diversion, target: str
 ) -> None:
     assert diversion.target == target
-    rules = [line for line in application(diversion, "mangle").splitlines() if "port 25" in line]
+    rules = [line for line in application(diversion, "mangle", 4).splitlines() if "port 25" in line]
     assert len(rules) == 2
     assert all(rule.endswith(f" -j {target}") for rule in rules)
 
 
 def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
-    lines = application(PORT_25, "security", PRESENT).splitlines()
+    lines = application(PORT_25, "security", 4, PRESENT).splitlines()
     assert lines[:4] == [
         "*security",
         ":NFINSPECT - [0:0]",
@@ -95,6 +102,25 @@ def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
         '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
     ]
     assert lines.count("COMMIT") == 1
+
+
+LISTED = """\
+-N NFINSPECT
+-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT
+-A NFINSPECT -p tcp -m tcp --dport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
+ -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 3
+-A NFINSPECT -p tcp -m tcp --sport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
+ -m comment --comment "replies from port 25" -j NFQUEUE --queue-num 3
+""".splitlines()
+"""What iptables -S shows of the rules for port 25."""
+
+
+def test_rules_of_another_policy_or_version_are_told_from_those_of_this_one() -> None:
+    assert not are_others(LISTED, PORT_25, 4)
+    assert not are_others(["-P FORWARD ACCEPT"], PORT_25, 4)
+    assert are_others(LISTED, Diversion((25, 587)), 4)
+    assert are_others(LISTED[:-1], PORT_25, 4)
+    assert are_others([rule.replace(",UNTRACKED", "") for rule in LISTED], PORT_25, 4)
 
 
 def test_removal_deletes_our_rules_and_no_others() -> None:

@@ -1,0 +1,21 @@
+"""What the rules of a policy divert, exempt and translate."""
+
+from __future__ import annotations
+
+from nfinspect.policy.model import Policy
+from nfinspect.rules.diversion import Diversion
+from nfinspect.rules.exemption import exempting
+from nfinspect.rules.translation import nat_rules
+
+
+def diverted_ports(policy: Policy) -> tuple[int, ...]:
+    """Return the server ports that the policy covers, inspected or not."""
+    return tuple(sorted(policy.plans))
+
+
+def diversion_of(
+    policy: Policy, first_queue: int = 0, queues: int = 1, fail_open: bool = False
+) -> Diversion:
+    """Return what the rules of *policy* divert and translate."""
+    ports = diverted_ports(policy)
+    return Diversion(ports, first_queue, queues, fail_open, exempting(policy), nat_rules(policy))

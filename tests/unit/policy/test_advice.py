@@ -1,0 +1,120 @@
+"""Advice: each kind where it is due, with its line, and not elsewhere."""
+
+import pytest
+
+from nfinspect.policy import default_text, parse_policy
+from nfinspect.policy.advice import advise
+from tests.unit.policy.connections import configuration
+
+ESA = [
+    "access-list l permit ip any host 192.168.1.1",
+    "class-map c",
+    " match access-list l",
+]
+APPLY = ["policy-map global_policy", " class c", "  no inspect esmtp"]
+STATIC = "static (inside,outside) tcp interface smtp 192.168.1.1 smtp"
+
+
+def inspecting(*classes: str) -> list[str]:
+    maps = [line for name in classes for line in (f"class-map {name}", " match port tcp eq 25")]
+    policy = [line for name in classes for line in (f" class {name}", "  inspect esmtp")]
+    return [*maps, "policy-map p", *policy, "service-policy p global"]
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "lines"),
+    [
+        ("match-address", 3, [*ESA[:2], " match address l", *APPLY]),
+        ("bare-address", 1, ["access-list l permit ip any 192.168.1.1", *ESA[1:], *APPLY]),
+        ("new-connections", 6, [*ESA, *APPLY]),
+        ("exemption", 6, [*ESA, *APPLY]),
+        ("gateway-inspected", 1, [STATIC]),
+        (
+            "gateway-inspected",
+            3,
+            [
+                "access-list in permit tcp any host 192.0.2.1 eq smtp",
+                "access-group in in interface outside",
+                "static (inside,outside) 192.0.2.1 192.168.1.1",
+            ],
+        ),
+        ("no-allow-tls", 1, ["policy-map type inspect esmtp _default_esmtp_map"]),
+        ("recipient-limit", 1, ["hostname fw"]),
+        (
+            "port-465",
+            5,
+            ["class-map c", " match port tcp eq 465", "policy-map p", " class c", "  inspect esmtp",
+             "service-policy p global"],
+        ),
+        ("embryonic-above-connections", 1, ["static (inside,outside) 192.0.2.1 10.0.0.1 tcp 50 100"]),
+        (
+            "embryonic-above-connections",
+            3,
+            ["policy-map global_policy", " class class-default",
+             "  set connection conn-max 5 embryonic-conn-max 5"],
+        ),
+        (
+            "matches-nothing",
+            3,
+            ["class-map d", "policy-map global_policy", " class d", "  inspect esmtp"],
+        ),
+        ("shadowed", 8, inspecting("one", "two")),
+        (
+            "shadowed",
+            4,
+            ["class-map one", " match port tcp eq 25", "policy-map p", " class one",
+             "  inspect esmtp", " class class-default", "  no inspect esmtp",
+             "service-policy p global"],
+        ),
+        (
+            "never-matches",
+            2,
+            ["access-list l permit ip any host 192.168.1.1",
+             "access-list l permit tcp host 10.0.0.1 host 192.168.1.1 eq 25", *ESA[1:], *APPLY],
+        ),
+        ("real-or-mapped", 1, [*ESA, *APPLY, "static (inside,outside) 192.0.2.1 192.168.1.1"]),
+        ("assumed-interfaces", 1, [STATIC]),
+        ("assumed-interfaces", 3, ["policy-map p", "service-policy p global",
+                                   "service-policy p interface outside"]),
+        ("inspect-smtp", 3, ["policy-map global_policy", " class inspection_default",
+                             "  inspect smtp"]),
+        ("no-service-policy", 1, ["ASA Version 9.8(2)", "hostname fw"]),
+    ],
+)  # fmt: skip
+def test_advice_is_given_with_its_line(code: str, line: int, lines: list[str]) -> None:
+    found = [(f.code, f.line) for f in advise(configuration(*lines))]
+    assert (code, line) in found
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("gateway-inspected", [*ESA, *APPLY, STATIC]),
+        ("assumed-interfaces", ["nameif e0 outside security0", "nameif e1 inside security100", STATIC]),
+        ("embryonic-above-connections", ["static (inside,outside) 192.0.2.1 10.0.0.1 tcp 50 20"]),
+        ("embryonic-above-connections", ["static (inside,outside) 192.0.2.1 10.0.0.1 tcp 0 20"]),
+        ("shadowed", inspecting("one")),
+        (
+            "never-matches",
+            ["access-list l permit tcp any host 192.168.1.1 eq 25",
+             "access-list l permit ip any host 192.168.1.1", *ESA[1:], *APPLY],
+        ),
+        ("no-service-policy", ["ASA Version 9.8(2)", "policy-map p", "service-policy p global"]),
+    ],
+)  # fmt: skip
+def test_advice_is_not_given_where_it_is_not_due(code: str, lines: list[str]) -> None:
+    assert code not in {f.code for f in advise(configuration(*lines))}
+
+
+def test_default_configuration_gets_the_two_hints_that_its_map_deserves() -> None:
+    found = advise(parse_policy(default_text(), "mine.cfg"))
+    assert [f.code for f in found] == ["no-allow-tls", "recipient-limit"]
+
+
+def test_every_advice_has_a_code_a_section_and_a_line() -> None:
+    lines = [*ESA, *APPLY, STATIC, "static (inside,outside) 192.0.2.1 192.168.1.1 tcp 50 100"]
+    for found in advise(configuration(*lines)):
+        assert found.code
+        assert found.read.startswith("docs/")
+        assert found.line >= 1
+        assert "remove" not in found.message
