@@ -95,7 +95,7 @@ class ServiceOptions:
     """Reads the configuration again; None if it is not from a file."""
 
 
-class Service:
+class FilterService:
     """A bound queue and everything that decides and reports its packets."""
 
     def __init__(

@@ -67,7 +67,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class CaptureInterface:
     """Where a packet was captured; equal interfaces count as the same."""
 
     link_type: int
@@ -93,7 +93,7 @@ class Frame:
     )
 
     def __init__(
-        self, number: int, time: int, interface: Interface, data: bytes, length: int
+        self, number: int, time: int, interface: CaptureInterface, data: bytes, length: int
     ) -> None:
         self.number = number
         """From 1, counted through all captures."""
@@ -115,7 +115,7 @@ class Frame:
         """Whether it has a verdict."""
 
 
-PAUSE = Frame(0, 0, Interface(0, False), b"", 0)
+PAUSE = Frame(0, 0, CaptureInterface(0, False), b"", 0)
 """Stands between the frames of a capture that is still being made: there are no more for now."""
 
 
@@ -193,7 +193,7 @@ class Capture:
         record = Struct(order + "IIII")
         # The upper half describes a frame check sequence, which counts as link padding here.
         link_type = Struct(order + "I").unpack_from(self._data, 20)[0] & 0xFFFF
-        interface = Interface(link_type, unit == 1)
+        interface = CaptureInterface(link_type, unit == 1)
         at = 24
         number = self.packets
         while True:
@@ -369,7 +369,7 @@ class _Section:
             units = 1 << (resolution & 0x7F)
         else:
             units = 10**resolution
-        interface = Interface(link_type, units > 10**6)
+        interface = CaptureInterface(link_type, units > 10**6)
         self.interfaces.append(_Described(interface, snap_length, units, offset))
         return True
 
@@ -378,7 +378,7 @@ class _Section:
 class _Described:
     """An interface description block."""
 
-    interface: Interface
+    interface: CaptureInterface
     snap_length: int
     """0: unlimited."""
     units: int
