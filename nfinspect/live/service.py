@@ -1,7 +1,7 @@
 """One worker's parts, put together: queue, engine, counters, lines, control socket.
 
-A service lives as long as its queue is bound: while it exists, packets wait for `Service.run`;
-`Service.close` unbinds. What is left to say is said by `Service.finish`.
+A service lives as long as its queue is bound: while it exists, packets wait for `FilterService.run`;
+`FilterService.close` unbinds. What is left to say is said by `FilterService.finish`.
 """
 
 from __future__ import annotations
