@@ -64,7 +64,8 @@ class ClauseAction(enum.Enum):
 
 
 class TeardownReason(enum.Enum):
-    """REASON of 302014, as the appliance writes it."""
+    """REASON of 302014, as the appliance writes it. What each means is in
+    `nfinspect.audit.catalogue`."""
 
     TCP_FINS = "TCP FINs"
     TCP_RESET_INSIDE = "TCP Reset-I"
@@ -76,23 +77,17 @@ class TeardownReason(enum.Enum):
     CLEARED = "Cleared"
     """``clear conn`` ended it; the word is ours [U]."""
     UNKNOWN = "Unknown"
-    """A SYN took the place of a connection that was picked up and seen from one side only."""
 
 
 class CloseCause(enum.Enum):
-    """Why inspection ended a connection."""
+    """Why inspection ended a connection; see `nfinspect.audit.catalogue`."""
 
     CLAUSE = "clause"
-    """A match clause with drop-connection."""
     PIPE = "pipe"
-    """A pipe character in the parameter of MAIL or RCPT."""
     UNCLOSED_BRACKET = "unclosed-bracket"
-    """A ``<`` was never closed, and had already passed in an earlier packet of the line."""
     STARTTLS_INJECTION = "starttls-injection"
     UNASKED_354 = "unasked-354"
     ABANDONED_BY_SERVER = "abandoned-by-server"
-    """The server left DATA, an AUTH exchange or STARTTLS by itself, so nobody knows what the
-    client's next bytes are."""
     SERVER_ANOMALY = "server-anomaly"
     UNSEEN_DATA = "unseen-data"
 
@@ -119,7 +114,7 @@ class AnomalyKind(enum.Enum):
 
 
 class UninspectedCause(enum.Enum):
-    """Why a connection passes without inspection from here on."""
+    """Why a connection passes without inspection from here on; see `nfinspect.audit.catalogue`."""
 
     TLS = "TLS started"
     MIDSTREAM = "older than the filter"
@@ -128,9 +123,7 @@ class UninspectedCause(enum.Enum):
     BARE_LF_ANSWERED = "recorded without the filter: bare LF answered"
     ONE_SIDED = "one-sided capture"
     WOULD_CLOSE = "would have been closed"
-    """Monitor mode: the filter would have closed it here."""
     MASKED_ACCEPTED = "only watched: masked line accepted"
-    """Monitor mode: the server accepted what would have been masked, as a STARTTLS."""
     BARE_LF_ACCEPTED = "only watched: bare LF answered"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nfinspect.audit.catalogue import DROPPED_BECAUSE
 from nfinspect.audit.counters import InspectionCounts
 
 NOTHING_INSPECTED = "The policy inspects nothing: all mail passes uninspected\n"
@@ -106,4 +107,6 @@ def queue(state: QueueState) -> str:
     dropped = "would drop" if state.only_watches else "dropped"
     for reason, count in sorted(state.dropped.items()):
         lines.append(f"    {dropped} {reason}, packet {count}")
+        if reason in DROPPED_BECAUSE:
+            lines.append(f"      {DROPPED_BECAUSE[reason]}")
     return "".join(line + "\n" for line in lines)

@@ -21,7 +21,7 @@ from nfinspect.policy import Configuration, ConfigurationError, Finding, canonic
 from nfinspect.policy.advice import advise
 from nfinspect.policy.commands.policies import class_settings, settings_words
 from nfinspect.policy.commands.timeouts import time_words
-from nfinspect.policy.model import ClassPolicy, Inspection, Interface, Limits, Translation
+from nfinspect.policy.model import ClassPolicy, ConnectionLimits, Inspection, Interface, Translation
 from nfinspect.policy.ranges import ALL_PORTS, address_text
 from nfinspect.policy.words import parameter_lines
 from nfinspect.rules.of_policy import diversion_of
@@ -203,7 +203,7 @@ def _translation_words(translation: Translation) -> str:
     return f"{words}; {limits}" if limits else words
 
 
-def _limit_words(limits: Limits) -> str:
+def _limit_words(limits: ConnectionLimits) -> str:
     words = []
     if limits.connections:
         words.append(f"at most {limits.connections} connections")

@@ -7,19 +7,13 @@ from pathlib import Path
 import click
 
 from nfinspect.cli.errors import FINDINGS, Failure, UsageFailure
-from nfinspect.live.control import DEFAULT_PATH, ControlError, UnanswerableError, ask
+from nfinspect.cli.questions import control_option
+from nfinspect.live.control import ControlError, UnanswerableError, ask
 from nfinspect.live.requests import RELOAD
 
 
 @click.command()
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    metavar="PATH",
-    help="The socket of the running filter.",
-)
+@control_option
 def reload(control: Path) -> int:
     """Let the running filter read its --config again, for new connections.
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nfinspect.cli.cures import MANUAL, cure
+from nfinspect.audit.catalogue import cure
 from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
 
 HEADINGS = {
@@ -77,7 +77,7 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
         print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
     known = cure(finding["cause"])
     if known is not None:
-        print_indented(out, f"cure: {known.text} ({MANUAL}#{known.section})", "    ", style="green")
+        print_indented(out, f"cure: {known.cure} (docs/{known.section})", "    ", style="green")
 
 
 def evidence_lines(finding: dict[str, Any]) -> list[str]:

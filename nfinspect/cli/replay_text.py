@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from nfinspect.audit.catalogue import DROPPED_BECAUSE, UNINSPECTED
 from nfinspect.audit.show import ONLY_WATCHES
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
@@ -63,13 +64,6 @@ SENTENCES = {
 }
 """The text of a connection's notes by event, except masked commands. ``sender`` and ``receiver``
 follow from the direction."""
-
-MEANINGS = {
-    UninspectedCause.BARE_LF_ANSWERED.value: "behind the filter the client would wait for ever, as"
-    " bare LF ends no line",
-    UninspectedCause.ONE_SIDED.value: "measured as if the other direction had been as expected",
-}
-"""What it means that inspection ends for this cause, if that is not plain."""
 
 JUDGED = {
     "first copy": "first copy of each packet, as its sender sent it",
@@ -180,7 +174,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         out.print(f"  {ONLY_WATCHES}", soft_wrap=True)
     dropped = "would drop" if summary["only_watches"] else "dropped"
     for reason, count in summary["dropped"].items():
-        out.print(f"  {dropped} {reason}: {count:,}")
+        print_indented(out, f"{dropped} {reason}: {count:,} ({DROPPED_BECAUSE[reason]})", "  ")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:
         out.print(
@@ -295,8 +289,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
     if note["event"] == "two-sides":
         facts["judged"] = JUDGED[note["judged"]]
     sentence = SENTENCES[note["event"]].format_map(facts)
-    if note["event"] == "uninspected" and note["cause"] in MEANINGS:
-        sentence += f"; {MEANINGS[note['cause']]}"
+    if note["event"] == "uninspected":
+        sentence += f"; {UNINSPECTED[UninspectedCause(note['cause'])].meaning}"
     return sentence, ""
 
 

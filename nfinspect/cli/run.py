@@ -21,7 +21,7 @@ from nfinspect.live.control import DEFAULT_PATH, ControlError
 from nfinspect.live.injection import InjectionError
 from nfinspect.live.log_format import LogFormat
 from nfinspect.live.queue import MAX_LENGTH, QueueError
-from nfinspect.live.service import UNLIMITED, LiveEngine, LogRate, Service, ServiceOptions
+from nfinspect.live.service import UNLIMITED, FilterService, LiveEngine, LogRate, ServiceOptions
 from nfinspect.policy import Configuration
 from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.of_policy import diversion_of, diverted_ports
@@ -190,7 +190,7 @@ def filter_packets(
     for each in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):  # they would kill it
         signal.signal(each, signal.SIG_IGN)
     try:
-        with Service(engine, configuration, options) as service:
+        with FilterService(engine, configuration, options) as service:
             for each in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(each, lambda *_: service.stop())
             signal.signal(signal.SIGHUP, lambda *_: service.reload())

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from nfinspect.cli.errors import FINDINGS, Failure
+from nfinspect.cli.questions import control_option
 from nfinspect.live import misfits, survey
-from nfinspect.live.control import DEFAULT_PATH, ControlError, NoFilterError, UnanswerableError, ask
+from nfinspect.live.control import ControlError, NoFilterError, UnanswerableError, ask
 from nfinspect.live.misfits import FilterState, Misfit, Severity
 from nfinspect.live.overview import activity, block, setting, surroundings
 from nfinspect.live.requests import STATUS
@@ -22,14 +23,7 @@ from nfinspect.live.survey import Survey
 
 
 @click.command()
-@click.option(
-    "--control",
-    type=click.Path(path_type=Path, readable=False),
-    default=DEFAULT_PATH,
-    show_default=True,
-    metavar="PATH",
-    help="The socket of the running filter.",
-)
+@control_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(control: Path, as_json: bool) -> int:
     """Tell whether mail reaches the running filter, and what passes it uninspected.

@@ -37,7 +37,7 @@ from nfinspect.esmtp.verbs import Request
 from nfinspect.events import AnomalyKind
 
 
-class Phase(enum.IntEnum):
+class DialoguePhase(enum.IntEnum):
     """What the client's next byte belongs to."""
 
     COMMANDS = 0
@@ -52,13 +52,13 @@ class Phase(enum.IntEnum):
     """Nobody knows: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
 
 
-COMMANDS: Final = Phase.COMMANDS
-AUTH_RESPONSE: Final = Phase.AUTH_RESPONSE
-MESSAGE: Final = Phase.MESSAGE
-CHUNK_ANNOUNCED: Final = Phase.CHUNK_ANNOUNCED
-CHUNK: Final = Phase.CHUNK
-TLS: Final = Phase.TLS
-ABANDONED: Final = Phase.ABANDONED
+COMMANDS: Final = DialoguePhase.COMMANDS
+AUTH_RESPONSE: Final = DialoguePhase.AUTH_RESPONSE
+MESSAGE: Final = DialoguePhase.MESSAGE
+CHUNK_ANNOUNCED: Final = DialoguePhase.CHUNK_ANNOUNCED
+CHUNK: Final = DialoguePhase.CHUNK
+TLS: Final = DialoguePhase.TLS
+ABANDONED: Final = DialoguePhase.ABANDONED
 
 
 class Effect(enum.Enum):
@@ -174,7 +174,7 @@ class Dialogue:
         self.outstanding = [Request.GREETING]
         """What the outstanding replies will answer, oldest first. A list, since it is short, and an
         empty deque is larger than the rest of a dialogue."""
-        self.phase = Phase.COMMANDS
+        self.phase = DialoguePhase.COMMANDS
         self.shut = True
         """Nothing from the client passes before the next reply."""
         self.pipelining = False
@@ -230,12 +230,12 @@ class Dialogue:
 
     def expect_auth_reply(self) -> None:
         """A client line of an AUTH exchange has passed; its reply tells whether another follows."""
-        self.phase = Phase.COMMANDS
+        self.phase = DialoguePhase.COMMANDS
         self.expect_reply(Request.AUTH)
 
     def expect_message_reply(self) -> None:
         """The end of the message has passed: whatever the reply, the transaction is over."""
-        self.phase = Phase.COMMANDS
+        self.phase = DialoguePhase.COMMANDS
         self.transaction = False
         self.expect_reply(Request.MESSAGE)
 
@@ -264,11 +264,11 @@ class Dialogue:
         """A masked BDAT has announced a chunk of so many bytes."""
         self.announced = announced
         self.chunk_answered_at = None
-        self.phase = Phase.CHUNK_ANNOUNCED
+        self.phase = DialoguePhase.CHUNK_ANNOUNCED
 
     def decide_chunk(self) -> None:
         """The client did not wait for the reply to its BDAT: its chunk follows."""
-        self.phase = Phase.CHUNK
+        self.phase = DialoguePhase.CHUNK
 
     def count_chunk(self, count: int) -> bool:
         """So many bytes of the chunk have passed; returns whether that completes it."""
@@ -277,7 +277,7 @@ class Dialogue:
 
     def end_chunk(self) -> None:
         """Commands follow again."""
-        self.phase = Phase.COMMANDS
+        self.phase = DialoguePhase.COMMANDS
 
     def withdraw_after(self, count: int) -> None:
         """The packet with the latest commands was dropped: keep the first ``count`` outstanding
@@ -316,9 +316,13 @@ class Dialogue:
         """A reply, or a line without a code, begins that answers nothing. If the client is sending
         a message, answering a challenge or about to begin TLS, the server has left that phase;
         returns whether so."""
-        if self.phase not in (Phase.MESSAGE, Phase.AUTH_RESPONSE, Phase.TLS):
+        if self.phase not in (
+            DialoguePhase.MESSAGE,
+            DialoguePhase.AUTH_RESPONSE,
+            DialoguePhase.TLS,
+        ):
             return False
-        self.phase = Phase.ABANDONED
+        self.phase = DialoguePhase.ABANDONED
         self.outstanding.append(Request.ABANDONED)  # so that the whole of it passes
         return True
 
@@ -409,12 +413,14 @@ class Dialogue:
             self.recipients = self.recipients_before
         elif found is Effect.MESSAGE_OPENS:
             self.late = False
-            self.phase = Phase.MESSAGE
+            self.phase = DialoguePhase.MESSAGE
         elif found is Effect.CHALLENGED:
             self.late = False
-            self.phase = Phase.ABANDONED if self.challenge_doubtful else Phase.AUTH_RESPONSE
+            self.phase = (
+                DialoguePhase.ABANDONED if self.challenge_doubtful else DialoguePhase.AUTH_RESPONSE
+            )
         else:
-            self.phase = Phase.TLS
+            self.phase = DialoguePhase.TLS
             self.tls_from = position
         self.shut = bool(self.outstanding) and (
             not self.pipelining or self.outstanding[-1] in SHUTTING

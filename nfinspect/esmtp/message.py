@@ -81,7 +81,7 @@ PART: Final = Section.PART
 EMBEDDED: Final = Section.EMBEDDED
 
 
-class Finding(NamedTuple):
+class MatchedValue(NamedTuple):
     """A value that matches a clause."""
 
     position: int
@@ -229,7 +229,7 @@ class MessageScanner:
             if found >= 0:
                 over, end = True, found
 
-        findings: list[Finding] = []
+        findings: list[MatchedValue] = []
         opening = self.section
         if opening == HEADER and session.transcript:
             _note_message_id(session, data, start, end)
@@ -275,7 +275,7 @@ class MessageScanner:
         start: int,
         first: int,
         end: int,
-        findings: list[Finding],
+        findings: list[MatchedValue],
     ) -> int:
         """Track headers and bodies, and examine the fields. Returns where in ``data`` the message's
         header ends: ``start`` if it had already ended, ``end`` if it continues."""
@@ -345,7 +345,7 @@ class MessageScanner:
         return header_end
 
     def _continue_field(
-        self, data: bytes, start: int, end: int, limit: int, findings: list[Finding]
+        self, data: bytes, start: int, end: int, limit: int, findings: list[MatchedValue]
     ) -> int:
         """Add to the unfinished field. Returns the start of the line after it; -1 if the field
         continues."""
@@ -369,7 +369,12 @@ class MessageScanner:
         return newline + 1 if newline >= 0 else end
 
     def _inspect_field(
-        self, field: bytes, position: int, limit: int, findings: list[Finding], at_least: int = 0
+        self,
+        field: bytes,
+        position: int,
+        limit: int,
+        findings: list[MatchedValue],
+        at_least: int = 0,
     ) -> None:
         if limit == UNLIMITED or not is_interesting(field):
             return
@@ -382,7 +387,7 @@ class MessageScanner:
         # No filename is longer than its field, even decoded and joined.
         length = max(filename_length(field), at_least) if len(field) > limit else at_least
         if length > limit:
-            findings.append(Finding(position, -1, None, length, filename_shown(field)))
+            findings.append(MatchedValue(position, -1, None, length, filename_shown(field)))
 
     def _begin_part(self) -> None:
         self.section = PART
@@ -396,7 +401,12 @@ class MessageScanner:
         self.message_type = self.typed = False
 
     def _scan_open_line(
-        self, rules: tuple[Rule, ...], data: bytes, start: int, stop: int, findings: list[Finding]
+        self,
+        rules: tuple[Rule, ...],
+        data: bytes,
+        start: int,
+        stop: int,
+        findings: list[MatchedValue],
     ) -> None:
         """Measure the unfinished line, which continues to ``stop``: its LF, or the end of data."""
         dot = self.head[0] == DOT
@@ -405,9 +415,9 @@ class MessageScanner:
         length = self.length + stop - start - ends_in_cr - dot
         for order, rule in enumerate(rules):
             if before <= rule.clause.limit < length:
-                findings.append(Finding(start, order, rule, length))
+                findings.append(MatchedValue(start, order, rule, length))
 
-    def _evidence(self, rule: Rule, finding: Finding, data: bytes) -> Evidence:
+    def _evidence(self, rule: Rule, finding: MatchedValue, data: bytes) -> Evidence:
         """What the line is that a clause matched, and how long it is as far as it has arrived."""
         position, length = finding.position, finding.length
         text = b""  # of the body nothing is shown
@@ -454,9 +464,9 @@ def _note_message_id(session: Session, data: bytes, start: int, end: int) -> Non
 
 
 def _scan_lines(
-    rules: tuple[Rule, ...], data: bytes, start: int, end: int, findings: list[Finding]
+    rules: tuple[Rule, ...], data: bytes, start: int, end: int, findings: list[MatchedValue]
 ) -> None:
     for order, rule in enumerate(rules):
         position = first_long_line(data, start, end, rule.clause.limit)
         if position >= 0:
-            findings.append(Finding(position, order, rule, 0))
+            findings.append(MatchedValue(position, order, rule, 0))

@@ -120,7 +120,7 @@ class Core:
     def plan(self, client: Endpoint, server: Endpoint) -> Plan:
         """What applies to a connection; asked once for each."""
         return self._classifier.plan(
-            classify.Connection(
+            classify.OpeningConnection(
                 4 if len(client.address) == 4 else 6,
                 int.from_bytes(client.address),
                 client.port,

@@ -18,7 +18,7 @@ SETTLING = 0.15
 """Seconds to wait before a capture ends, for packets in flight."""
 
 
-class Capture:
+class RunningCapture:
     """A running tcpdump. It is listening once this object is made; ``stop`` completes the file."""
 
     def __init__(

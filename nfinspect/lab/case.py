@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfinspect.lab import expected_lines
-from nfinspect.lab.comparison import Row, pairs, rows
+from nfinspect.lab.comparison import LinePair, pairs, rows
 from nfinspect.lab.streams import conversations
 
 if TYPE_CHECKING:
-    from nfinspect.lab.filter import Filter
-    from nfinspect.lab.stage import Stage
+    from nfinspect.lab.filter import RunningFilter
+    from nfinspect.lab.stage import MailStage
 
 PATIENCE = 3.0
 """Seconds to wait for what is expected: a syslog line, a mail."""
@@ -29,7 +29,7 @@ class Outcome:
     server_received: bytes = b""
     server_sent: bytes = b""
     client_received: bytes = b""
-    rows: list[list[Row]] = field(default_factory=list)
+    rows: list[list[LinePair]] = field(default_factory=list)
     """A list per connection."""
     syslog: list[str] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Case:
     name: str
     shows: str
     """A sentence about what it shows."""
-    act: Callable[[Stage], None]
+    act: Callable[[MailStage], None]
     syslog: tuple[expected_lines.Template, ...]
     """All syslog lines, as templates; see `expected_lines`."""
     expectations: tuple[Expectation, ...]
@@ -106,7 +106,7 @@ class Case:
     """The policy it needs, if not the default."""
 
 
-def run_case(case: Case, stage: Stage, running: Filter, captures: Path) -> Outcome:
+def run_case(case: Case, stage: MailStage, running: RunningFilter, captures: Path) -> Outcome:
     """Run *case*, write ``NAME.outside.pcap`` and ``NAME.inside.pcap`` to *captures*, and judge it.
 
     The filter must be running with the case's policy. Raises LabError if the case cannot be run;
@@ -148,7 +148,7 @@ def run_case(case: Case, stage: Stage, running: Filter, captures: Path) -> Outco
     return outcome
 
 
-def _await_mails(case: Case, stage: Stage, outcome: Outcome) -> None:
+def _await_mails(case: Case, stage: MailStage, outcome: Outcome) -> None:
     # A server delivers a mail slightly after it has accepted it.
     if case.server == "script":
         return
@@ -159,7 +159,7 @@ def _await_mails(case: Case, stage: Stage, outcome: Outcome) -> None:
         outcome.mails = stage.mailbox.messages()
 
 
-def _judge(case: Case, stage: Stage, outcome: Outcome) -> None:
+def _judge(case: Case, stage: MailStage, outcome: Outcome) -> None:
     for each in case.expectations:
         outcome.judgements.append((each.text, each.holds(outcome)))
     moved = {words: count for words, count in outcome.counters.items() if words.startswith("match")}
@@ -178,7 +178,7 @@ EHLO_MASK = "match ehlo-reply-parameter others"
 
 
 class _Counters:
-    def __init__(self, running: Filter) -> None:
+    def __init__(self, running: RunningFilter) -> None:
         with ThreadPoolExecutor() as pool:  # each command takes a moment to start
             inspected = pool.submit(running.show_json, "service-policy", "inspect", "esmtp")
             queue: dict[str, Any] = running.show_json("queue")

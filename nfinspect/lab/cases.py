@@ -11,7 +11,7 @@ from collections.abc import Callable
 from nfinspect.lab import expected_lines
 from nfinspect.lab.case import EHLO_MASK, Case, Expectation, Outcome
 from nfinspect.lab.dialogue import Script
-from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
+from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, MailStage
 from nfinspect.policy import default_text
 
 TYPING = 0.02
@@ -28,15 +28,17 @@ ALLOW_TLS = (
 # What a case does: each of these is, or returns, a function for the table.
 
 
-def swaks(*arguments: str, header: str = "", message: str = MESSAGE) -> Callable[[Stage], None]:
+def swaks(*arguments: str, header: str = "", message: str = MESSAGE) -> Callable[[MailStage], None]:
     """Send one mail with swaks; *header* is added on top."""
     return lambda stage: stage.swaks(*arguments, message=header + message)
 
 
-def postfix(*, message: str = MESSAGE, lossy: int = 0, **settings: str) -> Callable[[Stage], None]:
+def postfix(
+    *, message: str = MESSAGE, lossy: int = 0, **settings: str
+) -> Callable[[MailStage], None]:
     """Send one mail with Postfix with *settings*; every *lossy*-th packet with data is dropped."""
 
-    def act(stage: Stage) -> None:
+    def act(stage: MailStage) -> None:
         if lossy:
             with stage.loss(lossy):
                 stage.send_by_postfix(settings, message=message)
@@ -48,10 +50,10 @@ def postfix(*, message: str = MESSAGE, lossy: int = 0, **settings: str) -> Calla
 
 def typed(
     *lines: str | bytes, greeting: str = "220", script: Script | None = None
-) -> Callable[[Stage], None]:
+) -> Callable[[MailStage], None]:
     """Send each line once the previous one has been answered; stop if there is no reply."""
 
-    def converse(stage: Stage) -> None:
+    def converse(stage: MailStage) -> None:
         with stage.dialogue(greeting) as client:
             try:
                 for line in lines:
@@ -61,7 +63,7 @@ def typed(
             except ConnectionError:
                 stage.said.append("the connection has ended")
 
-    def act(stage: Stage) -> None:
+    def act(stage: MailStage) -> None:
         if script is None:
             converse(stage)
             return
@@ -73,10 +75,10 @@ def typed(
 
 def in_segments(
     lines: tuple[str, ...], *segments: bytes, replies: int = 1
-) -> Callable[[Stage], None]:
+) -> Callable[[MailStage], None]:
     """Send *lines* one by one, then each of *segments* separately; await *replies*, and QUIT."""
 
-    def act(stage: Stage) -> None:
+    def act(stage: MailStage) -> None:
         with stage.dialogue() as client:
             for line in lines:
                 client.command(line)
@@ -90,7 +92,7 @@ def in_segments(
     return act
 
 
-def over_tls(stage: Stage) -> None:
+def over_tls(stage: MailStage) -> None:
     """Send one mail after STARTTLS."""
     with stage.dialogue() as client:
         client.command(ENVELOPE[0])

@@ -9,14 +9,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, Line, Stream, lines
+from nfinspect.lab.conversation import REPLY, REQUEST, ByteStream, CapturedLine, Conversation, lines
 
 PASSED, MASKED, BLANKED = "passed", "masked", "blanked"
 DROPPED, CUT = "dropped", "in part"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LinePair:
     """A line of a session, as it was sent and as it was received."""
 
     direction: str
@@ -44,7 +44,7 @@ class Row:
         return f"of {count} repeats {dropped} dropped"
 
 
-def rows(outside: Conversation, inside: Conversation) -> list[Row]:
+def rows(outside: Conversation, inside: Conversation) -> list[LinePair]:
     """Return the lines of one connection, in the order in which their senders sent them."""
     requests = [line for line in lines(outside) if line.direction == REQUEST]
     replies = [line for line in lines(inside) if line.direction == REPLY]
@@ -67,7 +67,7 @@ def rows(outside: Conversation, inside: Conversation) -> list[Row]:
     return result
 
 
-def _row(line: Line, arrived: Stream, *, tries: int, arrivals: int) -> Row:
+def _row(line: CapturedLine, arrived: ByteStream, *, tries: int, arrivals: int) -> LinePair:
     received = arrived.data[line.offset : line.offset + len(line.text)]
     end = line.offset + len(line.text) + 2 * line.complete
     if arrived.ends and arrived.ends[-1] >= end:
@@ -77,7 +77,7 @@ def _row(line: Line, arrived: Stream, *, tries: int, arrivals: int) -> Row:
     else:
         verdict = DROPPED
     shown = None if verdict == DROPPED else received
-    return Row(
+    return LinePair(
         line.direction, line.text, shown, verdict, line.cuts, max(tries, 1), arrivals, line.packet
     )
 
@@ -104,7 +104,7 @@ class _Coverage:
         return bisect_right(self._starts, offset) - bisect_right(self._ends, offset)
 
 
-def _stream(conversation: Conversation, direction: str) -> Stream:
+def _stream(conversation: Conversation, direction: str) -> ByteStream:
     return conversation.request if direction == REQUEST else conversation.reply
 
 

@@ -11,7 +11,7 @@ REQUEST, REPLY = "request", "reply"
 
 
 @dataclass(slots=True)
-class Segment:
+class CapturedSegment:
     """One TCP segment of a connection, as captured."""
 
     number: int
@@ -26,7 +26,7 @@ class Segment:
 
 
 @dataclass(slots=True)
-class Stream:
+class ByteStream:
     """The bytes of one direction, each once, up to the first gap."""
 
     data: bytes = b""
@@ -45,13 +45,13 @@ class Conversation:
     client: str
     """``ip:port``, for IPv6 ``[ip]:port``."""
     server: str
-    segments: list[Segment] = field(default_factory=list)
-    request: Stream = field(default_factory=Stream)
-    reply: Stream = field(default_factory=Stream)
+    segments: list[CapturedSegment] = field(default_factory=list)
+    request: ByteStream = field(default_factory=ByteStream)
+    reply: ByteStream = field(default_factory=ByteStream)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CapturedLine:
     """A line of a stream, or the unfinished rest at its end."""
 
     time: float
@@ -67,17 +67,17 @@ class Line:
     """The packet that completed it."""
 
 
-def lines(conversation: Conversation) -> list[Line]:
+def lines(conversation: Conversation) -> list[CapturedLine]:
     """Return the lines of both directions, in the order in which they were completed."""
     both = [*_split(conversation.request, REQUEST), *_split(conversation.reply, REPLY)]
     return sorted(both, key=lambda line: line.time)
 
 
-def reassemble(segments: list[Segment], direction: str) -> Stream:
+def reassemble(segments: list[CapturedSegment], direction: str) -> ByteStream:
     """The bytes of one direction: like a receiver, in order, and the first copy of a byte counts."""
-    stream = Stream()
+    stream = ByteStream()
     data = bytearray()
-    waiting: list[tuple[int, int, Segment]] = []
+    waiting: list[tuple[int, int, CapturedSegment]] = []
     for order, segment in enumerate(segments):
         if segment.direction != direction or not segment.payload:
             continue
@@ -94,7 +94,7 @@ def reassemble(segments: list[Segment], direction: str) -> Stream:
     return stream
 
 
-def _split(stream: Stream, direction: str) -> Iterator[Line]:
+def _split(stream: ByteStream, direction: str) -> Iterator[CapturedLine]:
     position = 0
     while position < len(stream.data):
         found = stream.data.find(b"\r\n", position)
@@ -102,7 +102,7 @@ def _split(stream: Stream, direction: str) -> Iterator[Line]:
         after = min(end + 2, len(stream.data))
         arrived = bisect_left(stream.ends, after)
         within = stream.ends[bisect_right(stream.ends, position) : bisect_right(stream.ends, end)]
-        yield Line(
+        yield CapturedLine(
             stream.times[arrived],
             direction,
             position,

@@ -13,7 +13,7 @@ from nfinspect.lab import topology
 from nfinspect.lab.case import Case, Outcome, run_case
 from nfinspect.lab.cases import DEMO, named
 from nfinspect.lab.lab import Lab, orderly_end
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 
 PROGRAMS = "ip sysctl ethtool iptables tcpdump swaks postfix openssl".split()
 
@@ -59,7 +59,7 @@ def _run(
             file = lab.directory / "policy.cfg"
             file.write_text(config)
         running = lab.filter(file)
-        stage = Stage(lab)
+        stage = MailStage(lab)
         for case in cases:
             yield case, run_case(case, stage, running, captures)
         ending = Ending(running.show("service-policy", "inspect", "esmtp"), running.show("queue"))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SMTP_PORT = 25
 
 
-class Dialogue:
+class ClientConnection:
     """A client's connection to port 25; each ``send`` makes its own segment."""
 
     def __init__(self, connection: socket.socket, timeout: float) -> None:

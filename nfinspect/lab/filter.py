@@ -26,7 +26,7 @@ START_TIMEOUT = STOP_TIMEOUT = 20.0
 _numbers = itertools.count()
 
 
-class Filter:
+class RunningFilter:
     """The running filter of a lab."""
 
     def __init__(self, lab: Namespaces, config: Path | None, arguments: Sequence[str]) -> None:

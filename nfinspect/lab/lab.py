@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from nfinspect.lab.capture import Capture
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.capture import RunningCapture
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.namespaces import Namespaces
 from nfinspect.lab.topology import FILTER
 
@@ -19,15 +19,15 @@ class Lab(Namespaces):
 
     def capture(
         self, file: Path, interface: str, where: str = FILTER, *, expression: str = "tcp port 25"
-    ) -> Capture:
+    ) -> RunningCapture:
         """Start a capture on an interface, by default of the filter; see `capture.Capture`."""
-        capture = Capture(self, file, interface, where, expression)
+        capture = RunningCapture(self, file, interface, where, expression)
         self.at_close(capture.stop)
         return capture
 
-    def filter(self, config: Path | None = None, *, arguments: Sequence[str] = ()) -> Filter:
-        """Apply the rules and start the filter in its namespace; see `filter.Filter`."""
-        running = Filter(self, config, arguments)
+    def filter(self, config: Path | None = None, *, arguments: Sequence[str] = ()) -> RunningFilter:
+        """Apply the rules and start the filter in its namespace; see `filter.RunningFilter`."""
+        running = RunningFilter(self, config, arguments)
         self.at_close(running.end)
         return running
 

@@ -100,7 +100,7 @@ class Fate:
         return int.from_bytes(blake2b(text, key=self._key, digest_size=8).digest(), "big")
 
 
-class Direction:
+class OneWay:
     """The packets from one end to the other."""
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
@@ -152,8 +152,8 @@ class Device:
     def __init__(self, settings: dict[str, Any]) -> None:
         near, far = (open_end(end["namespace"], end["name"]) for end in settings["ends"])
         self._ends = near, far
-        self.there = Direction("there", settings["there"])
-        self.back = Direction("back", settings["back"])
+        self.there = OneWay("there", settings["there"])
+        self.back = OneWay("back", settings["back"])
         self._directions = ((self.there, near, far), (self.back, far, near))
         self._behind = 0.0
 
@@ -168,7 +168,7 @@ class Device:
             for direction, _, target in self._directions:
                 self._write(direction, target)
 
-    def _read(self, direction: Direction, source: int) -> None:
+    def _read(self, direction: OneWay, source: int) -> None:
         for _ in range(BATCH):
             try:
                 packet = os.read(source, 65536)
@@ -176,7 +176,7 @@ class Device:
                 return
             direction.take(packet, monotonic())
 
-    def _write(self, direction: Direction, target: int) -> None:
+    def _write(self, direction: OneWay, target: int) -> None:
         now = monotonic()
         self._behind = max(self._behind, now - direction.due())
         while (packet := direction.arrived(now)) is not None:

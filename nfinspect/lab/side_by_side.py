@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.table import Table
 from rich.text import Text
 
-from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row
+from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, LinePair
 from nfinspect.lab.conversation import REQUEST
 
 VERDICT_STYLE = {
@@ -27,7 +27,7 @@ SAME = 4
 """From so many similar exchanges in a row on, only the first and the last are shown."""
 
 
-def side_by_side(rows: Sequence[Row | str], *, numbered: bool = False) -> Table:
+def side_by_side(rows: Sequence[LinePair | str], *, numbered: bool = False) -> Table:
     """A table of the rows. A string stands for rows that are left out; *numbered*: with the
     packets."""
     table = Table(box=None, pad_edge=False, expand=True, padding=(0, 2, 0, 0))
@@ -59,7 +59,7 @@ def side_by_side(rows: Sequence[Row | str], *, numbered: bool = False) -> Table:
     return table
 
 
-def has_boundary(row: Row) -> bool:
+def has_boundary(row: LinePair) -> bool:
     """Whether a segment boundary is marked in the line."""
     return BOUNDARY in _line(row.sent, None, row.cuts)
 
@@ -91,7 +91,7 @@ def _printable(byte: int) -> str:
     return chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}"
 
 
-def _shortened(rows: Sequence[Row | str]) -> Iterator[Row | str]:
+def _shortened(rows: Sequence[LinePair | str]) -> Iterator[LinePair | str]:
     """The rows, with the middle of a long run of similar exchanges replaced by its length."""
     for _, run in groupby(_exchanges(rows), _kind):
         exchanges = list(run)
@@ -103,8 +103,8 @@ def _shortened(rows: Sequence[Row | str]) -> Iterator[Row | str]:
             yield from exchanges[-1]
 
 
-def _exchanges(rows: Sequence[Row | str]) -> Iterator[list[Row | str]]:
-    exchange: list[Row | str] = []
+def _exchanges(rows: Sequence[LinePair | str]) -> Iterator[list[LinePair | str]]:
+    exchange: list[LinePair | str] = []
     for row in rows:
         if exchange and (isinstance(row, str) or row.direction == REQUEST):
             yield exchange
@@ -114,7 +114,7 @@ def _exchanges(rows: Sequence[Row | str]) -> Iterator[list[Row | str]]:
         yield exchange
 
 
-def _kind(exchange: list[Row | str]) -> object:
+def _kind(exchange: list[LinePair | str]) -> object:
     """What makes exchanges similar. Lines of a mail, or without reply, are if they are the same."""
     if len(exchange) < 2:
         (row,) = exchange

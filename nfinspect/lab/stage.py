@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from nfinspect.lab import postfix, topology
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.exim import Exim
 from nfinspect.lab.mailbox import Maildir
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER, LabError
@@ -49,7 +49,7 @@ ADDRESSES = {
 """The address of each server, by IP version."""
 
 
-class Stage:
+class MailStage:
     """The servers and clients of one lab."""
 
     def __init__(self, lab: Lab) -> None:
@@ -115,9 +115,9 @@ class Stage:
         self.said += [*said, *done.stderr.splitlines()]
 
     @contextmanager
-    def dialogue(self, greeting: str | None = "220") -> Iterator[Dialogue]:
-        """Connect a `Dialogue` client, and read the greeting, which must begin with *greeting*."""
-        with Dialogue.open(self.lab, self.address, timeout=PATIENCE) as client:
+    def dialogue(self, greeting: str | None = "220") -> Iterator[ClientConnection]:
+        """Connect a `ClientConnection`, and read the greeting, which must begin with *greeting*."""
+        with ClientConnection.open(self.lab, self.address, timeout=PATIENCE) as client:
             if greeting is not None:
                 reply = client.reply()
                 if not reply.startswith(greeting):

@@ -13,7 +13,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 from scapy.utils import PcapReader
 
-from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, Segment, reassemble
+from nfinspect.lab.conversation import REPLY, REQUEST, CapturedSegment, Conversation, reassemble
 
 PORT = 25
 
@@ -42,7 +42,7 @@ def conversations(file: Path) -> list[Conversation]:
                 starts.setdefault((*ends, direction), tcp.seq + 1)
             start = starts.get((*ends, direction), tcp.seq)
             found[ends].segments.append(
-                Segment(
+                CapturedSegment(
                     number,
                     float(packet.time),
                     direction,

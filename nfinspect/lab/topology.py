@@ -42,7 +42,7 @@ MTU = 1500
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class CableEnd:
     """One end of a cable, with its addresses; all networks are /24 and /64."""
 
     namespace: str
@@ -51,8 +51,8 @@ class Interface:
     addresses: tuple[str, ...]
 
 
-OUTSIDE = Interface(FILTER, "outside", "02:00:00:00:01:01", ("192.0.2.1", "2001:db8:1::1"))
-INSIDE = Interface(FILTER, "inside", "02:00:00:00:02:01", ("198.51.100.1", "2001:db8:2::1"))
+OUTSIDE = CableEnd(FILTER, "outside", "02:00:00:00:01:01", ("192.0.2.1", "2001:db8:1::1"))
+INSIDE = CableEnd(FILTER, "inside", "02:00:00:00:02:01", ("198.51.100.1", "2001:db8:2::1"))
 BRIDGE = "bridge"
 """With a bridging filter, `OUTSIDE` and `INSIDE` are its ports."""
 CLIENT_ADDRESSES = (CLIENT_ADDRESS, CLIENT_ADDRESS6)
@@ -66,8 +66,8 @@ SERVER_ADDRESSES = (
 )
 CABLES = (
     # an end host; the filter's interface towards it, which is also its gateway
-    (Interface(CLIENT, "eth0", "02:00:00:00:01:10", CLIENT_ADDRESSES), OUTSIDE),
-    (Interface(SERVER, "eth0", "02:00:00:00:02:25", SERVER_ADDRESSES), INSIDE),
+    (CableEnd(CLIENT, "eth0", "02:00:00:00:01:10", CLIENT_ADDRESSES), OUTSIDE),
+    (CableEnd(SERVER, "eth0", "02:00:00:00:02:25", SERVER_ADDRESSES), INSIDE),
 )
 
 END_SYSCTLS = (
@@ -187,7 +187,7 @@ def _signals_held() -> Iterator[None]:
 
 
 def _connect(
-    prefix: str, sides: dict[str, NetNS], host: Interface, gateway: Interface, bridge: bool
+    prefix: str, sides: dict[str, NetNS], host: CableEnd, gateway: CableEnd, bridge: bool
 ) -> None:
     port = replace(gateway, addresses=()) if bridge else gateway
     ends = [(sides[end.namespace], end) for end in (host, port)]
@@ -209,7 +209,7 @@ def _connect(
         _wait_until_up(side, end)
 
 
-def _set_up(side: NetNS, end: Interface) -> None:
+def _set_up(side: NetNS, end: CableEnd) -> None:
     side.link("set", index=_index(side, "lo"), state="up")
     index = _index(side, end.name)
     side.link("set", index=index, address=end.mac, mtu=MTU, state="up")
@@ -217,7 +217,7 @@ def _set_up(side: NetNS, end: Interface) -> None:
         side.addr("add", index=index, address=address, prefixlen=64 if ":" in address else 24)
 
 
-def _wait_until_up(side: NetNS, end: Interface) -> None:
+def _wait_until_up(side: NetNS, end: CableEnd) -> None:
     # It takes up to a second after both ends are up until the kernel reports a carrier and sends.
     deadline = time.monotonic() + 5
     index = _index(side, end.name)

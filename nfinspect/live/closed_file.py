@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from struct import Struct
 from time import monotonic
-from typing import Protocol
 
-from nfinspect.actions import DropReason
 from nfinspect.events import Event, InspectionClosed
+from nfinspect.live.worker import DecisionAudit
 from nfinspect.packet.segment import connection_key
 from nfinspect.tcp.limits import Limits
 
@@ -219,18 +218,10 @@ def _write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-class Audit(Protocol):
-    """See `worker.Audit`."""
-
-    def observe(self, event: Event) -> None: ...
-
-    def dropped(self, reason: DropReason) -> None: ...
-
-
 class KeepingAudit:
     """Counts events, and keeps the connections that inspection closes in the file."""
 
-    def __init__(self, audit: Audit, file: ClosedFile) -> None:
+    def __init__(self, audit: DecisionAudit, file: ClosedFile) -> None:
         self._audit = audit
         self._file = file
         self.dropped = audit.dropped

@@ -11,7 +11,7 @@ from nfinspect.actions import DropReason
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
 from nfinspect.live.lines import LineWriter
-from nfinspect.live.worker import Audit
+from nfinspect.live.worker import DecisionAudit
 
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the file to take the last lines."""
@@ -27,7 +27,7 @@ class EventFile:
     def __init__(
         self,
         path: Path,
-        audit: Audit,
+        audit: DecisionAudit,
         suppression: Suppression,
         line: Callable[[Event | LinesSuppressed], str],
         report: Callable[[str], None],

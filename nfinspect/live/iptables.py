@@ -29,7 +29,7 @@ class RulesError(Exception):
     """The rules cannot be applied or removed; the message says why."""
 
 
-class Family(NamedTuple):
+class AddressFamily(NamedTuple):
     """An IP version and its iptables program."""
 
     name: str
@@ -37,14 +37,14 @@ class Family(NamedTuple):
     version: int
 
 
-IPV4, IPV6 = Family("IPv4", "iptables", 4), Family("IPv6", "ip6tables", 6)
+IPV4, IPV6 = AddressFamily("IPv4", "iptables", 4), AddressFamily("IPv6", "ip6tables", 6)
 
 
 class _NoTableError(Exception):
     pass
 
 
-def families() -> list[Family]:
+def families() -> list[AddressFamily]:
     """Return the families that this kernel supports."""
     return [IPV4, IPV6] if IPV6_INTERFACES.exists() else [IPV4]
 
@@ -106,7 +106,7 @@ def remove() -> bool:
     return removed
 
 
-def listing(family: Family) -> dict[str, list[str]]:
+def listing(family: AddressFamily) -> dict[str, list[str]]:
     """Return the rules in each of `TABLES`, as ``iptables -S`` lists them, by table.
 
     Raises RulesError.
@@ -131,7 +131,7 @@ def others_in_place(diversion: Diversion) -> bool:
     return False
 
 
-def _best_table(family: Family) -> tuple[str, list[str]]:
+def _best_table(family: AddressFamily) -> tuple[str, list[str]]:
     for table in TABLES:
         try:
             return table, _list(family, table)
@@ -140,7 +140,7 @@ def _best_table(family: Family) -> tuple[str, list[str]]:
     raise RulesError(f"{family.name}: this kernel has neither table {' nor '.join(TABLES)}")
 
 
-def _list(family: Family, table: str) -> list[str]:
+def _list(family: AddressFamily, table: str) -> list[str]:
     done = execute([family.program, "--wait", "5", "-t", table, "-S"])
     if "does not exist" in done.stderr:
         raise _NoTableError
@@ -148,7 +148,7 @@ def _list(family: Family, table: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _restore(family: Family, text: str, *options: str) -> None:
+def _restore(family: AddressFamily, text: str, *options: str) -> None:
     program = f"{family.program}-restore"
     _check(family, execute([program, "--noflush", "--wait", "5", *options], text))
 
@@ -175,7 +175,7 @@ def execute(command: list[str], standard_input: str = "") -> subprocess.Complete
         raise RulesError(f"cannot run {command[0]}: {error}") from error
 
 
-def _check(family: Family, done: subprocess.CompletedProcess[str]) -> None:
+def _check(family: AddressFamily, done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
         said = done.stderr.strip() or f"exit status {done.returncode}"
         raise RulesError(f"{family.name}: {said}")

@@ -25,7 +25,7 @@ class Severity(enum.Enum):
     NOTICE = "notice"
 
 
-class Row(NamedTuple):
+class MisfitRow(NamedTuple):
     severity: Severity
     text: str
     """A template for the facts of `find`."""
@@ -41,89 +41,89 @@ APPLY = "nfinspect rules --apply{queue_option}"
 APPLY_BRIDGE = "nfinspect rules --apply --bridge{queue_option}"
 
 ROWS = {
-    "no-filter": Row(Severity.WARNING, "no filter answers on {control}", "nfinspect run"),
-    "other-namespace": Row(
+    "no-filter": MisfitRow(Severity.WARNING, "no filter answers on {control}", "nfinspect run"),
+    "other-namespace": MisfitRow(
         Severity.WARNING,
         "the filter (process {process}) runs in another network namespace, whose rules are not seen"
         " from here",
         "nsenter --net --target {process} nfinspect status",
     ),
-    "rules-unknown": Row(
+    "rules-unknown": MisfitRow(
         Severity.WARNING, "{family}: whether mail is diverted is unknown: {trouble}"
     ),
-    "no-rules": Row(
+    "no-rules": MisfitRow(
         Severity.WARNING,
         "there are no rules of nfinspect: mail passes this machine uninspected",
         APPLY,
     ),
-    "foreign-rules": Row(
+    "foreign-rules": MisfitRow(
         Severity.NOTICE,
         "packets arrive, but not by rules of nfinspect: whether these divert everything is unknown",
     ),
-    "family-missing": Row(
+    "family-missing": MisfitRow(
         Severity.WARNING, "there are no rules for {family}: {family} mail passes uninspected", APPLY
     ),
-    "chain-not-called": Row(
+    "chain-not-called": MisfitRow(
         Severity.WARNING,
         "{family}: FORWARD in table {table} does not call chain {chain}: mail passes uninspected",
         APPLY,
     ),
-    "chain-empty": Row(
+    "chain-empty": MisfitRow(
         Severity.WARNING,
         "{family}: chain {chain} in table {table} is empty: mail passes uninspected",
         APPLY,
     ),
-    "port-missing": Row(
+    "port-missing": MisfitRow(
         Severity.WARNING,
         "{family}: port {port} is not diverted: its mail passes uninspected",
         APPLY,
     ),
-    "direction-missing": Row(
+    "direction-missing": MisfitRow(
         Severity.WARNING,
         "{family}: {direction} port {port} are not diverted: no mail passes there",
         APPLY,
     ),
-    "rule-ahead": Row(
+    "rule-ahead": MisfitRow(
         Severity.WARNING,
         "{family}: a rule ahead of nfinspect's may let mail pass uninspected: {rule}",
         "let it leave the inspected ports alone",
     ),
-    "other-queue": Row(
+    "other-queue": MisfitRow(
         Severity.WARNING,
         "{family}: the rules send mail to queue {rules_queue}, {reader}, and this filter reads queue"
         " {queue}",
         APPLY + ", or nfinspect run --queue-num {rules_queue}",
     ),
-    "unread-queue": Row(
+    "unread-queue": MisfitRow(
         Severity.WARNING,
         "{family}: the rules send mail to queue {rules_queue}, which nobody reads: {unread}",
         "nfinspect run{queue_option}, or nfinspect rules --remove",
     ),
-    "forwarding-off": Row(
+    "forwarding-off": MisfitRow(
         Severity.WARNING,
         "{family} forwarding is off: no {family} mail passes this machine",
         "sysctl -w {setting}=1",
     ),
-    "bridge-hidden": Row(
+    "bridge-hidden": MisfitRow(
         Severity.WARNING,
         "{family}: this machine is a bridge, whose frames iptables does not see: mail passes"
         " uninspected",
         APPLY_BRIDGE,
     ),
-    "flowtable": Row(
+    "flowtable": MisfitRow(
         Severity.WARNING,
         "connections in flowtable '{name}' bypass the filter",
         "exclude the inspected ports from it",
     ),
-    "inspects-nothing": Row(
+    "inspects-nothing": MisfitRow(
         Severity.NOTICE, "the policy inspects nothing: all mail passes uninspected"
     ),
-    "no-packets": Row(
+    "no-packets": MisfitRow(
         Severity.NOTICE,
         "no packet has arrived since the start",
         "does mail take its way through this machine?",
     ),
-    "uninspected": Row(
+    "uninspected": MisfitRow(
         Severity.NOTICE, "connections pass uninspected ({cause}); nfinspect status counts them"
     ),
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """One worker's parts, put together: queue, engine, counters, lines, control socket.
 
-A service lives as long as its queue is bound: while it exists, packets wait for `Service.run`;
-`Service.close` unbinds. What is left to say is said by `Service.finish`.
+A service lives as long as its queue is bound: while it exists, packets wait for `FilterService.run`;
+`FilterService.close` unbinds. What is left to say is said by `FilterService.finish`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from nfinspect.live.reload import Reload
 from nfinspect.live.requests import CLEAR, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
-from nfinspect.live.worker import Audit, Filter, Worker
+from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
@@ -57,7 +57,7 @@ class LogRate(NamedTuple):
 UNLIMITED = LogRate(0, 1)
 
 
-class LiveEngine(Filter, Inspecting, Protocol):
+class LiveEngine(PacketDecider, Inspecting, Protocol):
     """What a live filter needs from the engine."""
 
     def restore_closed(self, key: bytes, since: float, now: float) -> bool:
@@ -101,7 +101,7 @@ class ServiceOptions:
     """Reads the configuration again; None if it is not from a file."""
 
 
-class Service:
+class FilterService:
     """A bound queue and everything that decides and reports its packets."""
 
     def __init__(
@@ -144,7 +144,7 @@ class Service:
             only_watches=options.only_watches,
         )
         stack.callback(queue.close)
-        audit: Audit = self._counters
+        audit: DecisionAudit = self._counters
         services = [injector.forget, server.serve]
         if options.state is not None:
             closed = ClosedFile(options.state, self.report)

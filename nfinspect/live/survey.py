@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nfinspect.live import flowtables, iptables, queue_table
 from nfinspect.live.bridge import SETTINGS as BRIDGE_SETTINGS
-from nfinspect.live.iptables import IPV4, IPV6, IPV6_INTERFACES, Family, RulesError
+from nfinspect.live.iptables import IPV4, IPV6, IPV6_INTERFACES, AddressFamily, RulesError
 from nfinspect.rules import diverted
 from nfinspect.rules.diverted import FamilyRules
 
@@ -71,7 +71,7 @@ def take() -> Survey:
     )
 
 
-def _family(family: Family) -> FamilySurvey:
+def _family(family: AddressFamily) -> FamilySurvey:
     rules, trouble = None, ""
     try:
         rules = diverted.read(iptables.listing(family))

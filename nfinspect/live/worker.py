@@ -33,7 +33,7 @@ REPORT_PERIOD = 60.0
 """Seconds, at least, between two reports of internal errors."""
 
 
-class Filter(Protocol):
+class PacketDecider(Protocol):
     """What a worker drives: the engine, or something simpler in a benchmark."""
 
     def arrive(self, arrival: Arrival) -> Sequence[Action]:
@@ -74,7 +74,7 @@ class PacketQueue(Protocol):
         """Look interface names up again from now on."""
 
 
-class Audit(Protocol):
+class DecisionAudit(Protocol):
     """What counts events: `audit.counters.Counters`."""
 
     def observe(self, event: Event) -> None:
@@ -119,10 +119,10 @@ class Worker:
 
     def __init__(
         self,
-        engine: Filter,
+        engine: PacketDecider,
         queue: PacketQueue,
         *,
-        audit: Audit,
+        audit: DecisionAudit,
         render: Callable[[Event], str | None],
         suppression: Suppression,
         summary: Callable[[LinesSuppressed], str],

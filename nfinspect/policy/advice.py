@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from nfinspect.events import ClauseAction
-from nfinspect.policy.classify import Classifier, Connection, Table
+from nfinspect.policy.classify import Classifier, ClassTable, OpeningConnection
 from nfinspect.policy.commands.access_lists import AccessLists, resolve_quietly
 from nfinspect.policy.errors import Finding
 from nfinspect.policy.grammar import advice
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.model import (
     ClassPolicy,
+    ConnectionLimits,
     Criterion,
     Entry,
-    Limits,
     Match,
     ServicePolicy,
 )
@@ -170,11 +170,11 @@ def _limits(configuration: Configuration, effective: Effective) -> Iterator[Find
             yield _intercept(words[policy.name, found.name], found.settings.limits)
 
 
-def _never_intercepts(limits: Limits) -> bool:
+def _never_intercepts(limits: ConnectionLimits) -> bool:
     return 0 < limits.connections <= limits.embryonic
 
 
-def _intercept(word: Word, limits: Limits) -> Finding:
+def _intercept(word: Word, limits: ConnectionLimits) -> Finding:
     return advice(
         word,
         f"the embryonic limit, {limits.embryonic}, is not below the connection limit,"
@@ -193,7 +193,7 @@ def _gateways(configuration: Configuration, effective: Effective) -> Iterator[Fi
         real = translation.real[0]
         if translation.word is None or real not in published or translation.real[1] != real:
             continue
-        anybody = Connection(translation.version, 1 << 24, 1024, real, SMTP)
+        anybody = OpeningConnection(translation.version, 1 << 24, 1024, real, SMTP)
         if classifier.plan(anybody).inspection is not None:
             host = address_text(translation.version, real)
             yield advice(
@@ -325,7 +325,7 @@ def _entries(configuration: Configuration) -> Iterator[Finding]:
         if not entries or id(entries) in seen or len(entries) > LONGEST_LIST:
             continue
         seen.add(id(entries))
-        table = Table(Match(entries=entries), in_doubt=True)
+        table = ClassTable(Match(entries=entries), in_doubt=True)
         for entry in entries:
             for connection in _corner(entry):
                 earlier = table.deciding(connection)
@@ -340,13 +340,13 @@ def _entries(configuration: Configuration) -> Iterator[Finding]:
                     )
 
 
-def _corner(entry: Entry) -> Iterator[Connection]:
+def _corner(entry: Entry) -> Iterator[OpeningConnection]:
     """Yield a connection that *entry* matches, if it matches any."""
     ports = next(((s, d) for p, s, d in entry.services if p in (0, TCP) and s and d), None)
     for version in BITS:
         source, destination = entry.source.of(version), entry.destination.of(version)
         if ports and source and destination:
-            yield Connection(
+            yield OpeningConnection(
                 version,
                 source.ranges[0][0],
                 ports[0].ranges[0][0],

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from nfinspect.policy.model import (
     ClassPolicy,
+    ConnectionLimits,
     Entry,
-    Limits,
     Match,
     Plan,
     Policy,
@@ -38,7 +38,7 @@ from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, prefixes
 TCP = 6
 
 
-class Connection(NamedTuple):
+class OpeningConnection(NamedTuple):
     """A TCP connection as its SYN shows it, behind the translation of its destination."""
 
     version: int
@@ -76,7 +76,7 @@ class Classifier:
         self._translations = _Translations(policy.translations)
         self._plans: dict[tuple[int, ...], Plan] = {}
 
-    def plan(self, connection: Connection) -> Plan:
+    def plan(self, connection: OpeningConnection) -> Plan:
         """Return what applies to *connection*."""
         deciding = self.deciding(connection)
         translation = self._translations.of_server(connection)
@@ -86,7 +86,7 @@ class Classifier:
             plan = self._plans[key] = self._make(deciding, translation)
         return plan
 
-    def deciding(self, connection: Connection) -> Deciding:
+    def deciding(self, connection: OpeningConnection) -> Deciding:
         """Return which class decides about each feature."""
         policies = self._global
         if self._by_interface:
@@ -109,7 +109,7 @@ class Classifier:
                 bypassing = policy.first(policy.bypassing, matched)
         return Deciding(inspecting, settings, normalizing, bypassing)
 
-    def entry(self, found: AppliedClass, connection: Connection) -> Entry | None:
+    def entry(self, found: AppliedClass, connection: OpeningConnection) -> Entry | None:
         """Return the entry of an access list for which *connection* is in a class."""
         for view in self._translations.views(connection):
             for table in (found.certain, found.possible):
@@ -121,7 +121,7 @@ class Classifier:
     def _make(self, deciding: Deciding, translation: Translation | None) -> Plan:
         inspecting, setting, normalizing, bypassing = deciding
         settings = setting.policy.settings if setting else None
-        limits = settings.limits if settings else Limits()
+        limits = settings.limits if settings else ConnectionLimits()
         if translation is not None:
             limits = limits.lower(translation.limits)
         timeouts = self._policy.timeouts
@@ -143,7 +143,7 @@ class Classifier:
 class _Matched:
     """Which classes one connection is in; each is asked once, in each way."""
 
-    def __init__(self, views: list[Connection]) -> None:
+    def __init__(self, views: list[OpeningConnection]) -> None:
         self._views = views
         self._found: dict[tuple[int, bool], bool] = {}
 
@@ -162,10 +162,10 @@ class AppliedClass:
     def __init__(self, policy: ClassPolicy, service_policy: ServicePolicy) -> None:
         self.policy = policy
         self.service_policy = service_policy
-        self.certain = Table(policy.match, in_doubt=False)
+        self.certain = ClassTable(policy.match, in_doubt=False)
         self.possible = self.certain
         if policy.match.entries and not all(e.certain for e in policy.match.entries):
-            self.possible = Table(policy.match, in_doubt=True)
+            self.possible = ClassTable(policy.match, in_doubt=True)
 
 
 class _Policy:
@@ -191,7 +191,7 @@ class _Policy:
 # Which connections a class holds.
 
 
-class Table:
+class ClassTable:
     """The connections of a class: by the server's port, and by an access list.
 
     A list is not read from its top: entries are found by source, by destination or by port,
@@ -217,7 +217,7 @@ class Table:
         """Whether an access list decides."""
         return self._entries is not None
 
-    def holds(self, connection: Connection) -> bool:
+    def holds(self, connection: OpeningConnection) -> bool:
         """Whether *connection* is in the class."""
         if self._ports is not None and connection.destination_port not in self._ports:
             return False
@@ -226,7 +226,7 @@ class Table:
         entry = self.deciding(connection)
         return entry is not None and entry.permit
 
-    def deciding(self, connection: Connection) -> Entry | None:
+    def deciding(self, connection: OpeningConnection) -> Entry | None:
         """Return the entry that decides about *connection*: the first that matches."""
         assert self._entries is not None
         version, source, source_port, destination, destination_port, *_ = connection
@@ -323,7 +323,7 @@ class _Translations:
                 if translation.real[0] <= address <= translation.real[1]:
                     yield translation
 
-    def of_server(self, connection: Connection) -> Translation | None:
+    def of_server(self, connection: OpeningConnection) -> Translation | None:
         """Return the translation that the server of *connection* has, for its limits."""
         for translation in self.of(connection.version, connection.destination):
             if not translation.protocol:
@@ -332,7 +332,7 @@ class _Translations:
                 return translation
         return None
 
-    def views(self, connection: Connection) -> list[Connection]:
+    def views(self, connection: OpeningConnection) -> list[OpeningConnection]:
         """Return *connection*, and as it is with mapped addresses."""
         if not self.translations:
             return [connection]

@@ -129,7 +129,7 @@ class Inspection:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How many connections; 0 is no limit."""
 
     connections: int = 0
@@ -137,17 +137,17 @@ class Limits:
     per_client: int = 0
     per_client_embryonic: int = 0
 
-    def lower(self, other: Limits) -> Limits:
+    def lower(self, other: ConnectionLimits) -> ConnectionLimits:
         """Return the lower limit of each kind."""
         pairs = zip(self.all, other.all, strict=True)
-        return Limits(*(min(filter(None, pair), default=0) for pair in pairs))
+        return ConnectionLimits(*(min(filter(None, pair), default=0) for pair in pairs))
 
     @property
     def all(self) -> tuple[int, int, int, int]:
         return self.connections, self.embryonic, self.per_client, self.per_client_embryonic
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = ConnectionLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class DeadConnectionDetection:
 class Settings:
     """What the ``set connection`` lines of a class say; None is nothing."""
 
-    limits: Limits = NO_LIMITS
+    limits: ConnectionLimits = NO_LIMITS
     embryonic: float | None = None
     half_closed: float | None = None
     idle: float | None = None
@@ -228,7 +228,7 @@ class Translation:
     """6 or 17 if only one port is translated."""
     real_port: int = 0
     mapped_port: int = 0
-    limits: Limits = NO_LIMITS
+    limits: ConnectionLimits = NO_LIMITS
     random_sequence_numbers: bool = True
     word: Word | None = field(default=None, compare=False, repr=False)
 
@@ -256,7 +256,7 @@ class Plan:
 
     inspection: Inspection | None
     timeouts: Timeouts = field(default_factory=Timeouts)
-    limits: Limits = NO_LIMITS
+    limits: ConnectionLimits = NO_LIMITS
     """The lower ones of those of the class and those of the translation."""
     decided_by: str = ""
     """The class that decided about inspection, also if it exempts; empty if none did."""

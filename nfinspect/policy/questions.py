@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nfinspect.policy import canonical, lexer
-from nfinspect.policy.classify import Connection
+from nfinspect.policy.classify import OpeningConnection
 from nfinspect.policy.commands import ARGUMENTS, FRAGMENTS
 from nfinspect.policy.resolve import Configuration
 from nfinspect.policy.syntax import Mismatch, Statement, Syntax, closest
@@ -80,7 +80,7 @@ def answer(
     return Reply(found.text, found.data)
 
 
-def _connection(statement: Statement[str]) -> Connection:
+def _connection(statement: Statement[str]) -> OpeningConnection:
     ends = {}
     for label in ("source", "destination"):
         version, first, last = statement[label]
@@ -89,7 +89,7 @@ def _connection(statement: Statement[str]) -> Connection:
         ends[label] = version, first
     if ends["source"][0] != ends["destination"][0]:
         raise QuestionError("the addresses are of two IP versions")
-    return Connection(
+    return OpeningConnection(
         ends["source"][0],
         ends["source"][1],
         statement.get("source_port", CLIENT_PORT),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nfinspect.policy.classify import AppliedClass, Classifier, Connection
+from nfinspect.policy.classify import AppliedClass, Classifier, OpeningConnection
 from nfinspect.policy.commands import classes, pix6, policies
 from nfinspect.policy.commands.policies import LIMITS, PolicyMapDraft, class_settings
 from nfinspect.policy.commands.timeouts import time_words
@@ -23,7 +23,7 @@ ALLOW, DROP = "ALLOW", "DROP"
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class TracePhase:
     """One step, with the lines of the configuration that decided it."""
 
     type: str
@@ -37,7 +37,7 @@ class Phase:
 class Trace:
     """The way of a connection's SYN."""
 
-    phases: tuple[Phase, ...]
+    phases: tuple[TracePhase, ...]
     plan: Plan
     arrives: str
     leaves: str
@@ -94,7 +94,7 @@ class Trace:
 
 def trace(
     configuration: Configuration,
-    seen: Connection,
+    seen: OpeningConnection,
     *,
     in_use: int | None = None,
     detailed: bool = False,
@@ -107,35 +107,37 @@ def trace(
     phases = [] if undone is None else [_un_nat(seen, connection, undone)]
     leaves, why = _egress(policy, connection.arrives, undone)
     connection = connection._replace(leaves=leaves)
-    phases.append(Phase("ROUTE-LOOKUP", "Resolve Egress Interface", (), (why,)))
+    phases.append(TracePhase("ROUTE-LOOKUP", "Resolve Egress Interface", (), (why,)))
     classifier = Classifier(policy)
     plan, deciding = classifier.plan(connection), classifier.deciding(connection)
     for found in dict.fromkeys((deciding.settings, deciding.normalizer, deciding.bypass)):
         if found is not None:
             told = _matched(classifier, found, connection) * detailed
-            phases.append(Phase("CONN-SETTINGS", "", _config(configuration, found), tuple(told)))
+            phases.append(
+                TracePhase("CONN-SETTINGS", "", _config(configuration, found), tuple(told))
+            )
     if found := deciding.inspection:
         told = [f"class {found.policy.name}: {_inspection_words(plan)}"]
         told += _matched(classifier, found, connection) * detailed
-        phases.append(Phase("INSPECT", "esmtp", _config(configuration, found), tuple(told)))
+        phases.append(TracePhase("INSPECT", "esmtp", _config(configuration, found), tuple(told)))
     phases += _nat(policy, connection)
     port = connection.destination_port
     diverted = policy.plan(port) is not None
     way = "the rules divert it to the filter" if diverted else "no rule diverts it to the filter"
-    phases.append(Phase("DIVERSION", "nfqueue", (), (f"TCP port {port}: {way}",)))
+    phases.append(TracePhase("DIVERSION", "nfqueue", (), (f"TCP port {port}: {way}",)))
     if diverted and policy.plan(connection.source_port) is not None:
         reason = "(bad-syn) no mail server begins connections from its port"
-        phases.append(Phase("FLOW-CREATION", result=DROP))
+        phases.append(TracePhase("FLOW-CREATION", result=DROP))
     else:
         reason = ""
         told = ["New flow created, packet dispatched to next module"]
         told += [] if in_use is None else [f"{in_use} in use"]
         told += _plan_words(plan) * detailed
-        phases.append(Phase("FLOW-CREATION", information=tuple(told)))
+        phases.append(TracePhase("FLOW-CREATION", information=tuple(told)))
     return Trace(tuple(phases), plan, seen.arrives, leaves or "unknown", reason)
 
 
-def service_policy_flow(configuration: Configuration, connection: Connection) -> str:
+def service_policy_flow(configuration: Configuration, connection: OpeningConnection) -> str:
     """Return the classes that act on *connection*, as ``show service-policy flow`` prints them."""
     classifier = Classifier(configuration.policy)
     deciding, plan = classifier.deciding(connection), classifier.plan(connection)
@@ -165,7 +167,9 @@ def service_policy_flow(configuration: Configuration, connection: Connection) ->
 # Translations. The address on the interface where the SYN arrives is the mapped one.
 
 
-def _untranslated(policy: Policy, seen: Connection) -> tuple[Connection, Translation | None]:
+def _untranslated(
+    policy: Policy, seen: OpeningConnection
+) -> tuple[OpeningConnection, Translation | None]:
     for found in policy.translations:
         if found.version != seen.version or found.mapped_interface not in ("any", seen.arrives):
             continue
@@ -188,17 +192,19 @@ def _own_address(policy: Policy, translation: Translation) -> int | None:
     return None
 
 
-def _un_nat(seen: Connection, connection: Connection, translation: Translation) -> Phase:
+def _un_nat(
+    seen: OpeningConnection, connection: OpeningConnection, translation: Translation
+) -> TracePhase:
     was = _end(seen.version, seen.destination, seen.destination_port)
     now = _end(seen.version, connection.destination, connection.destination_port)
     told = (
         f"NAT divert to egress interface {translation.real_interface}",
         f"Untranslate {was} to {now}",
     )
-    return Phase("UN-NAT", "static", _line_of(translation), told)
+    return TracePhase("UN-NAT", "static", _line_of(translation), told)
 
 
-def _nat(policy: Policy, connection: Connection) -> Iterator[Phase]:
+def _nat(policy: Policy, connection: OpeningConnection) -> Iterator[TracePhase]:
     """Yield the translation of the source, if there is one."""
     for found in policy.translations:
         mapped = found.mapped_address(connection.source)
@@ -211,7 +217,9 @@ def _nat(policy: Policy, connection: Connection) -> Iterator[Phase]:
         ):
             was = _end(found.version, connection.source, connection.source_port)
             now = _end(found.version, mapped, connection.source_port)
-            yield Phase("NAT", "static", _line_of(found), (f"Static translate {was} to {now}",))
+            yield TracePhase(
+                "NAT", "static", _line_of(found), (f"Static translate {was} to {now}",)
+            )
             return
 
 
@@ -270,7 +278,9 @@ def _matches(configuration: Configuration, found: AppliedClass) -> list[str]:
     ] or ["any"]
 
 
-def _matched(classifier: Classifier, found: AppliedClass, connection: Connection) -> list[str]:
+def _matched(
+    classifier: Classifier, found: AppliedClass, connection: OpeningConnection
+) -> list[str]:
     entry = classifier.entry(found, connection)
     if entry is None or entry.word is None:
         return []

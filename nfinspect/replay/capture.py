@@ -15,10 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
-
-if TYPE_CHECKING:
-    from nfinspect.replay.records import ConnectionRecord
+from typing import Any, BinaryIO, Protocol, cast
 
 MEBIBYTE = 1024 * 1024
 LARGEST_RECORD = 16 * MEBIBYTE
@@ -70,7 +67,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class CaptureInterface:
     """Where a packet was captured; equal interfaces count as the same."""
 
     link_type: int
@@ -96,7 +93,7 @@ class Frame:
     )
 
     def __init__(
-        self, number: int, time: int, interface: Interface, data: bytes, length: int
+        self, number: int, time: int, interface: CaptureInterface, data: bytes, length: int
     ) -> None:
         self.number = number
         """From 1, counted through all captures."""
@@ -112,13 +109,13 @@ class Frame:
         """Where the datagram ends; link padding may follow."""
         self.key = b""
         """See ``Segment.key``."""
-        self.record: ConnectionRecord | None = None
-        """The record of its connection."""
+        self.record: Any = None
+        """What the driver keeps of its connection (a `records.ConnectionRecord`); None if nothing."""
         self.decided = False
         """Whether it has a verdict."""
 
 
-PAUSE = Frame(0, 0, Interface(0, False), b"", 0)
+PAUSE = Frame(0, 0, CaptureInterface(0, False), b"", 0)
 """Stands between the frames of a capture that is still being made: there are no more for now."""
 
 
@@ -196,7 +193,7 @@ class Capture:
         record = Struct(order + "IIII")
         # The upper half describes a frame check sequence, which counts as link padding here.
         link_type = Struct(order + "I").unpack_from(self._data, 20)[0] & 0xFFFF
-        interface = Interface(link_type, unit == 1)
+        interface = CaptureInterface(link_type, unit == 1)
         at = 24
         number = self.packets
         while True:
@@ -372,7 +369,7 @@ class _Section:
             units = 1 << (resolution & 0x7F)
         else:
             units = 10**resolution
-        interface = Interface(link_type, units > 10**6)
+        interface = CaptureInterface(link_type, units > 10**6)
         self.interfaces.append(_Described(interface, snap_length, units, offset))
         return True
 
@@ -381,7 +378,7 @@ class _Section:
 class _Described:
     """An interface description block."""
 
-    interface: Interface
+    interface: CaptureInterface
     snap_length: int
     """0: unlimited."""
     units: int

@@ -18,10 +18,9 @@ from nfinspect.esmtp.request import as_listed
 from nfinspect.esmtp.session import REMEMBERED
 from nfinspect.esmtp.verbs import PERMITTED_WITH_TLS
 from nfinspect.events import CommandSeen, Connection, Endpoint, UninspectedCause
-from nfinspect.lab.comparison import CUT, PASSED, Row
+from nfinspect.lab.comparison import CUT, PASSED, LinePair
 from nfinspect.lab.comparison import rows as compared
-from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, reassemble
-from nfinspect.lab.conversation import Segment as Piece
+from nfinspect.lab.conversation import REPLY, REQUEST, CapturedSegment, Conversation, reassemble
 from nfinspect.packet.segment import SYN, Segment, parse
 from nfinspect.replay.spool import Spool, SpooledList
 
@@ -90,7 +89,7 @@ def rows(
     *,
     known: bool,
     shown: Callable[[bytes], bytes] | None = None,
-) -> list[Row | str]:
+) -> list[LinePair | str]:
     """The lines of a connection; a string stands for lines that are left out.
 
     *items*: those of its `Wire`; *commands*: its transcript. *known*: its beginning was seen, so the
@@ -102,7 +101,7 @@ def rows(
         place = side if request else 1 - side
         direction = REQUEST if request else REPLY
         payload = text.encode("latin-1")
-        sides[place].segments.append(Piece(packet, order, direction, offset, payload, ""))
+        sides[place].segments.append(CapturedSegment(packet, order, direction, offset, payload, ""))
     for each in sides:
         each.request = reassemble(each.segments, REQUEST)
         each.reply = reassemble(each.segments, REPLY)
@@ -111,8 +110,8 @@ def rows(
 
 
 def _shown(
-    found: Iterable[Row], listed: set[bytes], known: bool, shown: Callable[[bytes], bytes]
-) -> Iterator[tuple[bool, Row | str]]:
+    found: Iterable[LinePair], listed: set[bytes], known: bool, shown: Callable[[bytes], bytes]
+) -> Iterator[tuple[bool, LinePair | str]]:
     """The rows as they may be shown, and whether each is mail text."""
     observer = Observer(_NOBODY, unknown=not known)
     for row in found:
@@ -133,7 +132,9 @@ def _is_command(event: object) -> bool:
     return isinstance(event, CommandSeen) and event.line != HIDDEN
 
 
-def _listed(row: Row, listed: set[bytes], command: bool, as_shown: Callable[[bytes], bytes]) -> Row:
+def _listed(
+    row: LinePair, listed: set[bytes], command: bool, as_shown: Callable[[bytes], bytes]
+) -> LinePair:
     """A row of a command, or of what may be a credential."""
     shown = as_listed(None, row.sent)
     verb = shown.split(None, 1)[:1]
@@ -148,21 +149,23 @@ def _listed(row: Row, listed: set[bytes], command: bool, as_shown: Callable[[byt
     received = row.received
     if received is not None and received.strip(b"X"):
         received = shown if row.verdict in (PASSED, CUT) else HIDDEN
-    return Row(row.direction, shown, received, row.verdict, (), row.tries, row.arrivals, row.packet)
+    return LinePair(
+        row.direction, shown, received, row.verdict, (), row.tries, row.arrivals, row.packet
+    )
 
 
-def _shortened(found: Iterable[tuple[bool, Row | str]]) -> Iterator[Row | str]:
+def _shortened(found: Iterable[tuple[bool, LinePair | str]]) -> Iterator[LinePair | str]:
     """The rows without the middle of long runs of mail text that fared alike."""
     for text, run in groupby(found, lambda item: item[0] and _fate(item[1])):
         rows = [row for _, row in run]
         yield from _ends_of(rows) if text else rows
 
 
-def _fate(row: Row | str) -> str:
+def _fate(row: LinePair | str) -> str:
     return row if isinstance(row, str) else row.verdict
 
 
-def _ends_of(run: list[Row | str]) -> Iterator[Row | str]:
+def _ends_of(run: list[LinePair | str]) -> Iterator[LinePair | str]:
     left_out = len(run) - FIRST_LINES - LAST_LINES
     if left_out < 2:
         yield from run

@@ -50,7 +50,7 @@ MAX_SENDERS_NOTED = 20
 _WORD = Struct("!H")
 
 
-class Engine(Protocol):
+class ReplayEngine(Protocol):
     """What the driver needs from the engine."""
 
     @property
@@ -68,7 +68,7 @@ class Replay:
     def __init__(
         self,
         policy: Policy,
-        engine: Engine,
+        engine: ReplayEngine,
         out: CaptureWriter | None = None,
         checksums: ChecksumUse = ChecksumUse.AUTO,
         *,
@@ -425,12 +425,13 @@ class Replay:
             self._out.write(frame.interface, self._time, data, len(data))
 
     def _leaves(self, frame: Frame, datagram: bytes) -> None:
-        record = frame.record
+        record: ConnectionRecord | None = frame.record
         if record is not None and record.wire is not None:
             record.wire.left(datagram, frame.number)
 
     def _packets(self, frame: Frame) -> PacketCounts:
-        return self._nobody if frame.record is None else frame.record.packets
+        record: ConnectionRecord | None = frame.record
+        return self._nobody if record is None else record.packets
 
     def _inject(self, datagram: bytes) -> None:
         """Write an injected packet, with the link header of its direction."""

@@ -49,7 +49,7 @@ class Decided:
 
 
 @dataclass(slots=True)
-class Fragment:
+class IpFragment:
     """The fields of one fragment."""
 
     key: bytes
@@ -82,7 +82,7 @@ def is_fragment(datagram: bytes) -> bool:
     return False
 
 
-def read(frame: Frame) -> Fragment | None:
+def read(frame: Frame) -> IpFragment | None:
     """The fragment in *frame*; None if the kernel would not accept it."""
     datagram = frame.data[frame.offset : frame.end]
     if datagram[0] >> 4 == 4:
@@ -90,7 +90,7 @@ def read(frame: Frame) -> Fragment | None:
     return _read_6(frame, datagram)
 
 
-def _read_4(frame: Frame, datagram: bytes) -> Fragment | None:
+def _read_4(frame: Frame, datagram: bytes) -> IpFragment | None:
     length = int.from_bytes(datagram[2:4], "big")
     header = (datagram[0] & 15) << 2
     control = int.from_bytes(datagram[6:8], "big")
@@ -98,7 +98,7 @@ def _read_4(frame: Frame, datagram: bytes) -> Fragment | None:
         return None
     if ones_complement_sum(datagram[:header]) != 0xFFFF and datagram[10:12] != bytes(2):
         return None
-    return Fragment(
+    return IpFragment(
         key=datagram[12:20] + datagram[4:6],
         start=(control & 0x1FFF) << 3,
         payload=datagram[header:length],
@@ -110,7 +110,7 @@ def _read_4(frame: Frame, datagram: bytes) -> Fragment | None:
     )
 
 
-def _read_6(frame: Frame, datagram: bytes) -> Fragment | None:
+def _read_6(frame: Frame, datagram: bytes) -> IpFragment | None:
     at = _fragment_header(datagram)
     end = 40 + int.from_bytes(datagram[4:6], "big")
     if not at + 8 <= end <= len(datagram):
@@ -120,7 +120,7 @@ def _read_6(frame: Frame, datagram: bytes) -> Fragment | None:
     head[_next_header_field(datagram, at)] = datagram[at]
     if control & 0xFFF8 == 0 and datagram[at] == TCP_PROTOCOL and end - at - 8 < 20:
         return None  # a first fragment without all headers, RFC 8200 section 4.5
-    return Fragment(
+    return IpFragment(
         key=datagram[8:40] + datagram[at + 4 : at + 8],
         start=control & 0xFFF8,
         payload=datagram[at + 8 : end],
@@ -171,7 +171,7 @@ class _Gathering:
     """Length of the payload, as far as it is known."""
     complete_length: bool = False
     """Whether the last fragment has arrived."""
-    first: Fragment | None = None
+    first: IpFragment | None = None
     codepoints: set[int] = field(default_factory=set)
     """ECN codepoints of the fragments."""
     largest: int = 0
@@ -243,7 +243,7 @@ class Reassembler:
         return Decided(gathering.frames, first=first.head + first.payload if first else None)
 
 
-def _fits(gathering: _Gathering, fragment: Fragment) -> bool:
+def _fits(gathering: _Gathering, fragment: IpFragment) -> bool:
     """Insert the fragment, or ignore it; False if it makes the datagram invalid."""
     merely_ignored = fragment.version == 6  # IPv4 discards the datagram, IPv6 only the fragment
     start, payload = fragment.start, fragment.payload

@@ -14,7 +14,7 @@ from struct import Struct
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from nfinspect.replay.capture import SECOND, Capture, Frame, Interface
+from nfinspect.replay.capture import SECOND, Capture, CaptureInterface, Frame
 from nfinspect.replay.link import ETHERNET
 
 _BUFFER = 256 * 1024
@@ -38,8 +38,8 @@ class CaptureWriter:
         self._path = path
         self._turnable = stdout is None
         self._file = path.open("wb", buffering=_BUFFER) if stdout is None else stdout
-        self._first: Interface | None = None
-        self._numbers: dict[Interface, int] | None = None
+        self._first: CaptureInterface | None = None
+        self._numbers: dict[CaptureInterface, int] | None = None
         """Interface numbers in a pcapng file; None while it is pcap."""
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class CaptureWriter:
         """Finish the file. Without packets, it is an empty Ethernet capture."""
         try:
             if self._first is None:
-                self._begin(Interface(ETHERNET, False))
+                self._begin(CaptureInterface(ETHERNET, False))
         finally:
             try:
                 self._file.close()
@@ -68,7 +68,7 @@ class CaptureWriter:
         """Write the packet as it was read, with the time *time* (nanoseconds since 1970)."""
         self.write(frame.interface, time, frame.data, frame.length)
 
-    def write(self, interface: Interface, time: int, data: bytes, length: int) -> None:
+    def write(self, interface: CaptureInterface, time: int, data: bytes, length: int) -> None:
         """Write a packet; *length* is its length on the wire."""
         if interface is not self._first:
             if self._first is None:
@@ -86,7 +86,7 @@ class CaptureWriter:
         except OSError as error:
             raise self._named(error) from error
 
-    def _begin(self, interface: Interface) -> None:
+    def _begin(self, interface: CaptureInterface) -> None:
         self._first = interface
         if self._turnable and self._file.seekable():
             magic = _PCAP_MAGIC[interface.nanoseconds]
@@ -116,7 +116,9 @@ class CaptureWriter:
             for frame in Capture(copy, str(self._path)):
                 self.copy(frame, frame.time)
 
-    def _pcapng_packet(self, interface: Interface, time: int, data: bytes, length: int) -> bytes:
+    def _pcapng_packet(
+        self, interface: CaptureInterface, time: int, data: bytes, length: int
+    ) -> bytes:
         assert self._numbers is not None
         description = b""
         number = self._numbers.get(interface)
@@ -140,7 +142,7 @@ def _section_block() -> bytes:
     return _SECTION_BLOCK.pack(0x0A0D0D0A, size, 0x1A2B3C4D, 1, 0, -1, size)
 
 
-def _interface_block(interface: Interface) -> bytes:
+def _interface_block(interface: CaptureInterface) -> bytes:
     size = _INTERFACE_BLOCK.size
     exponent = 9 if interface.nanoseconds else 6
     return _INTERFACE_BLOCK.pack(

@@ -17,7 +17,7 @@ from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import ip_port
 from nfinspect.events import Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
-from nfinspect.replay.capture import Interface
+from nfinspect.replay.capture import CaptureInterface
 from nfinspect.replay.checksums import Sender
 from nfinspect.replay.dialogue import Wire
 from nfinspect.replay.findings import Findings, action_of, evidence_in
@@ -149,7 +149,7 @@ class ConnectionRecord:
         self.bytes = 0
         self.duration: float | None = None
         self.close_reason: str | None = None
-        self.heads: dict[bytes, tuple[Interface, bytes]] = {}
+        self.heads: dict[bytes, tuple[CaptureInterface, bytes]] = {}
         """The last link header in each direction, by packet key."""
         self.wire: Wire | None = None
         """Its segments, if the report is to show them."""

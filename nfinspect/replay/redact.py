@@ -20,7 +20,7 @@ from typing import Any
 from nfinspect.esmtp.keywords import KEYWORDS
 from nfinspect.esmtp.verbs import PERMITTED_WITH_TLS
 from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail
-from nfinspect.lab.comparison import Row
+from nfinspect.lab.comparison import LinePair
 from nfinspect.packet.edit import complete
 from nfinspect.packet.segment import Segment, parse
 
@@ -112,7 +112,7 @@ class Redactor:
             connection.number, self._end(connection.client), self._end(connection.server)
         )
 
-    def row(self, row: Row | str) -> Row | str:
+    def row(self, row: LinePair | str) -> LinePair | str:
         """The row of a dialogue with pseudonyms."""
         if isinstance(row, str):
             return row

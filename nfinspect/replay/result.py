@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from nfinspect.lab.comparison import Row
+from nfinspect.lab.comparison import LinePair
 from nfinspect.replay import dialogue, findings
 from nfinspect.replay.records import LISTS
 from nfinspect.replay.redact import Redactor
@@ -60,7 +60,7 @@ class Result:
         """What was found on the selected connections, by cause (`findings.counted`)."""
         return findings.counted(self.connections())
 
-    def rows(self, connection: dict[str, Any]) -> list[Row | str]:
+    def rows(self, connection: dict[str, Any]) -> list[LinePair | str]:
         """The lines of a connection as its two ends saw them, if its segments were kept."""
         rows = dialogue.rows(
             self.items(connection.get("wire", [])),

@@ -13,7 +13,7 @@ from __future__ import annotations
 from struct import Struct
 
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, TCP_PROTOCOL, Segment, parse
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 
 TOGETHER = 3 * 10**9
 """Nanoseconds within which both copies of a SYN are seen."""
@@ -82,7 +82,7 @@ class Sides:
         """By packet key."""
         self._other_initial: int | None = None
         """The initial sequence number of the client where it was changed."""
-        self._other: list[tuple[bytes, Interface, bytes]] = []
+        self._other: list[tuple[bytes, CaptureInterface, bytes]] = []
         """Packet keys and vantages with changed sequence numbers."""
 
     @property

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from nfinspect.tcp.limits import Ledger
-from nfinspect.tcp.ranges import Ranges
+from nfinspect.tcp.ranges import SequenceRanges
 
 MOST_BLOCKS: Final = 4
 """SACK blocks that fit into one segment (RFC 2018 section 3)."""
@@ -37,7 +37,7 @@ class Gap:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.reported = Ranges()
+        self.reported = SequenceRanges()
         """Reported to the sender (SACK) and not yet acknowledged by the receiver; still held, or
         passed meanwhile."""
         self.latest: list[int] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 
 
-class Ranges:
+class SequenceRanges:
     """Half-open ranges (start, end) in ascending order."""
 
     __slots__ = ("_ends", "_starts")

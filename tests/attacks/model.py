@@ -13,7 +13,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
 from nfinspect.events import Event
 from nfinspect.policy.configuration import parse_policy
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.fragments import Reassembler
 from tests.attacks.mail import GREETING, Mail
 from tests.attacks.script import (
@@ -385,7 +385,7 @@ def reassembled(fragments: list[bytes]) -> list[bytes]:
     reassembler = Reassembler()
     found = []
     for fragment in fragments:
-        frame = Frame(1, 0, Interface(101, False), fragment, len(fragment))
+        frame = Frame(1, 0, CaptureInterface(101, False), fragment, len(fragment))
         frame.end = len(fragment)
         decided = reassembler.add(frame, 0.0)
         if decided is not None and decided.datagram is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from click.testing import CliRunner
+
+from nfinspect import cli
 from tests.property.test_captures import with_checksums
 from tests.unit.replay.mail import datagram
 
@@ -19,6 +22,23 @@ QUIT = ((">", b"QUIT\r\n"), ("<", b"221 2.0.0 Bye\r\n"))
 LONG_HEADER = b"X-Long: " + b"a" * 1200 + b"\r\n"
 LONG_MAIL = ((">", LONG_HEADER + b"\r\nHello.\r\n.\r\n"), ("<", b"250 2.0.0 Ok: queued\r\n"))
 MAIL = ((">", b"Subject: test\r\n\r\nHello.\r\n.\r\n"), ("<", b"250 2.0.0 Ok: queued\r\n"))
+
+EHLO = (
+    (">", b"EHLO client.example.net\r\n"),
+    ("<", b"250-mail.example.net\r\n250-PIPELINING\r\n250 STARTTLS\r\n"),
+)
+CLEAN = (GREETING, *HELO, *ENVELOPE, *MAIL, *QUIT)
+LONG = (GREETING, *HELO, *ENVELOPE, *LONG_MAIL, *QUIT)
+HEADER = "match header line length gt 998"
+"""The clause that closes `LONG`."""
+
+
+def replayed(*arguments: object) -> str:
+    """What ``nfinspect replay`` prints; it must succeed."""
+    words = ["replay", *map(str, arguments)]
+    done = CliRunner().invoke(cli.main, words, prog_name="nfinspect")
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def conversation(

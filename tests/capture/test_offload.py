@@ -8,9 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from nfinspect import cli
 from nfinspect.cli.replay import OPTIONS
 from nfinspect.engine import Engine
 from nfinspect.replay import checksums
@@ -18,22 +16,21 @@ from nfinspect.replay.capture import Capture
 from nfinspect.replay.checksums import ChecksumUse
 from nfinspect.replay.driver import Replay
 from tests.capture.recorded import (
+    CLEAN,
     ENVELOPE,
     GREETING,
+    HEADER,
     HELO,
-    LONG_MAIL,
-    MAIL,
+    LONG,
     QUIT,
     conversation,
     from_client,
     length_0,
+    replayed,
     with_field,
 )
 from tests.capture.test_replay import only_connection, replay, replay_capture
 from tests.unit.replay.stand_in import POLICY, frames, pcap
-
-CLAUSE = "match header line length gt 998"
-SESSION = (GREETING, *HELO, *ENVELOPE, *LONG_MAIL, *QUIT)
 
 
 def closing(report: dict) -> dict:
@@ -46,12 +43,12 @@ def notes(report: dict) -> list[tuple[str, int, int]]:
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 def test_ip_length_0_means_the_length_of_the_frame(six: bool) -> None:
-    packets = conversation(SESSION, six=six)
+    packets = conversation(LONG, six=six)
     at = next(n for n, packet in enumerate(packets) if b"X-Long" in packet)
     packets[at] = length_0(packets[at])
     report = replay(packets)
     found = closing(report)
-    assert (found["clause"], found["packet"]) == (CLAUSE, at + 1)
+    assert (found["clause"], found["packet"]) == (HEADER, at + 1)
     assert notes(report) == [("IP length 0 (segmentation offload); the frame's is used", 1, at + 1)]
     assert set(report["summary"]["dropped"]) == {"inspection", "closed-connection"}
 
@@ -77,7 +74,7 @@ def test_segment_longer_than_its_length_field_is_read_and_copied_whole(
 
 
 def test_length_0_of_a_packet_cut_short_by_the_snap_length_is_truncated() -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     at = next(n for n, packet in enumerate(packets) if b"X-Long" in packet)
     capture = bytearray(pcap(packets[:at], 101))
     whole = length_0(packets[at])
@@ -107,11 +104,11 @@ def lso(packet: bytes) -> bytes:
 def test_host_whose_checksums_are_all_wrong_is_believed_and_noted_once(
     side: str, change, tmp_path: Path
 ) -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     mine = [side == "both" or from_client(packet) is (side == "client") for packet in packets]
     changed = [change(p) if wrong else p for p, wrong in zip(packets, mine, strict=True)]
     report = replay(changed)
-    assert closing(report)["clause"] == CLAUSE
+    assert closing(report)["clause"] == HEADER
     assert "bad-checksum" not in report["summary"]["dropped"]
     addresses = {"client": ["192.0.2.1"], "server": ["198.51.100.25"]}
     expected = addresses.get(side) or ["192.0.2.1", "198.51.100.25"]
@@ -119,23 +116,23 @@ def test_host_whose_checksums_are_all_wrong_is_believed_and_noted_once(
     assert [text for text, _, _ in notes(report)] == texts
     assert sum(count for _, count, _ in notes(report)) == sum(mine)
     (tmp_path / "mail.pcap").write_bytes(pcap(changed, 101))
-    done = CliRunner().invoke(cli.main, ["replay", str(tmp_path / "mail.pcap")])
-    assert [done.stdout.count(text) for text in texts] == [1] * len(texts)
+    text_of_all = replayed(tmp_path / "mail.pcap")
+    assert [text_of_all.count(text) for text in texts] == [1] * len(texts)
 
 
 def test_checksum_that_is_right_by_chance_does_not_make_the_others_wrong() -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     right = int.from_bytes(packets[1][36:38], "big")  # the SYN-ACK's
     changed = [p if from_client(p) else with_field(p, 36, right) for p in packets]
     report = replay(changed)
-    assert closing(report)["clause"] == CLAUSE
+    assert closing(report)["clause"] == HEADER
     assert "bad-checksum" not in report["summary"]["dropped"]
 
 
 def test_checksums_without_the_length_are_left_to_segmentation_offload() -> None:
-    packets = [p if from_client(p) else lso(p) for p in conversation(SESSION)]
+    packets = [p if from_client(p) else lso(p) for p in conversation(LONG)]
     report = replay(packets)
-    assert closing(report)["clause"] == CLAUSE
+    assert closing(report)["clause"] == HEADER
     assert notes(report) == []
 
 
@@ -149,11 +146,10 @@ def test_damaged_first_packet_of_a_host_with_right_checksums_is_dropped() -> Non
 
 @pytest.mark.parametrize("use", ["auto", "ignore", "verify"])
 def test_option_says_what_a_wrong_checksum_means(use: str, tmp_path: Path) -> None:
-    packets = conversation((GREETING, *HELO, *ENVELOPE, *MAIL, *QUIT))
+    packets = conversation(CLEAN)
     changed = [p if from_client(p) else constant(p) for p in packets]
     (tmp_path / "mail.pcap").write_bytes(pcap(changed, 101))
-    words = ["replay", str(tmp_path / "mail.pcap"), "--json", "--checksums", use]
-    report = json.loads(CliRunner().invoke(cli.main, words).stdout)
+    report = json.loads(replayed(tmp_path / "mail.pcap", "--json", "--checksums", use))
     servers = sum(not from_client(p) for p in packets)
     expected = {"bad-checksum": servers} if use == "verify" else {}
     assert report["summary"]["dropped"] == expected

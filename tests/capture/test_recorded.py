@@ -7,32 +7,27 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from nfinspect import cli
 from tests.capture.recorded import (
+    EHLO,
     ENVELOPE,
     GREETING,
+    HEADER,
     HELO,
     LONG_MAIL,
     MAIL,
     QUIT,
     conversation,
     from_client,
+    replayed,
 )
 from tests.capture.test_replay import causes, only_connection, replay
 from tests.unit.replay.stand_in import frames, pcap
 
-EHLO = (
-    (">", b"EHLO client.example.net\r\n"),
-    ("<", b"250-mail.example.net\r\n250-PIPELINING\r\n250 STARTTLS\r\n"),
-)
-HEADER = "match header line length gt 998"
-
 
 def text_of(packets: list[bytes], tmp_path: Path) -> str:
     (tmp_path / "mail.pcap").write_bytes(pcap(packets, 101))
-    return CliRunner().invoke(cli.main, ["replay", str(tmp_path / "mail.pcap")]).stdout
+    return replayed(tmp_path / "mail.pcap")
 
 
 def without_cr(dialogue: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:

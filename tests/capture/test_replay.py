@@ -18,25 +18,13 @@ from nfinspect.replay.capture import Capture
 from nfinspect.replay.driver import Replay
 from nfinspect.replay.output import CaptureWriter
 from tests.property.test_captures import fragmented
-from tests.unit.replay.mail import DIALOGUE, datagram, session
+from tests.unit.replay.mail import DIALOGUE, ENVELOPE, MESSAGE, datagram, session
 from tests.unit.replay.stand_in import POLICY, frames, pcap
 
 EHLO = (
     ("<", b"220 mx.example ESMTP Postfix\r\n"),
     (">", b"EHLO client.example\r\n"),
     ("<", b"250-mx.example\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 HELP\r\n"),
-)
-ENVELOPE = (
-    (">", b"MAIL FROM:<a@example>\r\n"),
-    ("<", b"250 2.1.0 Ok\r\n"),
-    (">", b"RCPT TO:<b@example>\r\n"),
-    ("<", b"250 2.1.5 Ok\r\n"),
-    (">", b"DATA\r\n"),
-    ("<", b"354 go on\r\n"),
-)
-MESSAGE = (
-    (">", b"Subject: test\r\n\r\nHello.\r\n.\r\n"),
-    ("<", b"250 2.0.0 Ok: queued\r\n"),
 )
 QUIT = ((">", b"QUIT\r\n"), ("<", b"221 2.0.0 Bye\r\n"))
 

@@ -13,21 +13,21 @@ from nfinspect import cli
 from nfinspect.packet.edit import readdress
 from nfinspect.packet.segment import Segment, parse
 from tests.capture.recorded import (
+    CLEAN,
     ENVELOPE,
     GREETING,
     HELO,
-    LONG_MAIL,
+    LONG,
     MAIL,
     QUIT,
     conversation,
     from_client,
+    replayed,
 )
 from tests.capture.test_replay import only_connection, replay_capture
 from tests.property.test_captures import with_checksums
 from tests.unit.replay.stand_in import frames, pcap
 
-SESSION = (GREETING, *HELO, *ENVELOPE, *LONG_MAIL, *QUIT)
-CLEAN = (GREETING, *HELO, *ENVELOPE, *MAIL, *QUIT)
 SAID = "the same connection, seen on two sides; judged is the first copy of each packet"
 OUTSIDE, INSIDE = b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02", b"\x02\0\0\0\0\x03\x02\0\0\0\0\x04"
 
@@ -59,18 +59,12 @@ def both_sides(packets: list[bytes]) -> list[bytes]:
     return found
 
 
-def call(*arguments: object) -> str:
-    result = CliRunner().invoke(cli.main, ["replay", *map(str, arguments)])
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def two_sides(connection: dict) -> list[dict]:
     return [note for note in connection["notes"] if note["event"] in ("two-sides", "translated")]
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("dialogue", [SESSION, CLEAN], ids=["closed", "clean"])
+@pytest.mark.parametrize("dialogue", [LONG, CLEAN], ids=["closed", "clean"])
 def test_both_sides_in_one_capture_are_one_connection_of_first_copies(
     dialogue, six: bool, tmp_path: Path
 ) -> None:
@@ -78,7 +72,7 @@ def test_both_sides_in_one_capture_are_one_connection_of_first_copies(
     twice = both_sides(packets)
     path, out = tmp_path / "any.pcap", tmp_path / "out.pcap"
     path.write_bytes(pcap(twice))
-    report = json.loads(call(path, "--json", "--out", out))
+    report = json.loads(replayed(path, "--json", "--out", out))
     connection = only_connection(report)
     alone = only_connection(replay_capture(pcap(packets, 101)))
     assert two_sides(connection) == [{"event": "two-sides", "judged": "first copy", "packet": 6}]
@@ -88,7 +82,7 @@ def test_both_sides_in_one_capture_are_one_connection_of_first_copies(
     assert [note for note in connection["notes"] if note["event"] == "conflicting-bytes"] == []
     passed = connection["packets"]["accepted"] + connection["packets"]["rewritten"]
     assert len(frames(out)) == passed
-    assert call(path).count(SAID) == 1
+    assert replayed(path).count(SAID) == 1
 
 
 @pytest.mark.parametrize("delay", [-3000, -20, 0, 20, 3000])
@@ -97,7 +91,7 @@ def test_two_captures_are_merged_whatever_their_order_and_clocks(
     delay: int, order: int, tmp_path: Path
 ) -> None:
     """*delay*: microseconds that the inside's clock is ahead, beside packets a millisecond apart."""
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     sides = both_sides(packets)
     files = []
     for name, addresses, late in (("outside", OUTSIDE, 0), ("inside", INSIDE, delay)):
@@ -115,7 +109,7 @@ def test_two_captures_are_merged_whatever_their_order_and_clocks(
             at += 16 + len(packet)
         path.write_bytes(bytes(data))
         files.append(path)
-    report = json.loads(call(*files[::order], "--json"))
+    report = json.loads(replayed(*files[::order], "--json"))
     connection = only_connection(report)
     assert [note["judged"] for note in two_sides(connection)] == ["first copy"]
     assert connection["packets"]["copies"] == len(packets)
@@ -124,7 +118,7 @@ def test_two_captures_are_merged_whatever_their_order_and_clocks(
 
 
 def test_sequence_numbers_changed_in_between_are_recognized() -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     twice = []
     for packet in packets:
         changed = bytearray(packet)
@@ -161,12 +155,12 @@ def test_address_translation_in_between_is_said(tmp_path: Path) -> None:
         twice += pair if from_client(packet) else pair[::-1]
     path = tmp_path / "nat.pcap"
     path.write_bytes(pcap(twice))
-    one, other = json.loads(call(path, "--json"))["connections"]
+    one, other = json.loads(replayed(path, "--json"))["connections"]
     notes = [two_sides(each) for each in (one, other)]
     assert sorted(len(each) for each in notes) == [0, 1]
     (note,) = notes[0] or notes[1]
     assert note["same_as"] in (1, 2)
-    assert "seen on the other side of an address translation" in call(path)
+    assert "seen on the other side of an address translation" in replayed(path)
 
 
 def test_alternating_paths_are_no_copies() -> None:
@@ -196,13 +190,13 @@ def test_next_connection_with_the_same_ports_from_another_place_is_no_copy() -> 
 def test_captures_in_the_wrong_order_are_sorted_and_packets_keep_their_numbers(
     tmp_path: Path,
 ) -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     half = len(packets) // 2
     first, second = tmp_path / "1.pcap", tmp_path / "2.pcap"
     first.write_bytes(pcap(packets[:half], 101))
     second.write_bytes(pcap(packets[half:], 101, start=1_700_000_001))
-    right = json.loads(call(first, second, "--json"))
-    wrong = json.loads(call(second, first, "--json"))
+    right = json.loads(replayed(first, second, "--json"))
+    wrong = json.loads(replayed(second, first, "--json"))
     moved = {n: n + len(packets) - half for n in range(1, half + 1)}
     moved |= {n: n - half for n in range(half + 1, len(packets) + 1)}
     expected, found = (only_connection(each)["actions"] for each in (right, wrong))
@@ -219,7 +213,7 @@ def test_captures_in_the_wrong_order_are_sorted_and_packets_keep_their_numbers(
 
 
 def test_one_capture_appended_to_another_is_sorted(tmp_path: Path) -> None:
-    sides = both_sides(conversation(SESSION))
+    sides = both_sides(conversation(LONG))
     outside = [n for n, p in enumerate(sides) if p[5] in OUTSIDE[5::6]]
     data = pcap(sides)
     size = [24]
@@ -235,18 +229,18 @@ def test_one_capture_appended_to_another_is_sorted(tmp_path: Path) -> None:
 
 def test_separate_captures_have_a_report_each(tmp_path: Path) -> None:
     paths = []
-    for name, dialogue in (("a", SESSION), ("b", CLEAN)):
+    for name, dialogue in (("a", LONG), ("b", CLEAN)):
         paths.append(tmp_path / f"{name}.pcap")
         paths[-1].write_bytes(pcap(conversation(dialogue), 101))
-    reports = json.loads(call(*paths, "--json", "--separate"))
+    reports = json.loads(replayed(*paths, "--json", "--separate"))
     assert [only_connection(each)["close_reason"] for each in reports] == [
         "Flow closed by inspection", "TCP FINs",
     ]  # fmt: skip
     assert [each["summary"]["captures"][0]["file"] for each in reports] == [str(p) for p in paths]
     assert [only_connection(each)["packets"]["copies"] for each in reports] == [0, 0]
-    text = call(*paths, "--separate")
+    text = replayed(*paths, "--separate")
     assert text.index(str(paths[0])) < text.index("match header line") < text.index(str(paths[1]))
-    assert json.loads(call(paths[0], "--json", "--separate"))[0] == reports[0]
+    assert json.loads(replayed(paths[0], "--json", "--separate"))[0] == reports[0]
 
 
 def test_separate_with_out_is_a_usage_error(tmp_path: Path) -> None:
@@ -282,7 +276,7 @@ def at_times(packets: list[bytes], times: list[int]) -> bytes:
 
 @pytest.mark.parametrize("times", ["a clock set back", "a clock for each end", "late ACKs"])
 def test_times_that_tcp_contradicts_do_not_reorder_packets(times: str) -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     expected = only_connection(replay_capture(pcap(packets, 101)))
     if times == "a clock set back":
         seconds = [n if n < 14 else n - 8 for n in range(len(packets))]
@@ -304,7 +298,7 @@ def test_times_that_tcp_contradicts_do_not_reorder_packets(times: str) -> None:
 
 
 def test_packets_that_tcp_shows_to_be_shuffled_are_sorted() -> None:
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     expected = only_connection(replay_capture(pcap(packets, 101)))
     order = list(range(len(packets)))
     for at in range(3, len(order) - 4, 4):
@@ -326,7 +320,7 @@ def test_capture_of_all_interfaces_of_a_router(link_type: int) -> None:
         head = b"\x08\0\0\0" + interface.to_bytes(4, "big") + bytes((0, 1, kind, 6))
         return head + address + packet
 
-    packets = conversation(SESSION)
+    packets = conversation(LONG)
     twice = []
     for packet in packets:
         came, went = (2, 3) if from_client(packet) else (3, 2)

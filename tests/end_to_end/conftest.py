@@ -12,14 +12,21 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from nfinspect.lab import expected_lines as lines
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 from nfinspect.lab.topology import LabError
 from tests.end_to_end.two_minutes import TwoMinutes
 
 PATIENCE = 10.0
 """Seconds within which an expected line must appear."""
+
+
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """Namespaces for the whole module; its own `lab` sets and removes rules for each test."""
+    with Lab() as lab:
+        yield lab
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +37,7 @@ def plain_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def running(plain_lab: Lab) -> Iterator[Filter]:
+def running(plain_lab: Lab) -> Iterator[RunningFilter]:
     """The filter in that lab. Stopping it fails if a packet is waiting or an error was reported."""
     filter_ = plain_lab.filter()
     yield filter_
@@ -38,14 +45,14 @@ def running(plain_lab: Lab) -> Iterator[Filter]:
 
 
 @pytest.fixture(scope="module")
-def stage(plain_lab: Lab) -> Stage:
-    return Stage(plain_lab)
+def stage(plain_lab: Lab) -> MailStage:
+    return MailStage(plain_lab)
 
 
 class Syslog:
     """The syslog lines of one test: those that are expected must appear, and no others."""
 
-    def __init__(self, running: Filter) -> None:
+    def __init__(self, running: RunningFilter) -> None:
         self._running = running
         self._seen = len(running.syslog)
 
@@ -74,7 +81,7 @@ class Syslog:
 
 
 @pytest.fixture
-def syslog(running: Filter) -> Iterator[Syslog]:
+def syslog(running: RunningFilter) -> Iterator[Syslog]:
     watch = Syslog(running)
     yield watch
     watch.finish()

@@ -4,12 +4,13 @@ that is sent, the TCP counters of both endpoints, and the packets that reach the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import (
     CLIENT,
@@ -27,9 +28,21 @@ from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse
 from tests.end_to_end.encapsulation import Cable
 
+PATIENCE = 20.0
+"""Seconds until a test gives up; normally nothing takes a tenth of that."""
+
 ENVELOPE = ("EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<b@inside.example>")
 BODY = b"".join(b"%06d %s\r\n" % (number, b"x" * 60) for number in range(3000))
 LONG_REPLY = b"".join(b"214-%06d %s\r\n" % (n, b"y" * 60) for n in range(3000)) + b"214 end\r\n"
+
+
+def eventually(condition: Callable[[], Any]) -> Any:
+    """Return the value of *condition* once it is true; fail if that takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still false: {condition}"
+        time.sleep(0.02)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,7 @@ def exchange_with_gaps(lab: Lab, family: Family, to: str, port: int = 25) -> Non
     """
     with (
         RecordingServer(lab, family.server, Script(replies={b"HELP": LONG_REPLY})) as server,
-        Dialogue.open(lab, to, port=port) as client,
+        ClientConnection.open(lab, to, port=port) as client,
     ):
         senders = Counters(lab, CLIENT), Counters(lab, SERVER)
         assert client.reply().startswith("220 ***")

@@ -14,8 +14,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab, orderly_end
 from nfinspect.lab.topology import CLIENT, SCRIPT_ADDRESS
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
@@ -91,7 +91,7 @@ def run(lab: Lab, seconds: float, seed: int) -> Outcome:
             outcome.sessions += 1
             with (
                 contextlib.suppress(OSError),
-                Dialogue.open(lab, SCRIPT_ADDRESS, timeout=0.3) as client,
+                ClientConnection.open(lab, SCRIPT_ADDRESS, timeout=0.3) as client,
             ):
                 client.reply()
                 for command in chance.choices(COMMANDS, k=8):
@@ -120,7 +120,7 @@ def _own(cable: socket.socket) -> list[bytes]:
 def main() -> None:
     seconds = float(sys.argv[1])
     with orderly_end(), Lab(offloads=False) as lab:
-        running: Filter = lab.filter()
+        running: RunningFilter = lab.filter()
         outcome = run(lab, seconds, seed=int(time.time()))
         state = running.show_json("queue")
         running.end()

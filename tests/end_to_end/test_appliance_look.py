@@ -5,15 +5,15 @@ from xml.etree import ElementTree
 
 from nfinspect.lab import expected_lines as lines
 from nfinspect.lab import postfix, topology
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, Stage
+from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, MailStage
 from nfinspect.lab.topology import CLIENT, CLIENT_ADDRESS, SERVER_ADDRESS
 from tests.end_to_end.conftest import Syslog
 
 
 def test_postfix_as_client_enables_its_pix_workarounds(
-    plain_lab: Lab, stage: Stage, syslog: Syslog
+    plain_lab: Lab, stage: MailStage, syslog: Syslog
 ) -> None:
     stage.set("postfix", 4)
     assert stage.mailbox.messages() == []
@@ -28,7 +28,7 @@ def test_postfix_as_client_enables_its_pix_workarounds(
 
 
 def test_nmap_reports_cisco_pix_sanitized_smtpd(
-    plain_lab: Lab, running: Filter, stage: Stage, syslog: Syslog
+    plain_lab: Lab, running: RunningFilter, stage: MailStage, syslog: Syslog
 ) -> None:
     topology.require_programs("nmap")
     stage.set("postfix", 4)

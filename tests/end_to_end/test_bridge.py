@@ -16,11 +16,11 @@ import pytest
 
 from nfinspect.lab.case import run_case
 from nfinspect.lab.cases import named
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.namespaces import NFINSPECT
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
 from nfinspect.rules.bridge import guard
@@ -49,15 +49,15 @@ def bridge_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def running(bridge_lab: Lab) -> Iterator[Filter]:
+def running(bridge_lab: Lab) -> Iterator[RunningFilter]:
     filter_ = bridge_lab.filter()
     yield filter_
     filter_.stop()
 
 
 @pytest.fixture(scope="module")
-def stage(bridge_lab: Lab) -> Stage:
-    return Stage(bridge_lab)
+def stage(bridge_lab: Lab) -> MailStage:
+    return MailStage(bridge_lab)
 
 
 # ---- mail --------------------------------------------------------------------------------------
@@ -65,20 +65,20 @@ def stage(bridge_lab: Lab) -> Stage:
 
 @pytest.mark.parametrize("case", ["ordinary", "postfix-ipv6", "starttls-wanted"])
 def test_case_has_the_same_outcome_on_a_bridge_as_routed(
-    stage: Stage, running: Filter, case: str, tmp_path: Path
+    stage: MailStage, running: RunningFilter, case: str, tmp_path: Path
 ) -> None:
     outcome = run_case(named(case), stage, running, tmp_path)
     assert outcome.as_expected, outcome
 
 
-def test_filter_has_no_address(bridge_lab: Lab, running: Filter) -> None:
+def test_filter_has_no_address(bridge_lab: Lab, running: RunningFilter) -> None:
     interfaces = json.loads(bridge_lab.run(FILTER, ["ip", "-json", "address"]).stdout)
     assert [each["ifname"] for each in interfaces if each["addr_info"]] == ["lo"]
 
 
 @FAMILIES
 def test_gap_is_reported_to_the_sender_on_either_side_of_a_bridge(
-    bridge_lab: Lab, running: Filter, family: Family
+    bridge_lab: Lab, running: RunningFilter, family: Family
 ) -> None:
     lab = bridge_lab
     injected = queue(lab)["verdicts"]["injected"]
@@ -103,7 +103,7 @@ raw.sendto(header + bytes(4000), (sys.argv[1], 0))
 
 @FAMILIES
 def test_fragments_reach_the_filter_as_one_packet(
-    bridge_lab: Lab, running: Filter, family: Family
+    bridge_lab: Lab, running: RunningFilter, family: Family
 ) -> None:
     before = queue(bridge_lab)["received"]
     bridge_lab.run(CLIENT, [sys.executable, "-c", SEND_IN_FRAGMENTS, family.server])
@@ -126,12 +126,12 @@ def test_fragments_reach_the_filter_as_one_packet(
     "address", [frames.INNER_SERVER, frames.INNER_SERVER6], ids=["IPv4", "IPv6"]
 )
 def test_mail_in_an_encapsulation_that_can_be_inspected_is_inspected(
-    bridge_lab: Lab, running: Filter, encapsulation: Encapsulation, address: str
+    bridge_lab: Lab, running: RunningFilter, encapsulation: Encapsulation, address: str
 ) -> None:
     with (
         frames.link(bridge_lab, encapsulation),
         RecordingServer(bridge_lab, address) as server,
-        Dialogue.open(bridge_lab, address) as client,
+        ClientConnection.open(bridge_lab, address) as client,
     ):
         assert client.reply().startswith("220 ***")
         assert client.command("HELO client.example").startswith("250 ")
@@ -147,7 +147,7 @@ def test_mail_in_an_encapsulation_that_can_be_inspected_is_inspected(
     ids=["QinQ", "QinQ with 802.1ad", "QinQ with 0x9100", "PPPoE, compressed", "MPLS", "SNAP"],
 )
 def test_mail_in_an_encapsulation_that_cannot_be_inspected_does_not_pass(
-    bridge_lab: Lab, running: Filter, encapsulation: Encapsulation
+    bridge_lab: Lab, running: RunningFilter, encapsulation: Encapsulation
 ) -> None:
     with (
         frames.link(bridge_lab, encapsulation),
@@ -159,7 +159,9 @@ def test_mail_in_an_encapsulation_that_cannot_be_inspected_does_not_pass(
             client.connect((frames.INNER_SERVER, 25))
 
 
-def test_gap_in_a_vlan_is_left_to_the_senders_timers(bridge_lab: Lab, running: Filter) -> None:
+def test_gap_in_a_vlan_is_left_to_the_senders_timers(
+    bridge_lab: Lab, running: RunningFilter
+) -> None:
     """The filter injects nothing, as it would leave untagged; the mail arrives nevertheless."""
     before = queue(bridge_lab)["verdicts"]
     body = BODY[: 300 * 69]  # lines
@@ -167,7 +169,7 @@ def test_gap_in_a_vlan_is_left_to_the_senders_timers(bridge_lab: Lab, running: F
     with (
         frames.link(bridge_lab, frames.VLAN),
         RecordingServer(bridge_lab, frames.INNER_SERVER) as server,
-        Dialogue.open(bridge_lab, frames.INNER_SERVER) as client,
+        ClientConnection.open(bridge_lab, frames.INNER_SERVER) as client,
         rules(bridge_lab, IPV4, drop_one("-m physdev --physdev-in outside", 3)),
     ):
         assert client.reply().startswith("220 ***")

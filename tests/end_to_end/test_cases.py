@@ -7,9 +7,9 @@ import pytest
 
 from nfinspect.lab.case import EHLO_MASK, Case, Outcome, run_case
 from nfinspect.lab.cases import CASES
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 from nfinspect.policy import default_policy
 
 DEFAULT = [case for case in CASES if case.config is None]
@@ -18,7 +18,7 @@ CONFIGURED = [case for case in CASES if case.config is not None]
 
 @pytest.mark.parametrize("case", DEFAULT, ids=lambda case: case.name)
 def test_case_has_the_expected_outcome(
-    case: Case, stage: Stage, running: Filter, tmp_path: Path
+    case: Case, stage: MailStage, running: RunningFilter, tmp_path: Path
 ) -> None:
     outcome = run_case(case, stage, running, tmp_path)
     assert outcome.as_expected, unmet(outcome)
@@ -30,7 +30,7 @@ def test_case_with_a_policy_of_its_own_has_the_expected_outcome(case: Case, tmp_
     config.write_text(case.config or "")
     with Lab(offloads=False) as lab:
         running = lab.filter(config)
-        outcome = run_case(case, Stage(lab), running, tmp_path)
+        outcome = run_case(case, MailStage(lab), running, tmp_path)
         running.stop()
     assert outcome.as_expected, unmet(outcome)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import FILTER, SERVER_ADDRESS
 
@@ -33,7 +33,7 @@ def closed_session(lab: Lab) -> None:
     """A mail whose header line is too long."""
     with (
         RecordingServer(lab, SERVER_ADDRESS),
-        Dialogue.open(lab, SERVER_ADDRESS) as client,
+        ClientConnection.open(lab, SERVER_ADDRESS) as client,
     ):
         client.reply()
         for command in ("EHLO client.example", "MAIL FROM:<a@example>", "RCPT TO:<b@example>"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfinspect.lab.filter import NFINSPECT, Filter
+from nfinspect.lab.filter import NFINSPECT, RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import (
     CLIENT,
@@ -58,7 +58,7 @@ with socket.create_connection((sys.argv[1], 25), 10, (sys.argv[2], 0)) as connec
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Filter]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, RunningFilter]]:
     path = tmp_path_factory.mktemp("exemption") / "fw.cfg"
     path.write_text(CONFIGURATION)
     with Lab(offloads=False) as lab:
@@ -82,7 +82,7 @@ def call(lab: Lab, namespace: str, address: str, source: str = "") -> list[str]:
 
 @pytest.mark.parametrize("address", [SERVER_ADDRESS, MAPPED])
 def test_gateway_receives_and_sends_what_its_peer_does(
-    lab: tuple[Lab, Filter], address: str
+    lab: tuple[Lab, RunningFilter], address: str
 ) -> None:
     before = lab[1].show_json("queue")["received"]
     assert call(lab[0], CLIENT, address) == [
@@ -92,20 +92,20 @@ def test_gateway_receives_and_sends_what_its_peer_does(
     assert lab[1].show_json("queue")["received"] == before  # the kernel alone lets it pass
 
 
-def test_gateway_sends_from_its_mapped_address(lab: tuple[Lab, Filter]) -> None:
+def test_gateway_sends_from_its_mapped_address(lab: tuple[Lab, RunningFilter]) -> None:
     assert call(lab[0], SERVER, CLIENT_ADDRESS) == [
         "220 mail.example ESMTP",
         f"502 {MAPPED} STARTTLS",
     ]
 
 
-def test_other_mail_is_inspected(lab: tuple[Lab, Filter]) -> None:
+def test_other_mail_is_inspected(lab: tuple[Lab, RunningFilter]) -> None:
     greeting, reply = call(lab[0], CLIENT, EXIM_ADDRESS)
     assert greeting == "220 " + "*" * len("mail.example ESMTP")
     assert reply == f"502 {CLIENT_ADDRESS} XXXXXXXX"
 
 
-def test_lines_name_direction_and_interfaces(lab: tuple[Lab, Filter]) -> None:
+def test_lines_name_direction_and_interfaces(lab: tuple[Lab, RunningFilter]) -> None:
     lab_, running = lab
     assert call(lab_, SERVER, CLIENT_ADDRESS, EXIM_ADDRESS)[1] == f"502 {EXIM_ADDRESS} XXXXXXXX"
 
@@ -117,7 +117,7 @@ def test_lines_name_direction_and_interfaces(lab: tuple[Lab, Filter]) -> None:
     assert f" to inside:{EXIM_ADDRESS}/" in built()[0]
 
 
-def test_running_filter_says_why(lab: tuple[Lab, Filter]) -> None:
+def test_running_filter_says_why(lab: tuple[Lab, RunningFilter]) -> None:
     lab_, running = lab
     words = ["packet-tracer", "input", "outside", "tcp", CLIENT_ADDRESS, "4000", MAPPED, "25"]
     control = ["--control", str(lab_.directory / "control")]

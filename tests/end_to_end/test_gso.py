@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, FILTER
 from tests.end_to_end.ends import (
@@ -50,7 +50,7 @@ def gso_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def running(gso_lab: Lab) -> Iterator[Filter]:
+def running(gso_lab: Lab) -> Iterator[RunningFilter]:
     filter_ = gso_lab.filter()
     yield filter_
     filter_.stop()
@@ -82,7 +82,7 @@ def cut_at(lab: Lab, family: Family, places: list[int]) -> None:
     with RecordingServer(lab, family.server) as server:
         for number, place in enumerate(places, 1):
             sent = write(place)
-            with Dialogue.open(lab, family.server) as client:
+            with ClientConnection.open(lab, family.server) as client:
                 assert client.reply().startswith("220")
                 for line in ENVELOPE:
                     assert client.command(line).startswith("250")
@@ -101,7 +101,7 @@ FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 
 @FAMILIES
 def test_gso_packet_that_must_be_cut_arrives_complete_wherever_the_cut_is(
-    gso_lab: Lab, running: Filter, family: Family
+    gso_lab: Lab, running: RunningFilter, family: Family
 ) -> None:
     before = queue(gso_lab)
     cut_at(gso_lab, family, PLACES)
@@ -113,7 +113,7 @@ def test_gso_packet_that_must_be_cut_arrives_complete_wherever_the_cut_is(
 
 @FAMILIES
 def test_pieces_fit_a_path_whose_mtu_is_below_the_servers_mss(
-    gso_lab: Lab, running: Filter, family: Family
+    gso_lab: Lab, running: RunningFilter, family: Family
 ) -> None:
     """The client has discovered the path MTU of 1,280 bytes; the SYN-ACK announced an MSS for 1,500."""
     if gso_lab.bridge:  # a bridge has one MTU
@@ -135,7 +135,7 @@ def test_pieces_fit_a_path_whose_mtu_is_below_the_servers_mss(
 @FAMILIES
 @pytest.mark.parametrize("sack", ["1", "0"], ids=["SACK", "no SACK"])
 def test_gap_before_gso_packets_is_reported_to_the_sender(
-    gso_lab: Lab, running: Filter, family: Family, sack: str
+    gso_lab: Lab, running: RunningFilter, family: Family, sack: str
 ) -> None:
     port = "-m physdev --physdev-in" if gso_lab.bridge else "-i"
     gso_lab.run(CLIENT, ["sysctl", "-qw", f"net.ipv4.tcp_sack={sack}"])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from nfinspect.lab.dialogue import RecordingServer
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import SERVER
 from nfinspect.live.queue import MAX_LENGTH
@@ -28,14 +28,14 @@ PATIENCE = 10.0
 
 
 @pytest.fixture
-def running(plain_lab: Lab) -> Iterator[Filter]:
+def running(plain_lab: Lab) -> Iterator[RunningFilter]:
     filter_ = plain_lab.filter()
     yield filter_
     filter_.end()
 
 
 @pytest.fixture
-def neighbour(plain_lab: Lab, running: Filter) -> Iterator[Neighbour]:
+def neighbour(plain_lab: Lab, running: RunningFilter) -> Iterator[Neighbour]:
     neighbour = Neighbour(plain_lab)
     with RecordingServer(plain_lab, neighbour.server):
         yield neighbour
@@ -51,7 +51,7 @@ def leave_gaps(neighbour: Neighbour, count: int) -> None:
         time.sleep(0.004)
 
 
-def held(plain_lab: Lab, running: Filter, expected: int) -> bool:
+def held(plain_lab: Lab, running: RunningFilter, expected: int) -> bool:
     """Wait until *expected* packets are held; whether that happens in time."""
     deadline = time.monotonic() + PATIENCE
     while queue(plain_lab)["held"] != expected or running.waiting() != expected:
@@ -67,7 +67,7 @@ def test_total_of_held_packets_leaves_the_queue_room_for_others() -> None:
 
 
 def test_gaps_of_one_host_cost_an_honest_connection_nothing(
-    plain_lab: Lab, running: Filter, neighbour: Neighbour
+    plain_lab: Lab, running: RunningFilter, neighbour: Neighbour
 ) -> None:
     gaps = TOTAL // EACH - 2
     leave_gaps(neighbour, gaps)
@@ -84,7 +84,9 @@ def test_gaps_of_one_host_cost_an_honest_connection_nothing(
     assert running.waiting() <= TOTAL
 
 
-def test_stop_drops_all_held_packets(plain_lab: Lab, running: Filter, neighbour: Neighbour) -> None:
+def test_stop_drops_all_held_packets(
+    plain_lab: Lab, running: RunningFilter, neighbour: Neighbour
+) -> None:
     leave_gaps(neighbour, 20)
     assert held(plain_lab, running, 20 * EACH)
     running.end()
@@ -94,7 +96,7 @@ def test_stop_drops_all_held_packets(plain_lab: Lab, running: Filter, neighbour:
 
 
 def test_connection_closed_by_inspection_drops_its_held_packets(
-    plain_lab: Lab, running: Filter, neighbour: Neighbour
+    plain_lab: Lab, running: RunningFilter, neighbour: Neighbour
 ) -> None:
     (port,) = neighbour.open(1)
     for number in range(EACH):
@@ -106,7 +108,7 @@ def test_connection_closed_by_inspection_drops_its_held_packets(
 
 
 def test_held_packets_leave_in_order_when_the_gap_fills(
-    plain_lab: Lab, running: Filter, neighbour: Neighbour
+    plain_lab: Lab, running: RunningFilter, neighbour: Neighbour
 ) -> None:
     (port,) = neighbour.open(1)
     neighbour.send(port, 1, ACK, b"EHLO x\r\n")  # the server permits pipelining
@@ -148,7 +150,7 @@ def corrupt(chance: random.Random, port: int) -> bytes:
 
 
 def test_ten_thousand_corrupt_packets_leave_nothing_behind(
-    plain_lab: Lab, running: Filter, neighbour: Neighbour
+    plain_lab: Lab, running: RunningFilter, neighbour: Neighbour
 ) -> None:
     """Some belong to open connections, some to none; some have a correct checksum."""
     chance = random.Random(25)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.live.conntrack import SEARCH_PERIOD
 from tests.end_to_end.ends import (
@@ -66,7 +66,7 @@ TRANSLATIONS = {
 @pytest.mark.parametrize("family", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("name", TRANSLATIONS)
 def test_gap_is_reported_to_the_sender_on_either_side(
-    plain_lab: Lab, running: Filter, family: Family, name: str
+    plain_lab: Lab, running: RunningFilter, family: Family, name: str
 ) -> None:
     lab, translation = plain_lab, TRANSLATIONS[name]
     if translation.searched:

@@ -9,9 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,10 +20,7 @@ from nfinspect.lab.lab import Lab
 from nfinspect.lab.namespaces import NFINSPECT
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER_ADDRESS
 from nfinspect.live.control import ask
-from tests.end_to_end.ends import queue
-
-PATIENCE = 20.0
-"""Seconds until a test gives up."""
+from tests.end_to_end.ends import PATIENCE, eventually, queue
 
 BATCH = 8000
 """Packets sent at once; the queue holds twice as many."""
@@ -56,12 +52,6 @@ DENIED = re.compile(
     r"%ASA-6-106015: Deny TCP \(no connection\) from \d+\.\d+\.\d+\.\d+/49152"
     r" to \d+\.\d+\.\d+\.\d+/25 flags RST  on interface outside"
 )
-
-
-@pytest.fixture(scope="module")
-def shared_lab() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
 
 
 @pytest.fixture
@@ -100,14 +90,6 @@ RULES_STAY = (
     " from port 25 ('nfinspect rules --remove' lets it pass)\n"
 )
 """The last line of stderr."""
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still false: {condition}"
-        time.sleep(0.05)
-    return result
 
 
 def denied(lab: Lab) -> int:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,23 +30,14 @@ from nfinspect.lab.topology import (
 )
 from nfinspect.live.queue import MAX_LENGTH
 from nfinspect.rules.mark import MARK, MASK
+from tests.end_to_end.ends import PATIENCE, eventually
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
-PATIENCE = 20.0
-"""Seconds until a test gives up; normally nothing here takes a tenth of that."""
-
 FAMILIES = pytest.mark.parametrize(
     ("family", "server"),
     [(socket.AF_INET, SERVER_ADDRESS), (socket.AF_INET6, SERVER_ADDRESS6)],
     ids=["IPv4", "IPv6"],
 )
-
-
-@pytest.fixture(scope="module")
-def shared_lab() -> Iterator[Lab]:
-    """Namespaces for the whole module; `lab` flushes their rules after each test."""
-    with Lab() as lab:
-        yield lab
 
 
 @pytest.fixture
@@ -62,15 +53,6 @@ def nfinspect(
 ) -> subprocess.CompletedProcess[str]:
     """Run an nfinspect command on the filter to its end, whatever its status."""
     return lab.run(FILTER, [*prefix, *NFINSPECT, *arguments], check=False)
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """Return the value of *condition* once it is true; fail if that takes too long."""
-    deadline = time.monotonic() + PATIENCE
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still false: {condition}"
-        time.sleep(0.02)
-    return result
 
 
 class Running:

@@ -12,10 +12,10 @@ import pytest
 
 from nfinspect.lab import expected_lines as lines
 from nfinspect.lab import postfix, topology
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.postfix import Postfix
-from nfinspect.lab.stage import ADDRESSES, RECIPIENT, SENDER, Stage
+from nfinspect.lab.stage import ADDRESSES, RECIPIENT, SENDER, MailStage
 from nfinspect.lab.streams import conversations
 from nfinspect.lab.topology import CLIENT, FILTER
 from tests.end_to_end.conftest import Syslog
@@ -53,7 +53,7 @@ def mail(size: int) -> bytes:
 class Sender:
     """Sends from any of the clients to any of the servers."""
 
-    def __init__(self, lab: Lab, stage: Stage) -> None:
+    def __init__(self, lab: Lab, stage: MailStage) -> None:
         self.lab = lab
         self.stage = stage
         self._postfixes: dict[tuple[str, str], Postfix] = {}
@@ -87,7 +87,7 @@ class Sender:
 
 
 @pytest.fixture(scope="module")
-def sender(plain_lab: Lab, stage: Stage) -> Sender:
+def sender(plain_lab: Lab, stage: MailStage) -> Sender:
     return Sender(plain_lab, stage)
 
 
@@ -107,7 +107,7 @@ def test_mail_of_any_size_arrives_byte_for_byte_with_correct_checksums_on_both_s
     server: str,
     version: int,
     plain_lab: Lab,
-    running: Filter,
+    running: RunningFilter,
     sender: Sender,
     syslog: Syslog,
     tmp_path: Path,
@@ -130,7 +130,7 @@ def test_mail_of_any_size_arrives_byte_for_byte_with_correct_checksums_on_both_s
 
 
 def test_mail_of_20_mb_arrives_byte_for_byte(
-    running: Filter, sender: Sender, syslog: Syslog
+    running: RunningFilter, sender: Sender, syslog: Syslog
 ) -> None:
     message = mail(20 * MB)
     delivered = sender.send("postfix-pipelining", "postfix", 4, message)
@@ -141,7 +141,7 @@ def test_mail_of_20_mb_arrives_byte_for_byte(
 
 @pytest.mark.timeout(300)
 def test_mail_of_20_mb_arrives_byte_for_byte_although_2_percent_of_packets_are_lost_each_way(
-    running: Filter, sender: Sender, syslog: Syslog, plain_lab: Lab
+    running: RunningFilter, sender: Sender, syslog: Syslog, plain_lab: Lab
 ) -> None:
     message = mail(20 * MB)
     before = running.show_json("queue")["verdicts"]["injected"]
@@ -178,7 +178,7 @@ def random_loss(lab: Lab, probability: float) -> Iterator[Callable[[], dict[str,
 def test_mail_of_20_mb_arrives_byte_for_byte_in_packets_larger_than_the_mtu(version: int) -> None:
     with Lab(offloads=True) as lab:
         running = lab.filter()
-        stage = Stage(lab)
+        stage = MailStage(lab)
         syslog = Syslog(running)
         message = mail(20 * MB if version == 4 else MB)
         delivered = Sender(lab, stage).send("postfix-pipelining", "postfix", version, message)

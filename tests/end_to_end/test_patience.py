@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.dialogue import ClientConnection
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, FILTER, SERVER
 from tests.attacks.mail import GREETING, Mail
@@ -35,7 +35,7 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def running(lab: Lab) -> Iterator[Filter]:
+def running(lab: Lab) -> Iterator[RunningFilter]:
     """The filter. Stopping it fails if a packet is waiting."""
     filter_ = lab.filter()
     yield filter_
@@ -79,9 +79,9 @@ def server(
 
 
 @contextmanager
-def client(lab: Lab, family: Family) -> Iterator[Dialogue]:
+def client(lab: Lab, family: Family) -> Iterator[ClientConnection]:
     """A client that has sent DATA; its message ends when the block is left."""
-    with Dialogue.open(lab, family.server, timeout=PATIENCE) as dialogue:
+    with ClientConnection.open(lab, family.server, timeout=PATIENCE) as dialogue:
         assert dialogue.reply() == "220 *****"
         for line in ("HELO a", "MAIL FROM:<a@b>", "RCPT TO:<c@d>"):
             assert dialogue.command(line).startswith("250")
@@ -177,7 +177,7 @@ def test_mail_arrives_although_one_direction_is_interrupted(
     assert before.since()["TCPTimeouts"] >= 1
 
 
-def test_no_packet_is_left_waiting_after_the_other_tests(lab: Lab, running: Filter) -> None:
+def test_no_packet_is_left_waiting_after_the_other_tests(lab: Lab, running: RunningFilter) -> None:
     state = running.show_json("queue")
     assert (state["waiting"], state["held"]) == (0, 0)
     assert (state["kernel_dropped"], state["user_dropped"], state["enobufs"]) == (0, 0, 0)

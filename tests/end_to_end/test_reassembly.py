@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.fragments import Reassembler
 
 CASES = 1_500
@@ -25,7 +25,7 @@ def reassembled(packets: list[bytes]) -> list[bytes]:
         if packet[0] >> 4 == 4 and not (packet[6] & 0x3F or packet[7]):
             found.append(packet)  # offset 0 and no more fragments: a whole datagram
             continue
-        frame = Frame(1, 0, Interface(101, False), packet, len(packet))
+        frame = Frame(1, 0, CaptureInterface(101, False), packet, len(packet))
         frame.end = len(packet)
         decided = reassembler.add(frame, 0.0)
         if decided is not None and decided.datagram is not None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import NFINSPECT, Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
+from nfinspect.lab.filter import NFINSPECT, RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import FILTER, SCRIPT_ADDRESS
 
@@ -51,7 +51,7 @@ def config(lab: Lab) -> Path:
 
 
 @pytest.fixture
-def live(lab: Lab, config: Path) -> Iterator[Filter]:
+def live(lab: Lab, config: Path) -> Iterator[RunningFilter]:
     running = lab.filter(config)
     yield running
     running.end()
@@ -68,13 +68,13 @@ def reload(lab: Lab) -> Any:
     return lab.run(FILTER, [*NFINSPECT, "reload", "--control", control], check=False)
 
 
-def opened(lab: Lab) -> Dialogue:
-    client = Dialogue.open(lab, SCRIPT_ADDRESS)
+def opened(lab: Lab) -> ClientConnection:
+    client = ClientConnection.open(lab, SCRIPT_ADDRESS)
     assert client.reply().startswith("220 ")
     return client
 
 
-def clause(live: Filter) -> dict[str, Any]:
+def clause(live: RunningFilter) -> dict[str, Any]:
     (inspection,) = live.show_json("service-policy")["service_policy"]
     (row,) = inspection["match"]
     return dict(row)
@@ -82,7 +82,7 @@ def clause(live: Filter) -> dict[str, Any]:
 
 @pytest.mark.parametrize("how", ["SIGHUP", "reload"])
 def test_new_connections_follow_the_changed_file_and_open_ones_do_not(
-    lab: Lab, live: Filter, config: Path, server: RecordingServer, how: str
+    lab: Lab, live: RunningFilter, config: Path, server: RecordingServer, how: str
 ) -> None:
     with opened(lab) as old:
         config.write_text(limited(200))
@@ -109,7 +109,7 @@ def test_new_connections_follow_the_changed_file_and_open_ones_do_not(
 
 
 def test_cleared_connections_begin_anew_under_the_changed_file(
-    lab: Lab, live: Filter, config: Path, server: RecordingServer
+    lab: Lab, live: RunningFilter, config: Path, server: RecordingServer
 ) -> None:
     control = ["--control", str(lab.directory / "control")]
     with opened(lab) as old, opened(lab):
@@ -134,7 +134,7 @@ def test_cleared_connections_begin_anew_under_the_changed_file(
 
 
 def test_faulty_file_changes_nothing_and_says_why(
-    lab: Lab, live: Filter, config: Path, server: RecordingServer
+    lab: Lab, live: RunningFilter, config: Path, server: RecordingServer
 ) -> None:
     config.write_text("policy-map type inspect esmtp m\n match weather\n")
     done = reload(lab)
@@ -159,7 +159,7 @@ def test_filter_without_a_file_keeps_its_policy(lab: Lab) -> None:
     assert "it is the default, without a file (run --config FILE)" in done.stderr
 
 
-def test_rules_of_somebody_else_are_not_touched_by_a_reload(lab: Lab, live: Filter) -> None:
+def test_rules_of_somebody_else_are_not_touched_by_a_reload(lab: Lab, live: RunningFilter) -> None:
     lab.run(FILTER, ["iptables", "-t", "security", "-A", "NFINSPECT", "-p", "udp"])
     before = lab.run(FILTER, ["iptables", "-t", "security", "-S"]).stdout
     assert reload(lab).returncode == 0
@@ -167,7 +167,7 @@ def test_rules_of_somebody_else_are_not_touched_by_a_reload(lab: Lab, live: Filt
     live.stop()
 
 
-def test_other_signals_do_not_end_the_filter(lab: Lab, live: Filter) -> None:
+def test_other_signals_do_not_end_the_filter(lab: Lab, live: RunningFilter) -> None:
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         os.kill(live.pid, number)
     assert live.wait(lambda: AGAIN in live.errors, PATIENCE)
@@ -176,7 +176,7 @@ def test_other_signals_do_not_end_the_filter(lab: Lab, live: Filter) -> None:
 
 
 def test_reloads_under_load_lose_no_mail_and_change_no_open_connection(
-    lab: Lab, live: Filter, config: Path, server: RecordingServer
+    lab: Lab, live: RunningFilter, config: Path, server: RecordingServer
 ) -> None:
     failures: list[BaseException] = []
     sent: list[str] = []

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
-from nfinspect.lab.filter import NFINSPECT, Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
+from nfinspect.lab.filter import NFINSPECT, RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, FILTER, SCRIPT_ADDRESS
 
@@ -26,7 +26,7 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def live(lab: Lab) -> Iterator[Filter]:
+def live(lab: Lab) -> Iterator[RunningFilter]:
     running = lab.filter()
     yield running
     running.end()
@@ -66,7 +66,7 @@ def changed(lab: Lab, *there: str, back: Sequence[str] = ()) -> Iterator[None]:
             )
 
 
-def test_nothing_is_wrong_when_the_rules_are_in_place(lab: Lab, live: Filter) -> None:
+def test_nothing_is_wrong_when_the_rules_are_in_place(lab: Lab, live: RunningFilter) -> None:
     assert warnings(lab) == []
     shown = nfinspect(lab, "status", "--control", str(lab.directory / "control")).stdout
     assert shown.startswith("nfinspect is running\n  version     ")
@@ -117,7 +117,7 @@ MISFITS = [
     ids=[f"{kinds[0]}-{n}" for n, (kinds, *_) in enumerate(MISFITS)],
 )
 def test_misfit_is_named_while_it_lasts(
-    lab: Lab, live: Filter, kinds: list[str], there: list[str], back: list[str]
+    lab: Lab, live: RunningFilter, kinds: list[str], there: list[str], back: list[str]
 ) -> None:
     commands = [each.replace("RULES", " ".join([*NFINSPECT, "rules"])) for each in there]
     with changed(lab, *commands, back=back):
@@ -125,14 +125,16 @@ def test_misfit_is_named_while_it_lasts(
     assert warnings(lab) == []
 
 
-def test_rules_of_somebody_else_are_told_from_none_by_the_packets(lab: Lab, live: Filter) -> None:
+def test_rules_of_somebody_else_are_told_from_none_by_the_packets(
+    lab: Lab, live: RunningFilter
+) -> None:
     queue = ["-p", "tcp", "-m", "multiport", "--ports", "25", "-j", "NFQUEUE"]
     lab.run(FILTER, [*NFINSPECT, "rules", "--remove"])
     lab.run(FILTER, ["iptables", "-A", "FORWARD", *queue])
     try:
         with (
             RecordingServer(lab, SCRIPT_ADDRESS),
-            Dialogue.open(lab, SCRIPT_ADDRESS) as client,
+            ClientConnection.open(lab, SCRIPT_ADDRESS) as client,
         ):
             assert client.command("QUIT").startswith("220")
         code, data = status(lab)
@@ -142,7 +144,7 @@ def test_rules_of_somebody_else_are_told_from_none_by_the_packets(lab: Lab, live
     assert (code, [each["kind"] for each in data["misfits"]]) == (0, ["foreign-rules"])
 
 
-def test_rules_that_cannot_be_listed_are_unknown(lab: Lab, live: Filter) -> None:
+def test_rules_that_cannot_be_listed_are_unknown(lab: Lab, live: RunningFilter) -> None:
     control = str(lab.directory / "control")
     command = ["env", "PATH=/nowhere", *NFINSPECT, "status", "--control", control]
     done = lab.run(FILTER, command, check=False)
@@ -152,7 +154,7 @@ def test_rules_that_cannot_be_listed_are_unknown(lab: Lab, live: Filter) -> None
     ) in done.stdout
 
 
-def test_status_asked_in_another_namespace_says_so(lab: Lab, live: Filter) -> None:
+def test_status_asked_in_another_namespace_says_so(lab: Lab, live: RunningFilter) -> None:
     control = str(lab.directory / "control")
     done = lab.run(CLIENT, [*NFINSPECT, "status", "--control", control], check=False)
     assert done.returncode == 1
@@ -166,7 +168,7 @@ def test_packets_are_missed_until_they_arrive_and_what_passes_uninspected_is_nam
 ) -> None:
     """A connection older than the filter."""
     server = RecordingServer(lab, SCRIPT_ADDRESS, Script(replies={}))
-    with server, Dialogue.open(lab, SCRIPT_ADDRESS) as client:
+    with server, ClientConnection.open(lab, SCRIPT_ADDRESS) as client:
         client.reply()
         running = lab.filter(
             arguments=["--control", str(lab.directory / "second"), "--queue-num", "1"]
@@ -188,7 +190,9 @@ def test_packets_are_missed_until_they_arrive_and_what_passes_uninspected_is_nam
             lab.run(FILTER, [*NFINSPECT, "rules", "--apply"])
 
 
-def test_running_filter_says_what_has_changed_and_when_it_is_over(lab: Lab, live: Filter) -> None:
+def test_running_filter_says_what_has_changed_and_when_it_is_over(
+    lab: Lab, live: RunningFilter
+) -> None:
     warning = (
         "nfinspect: warning: there are no rules for IPv6: IPv6 mail passes uninspected"
         " (nfinspect rules --apply)"
@@ -199,7 +203,9 @@ def test_running_filter_says_what_has_changed_and_when_it_is_over(lab: Lab, live
     assert live.wait(lambda: over in live.errors, PATIENCE)
 
 
-def test_filter_on_another_queue_than_the_rules_warns_at_its_start(lab: Lab, live: Filter) -> None:
+def test_filter_on_another_queue_than_the_rules_warns_at_its_start(
+    lab: Lab, live: RunningFilter
+) -> None:
     control = str(lab.directory / "other")
     process = lab.popen(FILTER, [*NFINSPECT, "run", "--queue-num", "5", "--control", control])
     assert process.stderr is not None

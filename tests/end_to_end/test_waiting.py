@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from tests.end_to_end.ends import IPV4, queue
 
@@ -32,14 +32,14 @@ class SlowScript(Script):
 
 
 @pytest.fixture
-def running(plain_lab: Lab) -> Iterator[Filter]:
+def running(plain_lab: Lab) -> Iterator[RunningFilter]:
     """The filter, with its events as JSON lines."""
     filter_ = plain_lab.filter(arguments=["--json"])
     yield filter_
     filter_.end()
 
 
-def events(running: Filter) -> list[dict[str, object]]:
+def events(running: RunningFilter) -> list[dict[str, object]]:
     found = [json.loads(line) for line in running.counters]
     return [each for each in found if each.get("event") in ("reply-awaited", "line-unended")]
 
@@ -50,13 +50,15 @@ def counts(lab: Lab) -> tuple[int, int, int, int]:
     return tuple(state[name] for name in names)
 
 
-def test_what_waits_is_an_event_and_a_count_until_it_ends(plain_lab: Lab, running: Filter) -> None:
+def test_what_waits_is_an_event_and_a_count_until_it_ends(
+    plain_lab: Lab, running: RunningFilter
+) -> None:
     script = SlowScript()
     with (
         RecordingServer(plain_lab, IPV4.server, script) as server,
-        Dialogue.open(plain_lab, IPV4.server) as waiting,
-        Dialogue.open(plain_lab, IPV4.server) as typing,
-        Dialogue.open(plain_lab, IPV4.server) as idle,
+        ClientConnection.open(plain_lab, IPV4.server) as waiting,
+        ClientConnection.open(plain_lab, IPV4.server) as typing,
+        ClientConnection.open(plain_lab, IPV4.server) as idle,
     ):
         for client in (waiting, typing, idle):
             assert client.reply().startswith("220")

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from nfinspect.lab import expected_lines
-from nfinspect.lab.capture import Capture
-from nfinspect.lab.dialogue import Dialogue, RecordingServer
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.capture import RunningCapture
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT_ADDRESS, SCRIPT_ADDRESS
 from nfinspect.policy import default_text
@@ -66,11 +66,11 @@ class TwoMinutes:
     """A lab in which these connections have been closed, with captures on both sides."""
 
     started: float
-    running: Filter
-    outside: Capture
-    inside: Capture
+    running: RunningFilter
+    outside: RunningCapture
+    inside: RunningCapture
     server: RecordingServer
-    clients: list[Dialogue]
+    clients: list[ClientConnection]
     passed: list[bytes]
     """What each client had sent before; nothing else may have reached the server."""
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -88,7 +88,7 @@ class TwoMinutes:
             server = RecordingServer(lab, SCRIPT_ADDRESS)
             clients, passed = [], []
             for number, closing in enumerate(CLOSINGS, 1):
-                client = Dialogue.open(lab, SCRIPT_ADDRESS)
+                client = ClientConnection.open(lab, SCRIPT_ADDRESS)
                 client.reply()
                 for line in closing.before:
                     client.command(line)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nfinspect.events import ClauseAction
 from nfinspect.policy import ConfigurationError, canonical, decode, default_text, parse_policy
 from nfinspect.policy.advice import advise
-from nfinspect.policy.classify import Classifier, Connection
+from nfinspect.policy.classify import Classifier, OpeningConnection
 from nfinspect.policy.commands import GRAMMAR
 from nfinspect.policy.errors import MAX_ERRORS
 from nfinspect.policy.model import (
@@ -342,7 +342,7 @@ connections = st.one_of(
     st.tuples(hosts6, port_numbers, hosts6, port_numbers),
 ).flatmap(
     lambda ends: st.builds(
-        lambda arrives, leaves: Connection(
+        lambda arrives, leaves: OpeningConnection(
             ip_address(ends[0]).version,
             int(ip_address(ends[0])),
             ends[1],
@@ -367,7 +367,7 @@ def test_configuration_written_again_is_read_to_the_same_policy(text: str) -> No
     assert canonical.text(again).partition("! line")[0] == written.partition("! line")[0]
 
 
-def entry_holds(entry: Entry, c: Connection) -> bool:
+def entry_holds(entry: Entry, c: OpeningConnection) -> bool:
     return (
         c.source in entry.source.of(c.version)
         and c.destination in entry.destination.of(c.version)
@@ -378,7 +378,7 @@ def entry_holds(entry: Entry, c: Connection) -> bool:
     )
 
 
-def match_holds(match: Match, c: Connection, in_doubt: bool) -> bool:
+def match_holds(match: Match, c: OpeningConnection, in_doubt: bool) -> bool:
     """Read the list from its top, as a person would."""
     if c.destination_port not in match.ports:
         return False
@@ -390,7 +390,7 @@ def match_holds(match: Match, c: Connection, in_doubt: bool) -> bool:
     return match.entries is None
 
 
-def views(policy: Policy, c: Connection) -> list[Connection]:
+def views(policy: Policy, c: OpeningConnection) -> list[OpeningConnection]:
     def mapped(address: int, port: int) -> list[tuple[int, int]]:
         found = [(address, port)]
         for t in policy.translations:
@@ -407,7 +407,7 @@ def views(policy: Policy, c: Connection) -> list[Connection]:
     ]
 
 
-def decided(policy: Policy, c: Connection) -> tuple[str, str, str, str]:
+def decided(policy: Policy, c: OpeningConnection) -> tuple[str, str, str, str]:
     """The classes that decide about inspection, settings, normalizer and state bypass."""
 
     def holds(found: ClassPolicy, in_doubt: bool = False) -> bool:
@@ -442,7 +442,7 @@ def decided(policy: Policy, c: Connection) -> tuple[str, str, str, str]:
 
 @given(configurations(), st.lists(connections, min_size=1, max_size=8))
 def test_classification_agrees_with_reading_the_lists_from_the_top(
-    text: str, asked: list[Connection]
+    text: str, asked: list[OpeningConnection]
 ) -> None:
     policy = parse_policy(text, "a.cfg").policy
     classifier = Classifier(policy)
@@ -455,7 +455,7 @@ def test_classification_agrees_with_reading_the_lists_from_the_top(
             assert plan.inspection.class_map == inspecting
 
 
-def marks(criteria: str, c: Connection) -> bool:
+def marks(criteria: str, c: OpeningConnection) -> bool:
     """Whether the first packet of a connection matches a rule, as iptables would."""
     words = criteria.split()
     for option, value in pairwise(words):
@@ -473,7 +473,7 @@ def marks(criteria: str, c: Connection) -> bool:
 
 
 @given(configurations(), st.lists(connections, min_size=1, max_size=8))
-def test_what_the_rules_let_pass_is_exempt(text: str, asked: list[Connection]) -> None:
+def test_what_the_rules_let_pass_is_exempt(text: str, asked: list[OpeningConnection]) -> None:
     policy = parse_policy(text, "a.cfg").policy
     classifier = Classifier(policy)
     rules = exempting(policy)

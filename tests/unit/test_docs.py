@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from nfinspect import cli
 from nfinspect.audit import show
 from nfinspect.audit.counters import InspectionCounts
 from nfinspect.audit.syslog import MESSAGES
@@ -92,6 +94,16 @@ def test_own_parameters_in_appliance_are_those_of_the_grammar() -> None:
 def test_misfits_in_operation_are_those_that_status_names() -> None:
     section = OPERATION.partition("\n## Is it filtering?\n")[2].partition("\n## ")[0]
     assert sorted(re.findall(r"^\| `([a-z-]+)` \| ", section, re.MULTILINE)) == sorted(misfits.ROWS)
+
+
+def test_replay_in_readme_is_what_replay_prints() -> None:
+    _, shown = blocks((ROOT / "README.md").read_text(), "text")
+    command, _, lead = shown.partition("\n\n")
+    _, program, *words = command.split()
+    assert program == "nfinspect"
+    run = CliRunner().invoke(cli.main, [*words[:-1], str(ROOT / words[-1])])
+    assert (run.exit_code, lead.count("\n")) == (0, 6)
+    assert f"\n\n{lead}" in run.stdout
 
 
 def anchors(document: Path) -> set[str]:

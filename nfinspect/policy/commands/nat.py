@@ -15,7 +15,7 @@ from nfinspect.policy.commands.objects import (
 )
 from nfinspect.policy.grammar import GLOBAL, Draft, Family, Row, not_done, nothing
 from nfinspect.policy.lexer import Word
-from nfinspect.policy.model import NO_LIMITS, Limits, Translation
+from nfinspect.policy.model import NO_LIMITS, ConnectionLimits, Translation
 from nfinspect.policy.ranges import address_text
 from nfinspect.policy.syntax import Argument, Statement, WordError, number
 
@@ -43,7 +43,7 @@ class StaticDraft:
     mapped_port: int = 0
     services: tuple[str, ...] = ()
     """Names of the object services for the real and the mapped port."""
-    limits: Limits = NO_LIMITS
+    limits: ConnectionLimits = NO_LIMITS
     random_sequence_numbers: bool = True
 
 
@@ -81,7 +81,7 @@ def _static(draft: Draft, _: None, statement: Statement[Any]) -> None:
             protocol=_PROTOCOLS.get(statement.get("protocol", ""), 0),
             real_port=statement.get("real_port", 0),
             mapped_port=statement.get("mapped_port", 0),
-            limits=Limits(connections[0], connections[1]),
+            limits=ConnectionLimits(connections[0], connections[1]),
             random_sequence_numbers="norandomseq" not in statement,
         )
     )

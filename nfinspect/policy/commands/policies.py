@@ -19,7 +19,7 @@ from nfinspect.policy.grammar import (
     nothing,
 )
 from nfinspect.policy.lexer import Word
-from nfinspect.policy.model import ClassPolicy, DeadConnectionDetection, Limits, Settings
+from nfinspect.policy.model import ClassPolicy, ConnectionLimits, DeadConnectionDetection, Settings
 from nfinspect.policy.syntax import Statement, number
 
 POLICY_MAP = Mode("policy-map")
@@ -257,7 +257,7 @@ def settings(policy_class: ClassDraft) -> Settings | None:
     said = policy_class.settings
     if not said.keys() - {"tcp-map", "bypass"}:
         return None
-    limits = Limits(**{LIMITS[k]: v for k, v in said.items() if k in LIMITS})
+    limits = ConnectionLimits(**{LIMITS[k]: v for k, v in said.items() if k in LIMITS})
     dead = None
     if "dcd" in said:
         default = DeadConnectionDetection()

@@ -105,7 +105,9 @@ Queue 3:
   lines: waiting 7, lost 1000, suppressed 50
   verdicts: accepted 600, rewritten 90, dropped 8, injected 1
     dropped bad-checksum, packet 2
+      a wrong TCP checksum: damaged on its way, or made so that only a filter believes it
     dropped no-connection, packet 6
+      a segment other than a SYN that belongs to no connection
 """
     )
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from nfinspect.lab.link import Impairments
-from nfinspect.lab.link_device import CELL, Direction, Fate
+from nfinspect.lab.link_device import CELL, Fate, OneWay
 from tests.model.wire import ACK, CLIENT, SERVER, SYN, Packet
 
 START = 2**32 - 5000
@@ -89,11 +89,11 @@ def test_bare_acks_are_lost_too_each_transmission_independently() -> None:
     assert 60 < sum(fate.strikes(again) for _ in range(1000)) < 140
 
 
-def direction(**settings: float) -> Direction:
-    return Direction("there", asdict(Impairments(**settings)))  # type: ignore[arg-type]
+def direction(**settings: float) -> OneWay:
+    return OneWay("there", asdict(Impairments(**settings)))  # type: ignore[arg-type]
 
 
-def arrivals(link: Direction, until: float) -> list[bytes]:
+def arrivals(link: OneWay, until: float) -> list[bytes]:
     found = []
     while (packet := link.arrived(until)) is not None:
         found.append(packet)

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from nfinspect.lab.case import Outcome
 from nfinspect.lab.cases import named
-from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, Row
+from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, LinePair
 from nfinspect.lab.conversation import REPLY, REQUEST
 from nfinspect.lab.picture import picture
 
@@ -18,14 +18,16 @@ def shown(outcome: Outcome) -> str:
 
 
 def test_repeats_of_a_reply_are_shown_separately_from_it() -> None:
-    text = shown(Outcome(rows=[[Row(REPLY, b"250 ok", b"250 ok", PASSED, tries=6, arrivals=1)]]))
+    text = shown(
+        Outcome(rows=[[LinePair(REPLY, b"250 ok", b"250 ok", PASSED, tries=6, arrivals=1)]])
+    )
     assert "passed; 5 repeats" in text
     assert "×" not in text
 
 
 def test_legend_of_segment_boundaries_appears_only_if_there_is_one() -> None:
-    cut = Row(REQUEST, b"HELO", b"XXXX", MASKED, cuts=(1, 2))
-    whole = Row(REQUEST, b"HELO", b"HELO", PASSED)
+    cut = LinePair(REQUEST, b"HELO", b"XXXX", MASKED, cuts=(1, 2))
+    whole = LinePair(REQUEST, b"HELO", b"HELO", PASSED)
     assert "│ segment boundary" in shown(Outcome(rows=[[cut]]))
     assert "segment" not in shown(Outcome(rows=[[whole]]))
 

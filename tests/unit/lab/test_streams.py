@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import wrpcap
 
-from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, Row, rows
+from nfinspect.lab.comparison import BLANKED, CUT, DROPPED, MASKED, PASSED, LinePair, rows
 from nfinspect.lab.conversation import REPLY, REQUEST, Conversation, lines
 from nfinspect.lab.streams import conversations
 from tests.frames import faulty_frames
@@ -97,10 +97,10 @@ def test_both_sides_are_compared_line_by_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     sides = outside.conversation(tmp_path), inside.conversation(tmp_path / "in")
     assert rows(*sides) == [
-        Row(REPLY, b"220 mail", b"220 ****", MASKED),
-        Row(REQUEST, b"ATRN x", b"XXXXXX", MASKED),
-        Row(REQUEST, b"QUIT", b"QUI", CUT),
-        Row(REQUEST, b"NOOP", None, DROPPED, tries=2, arrivals=0),
+        LinePair(REPLY, b"220 mail", b"220 ****", MASKED),
+        LinePair(REQUEST, b"ATRN x", b"XXXXXX", MASKED),
+        LinePair(REQUEST, b"QUIT", b"QUI", CUT),
+        LinePair(REQUEST, b"NOOP", None, DROPPED, tries=2, arrivals=0),
     ]
     assert [row.verdict for row in rows(sides[0], sides[0])] == [PASSED] * 4
 
@@ -145,5 +145,5 @@ def test_blank_in_place_of_a_bracket_is_shown_as_blanked(tmp_path: Path) -> None
 def test_repeats_are_described_with_their_outcome(
     verdict: str, tries: int, arrivals: int, expected: str
 ) -> None:
-    row = Row(REPLY, b"250 ok", None, verdict, tries=tries, arrivals=arrivals)
+    row = LinePair(REPLY, b"250 ok", None, verdict, tries=tries, arrivals=arrivals)
     assert row.repeats == expected

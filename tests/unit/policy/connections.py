@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from nfinspect.policy import Configuration, parse_policy
-from nfinspect.policy.classify import Classifier, Connection
+from nfinspect.policy.classify import Classifier, OpeningConnection
 from nfinspect.policy.model import Plan, Policy
 
 APPLIED = """
@@ -31,10 +31,12 @@ def connection(
     source_port: int = 40000,
     arrives: str = "",
     leaves: str = "",
-) -> Connection:
+) -> OpeningConnection:
     client, server = ip_address(source), ip_address(destination)
     assert client.version == server.version
-    return Connection(client.version, int(client), source_port, int(server), port, arrives, leaves)
+    return OpeningConnection(
+        client.version, int(client), source_port, int(server), port, arrives, leaves
+    )
 
 
 def plan(policy: Policy, *endpoints: str, **options) -> Plan:

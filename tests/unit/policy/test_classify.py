@@ -3,7 +3,7 @@
 import pytest
 
 from nfinspect.policy.classify import Classifier
-from nfinspect.policy.model import NEVER, Limits, Timeouts
+from nfinspect.policy.model import NEVER, ConnectionLimits, Timeouts
 from tests.unit.policy.connections import (
     APPLIED,
     class_of,
@@ -52,7 +52,7 @@ def test_listing_of_the_note_exempts_the_gateway_and_inspects_the_rest(
         assert (found.inspection, found.decided_by) == (None, "ironport_esa")
     other = plan(policy, "10.0.0.1", "192.168.1.2")
     assert other.inspection is policy.inspections[0]
-    assert plan(policy, "10.0.0.1", "192.168.1.1").limits == Limits(50, 100)
+    assert plan(policy, "10.0.0.1", "192.168.1.1").limits == ConnectionLimits(50, 100)
     (translation,) = policy.translations
     assert translation.mapped_address(translation.real[0]) == 0x01010101
 
@@ -169,9 +169,12 @@ def test_first_class_with_a_feature_decides_about_it_alone() -> None:
     )
     gateway = plan(policy, "10.0.0.1", "192.168.1.1")
     assert (gateway.decided_by, gateway.settings_by) == ("inspection_default", "esa")
-    assert gateway.limits == Limits(10)  # not 20, and no per-client limit
+    assert gateway.limits == ConnectionLimits(10)  # not 20, and no per-client limit
     other = plan(policy, "10.0.0.1", "192.168.1.2")
-    assert (other.settings_by, other.limits) == ("inspection_default", Limits(20, per_client=3))
+    assert (other.settings_by, other.limits) == (
+        "inspection_default",
+        ConnectionLimits(20, per_client=3),
+    )
     web = plan(policy, "10.0.0.1", "192.168.1.2", 80)
     assert (web.settings_by, web.timeouts.idle) == ("class-default", 600.0)
 
@@ -191,7 +194,7 @@ def test_interface_policy_comes_before_the_global_one_feature_by_feature() -> No
     for where in ({"arrives": "dmz"}, {"leaves": "dmz"}):
         found = plan(policy, port=587, **where)
         assert found.inspection.map.name == "strict"
-        assert found.limits == Limits(5)  # it says nothing about limits
+        assert found.limits == ConnectionLimits(5)  # it says nothing about limits
         assert plan(policy, port=25, **where).inspection.map.name == "_default_esmtp_map"
     assert plan(policy, port=587, arrives="inside").inspection.map.name == "_default_esmtp_map"
 
@@ -220,8 +223,8 @@ def test_lower_limit_of_class_and_static_holds() -> None:
         "  set connection conn-max 70 embryonic-conn-max 60",
         "static (inside,outside) 192.0.2.1 192.168.1.1 50 100",
     )
-    assert plan(policy, "10.0.0.1", "192.168.1.1").limits == Limits(50, 60)
-    assert plan(policy, "10.0.0.1", "192.168.1.2").limits == Limits(70, 60)
+    assert plan(policy, "10.0.0.1", "192.168.1.1").limits == ConnectionLimits(50, 60)
+    assert plan(policy, "10.0.0.1", "192.168.1.2").limits == ConnectionLimits(70, 60)
 
 
 def test_timeouts_of_the_class_override_the_global_ones() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from nfinspect.policy import ConfigurationError, parse_policy
-from nfinspect.policy.model import NEVER, DeadConnectionDetection, Interface, Limits
+from nfinspect.policy.model import NEVER, ConnectionLimits, DeadConnectionDetection, Interface
 from nfinspect.policy.ranges import parse_address
 from tests.unit.policy.connections import configuration, findings
 
@@ -188,7 +188,7 @@ def test_static_becomes_a_translation(
     assert found.real == (parse_address(real)[1],) * 2
     assert found.mapped == (parse_address(mapped)[1] if mapped else None)
     assert (found.protocol, found.real_port, found.mapped_port) == ports
-    assert found.limits == Limits(*limits)
+    assert found.limits == ConnectionLimits(*limits)
     assert found.random_sequence_numbers is ("norandomseq" not in lines[-1])
 
 
@@ -228,7 +228,7 @@ def test_settings_of_several_lines_are_merged() -> None:
     )
     settings = found.policy.service_policies[0].classes[-1].settings
     assert settings is not None
-    assert settings.limits == Limits(9, 4, 0, 3)
+    assert settings.limits == ConnectionLimits(9, 4, 0, 3)
     assert (settings.embryonic, settings.half_closed, settings.idle) == (NEVER, 300.0, 7200.0)
     assert settings.idle_reset
     assert settings.decrement_ttl

@@ -13,18 +13,24 @@ from scapy.packet import Raw
 CLIENT, SERVER = "192.0.2.1", "198.51.100.25"
 CLIENT_6, SERVER_6 = "2001:db8::1", "2001:db8::25"
 
-DIALOGUE = (
-    ("<", b"220 mx.example ESMTP\r\n"),
-    (">", b"HELO client.example\r\n"),
-    ("<", b"250 mx.example\r\n"),
+ENVELOPE = (
     (">", b"MAIL FROM:<a@example>\r\n"),
     ("<", b"250 2.1.0 Ok\r\n"),
     (">", b"RCPT TO:<b@example>\r\n"),
     ("<", b"250 2.1.5 Ok\r\n"),
     (">", b"DATA\r\n"),
     ("<", b"354 go on\r\n"),
+)
+MESSAGE = (
     (">", b"Subject: test\r\n\r\nHello.\r\n.\r\n"),
     ("<", b"250 2.0.0 Ok: queued\r\n"),
+)
+DIALOGUE = (
+    ("<", b"220 mx.example ESMTP\r\n"),
+    (">", b"HELO client.example\r\n"),
+    ("<", b"250 mx.example\r\n"),
+    *ENVELOPE,
+    *MESSAGE,
     (">", b"QUIT\r\n"),
     ("<", b"221 2.0.0 Bye\r\n"),
 )

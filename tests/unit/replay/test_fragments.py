@@ -18,12 +18,12 @@ from scapy.packet import Raw
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.replay import fragments as module
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from tests.unit.replay.mail import ethernet, session
 from tests.unit.replay.stand_in import frames, pcap, replayed
 
-RAW = Interface(101, False)
+RAW = CaptureInterface(101, False)
 PAYLOAD = bytes(range(256)) * 3  # with the TCP header 788 bytes
 
 

@@ -7,7 +7,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.ppp import PPP, PPPoE
 from scapy.packet import Raw
 
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.link import NOT_IP, enclose, framed, locate, turned
 from tests.unit.replay.mail import LINKS, datagram
 
@@ -60,7 +60,7 @@ def test_unknown_link_type_has_no_reader() -> None:
 
 
 def frame(data: bytes, offset: int, end: int) -> Frame:
-    made = Frame(1, 0, Interface(1, False), data, len(data))
+    made = Frame(1, 0, CaptureInterface(1, False), data, len(data))
     made.offset, made.end = offset, end
     return made
 

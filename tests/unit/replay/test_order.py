@@ -7,10 +7,10 @@ import random
 import pytest
 
 from nfinspect.replay import order
-from nfinspect.replay.capture import Frame, Interface
+from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.order import Ordered
 
-ETHERNET = Interface(1, False)
+ETHERNET = CaptureInterface(1, False)
 
 
 def frames(times: list[int], size: int = 60) -> list[Frame]:

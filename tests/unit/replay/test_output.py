@@ -11,15 +11,19 @@ from pathlib import Path
 import pytest
 from scapy.utils import RawPcapNgReader, RawPcapReader
 
-from nfinspect.replay.capture import SECOND, Interface
+from nfinspect.replay.capture import SECOND, CaptureInterface
 from nfinspect.replay.output import CaptureWriter
 from tests.unit.replay.stand_in import frames
 
-ETHERNET, FINE, RAW = Interface(1, False), Interface(1, True), Interface(101, False)
+ETHERNET, FINE, RAW = (
+    CaptureInterface(1, False),
+    CaptureInterface(1, True),
+    CaptureInterface(101, False),
+)
 TIME = 1_700_000_000 * SECOND + 123_456_789
 
 
-def write(path: Path, *packets: tuple[Interface, bytes]) -> None:
+def write(path: Path, *packets: tuple[CaptureInterface, bytes]) -> None:
     with CaptureWriter(path) as writer:
         for number, (interface, data) in enumerate(packets):
             writer.write(interface, TIME + number, data, len(data) + 7)
@@ -30,7 +34,7 @@ def write(path: Path, *packets: tuple[Interface, bytes]) -> None:
     [(ETHERNET, "d4c3b2a1", TIME - 789), (FINE, "4d3cb2a1", TIME), (RAW, "d4c3b2a1", TIME - 789)],
 )
 def test_pcap_keeps_link_type_and_precision(
-    interface: Interface, magic: str, time: int, tmp_path: Path
+    interface: CaptureInterface, magic: str, time: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "out"
     write(path, (interface, b"one"), (interface, b"seven77"))
@@ -58,7 +62,7 @@ def test_mixed_link_types_and_precisions_turn_the_file_into_pcapng(tmp_path: Pat
 
 def test_equal_interfaces_of_several_captures_are_merged(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    write(path, (ETHERNET, b"one"), (Interface(1, False), b"two"))
+    write(path, (ETHERNET, b"one"), (CaptureInterface(1, False), b"two"))
     assert path.read_bytes()[:4].hex() == "d4c3b2a1"
     assert len(frames(path)) == 2
 

@@ -6,15 +6,15 @@ import random
 
 import pytest
 
-from nfinspect.tcp.ranges import Ranges
+from nfinspect.tcp.ranges import SequenceRanges
 
 
-def numbers(ranges: Ranges) -> set[int]:
+def numbers(ranges: SequenceRanges) -> set[int]:
     return {number for start, end in ranges for number in range(start, end)}
 
 
 def test_adjacent_and_overlapping_ranges_are_joined() -> None:
-    ranges = Ranges()
+    ranges = SequenceRanges()
     for start, end in ((10, 20), (30, 40), (20, 22), (39, 50), (60, 70), (21, 30)):
         ranges.add(start, end)
     assert list(ranges) == [(10, 50), (60, 70)]
@@ -24,7 +24,7 @@ def test_adjacent_and_overlapping_ranges_are_joined() -> None:
 
 
 def test_forget_below_keeps_a_range_whole_and_cut_shortens_it() -> None:
-    ranges = Ranges()
+    ranges = SequenceRanges()
     ranges.add(10, 20)
     ranges.add(30, 40)
     ranges.forget_below(35)
@@ -38,7 +38,7 @@ def test_forget_below_keeps_a_range_whole_and_cut_shortens_it() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_ranges_agree_with_a_set_of_numbers(seed: int) -> None:
     chance = random.Random(seed)
-    ranges, expected = Ranges(), set[int]()
+    ranges, expected = SequenceRanges(), set[int]()
     for _ in range(200):
         start = chance.randrange(300)
         if chance.random() < 0.8:

@@ -1,0 +1,443 @@
+"""Why a packet was dropped, a connection ended or passes uninspected, and what else is reported, in an
+operator's words: one row for each reason, with the section of the documents, the syslog line and the
+cure.
+
+`show queue` and the report of a replay print from here, and the tables in ``docs/packets.md`` and
+``docs/troubleshooting.md`` are made from it (``python -m tests.unit.audit.document``).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from nfinspect.actions import DropReason
+from nfinspect.events import CloseCause, CommandMaskReason, TeardownReason, UninspectedCause
+
+
+class Explanation(NamedTuple):
+    """What is to be known about one reason."""
+
+    meaning: str
+    section: str
+    """A document in docs/ and the anchor in it."""
+    cure: str = ""
+    """What to do; empty: nothing, it works as it should."""
+    syslog: tuple[int, ...] = ()
+    """The numbers of the messages that go with it, in order (docs/appliance.md, section 7)."""
+
+
+DROPPED: Mapping[DropReason, Explanation] = {
+    DropReason.TRUNCATED: Explanation(
+        "fewer bytes than the IP header says, or a total length of 0 (BIG TCP)",
+        "packets.md#datagrams-that-are-dropped-unparsed",
+        "live: turn BIG TCP off; a capture: 'tcpdump -s 0'",
+    ),
+    DropReason.MALFORMED: Explanation(
+        "a header that contradicts itself or the datagram's length, a source route, or a segment from a"
+        " socket to itself",
+        "packets.md#datagrams-that-are-dropped-unparsed",
+        "find its sender: no TCP implementation makes such packets",
+    ),
+    DropReason.FRAGMENT: Explanation(
+        "an IP fragment that connection tracking has not reassembled",
+        "packets.md#datagrams-that-are-dropped-unparsed",
+        "use the generated rules, which have fragments reassembled before the queue",
+    ),
+    DropReason.NOT_TCP: Explanation(
+        "a protocol other than TCP",
+        "packets.md#datagrams-that-are-dropped-unparsed",
+        "let the rules divert TCP only, as the generated ones do",
+    ),
+    DropReason.BAD_CHECKSUM: Explanation(
+        "a wrong TCP checksum: damaged on its way, or made so that only a filter believes it",
+        "packets.md#checksums",
+        "in a capture made on an endpoint: '--checksums ignore'; otherwise look for the device that damages"
+        " packets",
+    ),
+    DropReason.BAD_FLAGS: Explanation(
+        "SYN with FIN or RST, no flags at all, data or FIN without ACK", "tcp.md#opening"
+    ),
+    DropReason.NO_CONNECTION: Explanation(
+        "a segment other than a SYN that belongs to no connection",
+        "troubleshooting.md#older-connections",
+        "if connections older than the filter die: a longer 'midstream-pickup'",
+        (106015,),
+    ),
+    DropReason.TABLE_FULL: Explanation(
+        "a SYN while the table of connections is full; nothing is evicted for it",
+        "tcp.md#opening",
+        "find who opens so many connections; the bound is 100,000",
+        (201008,),
+    ),
+    DropReason.CLOSED_CONNECTION: Explanation(
+        "a packet of a connection that inspection has closed, or that is over",
+        "tcp.md#ends",
+        "look for what closed it: 507003",
+    ),
+    DropReason.INSPECTION: Explanation(
+        "the packet at which inspection closed the connection",
+        "troubleshooting.md#closed-without-a-clause",
+        "see the cause of the close",
+        (507003, 302014),
+    ),
+    DropReason.BAD_SYN: Explanation(
+        "a SYN on a connection that is established, from an inspected port, or otherwise one that no"
+        " client sends",
+        "tcp.md#who-may-open-a-connection",
+    ),
+    DropReason.DUPLICATE_SYN: Explanation(
+        "a SYN whose sequence number is not that of the connection it belongs to",
+        "tcp.md#opening",
+        "if a client reuses its ports too early, it tries again; otherwise it is forged",
+        (419002,),
+    ),
+    DropReason.BAD_SYN_ACK: Explanation(
+        "a SYN-ACK that carries data, does not acknowledge the SYN, or has a new sequence number",
+        "tcp.md#opening",
+    ),
+    DropReason.BAD_RST: Explanation(
+        "an RST outside the window, or one that acknowledges what was never sent", "tcp.md#ends"
+    ),
+    DropReason.INVALID_ACK: Explanation(
+        "an acknowledgement of bytes that were never sent, or too old to be believed",
+        "tcp.md#data",
+        "if it grows: look for a second path around the filter",
+    ),
+    DropReason.OUT_OF_WINDOW: Explanation("data beyond the receiver's window", "tcp.md#data"),
+    DropReason.PAST_FIN: Explanation(
+        "data after the end of its stream (FIN), or a second, contradictory end", "tcp.md#data"
+    ),
+    DropReason.NOT_ESTABLISHED: Explanation(
+        "data before the handshake is complete", "tcp.md#opening"
+    ),
+    DropReason.REPEATED_HELD: Explanation(
+        "a retransmission of a segment that is held already", "tcp.md#data"
+    ),
+    DropReason.ALREADY_REPORTED: Explanation(
+        "an acknowledgement that says only what the filter has told the sender already",
+        "tcp.md#what-the-sender-is-told",
+    ),
+    DropReason.HOLD_BOUND: Explanation(
+        "a segment beyond a gap that cannot be held within the bounds; its sender repeats it",
+        "tcp.md#bounds",
+        "look for the loss in front of the filter",
+    ),
+    DropReason.MEMORY_BOUND: Explanation(
+        "new data while too much is unacknowledged; its sender slows down",
+        "tcp.md#bounds",
+        "look for the receiver that does not acknowledge",
+    ),
+    DropReason.REFUSED: Explanation(
+        "a piece of a verb, where the map says 'incomplete-command drop'",
+        "troubleshooting.md#typing",
+        "type in line mode, or 'incomplete-command stream'",
+    ),
+    DropReason.AWAITS_REPLY: Explanation(
+        "a request ahead of a reply that must come first, and that cannot be held within the bounds",
+        "troubleshooting.md#waiting",
+        "find out why the server does not reply",
+    ),
+    DropReason.WRONG_SIDE: Explanation(
+        "a packet with the server's address that came from the client's side",
+        "tcp.md#who-may-open-a-connection",
+        "it is forged; or a routing loop sends replies back",
+    ),
+    DropReason.GSO_CUT: Explanation(
+        "a large (GSO) packet that had to be cut; what may pass of it was sent in small ones",
+        "tcp.md#data",
+    ),
+    DropReason.FILTER_ERROR: Explanation(
+        "the filter itself failed on it",
+        "operation.md#what-the-filter-reports",
+        "report the traceback on stderr: it is a bug",
+    ),
+    DropReason.FLUSHED: Explanation(
+        "still held when the filter stopped, or the capture ended",
+        "operation.md#signals-and-shutdown",
+    ),
+}
+"""Why a packet was dropped."""
+
+CLOSED: Mapping[CloseCause, Explanation] = {
+    CloseCause.CLAUSE: Explanation(
+        "a match clause with 'drop-connection'; without 'log' beside it, 108004 is missing",
+        "troubleshooting.md#change-the-map",
+        "'drop-connection log' tells which one; a higher limit, or 'log' alone",
+        (108004, 507003, 302014),
+    ),
+    CloseCause.PIPE: Explanation(
+        "a '|' in the parameter of MAIL or RCPT",
+        "troubleshooting.md#pipes",
+        "an address without '|', or 'pipe-character blank'",
+        (108003, 507003, 302014),
+    ),
+    CloseCause.UNCLOSED_BRACKET: Explanation(
+        "a '<' without '>' in a line that arrived in several packets: it had passed before",
+        "troubleshooting.md#brackets",
+        "the sender closes the '<' of its address",
+        (108002, 507003, 302014),
+    ),
+    CloseCause.STARTTLS_INJECTION: Explanation(
+        "the client sent more after STARTTLS before it had the 220: the attack of CVE-2011-0411, or a"
+        " broken client",
+        "troubleshooting.md#closed-without-a-clause",
+        "the client must wait for the reply to STARTTLS",
+        (507003, 302014),
+    ),
+    CloseCause.UNASKED_354: Explanation(
+        "the server said 354 to something other than DATA: from there on nobody could tell mail from"
+        " commands",
+        "troubleshooting.md#closed-without-a-clause",
+        "repair the server: it said 354 without DATA",
+        (507003, 302014),
+    ),
+    CloseCause.ABANDONED_BY_SERVER: Explanation(
+        "the server replied in the middle of a message, an AUTH exchange or STARTTLS (an ESA at its"
+        " 1,001st header line, for example), and the client went on: nobody could tell mail from"
+        " commands",
+        "troubleshooting.md#closed-without-a-clause",
+        "at the server: its reply, which has reached the client, says why; no line of the map",
+        (507003, 302014),
+    ),
+    CloseCause.SERVER_ANOMALY: Explanation(
+        "the server sent an unsolicited or malformed reply, and the map says 'server-anomaly"
+        " drop-connection'",
+        "troubleshooting.md#closed-without-a-clause",
+        "'server-anomaly log' in the map",
+        (507003, 302014),
+    ),
+    CloseCause.UNSEEN_DATA: Explanation(
+        "the receiver acknowledged bytes that never came through the filter: a second path around it,"
+        " or 'run --fail-open' with a full queue",
+        "troubleshooting.md#closed-without-a-clause",
+        "all packets of a connection must pass this filter; or 'unseen-data uninspected'",
+        (507003, 302014),
+    ),
+}
+"""Why inspection closed a connection."""
+
+ENDED: Mapping[TeardownReason, Explanation] = {
+    TeardownReason.TCP_FINS: Explanation("both sides have ended it", "tcp.md#ends", "", (302014,)),
+    TeardownReason.TCP_RESET_INSIDE: Explanation(
+        "the server's side reset it", "tcp.md#ends", "the server's log says why", (302014,)
+    ),
+    TeardownReason.TCP_RESET_OUTSIDE: Explanation(
+        "the client's side reset it", "tcp.md#ends", "the client's log says why", (302014,)
+    ),
+    TeardownReason.SYN_TIMEOUT: Explanation(
+        "its handshake was not complete after 30 seconds",
+        "tcp.md#ends",
+        "does the server listen, and does its answer come back this way?",
+        (302014,),
+    ),
+    TeardownReason.FIN_TIMEOUT: Explanation(
+        "one side has ended it, and nothing came for 10 minutes", "tcp.md#ends", "", (302014,)
+    ),
+    TeardownReason.CONNECTION_TIMEOUT: Explanation(
+        "nothing came for an hour; neither side is told",
+        "tcp.md#ends",
+        "a client that keeps connections open says NOOP now and then",
+        (302014,),
+    ),
+    TeardownReason.CLOSED_BY_INSPECTION: Explanation(
+        "inspection closed it; neither side is told",
+        "troubleshooting.md#closed-without-a-clause",
+        "see the cause of the close",
+        (507003, 302014),
+    ),
+    TeardownReason.CLEARED: Explanation(
+        "an operator ended it ('clear conn'); the word is ours",
+        "operation.md#changing-the-configuration",
+        "",
+        (302014,),
+    ),
+    TeardownReason.UNKNOWN: Explanation(
+        "a SYN took the place of a connection that was picked up and seen from one side only",
+        "tcp.md#who-may-open-a-connection",
+        "",
+        (302014,),
+    ),
+}
+"""What ended a connection: REASON in 302014."""
+
+UNINSPECTED: Mapping[UninspectedCause, Explanation] = {
+    UninspectedCause.TLS: Explanation(
+        "the server accepted STARTTLS: what follows is encrypted; 108007 with 'allow-tls action log'",
+        "troubleshooting.md#no-tls",
+        "'no allow-tls' keeps TLS out, if it must be inspected",
+        (108007,),
+    ),
+    UninspectedCause.MIDSTREAM: Explanation(
+        "its SYN was not seen, so nobody knows where its dialogue stands",
+        "troubleshooting.md#older-connections",
+        "none is needed: later connections are inspected",
+        (302013,),
+    ),
+    UninspectedCause.UNSEEN_DATA: Explanation(
+        "the receiver acknowledged bytes that never came through the filter, or are not in the capture",
+        "appliance.md#bytes-that-the-filter-has-not-seen",
+        "all packets of a connection must pass this filter; capture without losses",
+    ),
+    UninspectedCause.RECORDED_WITHOUT_FILTER: Explanation(
+        "the server accepted a command that would have been masked here",
+        "replay.md#how-replay-differs-from-live",
+        "none: what would have followed cannot be known",
+    ),
+    UninspectedCause.BARE_LF_ANSWERED: Explanation(
+        "behind the filter the client would wait for ever, as bare LF ends no line",
+        "troubleshooting.md#bare-line-feeds",
+        "the client ends its lines with CR LF",
+    ),
+    UninspectedCause.ONE_SIDED: Explanation(
+        "measured as if the other direction had been as expected",
+        "replay.md#how-replay-differs-from-live",
+        "capture both directions",
+    ),
+    UninspectedCause.WOULD_CLOSE: Explanation(
+        "monitor mode: the filter would have closed it here",
+        "operation.md#a-trial-beside-the-old-firewall",
+        "as for the cause of the close",
+    ),
+    UninspectedCause.MASKED_ACCEPTED: Explanation(
+        "monitor mode: the server accepted what would have been masked, a STARTTLS for example",
+        "operation.md#a-trial-beside-the-old-firewall",
+        "for STARTTLS: 'allow-tls'",
+    ),
+    UninspectedCause.BARE_LF_ACCEPTED: Explanation(
+        "monitor mode: behind the filter the client would wait for ever, as bare LF ends no line",
+        "troubleshooting.md#bare-line-feeds",
+        "the client ends its lines with CR LF",
+    ),
+}
+"""Why a connection passes without inspection."""
+
+MASKED: Mapping[CommandMaskReason, Explanation] = {
+    CommandMaskReason.UNKNOWN_VERB: Explanation(
+        "the verb is not one of the fifteen",
+        "troubleshooting.md#x",
+        "the verb is not among the fifteen that pass; for STARTTLS: 'allow-tls'",
+    ),
+    CommandMaskReason.SHORT_VERB: Explanation(
+        "a verb has four letters",
+        "troubleshooting.md#x",
+        "the client sends a verb of four letters",
+    ),
+    CommandMaskReason.FRAGMENT: Explanation(
+        "the verb arrived in pieces",
+        "troubleshooting.md#typing",
+        "type in line mode, or 'incomplete-command stream'",
+    ),
+    CommandMaskReason.BARE_LINE_ENDING: Explanation(
+        "only CR LF ends a line",
+        "troubleshooting.md#bare-line-feeds",
+        "the client ends its lines with CR LF",
+    ),
+}
+"""Why a command line was overwritten with X; no syslog line."""
+
+FOUND: Mapping[str, Explanation] = {
+    # the beginning of the cause of any other finding of a replay
+    "match cmd line length": Explanation(
+        "a longer command line than the clause allows",
+        "troubleshooting.md#long-commands-and-senders",
+        "a higher limit, or 'log' instead of 'drop-connection log'",
+    ),
+    "match cmd RCPT count": Explanation(
+        "more recipients than the clause allows",
+        "troubleshooting.md#recipients",
+        "a higher limit; or the sender splits the mail into several of fewer recipients",
+    ),
+    "match body line length": Explanation(
+        "a longer line of a body than the clause allows",
+        "troubleshooting.md#header-lines",
+        "shorter lines at the sender (RFC 5322: 998 at most), or a higher limit",
+    ),
+    "match header line length": Explanation(
+        "a longer line of a header than the clause allows",
+        "troubleshooting.md#header-lines",
+        "the sender folds this field (RFC 5322: 998 at most); or a higher limit, or 'log' instead of"
+        " 'drop-connection log'",
+    ),
+    "match sender-address length": Explanation(
+        "a longer address in MAIL than the clause allows",
+        "troubleshooting.md#long-commands-and-senders",
+        "a higher limit; long addresses come from SRS, BATV or VERP",
+    ),
+    "match MIME filename length": Explanation(
+        "a longer file name than the clause allows",
+        "troubleshooting.md#attachments",
+        "a shorter file name, or a higher limit",
+    ),
+    "match ehlo-reply-parameter": Explanation(
+        "a keyword of the EHLO reply that the clause names",
+        "troubleshooting.md#x",
+        "name the keyword in no clause of the map, or 'log' it",
+    ),
+    "pipe-character": Explanation(
+        "a '|' in the parameter of MAIL or RCPT became a blank",
+        "troubleshooting.md#pipes",
+        "an address without '|'",
+    ),
+    "angle-bracket": Explanation(
+        "a '<' or '>' that is not half of a pair became a blank",
+        "troubleshooting.md#brackets",
+        "the sender writes '<' and '>' in pairs",
+    ),
+    "greeting": Explanation(
+        "the client sent more before the greeting",
+        "troubleshooting.md#waiting",
+        "the client waits for the greeting",
+    ),
+    "reply to": Explanation(
+        "the client sent more before a reply that must come first",
+        "troubleshooting.md#waiting",
+        "find out why the server does not reply",
+    ),
+    "line without CR LF": Explanation(
+        "only CR LF ends a line",
+        "troubleshooting.md#bare-line-feeds",
+        "the client ends its lines with CR LF",
+    ),
+    "STARTTLS hidden": Explanation(
+        "the client left after a reply to EHLO in which STARTTLS was masked",
+        "troubleshooting.md#no-tls",
+        "if the client requires TLS, 'allow-tls'; otherwise it had no mail to send",
+    ),
+    "already masked": Explanation(
+        "another inspecting firewall has masked it",
+        "troubleshooting.md#ask-the-filter",
+        "look at the other firewall, on that side",
+    ),
+}
+"""What else a replay finds."""
+
+TABLES: tuple[Mapping[Any, Explanation], ...] = (DROPPED, CLOSED, ENDED, UNINSPECTED, MASKED)
+
+COUNTERS: Mapping[type[enum.Enum], tuple[str, str]] = {
+    DropReason: ("`dropped REASON` in `show queue`", "dropped_packets"),
+    CloseCause: ("`drop` in `show service-policy`", "closed_by_inspection"),
+    TeardownReason: ("", "torn_down"),
+    UninspectedCause: ("`connections not inspected` in `show queue`", "uninspected"),
+    CommandMaskReason: ("", "masked_commands"),
+}
+"""Where each kind is counted: what show prints (if it does), and the name in JSON, by reason."""
+
+
+def cure(cause: str) -> Explanation | None:
+    """The row for a finding of a replay, whose cause is a reason's value or begins like a key of
+    `FOUND`; None if there is nothing to advise."""
+    row = _BY_VALUE.get(cause)
+    if row is None:
+        beginnings = [beginning for beginning in FOUND if cause.startswith(beginning)]
+        row = FOUND[max(beginnings, key=len)] if beginnings else None
+    return row if row is not None and row.cure else None
+
+
+_BY_VALUE = {
+    reason.value: row for table in (CLOSED, UNINSPECTED, MASKED) for reason, row in table.items()
+}
+
+DROPPED_BECAUSE = {reason.value: row.meaning for reason, row in DROPPED.items()}
+"""What the name of a drop reason means, as show and a replay print it."""
