@@ -66,6 +66,9 @@ follow from the direction."""
 MEANINGS = {
     UninspectedCause.BARE_LF_ANSWERED.value: "behind the filter the client would wait for ever, as"
     " bare LF ends no line",
+    UninspectedCause.MIDSTREAM.value: "its beginning is not in the capture",
+    UninspectedCause.RECORDED_WITHOUT_FILTER.value: "the server accepted what would have been masked",
+    UninspectedCause.UNSEEN_DATA.value: "packets are missing from the capture, or were dropped",
     UninspectedCause.ONE_SIDED.value: "measured as if the other direction had been as expected",
 }
 """What it means that inspection ends for this cause, if that is not plain."""
@@ -158,7 +161,8 @@ def _heading(out: Console, text: str) -> None:
 
 def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     for capture in summary["captures"]:
-        out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
+        cut = ", not read to its end" if capture["damage"] else ""
+        out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}{cut}", soft_wrap=True)
     packets = summary["packets"]
     if summary["began"]:
         out.print(f"from {summary['began']}, duration {_duration(summary['duration'])}")

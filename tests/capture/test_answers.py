@@ -376,3 +376,22 @@ def test_client_that_was_refused_auth_did_not_leave_for_want_of_tls(tmp_path: Pa
     text = replayed(capture(tmp_path / "auth.pcap", conversation(dialogue)))
     assert "STARTTLS" in text
     assert "no mail followed" not in text
+
+
+def test_what_it_means_that_inspection_ends_is_said(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    hole = replayed(capture(tmp_path / "hole.pcap", packets[:11] + packets[13:]))
+    assert "unseen data; packets are missing from the capture, or were dropped\n" in hole
+    late = replayed(capture(tmp_path / "late.pcap", packets[16:]))
+    assert "older than the filter; its beginning is not in the capture\n" in late
+    odd = (GREETING, *EHLO, (">", b"XFOO bar\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    without = replayed(capture(tmp_path / "without.pcap", conversation(odd)))
+    assert "filter; the server accepted what would have been masked\n" in without
+
+
+def test_report_says_that_a_capture_was_cut(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(CLEAN))
+    file.write_bytes(file.read_bytes()[:-5])
+    done = CliRunner().invoke(cli.main, ["replay", str(file)], prog_name="nfinspect")
+    assert done.exit_code == 1
+    assert f"{file}: {len(conversation(CLEAN)) - 1} packets, not read to its end\n" in done.stdout

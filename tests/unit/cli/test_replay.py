@@ -152,7 +152,7 @@ def test_text_shows_connections_actions_syslog_and_counters(mail: Path) -> None:
     assert "14 inspected: 13 accepted, 0 rewritten, 1 dropped" in text
     for line in (
         "    packet 4  mask  mask-banner\n",
-        "    packet 9  not inspected from here on: recorded without the filter\n",
+        "    packet 9  not inspected from here on: recorded without the filter;",
         "    packet 13  drop-connection  match header line length gt 998\n",
         "    packet 13  inspection closed the connection at a packet from the client"
         " (cause: clause)\n",
