@@ -153,7 +153,8 @@ def _heading(out: Console, text: str) -> None:
 
 def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     for capture in summary["captures"]:
-        out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}", soft_wrap=True)
+        cut = ", not read to its end" if capture["damage"] else ""
+        out.print(f"{capture['file']}: {_count(capture['packets'], 'packet')}{cut}", soft_wrap=True)
     packets = summary["packets"]
     if summary["began"]:
         out.print(f"from {summary['began']}, duration {_duration(summary['duration'])}")

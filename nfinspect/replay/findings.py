@@ -106,7 +106,7 @@ EVIDENCE = ("time", "evidence", "mail", "answer")
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_evidence", "_found", "_in_mail", "_no_tls")
+    __slots__ = ("_clause", "_evidence", "_found", "_in_mail", "_no_tls", "_unended")
 
     def __init__(self) -> None:
         self._clause = ""
@@ -117,7 +117,9 @@ class Findings:
         self._in_mail: dict[str, Any] | None = None
         """The latest finding in a message that the server has not answered yet."""
         self._no_tls: dict[str, Any] | None = None
-        """A finding, unless a mail follows."""
+        """A finding, unless a mail or AUTH follows."""
+        self._unended: dict[str, Any] | None = None
+        """The latest finding about a command whose line has not ended yet."""
 
     def observe(self, event: Event, packet: int | None, time: float, command: str = "") -> None:
         """Take note of *event*, at a packet if any. *command*: the command line that the packet
@@ -156,11 +158,17 @@ class Findings:
             finding = self._found[found]
             if isinstance(event, events.ClauseMatched):
                 self._in_mail = finding
+            elif isinstance(event, events.CommandMasked) and not command:
+                self._unended = finding
         finding["count"] += 1
 
-    def mail_begins(self) -> None:
-        """The client has sent MAIL."""
-        self._no_tls = None
+    def command_seen(self, command: str) -> None:
+        """The client has sent this command line."""
+        if command.upper().split(maxsplit=1)[:1] in (["MAIL"], ["AUTH"]):  # it goes on without TLS
+            self._no_tls = None
+        if self._unended is not None:
+            self._unended |= _seen("command", command.encode())
+            self._unended = None
 
     def to_json(self) -> list[dict[str, Any]]:
         """The findings in the order of their first packets."""

@@ -166,8 +166,7 @@ class ConnectionRecord:
         if kind is events.CommandSeen:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.commands.append(text)
-            if text[:5].upper() in ("MAIL ", "MAIL\t"):
-                self.findings.mail_begins()
+            self.findings.command_seen(text)
             self._last_command = packet, text
             self._last_request = packet
         elif kind is events.MessageSeen:

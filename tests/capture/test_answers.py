@@ -345,3 +345,48 @@ def test_closed_stdin_is_an_error_of_one_line() -> None:
     done = subprocess.run(["sh", "-c", words], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "nfinspect: error: stdin: Bad file descriptor\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "cause"),
+    [
+        ((b"MAIL FROM:<a@example.net>\n",), "wrong command termination"),
+        ((b"MA", b"IL FROM:<a@example.net>\r\n"), "incomplete command"),
+    ],
+)
+def test_command_masked_before_its_line_ended_is_named(
+    tmp_path: Path, sent: tuple[bytes, ...], cause: str
+) -> None:
+    dialogue = (GREETING, *HELO, *((">", part) for part in sent), ("<", b"250 Ok\r\n"), *QUIT)
+    text = replayed(capture(tmp_path / "masked.pcap", conversation(dialogue)))
+    lead = text[: text.index("what happened")]
+    assert (
+        f"{cause}: 1 of 1 connection\n    connection 1, packet 10\n    command MAIL FROM:" in lead
+    )
+
+
+def test_client_that_was_refused_auth_did_not_leave_for_want_of_tls(tmp_path: Path) -> None:
+    refused = ((">", b"AUTH PLAIN AGEAYg==\r\n"), ("<", b"535 5.7.8 no\r\n"))
+    dialogue = (GREETING, *EHLO, *refused, *QUIT)
+    text = replayed(capture(tmp_path / "auth.pcap", conversation(dialogue)))
+    assert "STARTTLS" in text
+    assert "no mail followed" not in text
+
+
+def test_what_it_means_that_inspection_ends_is_said(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    hole = replayed(capture(tmp_path / "hole.pcap", packets[:11] + packets[13:]))
+    assert "unseen data; the receiver acknowledged bytes that never came through the filter, or are not" in hole
+    late = replayed(capture(tmp_path / "late.pcap", packets[16:]))
+    assert "older than the filter; its SYN was not seen" in late
+    odd = (GREETING, *EHLO, (">", b"XFOO bar\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    without = replayed(capture(tmp_path / "without.pcap", conversation(odd)))
+    assert "filter; the server accepted a command that would have been masked here\n" in without
+
+
+def test_report_says_that_a_capture_was_cut(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(CLEAN))
+    file.write_bytes(file.read_bytes()[:-5])
+    done = CliRunner().invoke(cli.main, ["replay", str(file)], prog_name="nfinspect")
+    assert done.exit_code == 1
+    assert f"{file}: {len(conversation(CLEAN)) - 1} packets, not read to its end\n" in done.stdout

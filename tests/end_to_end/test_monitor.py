@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
-from nfinspect.lab.filter import Filter
+from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.stage import Stage
 from nfinspect.live.control import ask
@@ -23,7 +23,7 @@ HEADER = b"X-Long: " + b"y" * 1200 + b"\r\n"
 
 
 @pytest.fixture
-def watching(plain_lab: Lab) -> Iterator[Filter]:
+def watching(plain_lab: Lab) -> Iterator[RunningFilter]:
     running = plain_lab.filter(arguments=["--monitor"])
     yield running
     running.stop()
@@ -98,7 +98,7 @@ def play(lab: Lab, session: Callable[[Dialogue], None]) -> bytes:
         return bytes(server.recordings[0].received)
 
 
-def findings(running: Filter) -> list[str]:
+def findings(running: RunningFilter) -> list[str]:
     """The messages about mail, without addresses and ports."""
     return [
         line.split(":")[0] + line.partition("matched")[2]
@@ -149,7 +149,7 @@ def test_session_passes_unchanged_and_is_found_out_once(
 
 
 def test_postfix_mail_with_starttls_passes_unchanged(
-    plain_lab: Lab, stage: Stage, watching: Filter, tmp_path: Path
+    plain_lab: Lab, stage: Stage, watching: RunningFilter, tmp_path: Path
 ) -> None:
     stage.set("postfix", 4)
     stage.postfix  # noqa: B018 started before the capture
