@@ -376,7 +376,10 @@ def test_client_that_was_refused_auth_did_not_leave_for_want_of_tls(tmp_path: Pa
 def test_what_it_means_that_inspection_ends_is_said(tmp_path: Path) -> None:
     packets = conversation(CLEAN)
     hole = replayed(capture(tmp_path / "hole.pcap", packets[:11] + packets[13:]))
-    assert "unseen data; the receiver acknowledged bytes that never came through the filter, or are not" in hole
+    assert (
+        "unseen data; the receiver acknowledged bytes that never came through the filter, or are not"
+        in hole
+    )
     late = replayed(capture(tmp_path / "late.pcap", packets[16:]))
     assert "older than the filter; its SYN was not seen" in late
     odd = (GREETING, *EHLO, (">", b"XFOO bar\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
