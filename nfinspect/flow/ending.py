@@ -167,50 +167,53 @@ def reset(core: Core, stream: Stream) -> None:
     end(core, connection, reason)
 
 
-def may_reopen(finished: Finished, from_client: bool, segment: Segment) -> bool:
-    """Whether this SYN may open a new connection in place of a finished one: its sequence number
-    must be higher, or after an RST any other than before. (If the RST did not reach the server, a
-    SYN-ACK of the old connection would answer the same number: inspection would begin anew, and
-    the server would go on.)"""
-    if segment.flags & (SYN | ACK) != SYN:
-        return False
-    if finished.reset:
-        initial = finished.initial if from_client else None
-        return initial is None or unwrap(segment.sequence, initial) != initial
-    side = 0 if from_client else 1
-    last = finished.next_numbers[side]
-    return unwrap(segment.sequence + finished.offsets[side], last) > last
+def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
+    """Decide a segment of a connection that is finished: repeated FINs and ACKs pass, without
+    payload, and the rest is dropped.
 
-
-def repeats_finished(
-    core: Core, finished: Finished, arrival: Arrival, segment: Segment, *, from_client: bool
-) -> bool:
-    """Pass repeated FINs and ACKs of a finished connection, without payload, and drop the rest.
-
-    False if the segment is no repetition and the connection ended with an RST: then the caller
-    decides.
+    False if it belongs to none; if a SYN may open a new connection in its place; or if it is no
+    repetition and the connection ended with an RST. Then the caller decides.
     """
-    side = 0 if from_client else 1
-    own, other = finished.next_numbers[side], finished.next_numbers[1 - side]
-    had_fin = finished.fins[side]
-    end = unwrap(segment.sequence + finished.offsets[side], own) + segment.length
-    stale = (
-        finished.outstanding
-        and not segment.flags & SYN
-        and (had_fin and end + 1 == own if segment.flags & FIN else end <= own)
-        and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
-    )
-    if stale:
-        if segment.length:
-            pass_stray(core, arrival, segment, b"", ENDING_FLAGS)
-        else:
-            pass_stray(core, arrival, segment)
-    elif finished.reset and segment.flags & (SYN | ACK) != SYN:
+    found = core.table.find_finished(segment.key, arrival.now)
+    if found is None:
+        return False
+    finished, client_key = found
+    side = 0 if segment.key == client_key else 1
+    syn = segment.flags & (SYN | ACK) == SYN
+    if syn and _may_reopen(finished, side, segment):
+        return False
+    if _is_repeated(finished, side, segment):
+        pass_stray(core, arrival, segment, without_payload=segment.length > 0)
+    elif finished.reset and not syn:
         return False
     else:
         reason = DropReason.BAD_SYN if segment.flags & SYN else DropReason.CLOSED_CONNECTION
         core.drop(arrival, reason)
     return True
+
+
+def _may_reopen(finished: Finished, side: int, segment: Segment) -> bool:
+    """Whether this SYN may open a new connection: its sequence number must be higher, or after an
+    RST any other than before. (If the RST did not reach the server, a SYN-ACK of the old connection
+    would answer the same number: inspection would begin anew, and the server would go on.)"""
+    if finished.reset:
+        initial = finished.initial if side == 0 else None
+        return initial is None or unwrap(segment.sequence, initial) != initial
+    last = finished.next_numbers[side]
+    return unwrap(segment.sequence + finished.offsets[side], last) > last
+
+
+def _is_repeated(finished: Finished, side: int, segment: Segment) -> bool:
+    """Whether a segment by this side, client or server, has passed before."""
+    own, other = finished.next_numbers[side], finished.next_numbers[1 - side]
+    end = unwrap(segment.sequence + finished.offsets[side], own) + segment.length
+    ends_as_before = finished.fins[side] and end + 1 == own if segment.flags & FIN else end <= own
+    return (
+        finished.outstanding
+        and not segment.flags & SYN
+        and ends_as_before
+        and (not segment.flags & ACK or unwrap(segment.acknowledgment, other) <= other)
+    )
 
 
 def _release(core: Core, connection: TcpConnection) -> None:

@@ -149,11 +149,9 @@ def _cut(passage: Passage, passed: bytes) -> None:
     passage.pass_on(passed, ENDING_FLAGS)
     if core.permissions.nobody_reacts:
         passage.waits = True
-        rest = without_beginning(segment, len(passed))
-        hold(
-            Passage(core, passage.arrival, rest, stream, rewritten=True),
-            otherwise=DropReason.AWAITS_REPLY,
-        )
+        rest = Passage(core, passage.arrival, without_beginning(segment, len(passed)), stream)
+        rest.rewritten = True
+        hold(rest, otherwise=DropReason.AWAITS_REPLY)
 
 
 def _fills_gap(passage: Passage, stream: Stream) -> bool:

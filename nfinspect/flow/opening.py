@@ -22,7 +22,7 @@ from nfinspect.events import (
     UninspectedCause,
 )
 from nfinspect.flow.core import Core
-from nfinspect.flow.ending import end, may_reopen, repeats_finished, reset
+from nfinspect.flow.ending import end, of_finished, reset
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.flow.uninspected import stop_inspecting
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
@@ -57,14 +57,8 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
             remembered.heard(now)
         core.drop(arrival, DropReason.CLOSED_CONNECTION)
         return None
-    found = core.table.find_finished(key, now)
-    if found is not None:
-        finished, client_key = found
-        from_client = key == client_key
-        if not may_reopen(finished, from_client, segment) and repeats_finished(
-            core, finished, arrival, segment, from_client=from_client
-        ):
-            return None
+    if of_finished(core, arrival, segment):
+        return None
     if segment.flags & (SYN | ACK) == SYN:
         return _new_connection(core, arrival, segment)
     one_sided = core.permissions.missing_side and segment.flags & SYN
@@ -179,7 +173,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
     """Track a connection older than the filter, without inspecting it."""
     if segment.flags & RST or core.table.full:
         cut = segment.flags & RST and segment.length
-        pass_stray(core, arrival, segment, b"" if cut else None)
+        pass_stray(core, arrival, segment, without_payload=bool(cut))
         return None
     source, destination = core.endpoints(arrival, segment)
     from_client = core.policy.plan(segment.destination_port) is not None

@@ -45,15 +45,7 @@ class Passage(PlacedSegment):
         "waits",
     )
 
-    def __init__(
-        self,
-        core: Core,
-        arrival: Arrival,
-        segment: Segment,
-        stream: Stream,
-        *,
-        rewritten: bool = False,
-    ) -> None:
+    def __init__(self, core: Core, arrival: Arrival, segment: Segment, stream: Stream) -> None:
         self.core = core
         self.arrival = arrival
         self.segment = segment
@@ -64,7 +56,7 @@ class Passage(PlacedSegment):
         """What it acknowledges of the other stream, absolute."""
         self.new_ack = False
         """It acknowledges bytes for the first time."""
-        self.rewritten = rewritten
+        self.rewritten = False
         """The segment is no longer the one that arrived."""
         self.released = False
         """It has been held."""
@@ -198,14 +190,11 @@ class Passage(PlacedSegment):
 
 
 def pass_stray(
-    core: Core,
-    arrival: Arrival,
-    segment: Segment,
-    payload: bytes | None = None,
-    clear_flags: int = 0,
+    core: Core, arrival: Arrival, segment: Segment, *, without_payload: bool = False
 ) -> None:
     """Pass a packet that belongs to no connection in the table, in the same way."""
     token = arrival.token
+    payload, clear_flags = (b"", ENDING_FLAGS) if without_payload else (None, 0)
     datagram = normalised(segment, payload, clear_flags, None)
     if datagram is None:
         core.actions.append(Accept(token))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from nfinspect.arrival import Token
@@ -23,24 +24,22 @@ PATIENCE: Final = 5.0
 """Seconds after which a wait is reported."""
 
 
+@dataclass(slots=True)
 class Wait:
     """Where a client's stream stands still, and since when."""
 
-    __slots__ = ("end", "line", "since", "start", "token", "unended")
-
-    def __init__(
-        self, start: int, end: int, line: bytes, since: float, token: Token, *, unended: bool
-    ) -> None:
-        self.start = start
-        """The sequence number of the line's first byte."""
-        self.end = end
-        """The sequence number after the last byte that has arrived in order."""
-        self.line = line
-        self.since = since
-        self.token = token
-        """The packet at which it began."""
-        self.unended = unended
-        """The line has passed, but has not ended; otherwise it must wait for a reply."""
+    start: int
+    """The sequence number of the line's first byte."""
+    end: int
+    """The sequence number after the last byte that has arrived in order."""
+    line: bytes
+    since: float
+    """A held packet may have arrived long before what makes it wait now: this is the time of the
+    packet being decided, which is the connection's latest."""
+    token: Token
+    """The packet at which it began."""
+    unended: bool
+    """The line has passed, but has not ended; otherwise it must wait for a reply."""
 
     def lasts(self, stream: Stream, inspector: StreamInspector) -> bool:
         """Whether the stream still stands where it stood."""
@@ -69,7 +68,8 @@ class Waiting:
         end = start + len(data)
         known = self._known(stream, start)
         if known is None:
-            self._begin(stream, start, end, inspector.waiting_line(data), token, unended=False)
+            line, since = inspector.waiting_line(data), stream.connection.last_seen
+            self._fresh[stream] = Wait(start, end, line, since, token, unended=False)
         elif known.end < end:
             known.end = end
 
@@ -81,7 +81,8 @@ class Waiting:
             return
         start = end - inspector.unended
         if self._known(stream, start) is None:
-            self._begin(stream, start, end, inspector.unended_line, token, unended=True)
+            line, since = inspector.unended_line, stream.connection.last_seen
+            self._fresh[stream] = Wait(start, end, line, since, token, unended=True)
 
     def forget(self, stream: Stream) -> None:
         """The connection has ended, or is no longer inspected."""
@@ -126,14 +127,6 @@ class Waiting:
             self.forget(stream)
             return None
         return wait
-
-    def _begin(
-        self, stream: Stream, start: int, end: int, line: bytes, token: Token, *, unended: bool
-    ) -> None:
-        # A held packet may have arrived long before what makes it wait now: the time is that of the
-        # packet being decided, which is the connection's latest.
-        since = stream.connection.last_seen
-        self._fresh[stream] = Wait(start, end, line, since, token, unended=unended)
 
 
 def _event(
