@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfinspect.lab.dialogue import Dialogue, RecordingServer, Script
+from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.stage import Stage
@@ -51,7 +51,7 @@ def packets(file: Path) -> Counter[bytes]:
     return found
 
 
-def mail(client: Dialogue, recipients: int, header: bytes) -> None:
+def mail(client: ClientConnection, recipients: int, header: bytes) -> None:
     client.reply()
     client.command("EHLO client.example")
     client.command("MAIL FROM:<a@client.example>")
@@ -63,15 +63,15 @@ def mail(client: Dialogue, recipients: int, header: bytes) -> None:
     client.command("QUIT")
 
 
-def long_header(client: Dialogue) -> None:
+def long_header(client: ClientConnection) -> None:
     mail(client, 1, HEADER)
 
 
-def many_recipients(client: Dialogue) -> None:
+def many_recipients(client: ClientConnection) -> None:
     mail(client, RECIPIENTS, b"Subject: x\r\n")
 
 
-def single_characters(client: Dialogue) -> None:
+def single_characters(client: ClientConnection) -> None:
     client.reply()
     for character in b"HELO client.example\r\n":
         client.send(bytes([character]))
@@ -90,10 +90,13 @@ SESSIONS = (
 """What is sent, and why the connection goes on uninspected."""
 
 
-def play(lab: Lab, session: Callable[[Dialogue], None]) -> bytes:
+def play(lab: Lab, session: Callable[[ClientConnection], None]) -> bytes:
     """Returns what the server has received."""
     with RecordingServer(lab, IPV4.server, Script()) as server:
-        with Dialogue.open(lab, IPV4.server) as client, contextlib.suppress(OSError, EOFError):
+        with (
+            ClientConnection.open(lab, IPV4.server) as client,
+            contextlib.suppress(OSError, EOFError),
+        ):
             session(client)
         return bytes(server.recordings[0].received)
 
@@ -111,7 +114,7 @@ def findings(running: RunningFilter) -> list[str]:
 def test_session_passes_unchanged_and_is_found_out_once(
     plain_lab: Lab,
     tmp_path: Path,
-    session: Callable[[Dialogue], None],
+    session: Callable[[ClientConnection], None],
     cause: str,
     request: pytest.FixtureRequest,
 ) -> None:
