@@ -12,7 +12,7 @@ import pytest
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 from nfinspect.live.control import ask
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.replay.capture import Capture
@@ -152,7 +152,7 @@ def test_session_passes_unchanged_and_is_found_out_once(
 
 
 def test_postfix_mail_with_starttls_passes_unchanged(
-    plain_lab: Lab, stage: Stage, watching: RunningFilter, tmp_path: Path
+    plain_lab: Lab, stage: MailStage, watching: RunningFilter, tmp_path: Path
 ) -> None:
     stage.set("postfix", 4)
     stage.postfix  # noqa: B018 started before the capture
