@@ -252,7 +252,7 @@ def _print_connection(
     out: Console, connection: dict[str, Any], deeds: list[tuple[int | None, str, str]]
 ) -> None:
     ends = f"{connection['client']} to {connection['server']}"
-    out.print(f"  connection {connection['number']}, {ends}")
+    out.print(f"  connection {connection['number']}, {ends}", soft_wrap=True)
     for packet, what, why in deeds[:MOST_DEEDS]:
         begin = f"packet {packet}  " if packet else ""
         text = "  ".join(filter(None, (what, why)))

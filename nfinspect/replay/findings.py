@@ -117,7 +117,7 @@ class Findings:
         self._in_mail: dict[str, Any] | None = None
         """The latest finding in a message that the server has not answered yet."""
         self._no_tls: dict[str, Any] | None = None
-        """A finding, unless a mail or AUTH follows."""
+        """A finding, unless a mail or AUTH follows, or what is not inspected."""
         self._unended: dict[str, Any] | None = None
         """The latest finding about a command whose line has not ended yet."""
 
@@ -131,6 +131,8 @@ class Findings:
         if isinstance(event, events.KeywordsHidden) and STARTTLS in event.keywords:
             self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
             self._no_tls["time"] = iso(time)
+        elif isinstance(event, events.Uninspected):
+            self._no_tls = None  # nobody can tell whether a mail followed
         if isinstance(event, events.ClauseMatched):
             if event.action is ClauseAction.DROP_CONNECTION:
                 self._clause = f"match {event.criterion}"

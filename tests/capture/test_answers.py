@@ -393,3 +393,23 @@ def test_report_says_that_a_capture_was_cut(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.main, ["replay", str(file)], prog_name="nfinspect")
     assert done.exit_code == 1
     assert f"{file}: {len(conversation(CLEAN)) - 1} packets, not read to its end\n" in done.stdout
+
+
+def test_mail_after_recorded_tls_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"), (">", b"\x16\x03\x01\0\x02ab"))
+    text = replayed(capture(tmp_path / "tls.pcap", conversation((GREETING, *EHLO, *tls))))
+    assert "unknown command: 1 of 1 connection" in text
+    assert "no mail followed" not in text
+
+
+def test_long_addresses_are_not_broken_in_a_pipe(tmp_path: Path) -> None:
+    packets = conversation((GREETING, *HELO, *QUIT), six=True)
+    client, server = (
+        bytes.fromhex("20010db8" + "11112222" * 3),
+        bytes.fromhex("20010db8" + "33334444" * 3),
+    )
+    short = packets[0][8:24], packets[0][24:40]
+    long = dict(zip(short, (client, server), strict=True))
+    moved = [p[:8] + long[p[8:24]] + long[p[24:40]] + p[40:] for p in packets]
+    text = replayed("--checksums", "ignore", capture(tmp_path / "six.pcap", moved))
+    assert ":40001 to [2001:db8:3333:4444:3333:4444:3333:4444]:25\n" in text
