@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ from bench.machine import ROOT
 from bench.measure import send, start_sink, warm_up
 from bench.paths import in_path
 from bench.report import describe, facts_table, table
-from bench.sampled import Place
+from bench.sampled import START, Place
 from bench.summary import FILTER
 from nfinspect.lab.lab import Lab
 
@@ -52,7 +51,7 @@ def take(load: Load) -> Profile:
         with in_path(lab, FILTER, run=run) as worker:
             assert worker is not None
             warm_up(lab)
-            worker.send_signal(signal.SIGUSR1)
+            worker.send_signal(START)
             before = process.cpu_seconds(worker.pid)
             send(lab, load)
             cpu_seconds = process.cpu_seconds(worker.pid) - before

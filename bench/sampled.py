@@ -2,7 +2,7 @@
 
 ``python -m bench.sampled FILE COMMAND…`` does what ``nfinspect COMMAND…`` does, and writes to FILE, as
 JSON, how often each line was running and how often each function was on the stack since it received
-SIGUSR1.
+`START`.
 
 A profiler that traces every call costs more than the calls and makes small functions look expensive;
 a sample costs next to nothing. The interpreter handles signals only at calls and loops, so time spent
@@ -17,6 +17,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import FrameType
+
+START = signal.SIGRTMIN
+"""The signal; the filter ignores SIGUSR1 and 2."""
 
 INTERVAL = 0.001
 """Seconds of CPU time between two samples; the kernel rounds it up to a tick of its clock."""
@@ -74,7 +77,7 @@ def main() -> None:
 
     file, sys.argv[1:] = Path(sys.argv[1]), sys.argv[2:]
     sampler = Sampler()
-    signal.signal(signal.SIGUSR1, sampler.start)
+    signal.signal(START, sampler.start)
     try:
         nfinspect()
     finally:

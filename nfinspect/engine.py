@@ -27,8 +27,8 @@ from nfinspect.flow.core import Core, Prepare
 from nfinspect.flow.ending import after_closing, clear, end
 from nfinspect.flow.established import established
 from nfinspect.flow.opening import begin, opening
-from nfinspect.flow.options import LIVE, RECORDED, EngineOptions, Permissions
 from nfinspect.flow.passage import Passage
+from nfinspect.flow.permissions import LIVE, RECORDED, EngineOptions, Permissions
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy

@@ -15,7 +15,7 @@ from nfinspect.actions import Accept, Action, Drop, DropReason, Emit, Replace, W
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
 from nfinspect.events import Event, Uninspected, UninspectedCause
-from nfinspect.flow.options import Permissions
+from nfinspect.flow.permissions import Permissions
 from nfinspect.policy.model import UnseenDataAction
 
 WATCHED = Permissions(

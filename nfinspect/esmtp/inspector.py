@@ -30,6 +30,7 @@ from nfinspect.events import (
     CloseCause,
     CommandSeen,
     Connection,
+    Event,
     StartTlsInjection,
     UninspectedCause,
 )
@@ -79,11 +80,14 @@ class Inspector(Session):
         *,
         transcript: bool = False,
         unfiltered: bool = False,
+        events: list[Event] | None = None,
     ) -> None:
         """``transcript``: emit CommandSeen and ReplySeen. ``unfiltered``: the traffic comes from a
         capture made without the filter, so a positive reply to a masked line is no anomaly, but ends inspection
-        (docs/appliance.md, section 9)."""
-        super().__init__(connection, rules, transcript=transcript, unfiltered=unfiltered)
+        (docs/appliance.md, section 9). ``events``: see `StreamObserver`."""
+        super().__init__(
+            connection, rules, transcript=transcript, unfiltered=unfiltered, events=events
+        )
         self.commands = CommandScanner()
         self.message: MessageScanner | None = None
         """While a message arrives."""

@@ -7,7 +7,7 @@ from mypy_extensions import mypyc_attr
 from nfinspect.esmtp.clauses import compile_map
 from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.watch import watch
-from nfinspect.events import Connection, UninspectedCause
+from nfinspect.events import Connection, Event, UninspectedCause
 from nfinspect.policy.model import Inspection, InspectionMap
 from nfinspect.tcp.inspection import PreparedInspection, StreamInspector, StreamWatcher
 
@@ -16,7 +16,7 @@ from nfinspect.tcp.inspection import PreparedInspection, StreamInspector, Stream
 class EsmtpInspection(PreparedInspection):
     """The compiled clauses of a map, and what its inspectors are told."""
 
-    __slots__ = ("rules", "transcript", "unfiltered")
+    __slots__ = ("events", "rules", "transcript", "unfiltered")
 
     def __init__(
         self, inspection_map: InspectionMap, *, transcript: bool = False, unfiltered: bool = False
@@ -24,12 +24,18 @@ class EsmtpInspection(PreparedInspection):
         """See `Inspector`."""
         super().__init__()
         self.rules = compile_map(inspection_map)
+        self.events: list[Event] = []
+        """Of whichever inspector was called last: a list for each would be 3 % of an idle connection."""
         self.transcript = transcript
         self.unfiltered = unfiltered
 
     def begin(self, connection: Connection) -> StreamInspector:
         return Inspector(
-            connection, self.rules, transcript=self.transcript, unfiltered=self.unfiltered
+            connection,
+            self.rules,
+            transcript=self.transcript,
+            unfiltered=self.unfiltered,
+            events=self.events,
         )
 
     def watch(

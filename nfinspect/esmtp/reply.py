@@ -108,7 +108,7 @@ class ReplyScanner:
         """The current line's EHLO keyword as far as it has arrived, in capitals."""
         self.word = OTHERS
         """The configuration word for the keyword of a masked line."""
-        self.hidden: list[bytes] = []
+        self.hidden: tuple[bytes, ...] = ()
         """The keywords of the reply's masked lines."""
 
     def scan(self, session: Session, data: bytes) -> int:
@@ -282,7 +282,7 @@ class ReplyScanner:
                     and len(self.hidden) < MOST_HIDDEN
                     and keyword[:-1].strip(b"X")
                 ):
-                    self.hidden.append(keyword[:LONGEST_HIDDEN])
+                    self.hidden += (keyword[:LONGEST_HIDDEN],)
             else:
                 self.shown = Shown.VISIBLE
                 if keyword == PIPELINING:
@@ -318,9 +318,9 @@ class ReplyScanner:
                 else:
                     session.dialogue.end_doubtful(session.replied + stop)
                 if self.hidden:
-                    event = KeywordsHidden(session.connection, tuple(self.hidden))
+                    event = KeywordsHidden(session.connection, self.hidden)
                     session.events.append(event)
-                    self.hidden = []
+                    self.hidden = ()
                 self.first_code = b""
                 self.mask = Mask.NOTHING
         elif not self.first_code:

@@ -19,6 +19,7 @@ from nfinspect.events import (
     CloseCause,
     Connection,
     Direction,
+    Event,
     Evidence,
     Mail,
     ServerAnomaly,
@@ -74,8 +75,9 @@ class Session(StreamInspector):
         *,
         transcript: bool = False,
         unfiltered: bool = False,
+        events: list[Event] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(events)
         self.connection = connection
         self.rules = rules
         self.transcript = transcript

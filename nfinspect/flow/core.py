@@ -10,7 +10,7 @@ from nfinspect.actions import Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Endpoint, Event
 from nfinspect.flow.holding import Holding
-from nfinspect.flow.options import EngineOptions
+from nfinspect.flow.permissions import EngineOptions
 from nfinspect.flow.waiting import Waiting
 from nfinspect.packet.segment import Segment
 from nfinspect.policy import classify

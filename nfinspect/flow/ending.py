@@ -21,7 +21,7 @@ from nfinspect.flow.core import Core
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
-from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.sequence import UNKNOWN, unwrap
 from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.table import Finished
 
@@ -132,7 +132,7 @@ def end(core: Core, connection: TcpConnection, reason: TeardownReason | None) ->
         # One direction has been quiet for long enough, so nothing more is owed.
         core.table.remember(connection.key, connection.last_seen, closed_by_inspection=True)
         return
-    began = connection.client.initial is not None  # it was not picked up
+    began = connection.client.initial != UNKNOWN  # it was not picked up
     if (
         began
         and now < core.pickup_until
@@ -197,8 +197,8 @@ def _may_reopen(finished: Finished, side: int, segment: Segment) -> bool:
     RST any other than before. (If the RST did not reach the server, a SYN-ACK of the old connection
     would answer the same number: inspection would begin anew, and the server would go on.)"""
     if finished.reset:
-        initial = finished.initial if side == 0 else None
-        return initial is None or unwrap(segment.sequence, initial) != initial
+        initial = finished.initial if side == 0 else UNKNOWN
+        return initial == UNKNOWN or unwrap(segment.sequence, initial) != initial
     last = finished.next_numbers[side]
     return unwrap(segment.sequence + finished.offsets[side], last) > last
 

@@ -130,7 +130,7 @@ def _unseen(passage: Passage) -> None:
     if not plausible or connection.plan.inspection is None:
         passage.drop(DropReason.INVALID_ACK)
         return
-    one_sided = permissions.missing_side and peer.last_seen is None
+    one_sided = permissions.missing_side and not peer.heard_from
     if not one_sided:
         count = passage.acknowledgment - peer.next
         passage.emit(UnseenData(connection.identity, peer.direction, count))

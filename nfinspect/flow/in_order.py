@@ -95,7 +95,7 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     if inspector is None:
         return fresh
     if stream.direction is REQUEST:
-        acknowledged = passage.acknowledgment - (stream.peer.initial or 0) - 1
+        acknowledged = passage.acknowledgment - max(0, stream.peer.initial) - 1
         passed = inspector.request(fresh, passage.segment.length, acknowledged)
     elif stream.peer.held and core.permissions.nobody_reacts:
         passed = _one_reply(stream, fresh, inspector)

@@ -29,6 +29,7 @@ from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.policy.model import Plan
 from nfinspect.tcp import handshake
 from nfinspect.tcp.connection import ESTABLISHED, TcpConnection
+from nfinspect.tcp.sequence import UNKNOWN
 from nfinspect.tcp.stream import Stream
 
 
@@ -125,11 +126,11 @@ def opening(passage: Passage) -> Passage | None:
 def _seen_from_one_side_only(stream: Stream) -> bool:
     """Whether the connection was picked up, and only one side has been seen of it: a single forged
     segment suffices for that, and must not keep a client from connecting."""
-    picked_up = stream.initial is None and stream.peer.initial is None
+    picked_up = stream.initial == UNKNOWN and stream.peer.initial == UNKNOWN
     return (
         picked_up
         and stream.direction is REQUEST
-        and (stream.last_seen is None or stream.peer.last_seen is None)
+        and not (stream.heard_from and stream.peer.heard_from)
     )
 
 

@@ -20,7 +20,7 @@ from nfinspect.packet.options import clean_options, plain_options
 from nfinspect.packet.segment import ACK, FIN, PSH, RST, URG, Segment, parse
 from nfinspect.packet.split import split
 from nfinspect.tcp.placed import PlacedSegment
-from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.sequence import UNKNOWN, unwrap
 from nfinspect.tcp.stream import Stream
 
 ENDING_FLAGS: Final = FIN | PSH
@@ -162,7 +162,7 @@ class Passage(PlacedSegment):
         if flags & RST:
             return False
         peer = stream.peer
-        sent = peer.next if peer.edge is None else peer.may_have_sent
+        sent = peer.next if peer.edge == UNKNOWN else peer.may_have_sent
         acknowledgment = self.acknowledgment if flags & ACK else sent
         return stream.believes(
             self.sequence, max(self.sequence, self.end - 1), acknowledgment, sent

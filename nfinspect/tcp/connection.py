@@ -98,29 +98,8 @@ class TcpConnection:
     @property
     def last_seen(self) -> float:
         """When the latest packet of either direction arrived."""
-        return max(self.client.last_seen or self.created, self.server.last_seen or self.created)
+        return max(self.client.last_seen, self.server.last_seen, self.created)
 
     @property
     def payload_bytes(self) -> int:
         return self.client.passed + self.server.passed
-
-    @property
-    def expires(self) -> float:
-        """When the connection times out without further packets (docs/appliance.md, sections 5 and
-        9).
-
-        The direction that has been quiet for longer counts: a live peer acknowledges whatever the
-        other sends. Otherwise a client could keep entries alive for connections that the server
-        has long forgotten, or never had.
-        """
-        timeouts = self.plan.timeouts
-        client, server = self.client.last_seen, self.server.last_seen
-        if self.timed_by_either and self.phase >= ESTABLISHED:
-            quiet_since = self.last_seen
-        elif client is None or server is None or self.phase < ESTABLISHED:
-            return self.created + timeouts.embryonic
-        else:
-            quiet_since = min(client, server)
-        if self.phase is CLOSED:
-            return quiet_since + self.closed_quiet
-        return quiet_since + (timeouts.half_closed if self.half_closed else timeouts.idle)

@@ -13,7 +13,7 @@ from nfinspect.events import REPLY, REQUEST
 from nfinspect.packet.options import syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import ESTABLISHED, SYN_RECEIVED, SYN_SENT
-from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.sequence import UNKNOWN, unwrap
 from nfinspect.tcp.stream import Stream
 
 
@@ -47,7 +47,7 @@ def _client_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | No
     if flags & ACK:
         return DropReason.BAD_SYN
     initial = stream.initial
-    if initial is None or stream.absolute(segment.sequence, initial) != initial:
+    if initial == UNKNOWN or stream.absolute(segment.sequence, initial) != initial:
         return DropReason.DUPLICATE_SYN
     if stream.connection.phase is ESTABLISHED:
         return DropReason.BAD_SYN
@@ -58,7 +58,7 @@ def _client_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | No
 def _server_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | None:
     connection = stream.connection
     client = stream.peer
-    if not flags & ACK or client.initial is None:
+    if not flags & ACK or client.initial == UNKNOWN:
         # A simultaneous open or a split handshake: mail clients do neither.
         return DropReason.BAD_SYN
     if segment.length or unwrap(segment.acknowledgment, client.next) != client.initial + 1:
@@ -66,7 +66,7 @@ def _server_syn(stream: Stream, flags: int, segment: Segment) -> DropReason | No
     initial = stream.initial
     if connection.phase is ESTABLISHED:
         # The client's ACK was lost beyond the filter: the repeated SYN-ACK must reach the client.
-        same = initial is not None and stream.absolute(segment.sequence, initial) == initial
+        same = initial != UNKNOWN and stream.absolute(segment.sequence, initial) == initial
         return None if same else DropReason.BAD_SYN_ACK
     # Until the client answers, a server with SYN cookies may choose another sequence number.
     offered = syn_options(segment)
@@ -136,6 +136,6 @@ def resets(stream: Stream, segment: Segment) -> bool | None:
     number = stream.absolute(segment.sequence, stream.next)
     if number in (stream.next, stream.fin):
         return True
-    if stream.edge is not None and stream.acknowledged <= number <= stream.edge:
+    if stream.acknowledged <= number <= stream.edge:
         return False
     return None

@@ -31,8 +31,9 @@ class StreamObserver:
 
     __slots__ = ("events",)
 
-    def __init__(self) -> None:
-        self.events: list[Event] = []
+    def __init__(self, events: list[Event] | None = None) -> None:
+        """``events``: a list that several observers share, as it is empty between two calls."""
+        self.events = [] if events is None else events
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
         """Read the client's next bytes; returns what may pass in their place.
@@ -76,8 +77,8 @@ class StreamInspector(StreamObserver):
 
     __slots__ = ("closing", "refusing", "uninspected")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, events: list[Event] | None = None) -> None:
+        super().__init__(events)
         self.closing: CloseCause | None = None
         self.uninspected: UninspectedCause | None = None
         self.refusing = False

@@ -79,12 +79,6 @@ class Memory:
         """The sequence number after the last remembered byte; None if nothing is remembered."""
         return self.chunks[-1].end if self.chunks else None
 
-    def clear(self) -> int:
-        freed = self.size
-        self.chunks = _NOTHING
-        self.size = 0
-        return freed
-
     def recall(self, start: int, end: int) -> bytes:
         """What was passed from ``start`` up to ``end``; bytes no longer remembered are ``X``."""
         pieces: list[bytes] = []

@@ -6,6 +6,12 @@ Everywhere else a sequence number is *absolute*: a plain integer that never wrap
 
 from __future__ import annotations
 
+from typing import Final
+
+UNKNOWN: Final = -1 << 61
+"""In the place of a number that is not known: lower than any. A number that may be None takes 32 bytes
+more."""
+
 
 def unwrap(number: int, near: int) -> int:
     """The absolute number nearest to ``near`` whose low 32 bits are those of ``number``."""

@@ -21,7 +21,7 @@ from nfinspect.tcp.gap import Gap
 from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.memory import Memory
 from nfinspect.tcp.placed import PlacedSegment
-from nfinspect.tcp.sequence import unwrap
+from nfinspect.tcp.sequence import UNKNOWN, unwrap
 
 if TYPE_CHECKING:
     from nfinspect.tcp.connection import TcpConnection
@@ -37,6 +37,11 @@ DEFAULT_SEGMENT_SIZE: Final = 536
 SMALLEST_SEGMENT_SIZE: Final = 48
 """A smaller MSS counts as this one, as in Linux; else a peer could demand very many packets."""
 
+
+_NOTHING_REMEMBERED: Final = Memory()
+"""Shared by all streams of which everything has been acknowledged; never changed."""
+NEVER: Final = -1e300
+"""A time before any other. A number, as one that may be None takes 24 bytes more."""
 
 _NOTHING_HELD: Final[list[PlacedSegment]] = []
 """Shared by all streams that hold nothing, as most do at most times; never changed."""
@@ -79,7 +84,7 @@ class Stream:
         self.connection = connection
         self.direction = direction
         self.ledger = ledger
-        self.initial: int | None = None
+        self.initial = UNKNOWN
         """The sender's initial sequence number."""
         self.next = 0
         """The next sequence number that inspection expects; everything below has been decided."""
@@ -87,7 +92,7 @@ class Stream:
         """The receiver's highest cumulative acknowledgement."""
         self.early = 0
         """In a capture: the receiver's highest acknowledgement of bytes that were waiting here."""
-        self.edge: int | None = None
+        self.edge = UNKNOWN
         """The highest right window edge that the receiver has announced."""
         self.fin: int | None = None
         """The sequence number of the FIN, once it has passed."""
@@ -106,8 +111,8 @@ class Stream:
         self.offset = 0
         """What the path between filter and receiver adds to the sender's sequence numbers, as
         SYNPROXY does: the receiver's acknowledgements and SACK blocks come in the sum."""
-        self.last_seen: float | None = None
-        """When its latest packet arrived; None before the first."""
+        self.last_seen = NEVER
+        """When its latest packet arrived; `NEVER` before the first."""
         self.device = ""
         """The device that its packets come in on, if the driver knows it."""
         self.barred_device = ""
@@ -125,7 +130,7 @@ class Stream:
         segments with an older one (PAWS, RFC 7323 section 5)."""
         self.gap: Gap | None = None
         """Set while segments are held beyond a gap, and until what was reported is acknowledged."""
-        self.memory = Memory()
+        self.memory = _NOTHING_REMEMBERED
         self.held = _NOTHING_HELD
         """In sequence order."""
 
@@ -159,7 +164,7 @@ class Stream:
         """The window field of an acknowledgement of this stream in the receiver's name: what
         remains up to the right edge it has announced. (The last window field may belong to an older
         acknowledgement than the one that is repeated.)"""
-        edge = self.acknowledged if self.edge is None else self.edge
+        edge = self.acknowledged if self.edge == UNKNOWN else self.edge
         return min(max(0, edge - self.acknowledged) >> self.peer.scale, LARGEST_WINDOW_FIELD)
 
     @property
@@ -198,13 +203,13 @@ class Stream:
         peer = self.peer
         return (
             last >= self.acknowledged
-            and (self.edge is None or first <= self.edge)
+            and (self.edge == UNKNOWN or first <= self.edge)
             and peer.acknowledged - peer.largest_window <= acknowledgment <= sent
         )
 
     def beyond_window(self, first: int) -> bool:
         """The receiver discards such a segment."""
-        return self.edge is not None and first > self.edge
+        return first > self.edge > UNKNOWN
 
     def too_old_to_acknowledge(self, number: int) -> bool:
         """The sender discards an acknowledgement of this number."""
@@ -214,7 +219,7 @@ class Stream:
     def may_have_sent(self) -> int:
         """The highest number that the sender can have reached, with bytes that never came by: any,
         while the receiver's window is not known."""
-        return self.next + ANYWHERE if self.edge is None else max(self.edge, self.next)
+        return self.next + ANYWHERE if self.edge == UNKNOWN else max(self.edge, self.next)
 
     # The handshake.
 
@@ -264,6 +269,11 @@ class Stream:
         """A packet has arrived that its sender may well have sent."""
         self.last_seen = now
 
+    @property
+    def heard_from(self) -> bool:
+        """Whether a packet has arrived that its sender may well have sent."""
+        return self.last_seen != NEVER
+
     def take(
         self, now: float, options: bytes | None, acknowledgment: int, window: int, edge: int
     ) -> bool:
@@ -277,7 +287,7 @@ class Stream:
         other = self.peer
         if window > other.largest_window:
             other.largest_window = window
-        if other.edge is None or edge > other.edge:
+        if edge > other.edge:
             other.edge = edge
         return acknowledgment > other.acknowledged and other.acknowledge(acknowledgment)
 
@@ -308,6 +318,8 @@ class Stream:
     def advance(self, arrived: bytes, passed: bytes) -> None:
         """The next bytes have been decided: ``passed`` in place of ``arrived``."""
         size = len(passed)
+        if self.memory is _NOTHING_REMEMBERED:
+            self.memory = Memory()
         self.memory.append(self.next, arrived, passed)
         self.ledger.memory_bytes += size
         self.passed += size
@@ -340,6 +352,8 @@ class Stream:
         self.acknowledged = number
         if self.memory.chunks:
             self.ledger.memory_bytes -= self.memory.release(number)
+            if not self.memory.chunks:
+                self.memory = _NOTHING_REMEMBERED
         return True
 
     def acknowledge_waiting(self, number: int) -> bool:
@@ -391,7 +405,8 @@ class Stream:
 
     def forget(self) -> None:
         """The connection is over: nothing will be asked for again."""
-        self.ledger.memory_bytes -= self.memory.clear()
+        self.ledger.memory_bytes -= self.memory.size
+        self.memory = _NOTHING_REMEMBERED
 
 
 def _sequence(placed: PlacedSegment) -> int:

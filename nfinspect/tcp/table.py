@@ -19,6 +19,7 @@ from nfinspect.packet.segment import reverse_key
 from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
+from nfinspect.tcp.timeouts import expires
 from nfinspect.tcp.timers import Timers
 
 LONGEST_TIMER: Final = 60.0
@@ -36,8 +37,8 @@ class Finished:
     fins: tuple[bool, bool]
     """Whether client and server had sent a FIN; an RST may have come first."""
     until: float
-    initial: int | None
-    """The client's initial sequence number; None if its SYN was not seen."""
+    initial: int
+    """The client's initial sequence number, as far as its SYN was seen."""
     reset: bool = False
     """It ended with an RST, which the receiver may still challenge (RFC 5961 section 3.2)."""
     outstanding: bool = True
@@ -209,7 +210,7 @@ class Table:
         self._set_timer(connection, connection.last_seen)
 
     def _set_timer(self, connection: TcpConnection, now: float) -> None:
-        connection.timer = min(connection.expires, now + LONGEST_TIMER)
+        connection.timer = min(expires(connection), now + LONGEST_TIMER)
         self._timers.set(connection.key, connection.timer)
 
     def deadline(self) -> float | None:
@@ -225,7 +226,7 @@ class Table:
             if stream is not None:
                 connection = stream.connection
                 if connection.timer == when:
-                    if connection.expires <= now:
+                    if expires(connection) <= now:
                         return connection
                     self._set_timer(connection, now)
                 continue

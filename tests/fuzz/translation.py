@@ -14,6 +14,7 @@ from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
 from nfinspect.events import Direction
 from nfinspect.packet.segment import Segment, parse
+from nfinspect.tcp.sequence import UNKNOWN
 
 SERVER_PORT = 25
 _LONG, _WORD = Struct("!L"), Struct("!H")
@@ -43,7 +44,7 @@ class Translated:
         actions = self._engine.arrive(arrival)
         key = segment.key if from_server else segment.reverse_key
         stream = self._engine._core.table.streams.get(key)
-        if stream is not None and stream.direction is Direction.REPLY and stream.initial is None:
+        if stream is not None and stream.direction is Direction.REPLY and stream.initial == UNKNOWN:
             stream.translate(self._offset)
         return self._translated(actions)
 

@@ -11,8 +11,8 @@ from nfinspect.esmtp.prepared import prepare_esmtp
 from nfinspect.events import Connection, Endpoint
 from nfinspect.flow.core import Core
 from nfinspect.flow.holding import Holding
-from nfinspect.flow.options import EngineOptions
 from nfinspect.flow.passage import Passage
+from nfinspect.flow.permissions import EngineOptions
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy.model import Plan, Policy
 from nfinspect.tcp.connection import TcpConnection
