@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.forms import AS_LOADED, FORCED_PURE, has_both
-from bench.summary import ACCEPT_ONLY, FILTER, PATHS, PURE_FILTER
+from bench.summary import ACCEPT_ONLY, FILTER, PATHS, PURE_FILTER, SPINNING
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import LabError
@@ -38,7 +38,12 @@ def in_path(
     """
     files = ["--control", str(lab.directory / "control"), "--state", str(lab.directory / "closed")]
     command = [*run, *files]
-    commands = {ACCEPT_ONLY: ACCEPT, FILTER: command, PURE_FILTER: command}
+    commands = {
+        ACCEPT_ONLY: ACCEPT,
+        FILTER: command,
+        SPINNING: [*command, "--spin"],
+        PURE_FILTER: command,
+    }
     environment = FORCED_PURE if path == PURE_FILTER else AS_LOADED
     if path not in commands:
         yield None

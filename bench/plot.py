@@ -15,6 +15,7 @@ from bench.summary import (
     PLAIN,
     PURE_FILTER,
     SESSIONS,
+    SPINNING,
     THROUGHPUT,
     Measure,
     Sample,
@@ -32,7 +33,13 @@ ROWS = (
     (CPU_BULK, "less is better"),
 )
 """What is shown, and how to read it."""
-COLOURS = {PLAIN: "#999999", ACCEPT_ONLY: "#56b4e9", FILTER: "#d55e00", PURE_FILTER: "#e69f00"}
+COLOURS = {
+    PLAIN: "#999999",
+    ACCEPT_ONLY: "#56b4e9",
+    FILTER: "#d55e00",
+    SPINNING: "#cc79a7",
+    PURE_FILTER: "#e69f00",
+}
 
 LEFT, WIDTH, RIGHT = 210, 420, 220
 """Pixels: names, bars, figures."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bench.loads import KIB, MB, Load
 from bench.summary import (
     ACCEPT_ONLY,
+    FILTER,
     MEASURES,
     PATHS,
     PLAIN,
@@ -82,7 +83,7 @@ def _aims(judgements: Iterable[Judgement]) -> Iterable[str]:
         verdict = "not measured" if judgement.ratio is None else "short"
         rows.append(
             [
-                aim.measure.name,
+                aim.measure.name if aim.path == FILTER else f"{aim.measure.name}, {aim.path}",
                 wanted,
                 _spread(judgement.ratio, 2),
                 "met" if judgement.is_met else verdict,

@@ -8,7 +8,7 @@ import pytest
 
 from bench import forms, paths
 from bench.forms import COMPILED, FORCED_PURE, PURE, form, form_in
-from bench.summary import ACCEPT_ONLY, FILTER, PLAIN, PURE_FILTER
+from bench.summary import ACCEPT_ONLY, FILTER, PLAIN, PURE_FILTER, SPINNING
 from nfinspect.lab.topology import LabError
 
 
@@ -37,12 +37,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, loaded: str, forced: str) -> None:
 
 def test_compiled_filter_is_measured_beside_the_pure_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, COMPILED, PURE)
-    assert paths.paths() == [PLAIN, ACCEPT_ONLY, FILTER, PURE_FILTER]
+    assert paths.paths() == [PLAIN, ACCEPT_ONLY, FILTER, SPINNING, PURE_FILTER]
 
 
 def test_pure_filter_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, PURE, PURE)
-    assert paths.paths() == [PLAIN, ACCEPT_ONLY, FILTER]
+    assert paths.paths() == [PLAIN, ACCEPT_ONLY, FILTER, SPINNING]
 
 
 def test_filter_that_stays_compiled_is_not_measured_as_pure(
