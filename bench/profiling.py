@@ -18,6 +18,7 @@ from bench.report import describe, facts_table, table
 from bench.sampled import START, Place
 from bench.summary import FILTER
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import LabError
 
 TOP = 30
 """Functions, and lines, that are listed."""
@@ -59,8 +60,10 @@ def take(load: Load) -> Profile:
 
 
 def read(text: str, load: Load, cpu_seconds: float) -> Profile:
-    """Parse the output of `sampled`."""
+    """Parse the output of `sampled`. Raises LabError if there are no samples."""
     found = json.loads(text)
+    if not found["samples"]:
+        raise LabError("the filter was not sampled: it did not get the signal, or did nothing")
     counts = (
         Counter({(file, function, line): count for file, function, line, count in found[kind]})
         for kind in ("running", "on_stack")

@@ -10,9 +10,7 @@ Token: TypeAlias = object
 the actions without looking at it."""
 
 
-# Compiled, a constructor written out takes a third of the instructions of a dataclass's.
-
-
+# Compiled, a constructor written out takes less than half the time of a dataclass's.
 @dataclass(slots=True, init=False)
 class Arrival:
     """One datagram waiting for its verdict."""

@@ -31,10 +31,6 @@ class Chunk:
         self.passed = passed
 
 
-_NOTHING: Final[list[Chunk]] = []
-"""Shared by all memories that are empty, as most are at most times; never changed."""
-
-
 class Memory:
     """Contiguous chunks in sequence order. Whole chunks are kept until their last byte is
     acknowledged; ``size`` counts what is kept, in bytes."""
@@ -42,19 +38,16 @@ class Memory:
     __slots__ = ("chunks", "size")
 
     def __init__(self) -> None:
-        self.chunks = _NOTHING
+        self.chunks: list[Chunk] = []
         self.size = 0
 
     def append(self, start: int, arrived: bytes, passed: bytes) -> None:
         chunks, size = self.chunks, len(passed)
         self.size += size
-        if not chunks:
-            self.chunks = [Chunk(start, arrived, passed)]
-            return
-        last = chunks[-1]
-        if last.end - last.start + size > SMALL:
+        if not chunks or chunks[-1].end - chunks[-1].start + size > SMALL:
             chunks.append(Chunk(start, arrived, passed))
             return
+        last = chunks[-1]
         same = last.arrived is last.passed and arrived is passed
         joined = last.passed + passed
         chunks[-1] = Chunk(last.start, joined if same else last.arrived + arrived, joined)
@@ -67,10 +60,7 @@ class Memory:
                 break
             freed += len(chunk.passed)
             done += 1
-        if done == len(self.chunks):
-            self.chunks = _NOTHING
-        else:
-            del self.chunks[:done]
+        del self.chunks[:done]
         self.size -= freed
         return freed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 UNKNOWN: Final = -1 << 61
-"""In the place of a number that is not known: lower than any. A number that may be None takes 32 bytes
+"""In the place of an absolute number that is not known: lower than any. A number that may be None takes 32 bytes
 more."""
 
 

@@ -38,11 +38,11 @@ SMALLEST_SEGMENT_SIZE: Final = 48
 """A smaller MSS counts as this one, as in Linux; else a peer could demand very many packets."""
 
 
-_NOTHING_REMEMBERED: Final = Memory()
-"""Shared by all streams of which everything has been acknowledged; never changed."""
-NEVER: Final = -1e300
+NOT_YET: Final = -1e300
 """A time before any other. A number, as one that may be None takes 24 bytes more."""
 
+_NOTHING_REMEMBERED: Final = Memory()
+"""Shared by all streams of which everything has been acknowledged; never changed."""
 _NOTHING_HELD: Final[list[PlacedSegment]] = []
 """Shared by all streams that hold nothing, as most do at most times; never changed."""
 
@@ -85,7 +85,7 @@ class Stream:
         self.direction = direction
         self.ledger = ledger
         self.initial = UNKNOWN
-        """The sender's initial sequence number."""
+        """The sender's initial sequence number, if its SYN was seen."""
         self.next = 0
         """The next sequence number that inspection expects; everything below has been decided."""
         self.acknowledged = 0
@@ -93,7 +93,7 @@ class Stream:
         self.early = 0
         """In a capture: the receiver's highest acknowledgement of bytes that were waiting here."""
         self.edge = UNKNOWN
-        """The highest right window edge that the receiver has announced."""
+        """The highest right window edge that the receiver has announced, if it has."""
         self.fin: int | None = None
         """The sequence number of the FIN, once it has passed."""
         self.passed = 0
@@ -111,8 +111,8 @@ class Stream:
         self.offset = 0
         """What the path between filter and receiver adds to the sender's sequence numbers, as
         SYNPROXY does: the receiver's acknowledgements and SACK blocks come in the sum."""
-        self.last_seen = NEVER
-        """When its latest packet arrived; `NEVER` before the first."""
+        self.last_seen = NOT_YET
+        """When its latest packet arrived; `NOT_YET` before the first."""
         self.device = ""
         """The device that its packets come in on, if the driver knows it."""
         self.barred_device = ""
@@ -272,7 +272,7 @@ class Stream:
     @property
     def heard_from(self) -> bool:
         """Whether a packet has arrived that its sender may well have sent."""
-        return self.last_seen != NEVER
+        return self.last_seen != NOT_YET
 
     def take(
         self, now: float, options: bytes | None, acknowledgment: int, window: int, edge: int

@@ -38,7 +38,7 @@ class Finished:
     """Whether client and server had sent a FIN; an RST may have come first."""
     until: float
     initial: int
-    """The client's initial sequence number, as far as its SYN was seen."""
+    """The client's initial sequence number; `UNKNOWN` if its SYN was not seen."""
     reset: bool = False
     """It ended with an RST, which the receiver may still challenge (RFC 5961 section 3.2)."""
     outstanding: bool = True

@@ -6,14 +6,15 @@ from collections import Counter
 import pytest
 
 from bench import instructions
-from bench.loads import LOADS, SMALL
+from bench.loads import LOADS, SINGLE, SMALL
 from bench.machine import ROOT
 from bench.micro import Workload, run
 from bench.profiling import name, profiles, read
 from bench.report import describe, results, table
 from bench.sampled import Sampler
 from bench.session import SEGMENT, session
-from bench.summary import ACCEPT_ONLY, FILTER, PLAIN, Sample
+from bench.summary import ACCEPT_ONLY, FILTER, PLAIN, SPINNING, Sample
+from nfinspect.lab.topology import LabError
 
 
 def samples(filter_seconds: float) -> list[Sample]:
@@ -60,6 +61,20 @@ def test_results_have_medians_and_the_ratios_to_both_references() -> None:
 def test_results_say_whether_an_aim_is_met(seconds: float, verdict: str) -> None:
     text = results(samples(seconds), LOADS, {}, "script/bench")
     assert row(text, "sessions/s", "at least 0.75 of accept-only")[-1] == verdict
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.0, "met"), (1.2, "short")])
+def test_aim_of_the_spinning_filter_is_judged_by_its_own_path(seconds: float, verdict: str) -> None:
+    spinning = Sample(SPINNING, 1, SINGLE.name, SINGLE.sessions, SINGLE.octets, seconds)
+    text = results([*samples(9.0), spinning], LOADS, {}, "script/bench")
+    assert row(text, f"ms per session, {SPINNING}")[-1] == verdict
+    assert row(text, "ms per session", "at most 1.40 of accept-only")[-1] == "short"
+
+
+def test_profile_without_samples_is_an_error() -> None:
+    nothing = json.dumps({"samples": 0, "running": [], "on_stack": []})
+    with pytest.raises(LabError, match="not sampled"):
+        read(nothing, SMALL, cpu_seconds=1.0)
 
 
 def test_results_of_differing_rounds_show_the_least_and_the_greatest() -> None:
