@@ -249,6 +249,8 @@ class Worker:
                         packets.dropped += 1
                         self._dropped(action.reason)
                     elif type(action) is Inject:
+                        # It must not overtake what was decided before it in the same run.
+                        self._queue.send_verdicts()
                         if self._inject(action):
                             packets.injected += 1
                         else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from nfinspect.lab.capture import RunningCapture
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
@@ -35,9 +37,20 @@ def identical_on_both_sides(lab: Lab, directory: Path) -> Iterator[None]:
     for what a router changes."""
     captures = [lab.capture(directory / side, side) for side in ("outside", "inside")]
     yield
+    wait_until_quiet(captures)
     sent, received = (packets(capture.stop()) for capture in captures)
     assert sent
     assert sent == received
+
+
+def wait_until_quiet(captures: list[RunningCapture]) -> None:
+    """A packet still under way would be in the capture that ends last alone."""
+    sizes: list[int] = []
+    for _ in range(20):
+        before, sizes = sizes, [capture.file.stat().st_size for capture in captures]
+        if sizes == before:
+            return
+        time.sleep(0.5)
 
 
 def packets(file: Path) -> Counter[bytes]:

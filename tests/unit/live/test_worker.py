@@ -166,6 +166,20 @@ def test_injection_is_counted_as_injected_or_not_injected(sent: bool, count: int
     assert (harness.packets.injected, harness.packets.not_injected) == (count, 1 - count)
 
 
+def test_injection_does_not_overtake_verdicts_of_the_same_run() -> None:
+    unsent: list[int] = []
+
+    def inject(action: Inject) -> bool:
+        unsent.append(harness.queue.unsent)
+        return True
+
+    action = Inject(b"datagram", Direction.REQUEST, "eth0")
+    harness = Harness(lambda arrival: [Accept(arrival.token), action], inject=inject)
+    for _ in range(2):
+        harness.handle(Packet())
+    assert unsent == [0, 0]
+
+
 def test_gso_packet_is_counted() -> None:
     harness = Harness(lambda arrival: [Accept(arrival.token)])
     harness.handle(Packet(), gso=True)
