@@ -61,6 +61,8 @@ class ClauseAction(enum.Enum):
     DROP_CONNECTION = "drop-connection"
     LOG = "log"
     MASK = "mask"
+    RESET = "reset"
+    RATE_LIMIT = "rate-limit"
 
 
 class TeardownReason(enum.Enum):

@@ -37,6 +37,8 @@ COMPILED = (
     "monitor.py",
     "packet",
     "policy/classify.py",
+    "policy/conditions.py",
+    "policy/criteria.py",
     "policy/errors.py",
     "policy/lexer.py",
     "policy/model.py",

@@ -375,6 +375,51 @@ FOUND: Mapping[str, Explanation] = {
         "troubleshooting.md#x",
         "name the keyword in no clause of the map, or 'log' it",
     ),
+    "match cmd verb": Explanation(
+        "a command that the clause names",
+        "troubleshooting.md#the-maps-other-clauses",
+        "name the command in no clause of the map, or 'log' it",
+    ),
+    "match sender-address": Explanation(
+        "a sender that the clause's expression matches",
+        "troubleshooting.md#the-maps-other-clauses",
+        "a narrower expression",
+    ),
+    "match invalid-recipients count": Explanation(
+        "the server has refused more recipients than the clause allows",
+        "troubleshooting.md#the-maps-other-clauses",
+        "the sender removes addresses that do not exist; or a higher limit",
+    ),
+    "match header length": Explanation(
+        "a longer header than the clause allows",
+        "troubleshooting.md#the-maps-other-clauses",
+        "a higher limit; each relay and each filter on the way adds fields",
+    ),
+    "match header to-fields count": Explanation(
+        "more To fields than the clause allows",
+        "troubleshooting.md#the-maps-other-clauses",
+        "one To field (RFC 5322), or a higher limit",
+    ),
+    "match body length": Explanation(
+        "a longer body than the clause allows",
+        "troubleshooting.md#the-maps-other-clauses",
+        "a smaller mail, or a higher limit",
+    ),
+    "match MIME encoding": Explanation(
+        "an encoding that the clause names",
+        "troubleshooting.md#the-maps-other-clauses",
+        "name the encoding in no clause of the map, or 'log' it",
+    ),
+    "match MIME filetype": Explanation(
+        "an attachment whose type or name the clause's expression matches",
+        "troubleshooting.md#the-maps-other-clauses",
+        "a narrower expression, or send the file another way",
+    ),
+    "match not": Explanation(
+        "something that does not meet what the clause asks for",
+        "troubleshooting.md#the-maps-other-clauses",
+        "a clause that asks for less, or 'log' instead of what it does",
+    ),
     "pipe-character": Explanation(
         "a '|' in the parameter of MAIL or RCPT became a blank",
         "troubleshooting.md#pipes",

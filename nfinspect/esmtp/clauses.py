@@ -15,20 +15,11 @@ from typing import Final
 from nfinspect.esmtp.keywords import KEYWORDS, OTHERS
 from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Verb, prefixes
 from nfinspect.events import ClauseAction, Direction
-from nfinspect.policy.model import Clause, Criterion, InspectionMap, Parameters
+from nfinspect.policy.conditions import Above, OneOf
+from nfinspect.policy.criteria import CRITERIA, Criterion
+from nfinspect.policy.model import Clause, InspectionMap, Parameters
 
 UNLIMITED: Final = 2**63 - 1
-
-_SCOPE_MAIL: Final = frozenset(
-    {
-        Criterion.RECIPIENT_COUNT,
-        Criterion.HEADER_LINE_LENGTH,
-        Criterion.BODY_LINE_LENGTH,
-        Criterion.MIME_FILENAME_LENGTH,
-    }
-)
-"""Criteria whose bare ``log`` action logs once per mail; the others log once per command or
-reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +27,8 @@ class Rule:
     """A clause, prepared for evaluation."""
 
     clause: Clause
+    limit: int
+    """The N of ``gt N``: anything above it matches."""
     bit: int
     """The clause's bit in the bit sets of a session."""
     direction: Direction
@@ -81,12 +74,13 @@ def compile_map(inspection_map: InspectionMap) -> Rules:
     rules = [
         Rule(
             clause,
+            clause.condition.limit if isinstance(clause.condition, Above) else UNLIMITED,
             1 << index,
             Direction.REPLY
             if clause.criterion is Criterion.EHLO_REPLY_PARAMETER
             else Direction.REQUEST,
             clause.words,
-            clause.criterion in _SCOPE_MAIL,
+            CRITERIA[clause.criterion].once_a_mail,
         )
         for index, clause in enumerate(inspection_map.clauses)
     ]
@@ -99,7 +93,8 @@ def compile_map(inspection_map: InspectionMap) -> Rules:
     for word in [*KEYWORDS.values(), OTHERS]:
         applying = []
         for rule in by_criterion[Criterion.EHLO_REPLY_PARAMETER]:
-            if word in rule.clause.parameters:
+            condition = rule.clause.condition
+            if isinstance(condition, OneOf) and word in condition.choices:
                 applying.append(rule)
                 if rule.clause.action is ClauseAction.MASK:
                     masked.add(word)
@@ -128,4 +123,4 @@ def compile_map(inspection_map: InspectionMap) -> Rules:
 
 
 def _lowest(rules: tuple[Rule, ...]) -> int:
-    return min((rule.clause.limit for rule in rules), default=UNLIMITED)
+    return min((rule.limit for rule in rules), default=UNLIMITED)

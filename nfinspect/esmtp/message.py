@@ -33,7 +33,7 @@ from nfinspect.esmtp.filename import (
 )
 from nfinspect.esmtp.session import Session, evidence_of
 from nfinspect.events import Evidence, MessageSeen
-from nfinspect.policy.model import Criterion
+from nfinspect.policy.criteria import Criterion
 
 CR: Final = 13
 LF: Final = 10
@@ -414,7 +414,7 @@ class MessageScanner:
         ends_in_cr = data[stop - 1] == CR if stop > start else self.ended_in_cr
         length = self.length + stop - start - ends_in_cr - dot
         for order, rule in enumerate(rules):
-            if before <= rule.clause.limit < length:
+            if before <= rule.limit < length:
                 findings.append(MatchedValue(start, order, rule, length))
 
     def _evidence(self, rule: Rule, finding: MatchedValue, data: bytes) -> Evidence:
@@ -467,6 +467,6 @@ def _scan_lines(
     rules: tuple[Rule, ...], data: bytes, start: int, end: int, findings: list[MatchedValue]
 ) -> None:
     for order, rule in enumerate(rules):
-        position = first_long_line(data, start, end, rule.clause.limit)
+        position = first_long_line(data, start, end, rule.limit)
         if position >= 0:
             findings.append(MatchedValue(position, order, rule, 0))

@@ -28,7 +28,8 @@ from nfinspect.events import (
     CommandSeen,
     MaliciousAddress,
 )
-from nfinspect.policy.model import Criterion, IncompleteCommand, PipeCharacter
+from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.model import IncompleteCommand, PipeCharacter
 
 AUTH: Final = b"AUTH"
 CR: Final = 13

@@ -25,7 +25,8 @@ from nfinspect.events import (
     ServerAnomaly,
     UninspectedCause,
 )
-from nfinspect.policy.model import Criterion, ServerAnomalyAction
+from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.model import ServerAnomalyAction
 from nfinspect.tcp.inspection import StreamInspector
 
 SHOWN: Final = 320
@@ -170,7 +171,7 @@ class Session(StreamInspector):
         """A value has been measured: match every clause of its criterion whose limit it exceeds and
         did not exceed ``before``. ``text`` is what was measured, or the beginning of it."""
         for rule in self.rules.by_criterion[criterion]:
-            if before <= rule.clause.limit < value:
+            if before <= rule.limit < value:
                 self.match(rule, evidence_of(rule, text, value))
 
     @property
@@ -210,7 +211,7 @@ class Session(StreamInspector):
 
 def evidence_of(rule: Rule, text: bytes, measured: int) -> Evidence:
     """The evidence for a clause that limits a line."""
-    return Evidence(_WHAT[rule.clause.criterion], text[:SHOWN], measured, rule.clause.limit)
+    return Evidence(_WHAT[rule.clause.criterion], text[:SHOWN], measured, rule.limit)
 
 
 def without_ending(line: bytes) -> bytes:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from nfinspect.events import ClauseAction
 from nfinspect.policy.classify import Classifier, ClassTable, OpeningConnection
 from nfinspect.policy.commands.access_lists import AccessLists, resolve_quietly
+from nfinspect.policy.conditions import Above
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.errors import Finding
 from nfinspect.policy.grammar import advice
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.model import (
     ClassPolicy,
     ConnectionLimits,
-    Criterion,
     Entry,
     Match,
     ServicePolicy,
@@ -126,11 +127,12 @@ def _maps(configuration: Configuration, effective: Effective) -> Iterator[Findin
             if (
                 clause.criterion is Criterion.RECIPIENT_COUNT
                 and clause.action is ClauseAction.DROP_CONNECTION
-                and clause.limit < MANY_RECIPIENTS
+                and isinstance(clause.condition, Above)
+                and clause.condition.limit < MANY_RECIPIENTS
             ):
                 yield advice(
                     word,
-                    f"{name} closes sessions with more than {clause.limit} recipients: mailing lists"
+                    f"{name} closes sessions with more than {clause.condition.limit} recipients: mailing lists"
                     " are cut off",
                     "recipient-limit",
                     RECIPIENTS,

@@ -10,23 +10,13 @@ import enum
 from dataclasses import dataclass, field
 
 from nfinspect.events import ClauseAction
+from nfinspect.policy.conditions import Condition, Not
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.ranges import ALL_PORTS, Addresses, Range, Ranges
 
 NEVER = 1e9
 """Seconds, as a timeout: longer than anything lasts, and still a number to calculate with."""
-
-
-class Criterion(enum.Enum):
-    """The kinds of match clause; the value is the configuration's words as show spells them."""
-
-    COMMAND_LINE_LENGTH = "cmd line length"
-    RECIPIENT_COUNT = "cmd RCPT count"
-    BODY_LINE_LENGTH = "body line length"
-    HEADER_LINE_LENGTH = "header line length"
-    SENDER_LENGTH = "sender-address length"
-    MIME_FILENAME_LENGTH = "MIME filename length"
-    EHLO_REPLY_PARAMETER = "ehlo-reply-parameter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +26,49 @@ class Clause:
     position: int
     """Position in the map, from 1: ``Class N`` in syslog."""
     criterion: Criterion
+    condition: Condition
     action: ClauseAction
     log: bool
-    limit: int = 0
-    """The N of ``gt N``: anything above it matches."""
-    parameters: tuple[str, ...] = ()
-    """The arguments of ``ehlo-reply-parameter``, as written."""
+    rate: int = 0
+    """The N of ``rate-limit N``: messages in a second."""
 
     @property
     def words(self) -> str:
         """The criterion as show prints it, without ``match``."""
-        if self.parameters:
-            return f"{self.criterion.value} {' '.join(self.parameters)}"
-        return f"{self.criterion.value} gt {self.limit}"
+        criterion = self.criterion.value
+        if isinstance(self.condition, Not):
+            criterion = f"not {criterion}"
+        return f"{criterion} {self.condition.words}"
 
     @property
     def action_words(self) -> str:
-        """The action as show prints it: ``drop-connection log``, ``log``, ``mask``."""
+        """The action as show prints it: ``drop-connection log``, ``log``, ``rate-limit 5``."""
+        if self.action is ClauseAction.RATE_LIMIT:
+            return f"{self.action.value} {self.rate}"
+        return Reaction(self.action, self.log).words
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What is done about something that a line of the map names."""
+
+    action: ClauseAction
+    log: bool = False
+
+    @property
+    def words(self) -> str:
+        """As show prints it: ``drop-connection log``, ``log``."""
         with_log = self.log and self.action is not ClauseAction.LOG
         return f"{self.action.value} log" if with_log else self.action.value
+
+
+@dataclass(frozen=True, slots=True)
+class MailRelay:
+    """``mail-relay DOMAIN action …``."""
+
+    domain: str
+    """A RCPT of any other domain is one that asks for relaying."""
+    reaction: Reaction
 
 
 class IncompleteCommand(enum.Enum):
@@ -94,6 +108,19 @@ class Parameters:
     """None: live closes the connection, replay continues uninspected."""
     midstream_pickup: int = 300
     """For so many seconds after the start, connections older than the filter are picked up."""
+    mail_relay: MailRelay | None = None
+    """For a RCPT of another domain: drop-connection or log."""
+    special_character: Reaction | None = None
+    """For a pipe, a backquote or a NUL in an address: drop-connection or log."""
+    bare_newline: Reaction | None = None
+    """For line endings and NULs that a lenient server could take for the end of a mail
+    (docs/appliance.md, section 9): mask, drop-connection, reset or log."""
+    starttls_injection: ClauseAction = ClauseAction.DROP_CONNECTION
+    """For bytes behind STARTTLS before its reply: drop-connection or reset."""
+    bdat_chunk: ClauseAction = ClauseAction.MASK
+    """For a chunk that follows a masked BDAT at once: mask, drop-connection or reset."""
+    closing_reply: bool = False
+    """The client of a connection that inspection closes is told so by a reply (554)."""
 
 
 @dataclass(frozen=True, slots=True)

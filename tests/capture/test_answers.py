@@ -18,7 +18,7 @@ from nfinspect import cli
 from nfinspect.audit.catalogue import cure
 from nfinspect.cli import replay_text
 from nfinspect.events import CloseCause, CommandMaskReason
-from nfinspect.policy.model import Criterion
+from nfinspect.policy.criteria import Criterion
 from tests.capture.recorded import (
     CLEAN,
     EHLO,

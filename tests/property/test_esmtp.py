@@ -17,8 +17,8 @@ from nfinspect.esmtp.inspector import Inspector
 from nfinspect.esmtp.observer import Observer
 from nfinspect.esmtp.verbs import PERMITTED
 from nfinspect.events import ClauseMatched, CloseCause
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.model import (
-    Criterion,
     IncompleteCommand,
     InspectionMap,
     PipeCharacter,

@@ -14,11 +14,12 @@ from nfinspect.policy import ConfigurationError, canonical, decode, default_text
 from nfinspect.policy.advice import advise
 from nfinspect.policy.classify import Classifier, OpeningConnection
 from nfinspect.policy.commands import GRAMMAR
+from nfinspect.policy.conditions import Above, OneOf
+from nfinspect.policy.criteria import CRITERIA, MOST, NOT_EVALUATED, Criterion
 from nfinspect.policy.errors import MAX_ERRORS
 from nfinspect.policy.model import (
     ClassPolicy,
     Clause,
-    Criterion,
     Entry,
     IncompleteCommand,
     InspectionMap,
@@ -88,31 +89,32 @@ def test_any_bytes_are_a_text_or_a_located_error(data: bytes) -> None:
         read(text)
 
 
+DONE = [criterion for criterion in Criterion if criterion.value not in NOT_EVALUATED]
 limits = st.integers(1, 65535)
 clauses = st.one_of(
     st.builds(
         Clause,
         position=st.just(0),
-        criterion=st.sampled_from([c for c in Criterion if c != Criterion.EHLO_REPLY_PARAMETER]),
+        criterion=st.sampled_from([c for c in DONE if CRITERIA[c].kind in MOST]),
+        condition=limits.map(Above),
         action=st.just(ClauseAction.DROP_CONNECTION),
         log=st.booleans(),
-        limit=limits,
     ),
     st.builds(
         Clause,
         position=st.just(0),
         criterion=st.just(Criterion.EHLO_REPLY_PARAMETER),
+        condition=st.just(OneOf(("others",))),
         action=st.sampled_from([ClauseAction.MASK, ClauseAction.DROP_CONNECTION]),
         log=st.booleans(),
-        parameters=st.just(("others",)),
     ),
     st.builds(
         Clause,
         position=st.just(0),
         criterion=st.just(Criterion.BODY_LINE_LENGTH),
+        condition=limits.map(Above),
         action=st.just(ClauseAction.LOG),
         log=st.just(True),
-        limit=limits,
     ),
 )
 parameters = st.builds(
@@ -143,15 +145,12 @@ maps = st.builds(
         name,
         description,
         parameters,
-        tuple(
-            Clause(n, c.criterion, c.action, c.log, c.limit, c.parameters)
-            for n, c in enumerate(clauses, 1)
-        ),
+        tuple(dataclasses.replace(c, position=n) for n, c in enumerate(clauses, 1)),
     ),
     st.from_regex(r"[!-~]{1,40}", fullmatch=True),
     st.from_regex(r"([!-~]([ -~]{0,198}[!-~])?)?", fullmatch=True),
     parameters,
-    st.lists(clauses, unique_by=lambda c: (c.criterion, c.limit), max_size=10),
+    st.lists(clauses, unique_by=lambda c: c.words, max_size=10),
 )
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nfinspect.events import ClauseAction
+from nfinspect.policy.conditions import Above, Condition, OneOf
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.grammar import GLOBAL, Draft, Family, Meaning, Mode, Row, Skipped, nothing
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.model import (
     Clause,
-    Criterion,
     IncompleteCommand,
     InspectionMap,
     Parameters,
@@ -40,8 +41,7 @@ class ClauseDraft:
     criterion: Criterion | None
     """None: the criterion is not done, or the action."""
     text: str
-    limit: int = 0
-    parameters: tuple[str, ...] = ()
+    condition: Condition | None = None
     action: ClauseAction | None = None
     action_text: str = ""
     log: bool = False
@@ -140,10 +140,9 @@ def _clause(criterion: Criterion) -> Meaning:
     """Return the meaning of a ``match`` line in an inspection map."""
 
     def meaning(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> ClauseDraft:
-        limit = statement.get("limit", 0)
-        parameters = () if limit else ("others",)
-        clause = ClauseDraft(statement.word(), criterion, "", limit, parameters)
-        clause.text = f"match {criterion.value} {'others' if parameters else f'gt {limit}'}"
+        condition = Above(statement["limit"]) if "limit" in statement else OneOf(("others",))
+        text = f"match {criterion.value} {condition.words}"
+        clause = ClauseDraft(statement.word(), criterion, text, condition)
         return _add(draft, subject, clause)
 
     return meaning
@@ -312,16 +311,9 @@ def resolve(draft: Draft, map_draft: MapDraft) -> InspectionMap:
         if not clause.action_text:
             expected = ("its action on the next line",)
             draft.error(clause.word, "the match has no action", expected)
-        elif clause.criterion is not None and clause.action is not None:
+        elif clause.criterion and clause.condition and clause.action:
             clauses.append(
-                Clause(
-                    position,
-                    clause.criterion,
-                    clause.action,
-                    clause.log,
-                    clause.limit,
-                    clause.parameters,
-                )
+                Clause(position, clause.criterion, clause.condition, clause.action, clause.log)
             )
     parameters = Parameters(**map_draft.parameters)
     return InspectionMap(map_draft.name.text, map_draft.description, parameters, tuple(clauses))

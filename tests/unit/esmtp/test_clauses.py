@@ -4,7 +4,7 @@ import pytest
 
 from nfinspect.esmtp.address import Place, measure
 from nfinspect.events import CloseCause
-from nfinspect.policy.model import Criterion
+from nfinspect.policy.criteria import Criterion
 from tests.unit.esmtp.transcript import (
     DROP,
     LOG,

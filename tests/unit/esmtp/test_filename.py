@@ -8,7 +8,7 @@ import pytest
 from nfinspect.esmtp.filename import filename_length, without_comments
 from nfinspect.esmtp.message import FIELD_BOUND
 from nfinspect.events import CloseCause
-from nfinspect.policy.model import Criterion
+from nfinspect.policy.criteria import Criterion
 from tests.unit.esmtp.transcript import (
     DROP,
     FILENAME,

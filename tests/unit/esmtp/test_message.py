@@ -6,7 +6,7 @@ import pytest
 
 from nfinspect.esmtp import message
 from nfinspect.events import CloseCause
-from nfinspect.policy.model import Criterion
+from nfinspect.policy.criteria import Criterion
 from tests.unit.esmtp.transcript import (
     BODY_LINE,
     DROP,

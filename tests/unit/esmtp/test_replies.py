@@ -11,7 +11,8 @@ from nfinspect.events import (
     Event,
     UninspectedCause,
 )
-from nfinspect.policy.model import Criterion, InspectionMap, ServerAnomalyAction
+from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.model import InspectionMap, ServerAnomalyAction
 from tests.unit.esmtp.transcript import (
     CONNECTION,
     DEFAULT,

@@ -42,7 +42,9 @@ from nfinspect.events import (
     TlsStarted,
     UninspectedCause,
 )
-from nfinspect.policy.model import Clause, Criterion, InspectionMap, Parameters
+from nfinspect.policy.conditions import Above, Condition, OneOf
+from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.model import Clause, InspectionMap, Parameters
 
 CONNECTION = Connection(
     1,
@@ -65,16 +67,20 @@ def without_evidence(events: list[Event]) -> list[Event]:
     ]
 
 
+def condition(value: int | tuple[str, ...]) -> Condition:
+    return Above(value) if isinstance(value, int) else OneOf(value)
+
+
 def clauses(*rows: tuple[Any, ...]) -> tuple[Clause, ...]:
-    """Clauses from rows of criterion, action, whether it logs, and a limit or EHLO parameters."""
+    """Clauses from rows of criterion, action, whether it logs, and a limit, words, or a whole
+    condition."""
     return tuple(
         Clause(
             position,
             criterion,
+            condition(value) if isinstance(value, int | tuple) else value,
             action,
             log,
-            limit=value if isinstance(value, int) else 0,
-            parameters=value if isinstance(value, tuple) else (),
         )
         for position, (criterion, action, log, value) in enumerate(rows, 1)
     )

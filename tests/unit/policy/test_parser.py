@@ -4,9 +4,10 @@ import pytest
 
 from nfinspect.events import ClauseAction
 from nfinspect.policy import Configuration, default_policy, parse_policy
+from nfinspect.policy.conditions import Above, OneOf
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.model import (
     Clause,
-    Criterion,
     IncompleteCommand,
     InspectionMap,
     Parameters,
@@ -80,7 +81,9 @@ def test_parameter_sets_its_field_and_no_other(line: str, parameters: Parameters
     ],
 )
 def test_match_defines_a_clause_with_its_limit(line: str, criterion: Criterion, limit: int) -> None:
-    assert map_of(line, "log").clauses == (Clause(1, criterion, ClauseAction.LOG, True, limit),)
+    assert map_of(line, "log").clauses == (
+        Clause(1, criterion, Above(limit), ClauseAction.LOG, True),
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_match_defines_a_clause_with_its_limit(line: str, criterion: Criterion, 
 )
 def test_action_line_completes_the_clause(line: str, action: ClauseAction, log: bool) -> None:
     (clause,) = map_of("match ehlo-reply-parameter others", line).clauses
-    assert clause == Clause(1, Criterion.EHLO_REPLY_PARAMETER, action, log, parameters=("others",))
+    assert clause == Clause(1, Criterion.EHLO_REPLY_PARAMETER, OneOf(("others",)), action, log)
     assert clause.words == "ehlo-reply-parameter others"
     assert clause.action_words == line
 
