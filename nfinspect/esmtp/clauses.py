@@ -46,10 +46,10 @@ class Rules:
     prefixes: frozenset[bytes]
     by_criterion: dict[Criterion, tuple[Rule, ...]]
     """The clauses of each criterion, in the map's order."""
-    header_lines: tuple[Rule, ...]
-    body_lines: tuple[Rule, ...]
     # The lowest limit of each kind; only a value above it can match a clause.
     command_line: int
+    header_line: int
+    body_line: int
     sender: int
     recipients: int
     filename: int
@@ -58,6 +58,19 @@ class Rules:
     masked_parameters: frozenset[str]
     once_a_mail: int
     """The bits of the clauses that log once per mail."""
+
+    def wants(self, criterion: Criterion) -> bool:
+        """Whether any clause asks for it; if none does, it need not be measured."""
+        return bool(self.by_criterion[criterion])
+
+    def lowest(self, criterion: Criterion) -> int:
+        """Only a value above this can match a clause, and has to be reported."""
+        return _lowest(self.by_criterion[criterion])
+
+    def completes(self, criterion: Criterion) -> bool:
+        """Whether values that do not exceed a limit can match, too (``match not``): then each has to
+        be reported when it is final."""
+        return False
 
     def masks_prefix(self, beginning: bytes) -> bool:
         """Whether every keyword with this prefix is masked."""
@@ -110,9 +123,9 @@ def compile_map(inspection_map: InspectionMap) -> Rules:
         verbs=verbs,
         prefixes=prefixes(verbs),
         by_criterion=by_criterion,
-        header_lines=by_criterion[Criterion.HEADER_LINE_LENGTH],
-        body_lines=by_criterion[Criterion.BODY_LINE_LENGTH],
         command_line=_lowest(by_criterion[Criterion.COMMAND_LINE_LENGTH]),
+        header_line=_lowest(by_criterion[Criterion.HEADER_LINE_LENGTH]),
+        body_line=_lowest(by_criterion[Criterion.BODY_LINE_LENGTH]),
         sender=_lowest(by_criterion[Criterion.SENDER_LENGTH]),
         recipients=_lowest(by_criterion[Criterion.RECIPIENT_COUNT]),
         filename=_lowest(by_criterion[Criterion.MIME_FILENAME_LENGTH]),

@@ -16,6 +16,7 @@ import re
 from typing import Final
 
 from nfinspect.esmtp.dialogue import Effect, outcome
+from nfinspect.esmtp.evaluation import match
 from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
 from nfinspect.esmtp.verbs import Request
@@ -289,7 +290,7 @@ class ReplyScanner:
                     session.dialogue.offer(pipelining=True)
             for rule in rules.by_parameter.get(word, ()):
                 if rule.clause.action is not ClauseAction.MASK:
-                    session.match(rule, Evidence("EHLO keyword", keyword[:LONGEST_HIDDEN]))
+                    match(session, rule, Evidence("EHLO keyword", keyword[:LONGEST_HIDDEN]))
         if masked_from < end:
             replacement = b"X" * (end - masked_from)
             if ended:
@@ -300,7 +301,7 @@ class ReplyScanner:
                 return
             for rule in rules.by_parameter[self.word]:
                 if rule.clause.action is ClauseAction.MASK:
-                    session.match(rule)
+                    match(session, rule)
             session.overwrite(data, masked_from, replacement)
 
     def _finish_line(self, session: Session, stop: int, line: bytes) -> None:
