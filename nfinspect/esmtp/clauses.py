@@ -67,6 +67,10 @@ class Rules:
         """Only a value above this can match a clause, and has to be reported."""
         return _lowest(self.by_criterion[criterion])
 
+    def limits(self, criterion: Criterion) -> tuple[int, ...]:
+        """The different limits of its clauses, the lowest first; without those of ``match not``."""
+        return tuple(sorted({rule.clause.limit for rule in self.by_criterion[criterion]}))
+
     def completes(self, criterion: Criterion) -> bool:
         """Whether values that do not exceed a limit can match, too (``match not``): then each has to
         be reported when it is final."""

@@ -40,7 +40,16 @@ _WHAT: Final = {
 class Fact:
     """Something that a scanner has met in a packet, for the clauses of one criterion."""
 
-    __slots__ = ("before", "complete", "criterion", "position", "text", "value", "word")
+    __slots__ = (
+        "before",
+        "complete",
+        "criterion",
+        "position",
+        "text",
+        "value",
+        "values",
+        "word",
+    )
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Fact:
         before: int = -1,
         *,
         word: str = "",
+        values: tuple[bytes, ...] = (),
         complete: bool = False,
     ) -> None:
         self.criterion = criterion
@@ -60,11 +70,13 @@ class Fact:
         self.value = value
         """Bytes as far as they have arrived, or a count."""
         self.text = text
-        """What expressions are compared with, and what is shown of it (its beginning)."""
+        """What is shown of it, from its beginning."""
         self.before = before
         """``value`` before this packet; -1 if it begins here."""
         self.word = word
         """The configuration's word for it: a verb, an EHLO keyword, an encoding."""
+        self.values = values
+        """What expressions are compared with: one of them has to match, for ``match not`` none."""
         self.complete = complete
         """``value`` is final, so that ``match not`` can be judged."""
 
