@@ -133,6 +133,8 @@ def match(session: Session, rule: Rule, evidence: Evidence | None = None) -> Non
         session.reported |= rule.once_a_mail
     if clause.action is ClauseAction.DROP_CONNECTION:
         session.close(CloseCause.CLAUSE)
+    elif clause.action is ClauseAction.RESET:
+        session.close(CloseCause.CLAUSE, reset=True)
 
 
 def _position(fact: Fact) -> int:

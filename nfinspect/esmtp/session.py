@@ -118,10 +118,11 @@ class Session(StreamInspector):
             self.already += (direction,)
             self.events.append(AlreadyMasked(self.connection, direction))
 
-    def close(self, cause: CloseCause) -> None:
+    def close(self, cause: CloseCause, *, reset: bool = False) -> None:
         """Close the connection at this packet; the first cause wins."""
         if self.closing is None:
             self.closing = cause
+            self.resetting = reset
 
     @property
     def mail(self) -> Mail | None:
