@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nfinspect.esmtp.clauses import Rule
+from nfinspect.esmtp.clauses import UNLIMITED, Rule
 from nfinspect.esmtp.session import SHOWN, Session
 from nfinspect.events import (
     REPLY,
@@ -23,16 +23,24 @@ from nfinspect.events import (
     CloseCause,
     Evidence,
 )
-from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.criteria import Criterion, Kind
 
 _WHAT: Final = {
+    Criterion.COMMAND_VERB: "command",
     Criterion.COMMAND_LINE_LENGTH: "command",
     Criterion.SENDER_LENGTH: "sender",
+    Criterion.SENDER_ADDRESS: "sender",
     Criterion.RECIPIENT_COUNT: "recipient",
-    Criterion.HEADER_LINE_LENGTH: "header field",
-    Criterion.BODY_LINE_LENGTH: "body line",
-    Criterion.MIME_FILENAME_LENGTH: "file name",
+    Criterion.INVALID_RECIPIENTS: "refusal",
     Criterion.EHLO_REPLY_PARAMETER: "EHLO keyword",
+    Criterion.HEADER_LENGTH: "header",
+    Criterion.HEADER_LINE_LENGTH: "header field",
+    Criterion.TO_FIELDS: "To field",
+    Criterion.BODY_LENGTH: "body",
+    Criterion.BODY_LINE_LENGTH: "body line",
+    Criterion.MIME_ENCODING: "encoding",
+    Criterion.MIME_FILENAME_LENGTH: "file name",
+    Criterion.MIME_FILETYPE: "file type",
 }
 """What each criterion is about."""
 
@@ -93,16 +101,25 @@ def evaluate(session: Session, facts: list[Fact]) -> None:
 
 def judge(session: Session, fact: Fact) -> None:
     """Try the clauses of the fact's criterion in the map's order."""
-    for rule in session.rules.by_criterion[fact.criterion]:
-        limit = rule.limit
-        if fact.before <= limit < fact.value:
-            match(
-                session,
-                rule,
-                Evidence(_WHAT[fact.criterion], fact.text[:SHOWN], fact.value, limit),
-            )
-            if session.closing is not None:
-                return
+    group = session.rules.groups[fact.criterion]
+    kind = group.kind
+    if kind is Kind.WORDS:
+        met = group.met_by_word(fact.word)
+    elif kind is Kind.EXPRESSION:
+        met = group.met_by_text(fact.values)
+    else:
+        met = group.met_by_number(fact.value, fact.before, fact.complete)
+    # What only logs has nothing to do a second time in the same packet.
+    met &= ~(session.matched & session.rules.only_log)
+    while met:
+        bit = met & -met
+        met ^= bit
+        rule = session.rules.in_order[bit.bit_length() - 1]
+        limit = rule.limit if rule.limit != UNLIMITED else 0
+        evidence = Evidence(_WHAT[fact.criterion], fact.text[:SHOWN], fact.value, limit)
+        match(session, rule, evidence)
+        if session.closing is not None:
+            return
 
 
 def match(session: Session, rule: Rule, evidence: Evidence | None = None) -> None:
@@ -127,7 +144,7 @@ def match(session: Session, rule: Rule, evidence: Evidence | None = None) -> Non
                 clause.action,
                 log,
                 evidence,
-                session.mail if rule.direction is REQUEST else None,
+                session.mail if rule.once_a_mail or rule.direction is REQUEST else None,
             )
         )
         session.reported |= rule.once_a_mail

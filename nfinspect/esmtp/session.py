@@ -143,8 +143,7 @@ class Session(StreamInspector):
 
     def begin_ehlo_reply(self) -> None:
         """A new EHLO reply: its bare log clauses may log again."""
-        for rule in self.rules.by_criterion[Criterion.EHLO_REPLY_PARAMETER]:
-            self.logged &= ~rule.bit
+        self.logged &= ~self.rules.groups[Criterion.EHLO_REPLY_PARAMETER].bits
 
     def anomaly(self, kind: AnomalyKind, line: bytes) -> None:
         """The server has violated the protocol."""
