@@ -303,6 +303,8 @@ class InspectionClosed:
     connection: Connection
     direction: Direction
     cause: CloseCause
+    reset: bool = False
+    """Both ends get an RST; otherwise they hear nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +314,8 @@ class WouldClose:
     connection: Connection
     direction: Direction
     cause: CloseCause
+    reset: bool = False
+    """Both ends would have got an RST."""
 
 
 @dataclass(frozen=True, slots=True)

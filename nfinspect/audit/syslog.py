@@ -167,6 +167,12 @@ MESSAGES = (
         lambda event: event.log and event.action is ClauseAction.DROP_CONNECTION,
     ),
     Message(
+        4, 108004, "ESMTP Classification: Reset connection for ESMTP {message}"
+        " from {source} to {destination}; matched Class {position}: {criterion}",
+        events.ClauseMatched, _clause_matched,
+        lambda event: event.log and event.action is ClauseAction.RESET,
+    ),
+    Message(
         4, 108004, "ESMTP Classification: Masked header flags for ESMTP {message}"
         " from {source} to {destination}; matched Class {position}: {criterion}",
         events.ClauseMatched, _clause_matched,
@@ -209,7 +215,12 @@ MESSAGES = (
     Message(
         4, 507003, "tcp flow from {source} to {destination} terminated by inspection engine,"
         " reason - inspector disconnected, dropped packet.",
-        events.InspectionClosed, _inspection_closed,
+        events.InspectionClosed, _inspection_closed, lambda event: not event.reset,
+    ),
+    Message(
+        4, 507003, "tcp flow from {source} to {destination} terminated by inspection engine,"
+        " reason - inspector drop reset.",
+        events.InspectionClosed, _inspection_closed, lambda event: event.reset,
     ),
 )  # fmt: skip
 """All messages. If an event has several, the first that applies is written."""

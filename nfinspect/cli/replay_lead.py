@@ -27,7 +27,7 @@ PLACES = 8
 LONGEST = 100
 """Characters shown of what a finding is about."""
 
-UNITS = {"recipient": "recipients"}
+UNITS = {"recipient": "recipients", "refusal": "refused", "To field": "To fields"}
 """What is counted; of anything else its bytes are."""
 
 NARROWEST = 40

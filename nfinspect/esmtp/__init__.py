@@ -2,7 +2,7 @@
 
 ``inspector`` is the entry point; ``observer`` replaces it on uninspected connections. Tables:
 ``verbs``, ``keywords``, ``dialogue`` (what a reply answers and what it changes). Scanners:
-``request`` (command lines), ``message``, ``chunk`` (of a masked BDAT), ``reply``. What they
-measure: ``address``, ``filename``. ``clauses`` compares measured values with the clauses of the
-map; ``session`` is the state that the scanners share.
+``request`` (command lines), ``message``, ``chunk`` (of a masked BDAT), ``reply`` and ``ehlo``. What they
+measure: ``address``, ``filename``. ``clauses`` prepares the clauses of a
+map, ``evaluation`` judges by them what the scanners report; ``session`` is the state that the scanners share.
 """

@@ -224,9 +224,7 @@ class Dialogue:
             if len(outstanding) >= OUTSTANDING_BOUND:
                 outstanding.remove(request)  # an ignored one must keep nothing shut
             return
-        self.shut = (
-            not self.pipelining or request in SHUTTING or len(outstanding) >= OUTSTANDING_BOUND
-        )
+        self.shut = self._waits()
 
     def expect_auth_reply(self) -> None:
         """A client line of an AUTH exchange has passed; its reply tells whether another follows."""
@@ -422,9 +420,7 @@ class Dialogue:
         else:
             self.phase = DialoguePhase.TLS
             self.tls_from = position
-        self.shut = bool(self.outstanding) and (
-            not self.pipelining or self.outstanding[-1] in SHUTTING
-        )
+        self.shut = self._waits()
         return found
 
     def remove_oldest(self) -> Request:
@@ -432,10 +428,16 @@ class Dialogue:
         outstanding = self.outstanding
         request = outstanding.pop(0)
         if self.shut:
-            ignored = outstanding.count(Request.EMPTY)
-            self.shut = len(outstanding) > ignored and (
-                not self.pipelining
-                or outstanding[-1] in SHUTTING
-                or len(outstanding) >= OUTSTANDING_BOUND
-            )
+            self.shut = self._waits()
         return request
+
+    def _waits(self) -> bool:
+        """Whether the client's next byte has to wait for what is outstanding: the one formula for
+        ``shut``. The reply to an empty line may never come, and shuts nothing."""
+        outstanding = self.outstanding
+        count = len(outstanding)
+        if not count or (
+            self.pipelining and count < OUTSTANDING_BOUND and outstanding[-1] not in SHUTTING
+        ):
+            return False
+        return outstanding.count(Request.EMPTY) < count

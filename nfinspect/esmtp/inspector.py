@@ -62,7 +62,7 @@ class Inspector(Session):
     ``events``: the events of the last call, in order; the engine takes and clears them.
 
     ``closing``: if set after a call, inspection closes the connection: the whole packet is dropped,
-    whatever was returned, and its commands get no reply.
+    whatever was returned, and its commands get no reply. ``resetting``: and both ends get an RST.
 
     ``uninspected``: if set after a call, inspection has ended and both directions pass from here
     on. The call has returned what it inspected, followed by the rest of ``data`` unchanged.

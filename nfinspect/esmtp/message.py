@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
-from nfinspect.esmtp.clauses import UNLIMITED, Rule
+from nfinspect.esmtp.clauses import UNLIMITED
+from nfinspect.esmtp.evaluation import Fact, evaluate
 from nfinspect.esmtp.filename import (
     FIELD_NAME,
     content_type,
@@ -31,8 +32,8 @@ from nfinspect.esmtp.filename import (
     is_interesting,
     is_message,
 )
-from nfinspect.esmtp.session import Session, evidence_of
-from nfinspect.events import Evidence, MessageSeen
+from nfinspect.esmtp.session import Session
+from nfinspect.events import MessageSeen
 from nfinspect.policy.criteria import Criterion
 
 CR: Final = 13
@@ -81,21 +82,6 @@ PART: Final = Section.PART
 EMBEDDED: Final = Section.EMBEDDED
 
 
-class MatchedValue(NamedTuple):
-    """A value that matches a clause."""
-
-    position: int
-    """The start of the line, or the end of the field; findings are evaluated in this order."""
-    order: int
-    """Order at the same position: the field that ends there, then lines in the map's order."""
-    rule: Rule | None
-    """None for a filename, which is compared with all clauses of its kind."""
-    length: int
-    """0 if the line has not been measured yet."""
-    text: bytes = b""
-    """The beginning of a filename."""
-
-
 def first_long_line(data: bytes, start: int, end: int, limit: int) -> int:
     """Where the first line in ``data[start:end]`` that is longer than ``limit`` begins; -1 if there
     is none. ``start`` must be the start of a line; the last line may be unfinished."""
@@ -115,6 +101,21 @@ def first_long_line(data: bytes, start: int, end: int, limit: int) -> int:
             return -1
         start = newline + 1
     return -1
+
+
+def long_lines(data: bytes, start: int, end: int, limit: int) -> list[tuple[int, int]]:
+    """Where the lines in ``data[start:end]`` begin that are longer than ``limit``, and their lengths.
+    Only those that are longer than all before them: a clause matches once in a packet."""
+    found = []
+    while (position := first_long_line(data, start, end, limit)) >= 0:
+        newline = data.find(b"\n", position, end)
+        stop = end if newline < 0 else newline
+        limit = line_length(data, position, stop)
+        found.append((position, limit))
+        if newline < 0:
+            break
+        start = newline + 1
+    return found
 
 
 def line_length(data: bytes, start: int, stop: int) -> int:
@@ -229,7 +230,7 @@ class MessageScanner:
             if found >= 0:
                 over, end = True, found
 
-        findings: list[MatchedValue] = []
+        findings: list[Fact] = []
         opening = self.section
         if opening == HEADER and session.transcript:
             _note_message_id(session, data, start, end)
@@ -237,26 +238,22 @@ class MessageScanner:
         rules = session.rules
         if self.length:
             self._scan_open_line(
-                rules.header_lines if opening == HEADER else rules.body_lines,
+                Criterion.HEADER_LINE_LENGTH if opening == HEADER else Criterion.BODY_LINE_LENGTH,
+                rules.header_line if opening == HEADER else rules.body_line,
                 data,
                 start,
                 first - 1 if data[first - 1] == LF else first,
                 findings,
             )
         if first < header_end:
-            _scan_lines(rules.header_lines, data, first, header_end, findings)
+            _scan_header_lines(rules.header_line, data, first, header_end, findings)
         if header_end < end:
-            _scan_lines(rules.body_lines, data, max(first, header_end), end, findings)
+            _scan_body_lines(rules.body_line, data, max(first, header_end), end, findings)
         if findings:
-            findings.sort(key=lambda finding: finding[:2])
             _note_message_id(session, data, start, end)
-            for finding in findings:
-                if finding.rule is not None:
-                    session.match(finding.rule, self._evidence(finding.rule, finding, data))
-                else:
-                    session.measured(Criterion.MIME_FILENAME_LENGTH, finding.length, finding.text)
-                if session.closing is not None:
-                    return end
+            evaluate(session, findings)
+            if session.closing is not None:
+                return end
 
         if over:
             self._begin()
@@ -275,7 +272,7 @@ class MessageScanner:
         start: int,
         first: int,
         end: int,
-        findings: list[MatchedValue],
+        findings: list[Fact],
     ) -> int:
         """Track headers and bodies, and examine the fields. Returns where in ``data`` the message's
         header ends: ``start`` if it had already ended, ``end`` if it continues."""
@@ -345,7 +342,7 @@ class MessageScanner:
         return header_end
 
     def _continue_field(
-        self, data: bytes, start: int, end: int, limit: int, findings: list[MatchedValue]
+        self, data: bytes, start: int, end: int, limit: int, findings: list[Fact]
     ) -> int:
         """Add to the unfinished field. Returns the start of the line after it; -1 if the field
         continues."""
@@ -373,7 +370,7 @@ class MessageScanner:
         field: bytes,
         position: int,
         limit: int,
-        findings: list[MatchedValue],
+        findings: list[Fact],
         at_least: int = 0,
     ) -> None:
         if limit == UNLIMITED or not is_interesting(field):
@@ -387,7 +384,9 @@ class MessageScanner:
         # No filename is longer than its field, even decoded and joined.
         length = max(filename_length(field), at_least) if len(field) > limit else at_least
         if length > limit:
-            findings.append(MatchedValue(position, -1, None, length, filename_shown(field)))
+            findings.append(
+                Fact(Criterion.MIME_FILENAME_LENGTH, position, length, filename_shown(field))
+            )
 
     def _begin_part(self) -> None:
         self.section = PART
@@ -402,32 +401,23 @@ class MessageScanner:
 
     def _scan_open_line(
         self,
-        rules: tuple[Rule, ...],
+        criterion: Criterion,
+        limit: int,
         data: bytes,
         start: int,
         stop: int,
-        findings: list[MatchedValue],
+        findings: list[Fact],
     ) -> None:
         """Measure the unfinished line, which continues to ``stop``: its LF, or the end of data."""
         dot = self.head[0] == DOT
         before = self.length - self.ended_in_cr - dot
         ends_in_cr = data[stop - 1] == CR if stop > start else self.ended_in_cr
         length = self.length + stop - start - ends_in_cr - dot
-        for order, rule in enumerate(rules):
-            if before <= rule.limit < length:
-                findings.append(MatchedValue(start, order, rule, length))
-
-    def _evidence(self, rule: Rule, finding: MatchedValue, data: bytes) -> Evidence:
-        """What the line is that a clause matched, and how long it is as far as it has arrived."""
-        position, length = finding.position, finding.length
-        text = b""  # of the body nothing is shown
-        if rule.clause.criterion is Criterion.HEADER_LINE_LENGTH:
-            # With a length, it began in an earlier packet.
-            text = field_name(self.head, 0) if length else field_name(data, position)
-        if not length:
-            newline = data.find(b"\n", position)
-            length = line_length(data, position, newline if newline >= 0 else len(data))
-        return evidence_of(rule, text, length)
+        if length > limit:
+            text = b""  # of the body nothing is shown
+            if criterion is Criterion.HEADER_LINE_LENGTH:
+                text = field_name(self.head, 0)
+            findings.append(Fact(criterion, start, length, text, before))
 
     def _keep_open_line(self, data: bytes, start: int) -> None:
         size = len(data)
@@ -463,10 +453,12 @@ def _note_message_id(session: Session, data: bytes, start: int, end: int) -> Non
             session.message_id = found[1]
 
 
-def _scan_lines(
-    rules: tuple[Rule, ...], data: bytes, start: int, end: int, findings: list[MatchedValue]
-) -> None:
-    for order, rule in enumerate(rules):
-        position = first_long_line(data, start, end, rule.limit)
-        if position >= 0:
-            findings.append(MatchedValue(position, order, rule, 0))
+def _scan_header_lines(limit: int, data: bytes, start: int, end: int, findings: list[Fact]) -> None:
+    for position, length in long_lines(data, start, end, limit):
+        text = field_name(data, position)
+        findings.append(Fact(Criterion.HEADER_LINE_LENGTH, position, length, text))
+
+
+def _scan_body_lines(limit: int, data: bytes, start: int, end: int, findings: list[Fact]) -> None:
+    for position, length in long_lines(data, start, end, limit):
+        findings.append(Fact(Criterion.BODY_LINE_LENGTH, position, length))

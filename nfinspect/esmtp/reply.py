@@ -11,30 +11,21 @@ the client will send; such a reply counts as an unsolicited 354.
 
 from __future__ import annotations
 
-import enum
-import re
 from typing import Final
 
 from nfinspect.esmtp.dialogue import Effect, outcome
-from nfinspect.esmtp.keywords import KEYWORDS, LONGEST, OTHERS, PIPELINING, STARTTLS
+from nfinspect.esmtp.ehlo import EhloScanner
 from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
 from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
     REPLY,
     AnomalyKind,
     BannerMasked,
-    ClauseAction,
-    Evidence,
-    KeywordsHidden,
     MailAnswered,
     ReplySeen,
     TlsStarted,
     UninspectedCause,
 )
-
-MOST_HIDDEN: Final = 32
-LONGEST_HIDDEN: Final = 40
-"""Masked keywords of a reply that are named, and bytes of each."""
 
 CR: Final = 13
 LF: Final = 10
@@ -46,44 +37,21 @@ _BANNER: Final = bytes(
 """The translation of a greeting's characters (docs/appliance.md, section 2)."""
 _SPECIAL: Final = frozenset({Request.GREETING, Request.EHLO, Request.EMPTY, Request.BDAT})
 """Requests whose reply cannot take the short path in ``ReplyScanner.scan``."""
-_KEYWORD_END: Final = re.compile(rb"[ =\r]")
-_LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-class Mask(enum.IntEnum):
-    """How the text of the current reply is masked."""
-
-    NOTHING = 0
-    BANNER = 1
-    EHLO = 2
-
-
-class Shown(enum.IntEnum):
-    """Whether the current EHLO line is shown to the client."""
-
-    UNDECIDED = 0
-    """What has arrived may become a keyword that is shown."""
-    VISIBLE = 1
-    MASKED = 2
 
 
 class ReplyScanner:
     """The state of the current reply."""
 
     __slots__ = (
+        "banner",
         "code",
+        "ehlo",
         "first_code",
-        "hidden",
-        "keyword",
         "length",
-        "letters",
         "line",
         "lines",
-        "mask",
         "numeric",
-        "shown",
         "solicited",
-        "word",
     )
 
     def __init__(self) -> None:
@@ -93,9 +61,10 @@ class ReplyScanner:
         """The reply was outstanding."""
         self.lines = 0
         """Complete lines of the reply."""
-        self.mask = Mask.NOTHING
-        self.letters = 0
-        """Masked lines of the reply."""
+        self.banner = False
+        """The reply is a greeting, to be masked."""
+        self.ehlo: EhloScanner | None = None
+        """While a reply to EHLO arrives."""
         self.line = b""
         """The first bytes of the current line, as they arrived."""
         self.length = 0
@@ -103,13 +72,6 @@ class ReplyScanner:
         self.code = b""
         """The current line's code, once complete."""
         self.numeric = True
-        self.shown = Shown.UNDECIDED
-        self.keyword = b""
-        """The current line's EHLO keyword as far as it has arrived, in capitals."""
-        self.word = OTHERS
-        """The configuration word for the keyword of a masked line."""
-        self.hidden: tuple[bytes, ...] = ()
-        """The keywords of the reply's masked lines."""
 
     def scan(self, session: Session, data: bytes) -> int:
         """Inspect the next bytes; returns the position after the last one that may pass."""
@@ -174,10 +136,11 @@ class ReplyScanner:
                 self._inspect_code(session, line)
             if session.uninspected is not None:
                 return
-        if self.mask == Mask.BANNER:
+        ehlo = self.ehlo
+        if self.banner:
             if self.code == b"220":
                 _mask_banner(session, data, start, stop, before)
-        elif self.mask == Mask.EHLO and self.lines and self.code:
+        elif ehlo is not None and self.lines and self.code:
             end = stop - finished
             ended = finished
             if end > start and data[end - 1] == CR:
@@ -185,7 +148,7 @@ class ReplyScanner:
                 ended = True
             begin = max(start, start + len(b"250-") - before)
             if begin <= end:
-                self._inspect_parameter(session, data, begin, end, ended, whole=before <= 4)
+                ehlo.scan(session, data, begin, end, ended, whole=before <= 4)
         if finished:
             self._finish_line(session, stop, line)
 
@@ -207,8 +170,9 @@ class ReplyScanner:
         request = dialogue.outstanding[0] if dialogue.outstanding else None
         self.first_code = code
         self.solicited = request is not None
-        self.lines = self.letters = 0
-        self.mask = Mask.NOTHING
+        self.lines = 0
+        self.banner = False
+        self.ehlo = None
         if anomaly is not None:
             if session.unfiltered and request in (Request.MASKED, Request.BDAT):
                 session.uninspected = UninspectedCause.RECORDED_WITHOUT_FILTER
@@ -224,84 +188,20 @@ class ReplyScanner:
             if code == b"220":
                 self._begin_banner(session, line)
         elif (request == Request.EHLO or dialogue.ehlo_doubtful) and code[:1] == b"2":
-            self.mask = Mask.EHLO
+            self.ehlo = EhloScanner()
             dialogue.offer(pipelining=False)
             session.begin_ehlo_reply()
 
     def _begin_banner(self, session: Session, line: bytes) -> None:
         """A greeting has a line with the code 220: such lines are masked, and no others, as a
         server may go on to say why it refuses the client."""
-        if session.rules.parameters.mask_banner and self.mask != Mask.BANNER:
-            self.mask = Mask.BANNER
+        if session.rules.parameters.mask_banner and not self.banner:
+            self.banner = True
             text = line[4:]
             if b"*" in text and text.translate(_BANNER) == text:
                 session.already_masked(REPLY)
             else:
                 session.events.append(BannerMasked(session.connection, session.rules.map.name))
-
-    def _inspect_parameter(
-        self, session: Session, data: bytes, start: int, end: int, ended: bool, whole: bool
-    ) -> None:
-        """Inspect the part of an EHLO line's text that this packet contains. ``ended``: its end is
-        included; ``whole``: its beginning is."""
-        rules = session.rules
-        masked_from = end
-        if self.shown == Shown.MASKED:
-            masked_from = start
-        elif self.shown == Shown.UNDECIDED and start < end + ended:
-            found = _KEYWORD_END.search(data, start, end)
-            word_end = end if found is None else found.start()
-            complete = found is not None or ended
-            known = len(self.keyword)
-            keyword = self.keyword + data[start : min(word_end, start + LONGEST + 1)].upper()
-            if whole and ended:
-                if start == end:
-                    return
-                word = _word(session, keyword)
-                if word in rules.masked_parameters:
-                    masked_from = start
-            else:
-                for length in range(known + 1, len(keyword) + 1):
-                    if rules.masks_prefix(keyword[:length]):
-                        masked_from = start + length - 1 - known
-                        word = _likely_word(keyword[:length])
-                        break
-                else:
-                    if not complete and len(keyword) <= LONGEST:
-                        self.keyword = keyword
-                        return
-                    word = _word(session, keyword)
-                    if word in rules.masked_parameters:
-                        masked_from = word_end
-            self.word = word
-            if word in rules.masked_parameters:
-                self.shown = Shown.MASKED
-                self.letters += masked_from < end
-                if (
-                    masked_from < end
-                    and len(self.hidden) < MOST_HIDDEN
-                    and keyword[:-1].strip(b"X")
-                ):
-                    self.hidden += (keyword[:LONGEST_HIDDEN],)
-            else:
-                self.shown = Shown.VISIBLE
-                if keyword == PIPELINING:
-                    session.dialogue.offer(pipelining=True)
-            for rule in rules.by_parameter.get(word, ()):
-                if rule.clause.action is not ClauseAction.MASK:
-                    session.match(rule, Evidence("EHLO keyword", keyword[:LONGEST_HIDDEN]))
-        if masked_from < end:
-            replacement = b"X" * (end - masked_from)
-            if ended:
-                letter = (self.letters - 1) % len(_LETTERS)
-                replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
-            if data[masked_from:end] == replacement and len(replacement) > 1:
-                session.already_masked(REPLY)
-                return
-            for rule in rules.by_parameter[self.word]:
-                if rule.clause.action is ClauseAction.MASK:
-                    session.match(rule)
-            session.overwrite(data, masked_from, replacement)
 
     def _finish_line(self, session: Session, stop: int, line: bytes) -> None:
         if session.transcript:
@@ -317,20 +217,19 @@ class ReplyScanner:
                     self._complete(session, self.code, stop)
                 else:
                     session.dialogue.end_doubtful(session.replied + stop)
-                if self.hidden:
-                    event = KeywordsHidden(session.connection, self.hidden)
-                    session.events.append(event)
-                    self.hidden = ()
+                if self.ehlo is not None:
+                    self.ehlo.finish(session)
+                    self.ehlo = None
                 self.first_code = b""
-                self.mask = Mask.NOTHING
+                self.banner = False
         elif not self.first_code:
             session.dialogue.end_doubtful(session.replied + stop)
         self.line = b""
         self.length = 0
         self.code = b""
         self.numeric = True
-        self.shown = Shown.UNDECIDED
-        self.keyword = b""
+        if self.ehlo is not None:
+            self.ehlo.begin_line()
 
     def _complete(self, session: Session, code: bytes, stop: int) -> None:
         """The last line of an outstanding reply ends at ``stop``."""
@@ -373,15 +272,3 @@ def _tell_answer(session: Session, line: bytes) -> None:
         session.reported = False
         text = without_ending(line)[:REMEMBERED]
         session.events.append(MailAnswered(session.connection, text))
-
-
-def _word(session: Session, keyword: bytes) -> str:
-    """The configuration word for a keyword; empty for a permitted STARTTLS."""
-    if keyword == STARTTLS and session.rules.parameters.allow_tls:
-        return ""
-    return KEYWORDS.get(keyword, OTHERS)
-
-
-def _likely_word(beginning: bytes) -> str:
-    """The configuration word for a line whose keyword is masked before it is complete."""
-    return next((KEYWORDS[known] for known in KEYWORDS if known.startswith(beginning)), OTHERS)

@@ -17,6 +17,7 @@ import re
 from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
+from nfinspect.esmtp.evaluation import Fact, evaluate, judge
 from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
 from nfinspect.events import (
@@ -309,13 +310,21 @@ class CommandScanner:
         """Find what closes the connection, in the order of the bytes, and blank stray
         characters."""
         verb = self.verb
-        violations: list[tuple[int, Criterion | None, int, int]] = []
+        facts: list[Fact] = []
         limit = session.rules.command_line
         if self.length > limit and (verb is None or not verb.response):
             at = piece.start + max(0, limit - before)
-            violations.append((at, Criterion.COMMAND_LINE_LENGTH, self.length, before))
+            facts.append(
+                Fact(
+                    Criterion.COMMAND_LINE_LENGTH,
+                    at,
+                    self.length,
+                    self._subject(Criterion.COMMAND_LINE_LENGTH, line),
+                    before,
+                )
+            )
         strays: list[int] = []
-        opened = -1
+        opened, pipe = -1, end
         if verb is not None and verb.address:
             for found in _BRACKET_OR_PIPE.finditer(data, argument, end):
                 at = found.start()
@@ -333,34 +342,34 @@ class CommandScanner:
                     if session.rules.parameters.pipe_character is PipeCharacter.BLANK:
                         strays.append(at)
                     else:
-                        violations.append((at, None, 0, 0))
+                        pipe = min(pipe, at)
         if verb is not None and verb.sender:
             self.place, self.place_length, pieces = measure(
                 self.place, self.place_length, data, argument, end
             )
             limit = session.rules.sender
-            violations.extend(
-                (
-                    found.start + max(0, limit - found.before),
+            facts.extend(
+                Fact(
                     Criterion.SENDER_LENGTH,
+                    found.start + max(0, limit - found.before),
                     found.length,
+                    _argument(line),
                     found.before,
                 )
                 for found in pieces
                 if found.length > limit
             )
-        if len(violations) > 1:
-            violations.sort(key=lambda violation: violation[0])
-        for _, criterion, value, value_before in violations:
-            if criterion is not None:
-                session.measured(criterion, value, self._subject(criterion, line), value_before)
-            else:
-                session.events.append(
-                    MaliciousAddress(session.connection, _argument(line), session.mail)
-                )
-                session.close(CloseCause.PIPE)
-            if session.closing is not None:
-                return
+        if pipe < end:
+            facts = [fact for fact in facts if fact.position <= pipe]
+        if facts:
+            evaluate(session, facts)
+        if pipe < end and session.closing is None:
+            session.events.append(
+                MaliciousAddress(session.connection, _argument(line), session.mail)
+            )
+            session.close(CloseCause.PIPE)
+        if session.closing is not None:
+            return
 
         if piece.finished and self.bracket:
             if opened >= 0:
@@ -436,7 +445,7 @@ class CommandScanner:
             count = dialogue.add_recipient()
             session.recipient = line
             if count > session.rules.recipients:
-                session.measured(Criterion.RECIPIENT_COUNT, count, _argument(line))
+                judge(session, Fact(Criterion.RECIPIENT_COUNT, 0, count, _argument(line)))
         elif request == RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
                 dialogue.end_transaction()

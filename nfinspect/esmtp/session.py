@@ -1,6 +1,6 @@
 """What the scanners of one connection share: the dialogue, the rules, and what they have found.
 
-Scanners report only here, so that there is one place that evaluates clauses and closes.
+`evaluation` judges by the clauses what they have found.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from nfinspect.esmtp.clauses import Rule, Rules
+from nfinspect.esmtp.clauses import Rules
 from nfinspect.esmtp.dialogue import Dialogue
 from nfinspect.events import (
     AlreadyMasked,
     AnomalyKind,
-    ClauseAction,
-    ClauseMatched,
     CloseCause,
     Connection,
     Direction,
     Event,
-    Evidence,
     Mail,
     ServerAnomaly,
     UninspectedCause,
@@ -31,16 +28,6 @@ from nfinspect.tcp.inspection import StreamInspector
 
 SHOWN: Final = 320
 """Bytes, at most, of what a clause matched, in its evidence."""
-
-_WHAT: Final = {
-    Criterion.COMMAND_LINE_LENGTH: "command",
-    Criterion.SENDER_LENGTH: "sender",
-    Criterion.RECIPIENT_COUNT: "recipient",
-    Criterion.HEADER_LINE_LENGTH: "header field",
-    Criterion.BODY_LINE_LENGTH: "body line",
-    Criterion.MIME_FILENAME_LENGTH: "file name",
-}
-"""What each criterion measures."""
 
 REMEMBERED: Final = 1024
 """Bytes of an unfinished line kept for events and transcripts; scanning needs fewer."""
@@ -131,48 +118,11 @@ class Session(StreamInspector):
             self.already += (direction,)
             self.events.append(AlreadyMasked(self.connection, direction))
 
-    def close(self, cause: CloseCause) -> None:
+    def close(self, cause: CloseCause, *, reset: bool = False) -> None:
         """Close the connection at this packet; the first cause wins."""
         if self.closing is None:
             self.closing = cause
-
-    def match(self, rule: Rule, evidence: Evidence | None = None) -> None:
-        """A clause matches: emit one event per packet, log and act as its action says."""
-        if self.closing is not None:
-            return
-        clause = rule.clause
-        if not self.matched & rule.bit:
-            self.matched |= rule.bit
-            log = clause.log
-            if clause.action is ClauseAction.LOG:
-                log = not self.logged & rule.bit
-                if rule.once_a_mail or rule.direction is Direction.REPLY:
-                    self.logged |= rule.bit
-            self.events.append(
-                ClauseMatched(
-                    self.connection,
-                    rule.direction,
-                    self.rules.map.name,
-                    clause.position,
-                    rule.words,
-                    clause.action,
-                    log,
-                    evidence,
-                    self.mail if rule.direction is Direction.REQUEST else None,
-                )
-            )
-            self.reported |= rule.once_a_mail
-        if clause.action is ClauseAction.DROP_CONNECTION:
-            self.close(CloseCause.CLAUSE)
-
-    def measured(
-        self, criterion: Criterion, value: int, text: bytes = b"", before: int = -1
-    ) -> None:
-        """A value has been measured: match every clause of its criterion whose limit it exceeds and
-        did not exceed ``before``. ``text`` is what was measured, or the beginning of it."""
-        for rule in self.rules.by_criterion[criterion]:
-            if before <= rule.limit < value:
-                self.match(rule, evidence_of(rule, text, value))
+            self.resetting = reset
 
     @property
     def mail(self) -> Mail | None:
@@ -193,8 +143,7 @@ class Session(StreamInspector):
 
     def begin_ehlo_reply(self) -> None:
         """A new EHLO reply: its bare log clauses may log again."""
-        for rule in self.rules.by_criterion[Criterion.EHLO_REPLY_PARAMETER]:
-            self.logged &= ~rule.bit
+        self.logged &= ~self.rules.groups[Criterion.EHLO_REPLY_PARAMETER].bits
 
     def anomaly(self, kind: AnomalyKind, line: bytes) -> None:
         """The server has violated the protocol."""
@@ -207,11 +156,6 @@ class Session(StreamInspector):
             pass  # the client is to learn why; the inspector closes at its next byte
         elif self.rules.parameters.server_anomaly is ServerAnomalyAction.DROP_CONNECTION:
             self.close(CloseCause.SERVER_ANOMALY)
-
-
-def evidence_of(rule: Rule, text: bytes, measured: int) -> Evidence:
-    """The evidence for a clause that limits a line."""
-    return Evidence(_WHAT[rule.clause.criterion], text[:SHOWN], measured, rule.limit)
 
 
 def without_ending(line: bytes) -> bytes:

@@ -3,11 +3,15 @@
 What inspection closed stays closed. The server has received a prefix of the approved stream and
 receives no more; the client still receives the replies to commands that had passed, or it would
 resend a mail that the server has already accepted (docs/appliance.md, section 4).
+
+Where the rule says ``reset``, each end gets an RST in the other's name instead, with the number that follows
+the last byte that passed to it. It ignores one with another number, and challenges it (RFC 5961 section
+3.2): so whatever still comes from an end is answered with an RST of the number that it acknowledges.
 """
 
 from __future__ import annotations
 
-from nfinspect.actions import DropReason
+from nfinspect.actions import DropReason, Inject
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
     REPLY,
@@ -19,6 +23,7 @@ from nfinspect.events import (
 )
 from nfinspect.flow.core import Core
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
+from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.sequence import UNKNOWN, unwrap
@@ -31,16 +36,25 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     violation could end a mail, and the server's reply to that would be lost."""
     core, stream, now = passage.core, passage.stream, passage.arrival.now
     connection = stream.connection
-    passage.emit(InspectionClosed(connection.identity, stream.direction, cause))
+    inspector = connection.inspector
+    reset = inspector is not None and inspector.resetting
+    passage.emit(InspectionClosed(connection.identity, stream.direction, cause, reset))
     passage.emit(_torn_down(connection, now, TeardownReason.CLOSED_BY_INSPECTION))
     passage.drop(DropReason.INSPECTION)
     if connection.inspection is not None:
-        connection.inspection.totals.drop += 1
+        connection.inspection.totals.count_closing(reset=reset)
     connection.phase = CLOSED
     core.table.closing[connection.key] = now
     stream.heard(now)
     _release(core, connection)
     connection.client.forget()
+    if reset:
+        connection.reset = True
+        connection.inspector = None
+        connection.server.forget()
+        for each in (connection.client, connection.server):
+            _inject_reset(core, each, each.next)
+        return
     if stream.direction is REPLY:
         connection.inspector = None  # a reply was the violation: no further replies pass
     else:
@@ -62,6 +76,11 @@ def after_closing(passage: Passage) -> None:
         passage.drop(DropReason.CLOSED_CONNECTION)
         return
     stream.heard(passage.arrival.now)
+    if connection.reset:
+        passage.drop(DropReason.CLOSED_CONNECTION)
+        if not passage.core.permissions.nobody_reacts:
+            _inject_reset(passage.core, peer, acknowledgment)
+        return
     if stream.direction is REQUEST:
         if segment.length or passage.fin:
             passage.drop(DropReason.CLOSED_CONNECTION)
@@ -74,6 +93,23 @@ def after_closing(passage: Passage) -> None:
     else:
         _drain(passage)
     _forget_if_drained(passage.core, connection)
+
+
+def _inject_reset(core: Core, stream: Stream, number: int) -> None:
+    """Send an RST in the name of the stream's sender to its receiver, who expects this number."""
+    receiver = stream.peer
+    datagram = craft_reset(
+        stream.key, sequence=stream.on_the_wire(number), hop_limit=stream.hop_limit
+    )
+    core.actions.append(
+        Inject(
+            datagram,
+            stream.direction,
+            receiver.device,
+            receiver.link_source,
+            stream.link_source,
+        )
+    )
 
 
 def _drain(passage: Passage) -> None:

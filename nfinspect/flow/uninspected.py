@@ -24,9 +24,11 @@ def close(passage: Passage, cause: CloseCause) -> None:
     if not passage.core.permissions.only_watches:
         close_by_inspection(passage, cause)
         return
-    passage.emit(WouldClose(connection.identity, passage.stream.direction, cause))
+    inspector = connection.inspector
+    reset = inspector is not None and inspector.resetting
+    passage.emit(WouldClose(connection.identity, passage.stream.direction, cause, reset))
     if connection.inspection is not None:
-        connection.inspection.totals.drop += 1
+        connection.inspection.totals.count_closing(reset=reset)
     passage.drop(DropReason.INSPECTION)
     stop_inspecting(passage, UninspectedCause.WOULD_CLOSE)
     pass_uninspected(passage)

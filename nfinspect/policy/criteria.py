@@ -271,7 +271,6 @@ NOT_EVALUATED: Final = frozenset(
     not MIME filename length
     not MIME filetype
 
-    reset
     rate-limit
 
     mail-relay

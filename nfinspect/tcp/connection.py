@@ -43,6 +43,7 @@ class TcpConnection:
         "key",
         "phase",
         "plan",
+        "reset",
         "sack_permitted",
         "server",
         "timed_by_either",
@@ -78,6 +79,8 @@ class TcpConnection:
         self.ack_owed = False
         """Inspection closed it at a packet that was the first to acknowledge a reply. The client's
         next ACK must pass, or the server would retransmit that reply for a long time."""
+        self.reset = False
+        """Inspection closed it with an RST to both ends."""
         self.sack_permitted = False
         """Both ends permit SACK (RFC 2018 section 2)."""
         self.closed_quiet = 0.0

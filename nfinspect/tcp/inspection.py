@@ -18,8 +18,16 @@ class InspectionTotals:
     packet: int = 0
     """Packets given to inspection: those with new payload."""
     drop: int = 0
-    """Packets at which a rule closed the connection."""
+    """Packets at which a rule closed the connection, and both ends heard nothing of it."""
     reset_drop: int = 0
+    """Packets at which a rule closed it, and both ends got an RST."""
+
+    def count_closing(self, *, reset: bool) -> None:
+        """A rule has closed a connection."""
+        if reset:
+            self.reset_drop += 1
+        else:
+            self.drop += 1
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -68,6 +76,8 @@ class StreamInspector(StreamObserver):
     ``closing``: if set after a call, inspection closes the connection: the whole packet is dropped,
     whatever was returned.
 
+    ``resetting``: and both ends get an RST.
+
     ``uninspected``: if set after a call, inspection has ended and both directions pass from here
     on. The call has returned what it inspected, followed by the rest of ``data`` unchanged.
 
@@ -75,13 +85,14 @@ class StreamInspector(StreamObserver):
     than held.
     """
 
-    __slots__ = ("closing", "refusing", "uninspected")
+    __slots__ = ("closing", "refusing", "resetting", "uninspected")
 
     def __init__(self, events: list[Event] | None = None) -> None:
         super().__init__(events)
         self.closing: CloseCause | None = None
         self.uninspected: UninspectedCause | None = None
         self.refusing = False
+        self.resetting = False
 
     @property
     def replies_owed(self) -> int:
