@@ -38,12 +38,27 @@ NOTHING = (
     " inspected to its end"
 )
 
+INCOMPLETE = "this answer is incomplete: not everything in the capture could be used"
+NOTHING_SO_FAR = (
+    "in what could be used, nothing was closed or held, and nothing masked but greetings and EHLO"
+    " replies; what is missing may hold the cause"
+)
 
-def print_lead(out: Console, findings: list[dict[str, Any]], total: int) -> None:
-    """Print the findings, as `findings.counted` returns them, of *total* connections."""
+
+def print_lead(
+    out: Console, findings: list[dict[str, Any]], total: int, incomplete: list[str]
+) -> None:
+    """Print the findings, as `findings.counted` returns them, of *total* connections; before them,
+    what makes the answer *incomplete*."""
     out.print()
+    if incomplete:
+        print_indented(out, INCOMPLETE, "", style="bold yellow")
+        for what in incomplete:
+            print_indented(out, what, "  ", more="  ")
     if not findings:
-        if total:
+        if incomplete:
+            print_indented(out, NOTHING_SO_FAR, "", style="bold yellow")
+        elif total:
             print_indented(out, NOTHING, "", style="bold green")
         return
     kind = None

@@ -173,13 +173,15 @@ class Findings:
             self._unended = None
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The findings in the order of their first packets."""
+        """The findings in the order of their first packets, but `NO_TLS` last: that a client left
+        for want of TLS is likely only if nothing else tells why."""
         found = list(self._found.values())
-        return found if self._no_tls is None else [self._no_tls, *found]
+        return found if self._no_tls is None else [*found, self._no_tls]
 
 
 def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The findings of all *connections* by cause: those that closed most come first.
+    """The findings of all *connections* by cause: those that closed most come first, and `NO_TLS`
+    last.
 
     Each has ``kind``, ``cause``, ``connections``, how often it acted (``count``), and ``places``, the
     numbers and first packets of the first `MOST_PLACES` connections, and the evidence of the first
@@ -199,5 +201,10 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             if len(entry["places"]) < MOST_PLACES:
                 entry["places"].append([connection["number"], finding["packet"]])
     return sorted(
-        causes.values(), key=lambda entry: (KINDS.index(entry["kind"]), -entry["connections"])
+        causes.values(),
+        key=lambda entry: (
+            entry["cause"] == NO_TLS,
+            KINDS.index(entry["kind"]),
+            -entry["connections"],
+        ),
     )

@@ -413,3 +413,83 @@ def test_long_addresses_are_not_broken_in_a_pipe(tmp_path: Path) -> None:
     moved = [p[:8] + long[p[8:24]] + long[p[24:40]] + p[40:] for p in packets]
     text = replayed("--checksums", "ignore", capture(tmp_path / "six.pcap", moved))
     assert ":40001 to [2001:db8:3333:4444:3333:4444:3333:4444]:25\n" in text
+
+
+@pytest.mark.parametrize(
+    ("follows", "before"),
+    [
+        ((">", b"HELP me\r\nNOOP\r\n"), "a reply without a numeric code"),
+        ((">", b"EXPN\r\n"), "unknown command"),
+        ((">", b"NOOP " + b"a" * 600 + b"\r\n"), "match cmd line length gt 512"),
+    ],
+)
+def test_that_a_client_left_for_want_of_tls_stands_behind_what_else_was_found(
+    follows: tuple[str, bytes], before: str, tmp_path: Path
+) -> None:
+    talk = [GREETING, *EHLO, follows]
+    if "reply" in before:
+        talk.append(("<", b"what?\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation(tuple(talk)))
+    lead = lead_of(replayed(path))
+    assert lead.index(before) < lead.index("STARTTLS hidden, and no mail followed")
+    causes = [
+        found["cause"]
+        for found in json.loads(replayed(path, "--json"))["connections"][0]["findings"]
+    ]
+    assert (causes[0], causes[-1]) == (before, "STARTTLS hidden, and no mail followed")
+
+
+def lead_of(text: str) -> str:
+    """The report up to its lists."""
+    return text[: text.index("\nwhat happened\n" if "\nwhat happened\n" in text else "\nsyslog\n")]
+
+
+# --- What is missing from the capture
+
+
+def test_damage_is_in_the_lead_and_the_answer_is_said_to_be_incomplete(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(CLEAN))
+    file.write_bytes(file.read_bytes()[:-5])
+    words = ["replay", str(file)]
+    lead = lead_of(CliRunner().invoke(cli.main, words, prog_name="nfinspect").stdout)
+    assert "this answer is incomplete: not everything in the capture could be used\n" in lead
+    assert f"{file}: after packet {len(conversation(CLEAN)) - 1}, byte " in lead
+    assert "what is missing may hold the cause" in lead
+    assert "everything was inspected to its end" not in lead
+    report = json.loads(CliRunner().invoke(cli.main, [*words, "--json"]).stdout)
+    assert report["summary"]["incomplete"] == [report["summary"]["captures"][0]["damage"]]
+
+
+def test_damage_stands_before_what_was_found(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(LEFT))
+    file.write_bytes(file.read_bytes()[:-5])
+    done = CliRunner().invoke(cli.main, ["replay", str(file)], prog_name="nfinspect")
+    lead = lead_of(done.stdout)
+    assert lead.index("this answer is incomplete") < lead.index("closed by inspection")
+    assert "may hold the cause" not in lead
+
+
+def test_packets_cut_by_the_snap_length_make_the_answer_incomplete(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    data = pcap(packets[:5], 101)
+    record = pcap([packets[5][:60]], 101)[24:]
+    whole = record[:12] + len(packets[5]).to_bytes(4, sys.byteorder) + record[16:]
+    (tmp_path / "snap.pcap").write_bytes(data + whole)
+    lead = lead_of(replayed(tmp_path / "snap.pcap"))
+    assert "1 packet (first 6): cut short by the capture's snap length; record with" in lead
+
+
+def test_bytes_that_the_capture_does_not_have_make_the_answer_incomplete(tmp_path: Path) -> None:
+    packets = conversation((GREETING, (">", b"HELO cli"), (">", b"ent.example.net\r\n")))
+    held = [
+        *packets[:5],
+        packets[7],
+    ]  # without the first half of the HELO, for which the rest waits
+    lead = lead_of(replayed(capture(tmp_path / "hole.pcap", held)))
+    assert "1 packet still held at the end: what should come before is not in the capture" in lead
+
+
+def test_whole_capture_is_not_called_incomplete(tmp_path: Path) -> None:
+    path = capture(tmp_path / "clean.pcap", conversation(CLEAN))
+    assert "incomplete" not in replayed(path)
+    assert json.loads(replayed(path, "--json"))["summary"]["incomplete"] == []
