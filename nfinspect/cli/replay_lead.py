@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nfinspect.audit.catalogue import cure
+from nfinspect.audit.catalogue import explained
 from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
 
 HEADINGS = {
@@ -90,8 +90,10 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
     print_indented(out, where, "    ")
     for line in evidence_lines(finding):
         print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
-    known = cure(finding["cause"])
-    if known is not None:
+    known = explained(finding["cause"])
+    if known is not None and known.follows:
+        print_indented(out, f"behind the filter: {known.follows}", "    ")
+    if known is not None and known.cure:
         print_indented(out, f"cure: {known.cure} (docs/{known.section})", "    ", style="green")
 
 

@@ -15,6 +15,7 @@ from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import escaped
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.events import ClauseAction, CloseCause, Event
+from nfinspect.replay.hidden import keywords_used
 
 CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
     "closed",  # inspection closed it, or would have
@@ -29,6 +30,12 @@ ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 
 NO_TLS = "STARTTLS hidden, and no mail followed"
 """The cause of a finding that no single event shows: a client that requires TLS leaves."""
+
+USED_HIDDEN = "used, although hidden: "
+"""The beginning of the cause of a finding that no single event shows: in the capture the client used a
+keyword of the EHLO reply that the filter hides."""
+
+PIPELINING = "PIPELINING"
 
 MOST_PLACES = 1000
 """Connections listed for a cause in the summary; all are counted."""
@@ -106,7 +113,7 @@ EVIDENCE = ("time", "evidence", "mail", "answer")
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_evidence", "_found", "_in_mail", "_no_tls", "_unended")
+    __slots__ = ("_clause", "_evidence", "_found", "_hidden", "_in_mail", "_no_tls", "_unended")
 
     def __init__(self) -> None:
         self._clause = ""
@@ -114,6 +121,8 @@ class Findings:
         self._evidence: dict[str, Any] = {}
         """Its evidence, or that of another event after which inspection closes."""
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._hidden: set[str] = set()
+        """The keywords that were hidden in replies to EHLO."""
         self._in_mail: dict[str, Any] | None = None
         """The latest finding in a message that the server has not answered yet."""
         self._no_tls: dict[str, Any] | None = None
@@ -128,9 +137,13 @@ class Findings:
         if isinstance(event, events.MailAnswered) and self._in_mail is not None:
             self._in_mail["answer"] = escaped(event.line)
             self._in_mail = None
-        if isinstance(event, events.KeywordsHidden) and STARTTLS in event.keywords:
-            self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
-            self._no_tls["time"] = iso(time)
+        if isinstance(event, events.KeywordsHidden):
+            self._hidden |= {escaped(keyword) for keyword in event.keywords}
+            if STARTTLS in event.keywords:
+                self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
+                self._no_tls["time"] = iso(time)
+        elif isinstance(event, events.SentEarly) and PIPELINING in self._hidden:
+            self._count((NOTED, USED_HIDDEN + PIPELINING), packet, time, {})
         elif isinstance(event, events.Uninspected):
             self._no_tls = None  # nobody can tell whether a mail followed
         if isinstance(event, events.ClauseMatched):
@@ -152,20 +165,33 @@ class Findings:
             return
         if found[0] == CLOSED:
             evidence = self._evidence
+        finding, new = self._count(found, packet, time, evidence)
+        if new and isinstance(event, events.ClauseMatched):
+            self._in_mail = finding
+        elif new and isinstance(event, events.CommandMasked) and not command:
+            self._unended = finding
+
+    def _count(
+        self, found: tuple[str, str], packet: int | None, time: float, evidence: dict[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """Count a finding; returns it, and whether it is a new one, of which this is the
+        *evidence*."""
         finding = self._found.get(found)
+        new = finding is None
         if finding is None:
             kind, cause = found
             finding = {"kind": kind, "cause": cause, "packet": packet, "count": 0}
-            self._found[found] = finding | {"time": iso(time)} | evidence
-            finding = self._found[found]
-            if isinstance(event, events.ClauseMatched):
-                self._in_mail = finding
-            elif isinstance(event, events.CommandMasked) and not command:
-                self._unended = finding
+            finding |= {"time": iso(time)} | evidence
+            self._found[found] = finding
         finding["count"] += 1
+        return finding, new
 
-    def command_seen(self, command: str) -> None:
-        """The client has sent this command line."""
+    def command_seen(self, command: str, packet: int | None, time: float) -> None:
+        """The client has sent this command line, which a packet has completed."""
+        if self._hidden:
+            for keyword in set(keywords_used(command)) & self._hidden:
+                evidence = _seen("command", command.encode())
+                self._count((NOTED, USED_HIDDEN + keyword), packet, time, evidence)
         if command.upper().split(maxsplit=1)[:1] in (["MAIL"], ["AUTH"]):  # it goes on without TLS
             self._no_tls = None
         if self._unended is not None:

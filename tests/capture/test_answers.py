@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
-from nfinspect.audit.catalogue import cure
+from nfinspect.audit.catalogue import explained
 from nfinspect.cli import replay_text
 from nfinspect.events import CloseCause, CommandMaskReason
 from nfinspect.policy.model import Criterion
@@ -102,7 +102,9 @@ CAUSES = (
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_every_cause_has_a_cure(cause: str) -> None:
-    assert cure(cause)
+    known = explained(cause)
+    assert known is not None
+    assert known.cure
 
 
 # --- A selection
@@ -493,3 +495,71 @@ def test_whole_capture_is_not_called_incomplete(tmp_path: Path) -> None:
     path = capture(tmp_path / "clean.pcap", conversation(CLEAN))
     assert "incomplete" not in replayed(path)
     assert json.loads(replayed(path, "--json"))["summary"]["incomplete"] == []
+
+
+# --- Keywords that the client used, although the filter hides them
+
+
+OFFERED = (
+    ("<", b"220 mail.example.net ESMTP\r\n"),
+    (">", b"EHLO client.example.net\r\n"),
+    (
+        "<",
+        b"250-mail.example.net\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-XCLIENT NAME\r\n"
+        b"250-X-EXPS GSSAPI\r\n250-DELIVERBY\r\n250-STARTTLS\r\n250 8BITMIME\r\n",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "keyword", "follows"),
+    [
+        (b"MAIL FROM:<a@example.net> BODY=8BITMIME SMTPUTF8", "SMTPUTF8", "returns this mail"),
+        ("MAIL FROM:<ä@example.net>".encode(), "SMTPUTF8", "returns this mail"),
+        (b"mail from:<a@example.net> by=120;R", "DELIVERBY", "would not learn of it"),
+        (b"BDAT 0 LAST", "CHUNKING", "sends by DATA"),
+        (b"XCLIENT ADDR=192.0.2.9", "XCLIENT", "sees the proxy's address"),
+        (b"X-EXPS GSSAPI", "X-EXPS", "refuses the mail"),
+        (b"STARTTLS", "STARTTLS", "unencrypted"),
+    ],
+)
+def test_keyword_that_was_used_although_hidden_is_named_with_what_follows(
+    command: bytes, keyword: str, follows: str, tmp_path: Path
+) -> None:
+    talk = (*OFFERED, (">", command + b"\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    path = capture(tmp_path / "used.pcap", conversation(talk))
+    report = json.loads(replayed(path, "--json"))
+    used = [f for f in report["connections"][0]["findings"] if "although" in f["cause"]]
+    assert [(f["kind"], f["cause"], f["packet"]) for f in used] == [
+        ("noted", f"used, although hidden: {keyword}", 10)
+    ]
+    lead = lead_of(replayed(path))
+    assert (
+        f"used, although hidden: {keyword}: 1 of 1 connection\n    connection 1, packet 10" in lead
+    )
+    assert follows in lead[lead.index("    behind the filter: ") :]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"MAIL FROM:<a@example.net> BODY=8BITMIME", b"NOOP SMTPUTF8", b"HELP STARTTLS", b"RSET"],
+)
+def test_use_of_what_is_shown_is_not_noticed(command: bytes, tmp_path: Path) -> None:
+    talk = (*OFFERED, (">", command + b"\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    path = capture(tmp_path / "used.pcap", conversation(talk))
+    assert "although hidden" not in replayed(path)
+
+
+def test_keyword_that_the_map_shows_is_not_said_to_be_hidden(tmp_path: Path) -> None:
+    tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *tls)))
+    configuration = tmp_path / "tls.cfg"
+    configuration.write_text(
+        "policy-map type inspect esmtp mail\n parameters\n  allow-tls\n"
+        " match ehlo-reply-parameter others\n  mask\n"
+        "policy-map global_policy\n class inspection_default\n  inspect esmtp mail\n"
+        "service-policy global_policy global\n"
+    )
+    text = replayed(path, "--config", configuration)
+    assert "the server accepted STARTTLS: TLS begins" in text
+    assert "although hidden" not in text
