@@ -449,6 +449,12 @@ FOUND: Mapping[str, Explanation] = {
         "take the path between these servers out of the inspection",
         follows="X-EXPS is masked: a server that requires it refuses the mail",
     ),
+    "injection behind STARTTLS": Explanation(
+        "the client sent more in the packet of STARTTLS: the attack of CVE-2011-0411, or a broken client",
+        "troubleshooting.md#closed-without-a-clause",
+        "none is needed: STARTTLS is masked here, so nothing of it gets into TLS; with 'allow-tls' it closes"
+        " the connection. Look at the client, and at what the server made of it",
+    ),
     "already masked": Explanation(
         "another inspecting firewall has masked it",
         "troubleshooting.md#ask-the-filter",

@@ -17,6 +17,7 @@ import re
 from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
+from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
 from nfinspect.events import (
@@ -27,6 +28,7 @@ from nfinspect.events import (
     CommandMaskReason,
     CommandSeen,
     MaliciousAddress,
+    StartTlsInjection,
 )
 from nfinspect.policy.model import Criterion, IncompleteCommand, PipeCharacter
 
@@ -213,6 +215,12 @@ class CommandScanner:
         if piece.finished:
             session.bare_line_feed = False
             self._finish(session, line)
+            if (
+                self.stage == Stage.MASKED
+                and piece.stop < len(data)
+                and line.rstrip(b" \t").upper() == STARTTLS
+            ):
+                session.events.append(StartTlsInjection(session.connection))
             self._begin()
         else:
             self.ended_in_cr = content_end < piece.stop

@@ -31,6 +31,9 @@ ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 NO_TLS = "STARTTLS hidden, and no mail followed"
 """The cause of a finding that no single event shows: a client that requires TLS leaves."""
 
+INJECTION = "injection behind STARTTLS"
+"""Of a STARTTLS that was masked; otherwise it is a cause for which inspection closes."""
+
 USED_HIDDEN = "used, although hidden: "
 """The beginning of the cause of a finding that no single event shows: in the capture the client used a
 keyword of the EHLO reply that the filter hides."""
@@ -85,6 +88,8 @@ def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
             return UNINSPECTED, event.cause.value
         case events.ServerAnomaly():
             return NOTED, event.kind.value
+        case events.StartTlsInjection():
+            return NOTED, INJECTION
         case events.AlreadyMasked():
             server = event.direction is events.REPLY
             return NOTED, f"already masked on the {'server' if server else 'client'}'s side"
@@ -128,7 +133,8 @@ class Findings:
         self._no_tls: dict[str, Any] | None = None
         """A finding, unless a mail or AUTH follows, or what is not inspected."""
         self._unended: dict[str, Any] | None = None
-        """The latest finding about a command whose line has not ended yet."""
+        """The latest finding about a command whose line has not ended yet, or that is still to
+        come."""
 
     def observe(self, event: Event, packet: int | None, time: float, command: str = "") -> None:
         """Take note of *event*, at a packet if any. *command*: the command line that the packet
@@ -165,11 +171,15 @@ class Findings:
             return
         if found[0] == CLOSED:
             evidence = self._evidence
+            if found[1] == CloseCause.STARTTLS_INJECTION.value:
+                self._found.pop((NOTED, INJECTION), None)
         finding, new = self._count(found, packet, time, evidence)
         if new and isinstance(event, events.ClauseMatched):
             self._in_mail = finding
-        elif new and isinstance(event, events.CommandMasked) and not command:
-            self._unended = finding
+        elif isinstance(event, events.StartTlsInjection) or (
+            isinstance(event, events.CommandMasked) and not command
+        ):
+            self._unended = finding if new else None
 
     def _count(
         self, found: tuple[str, str], packet: int | None, time: float, evidence: dict[str, Any]

@@ -500,6 +500,17 @@ def test_whole_capture_is_not_called_incomplete(tmp_path: Path) -> None:
 # --- Keywords that the client used, although the filter hides them
 
 
+ALLOW_TLS = """\
+policy-map type inspect esmtp mail
+ parameters
+  allow-tls
+ match ehlo-reply-parameter others
+  mask
+policy-map global_policy
+ class inspection_default
+  inspect esmtp mail
+service-policy global_policy global
+"""
 OFFERED = (
     ("<", b"220 mail.example.net ESMTP\r\n"),
     (">", b"EHLO client.example.net\r\n"),
@@ -554,12 +565,47 @@ def test_keyword_that_the_map_shows_is_not_said_to_be_hidden(tmp_path: Path) -> 
     tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"))
     path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *tls)))
     configuration = tmp_path / "tls.cfg"
-    configuration.write_text(
-        "policy-map type inspect esmtp mail\n parameters\n  allow-tls\n"
-        " match ehlo-reply-parameter others\n  mask\n"
-        "policy-map global_policy\n class inspection_default\n  inspect esmtp mail\n"
-        "service-policy global_policy global\n"
-    )
+    configuration.write_text(ALLOW_TLS)
     text = replayed(path, "--config", configuration)
     assert "the server accepted STARTTLS: TLS begins" in text
     assert "although hidden" not in text
+
+
+# --- Injection behind STARTTLS
+
+
+@pytest.mark.parametrize("answer", [b"220 go\r\n", b"454 not now\r\n", b"500 what\r\n250 Ok\r\n"])
+@pytest.mark.parametrize("offered", [OFFERED, (GREETING, *HELO)], ids=["pipelining", "HELO"])
+def test_what_follows_a_masked_starttls_in_its_packet_is_named_an_injection(
+    offered: tuple[tuple[str, bytes], ...], answer: bytes, tmp_path: Path
+) -> None:
+    attack = (">", b"starttls\r\nRSET\r\nMAIL FROM:<evil@example.net>\r\n")
+    path = capture(tmp_path / "tls.pcap", conversation((*offered, attack, ("<", answer), *QUIT)))
+    report = json.loads(replayed(path, "--json"))
+    (found,) = [
+        each
+        for each in report["connections"][0]["findings"]
+        if each["cause"] == "injection behind STARTTLS"
+    ]
+    assert (found["kind"], found["packet"], found["count"]) == ("noted", 10, 1)
+    if offered is OFFERED:
+        assert found["evidence"]["text"] == "RSET"
+    assert report["counters"]["starttls_injections"] == 1
+    text = replayed(path)
+    assert "injection behind STARTTLS: 1 of 1 connection\n    connection 1, packet 10" in text
+    assert "CVE-2011-0411" not in text or "closed by inspection" not in text
+
+
+def test_client_that_waits_after_a_masked_starttls_injects_nothing(tmp_path: Path) -> None:
+    refused = ((">", b"STARTTLS\r\n"), ("<", b"500 what\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *refused, *QUIT)))
+    assert "injection" not in replayed(path)
+
+
+def test_injection_that_closes_is_one_finding(tmp_path: Path) -> None:
+    attack = (">", b"STARTTLS\r\nRSET\r\n")
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, attack)))
+    (tmp_path / "tls.cfg").write_text(ALLOW_TLS)
+    report = json.loads(replayed(path, "--json", "--config", tmp_path / "tls.cfg"))
+    causes = [found["cause"] for found in report["connections"][0]["findings"]]
+    assert causes == ["starttls-injection"]
