@@ -367,7 +367,8 @@ class ServerAnomaly:
 
 @dataclass(frozen=True, slots=True)
 class StartTlsInjection:
-    """Bytes followed STARTTLS without waiting for its reply (CVE-2011-0411)."""
+    """Bytes followed STARTTLS without waiting for its reply (CVE-2011-0411); if it was masked, in the
+    same packet. Only a STARTTLS that is not masked closes the connection then."""
 
     connection: Connection
 

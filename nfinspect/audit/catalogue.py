@@ -26,6 +26,8 @@ class Explanation(NamedTuple):
     """What to do; empty: nothing, it works as it should."""
     syslog: tuple[int, ...] = ()
     """The numbers of the messages that go with it, in order (docs/appliance.md, section 7)."""
+    follows: str = ""
+    """For what was recorded without the filter: what would become of the mail behind it."""
 
 
 DROPPED: Mapping[DropReason, Explanation] = {
@@ -450,6 +452,54 @@ FOUND: Mapping[str, Explanation] = {
         "troubleshooting.md#no-tls",
         "if the client requires TLS, 'allow-tls'; otherwise it had no mail to send",
     ),
+    "used, although hidden": Explanation(
+        "the client used a keyword of the reply to EHLO that is hidden here",
+        "troubleshooting.md#x",
+        "name the keyword in no clause of the map, or 'log' it",
+        follows="the client would not learn of it, and send the mail without it, or not at all",
+    ),
+    "used, although hidden: STARTTLS": Explanation(
+        "the client began TLS",
+        "troubleshooting.md#no-tls",
+        "'allow-tls'",
+        follows="the mail goes unencrypted; a client that requires TLS sends none",
+    ),
+    "used, although hidden: SMTPUTF8": Explanation(
+        "a mail that needs SMTPUTF8 (RFC 6531)",
+        "troubleshooting.md#x",
+        "a map without 'match ehlo-reply-parameter others', which hides SMTPUTF8",
+        follows="the client returns this mail to its sender, as it may not send it without SMTPUTF8",
+    ),
+    "used, although hidden: CHUNKING": Explanation(
+        "the client sent its mail by BDAT (RFC 3030)",
+        "troubleshooting.md#x",
+        "none is needed for a client that falls back to DATA; no line of the map lets BDAT pass",
+        follows="the client sends by DATA; BDAT in spite of it is masked, and answered by 500",
+    ),
+    "used, although hidden: XCLIENT": Explanation(
+        "a proxy told the server who its client is",
+        "troubleshooting.md#out-of-the-inspection-altogether",
+        "take the path between proxy and server out of the inspection",
+        follows="XCLIENT is masked: the server sees the proxy's address in place of the client's",
+    ),
+    "used, although hidden: XFORWARD": Explanation(
+        "a proxy told the server who its client is",
+        "troubleshooting.md#out-of-the-inspection-altogether",
+        "take the path between proxy and server out of the inspection",
+        follows="XFORWARD is masked: the server logs the proxy's address in place of the client's",
+    ),
+    "used, although hidden: X-EXPS": Explanation(
+        "Exchange servers authenticated to each other",
+        "troubleshooting.md#out-of-the-inspection-altogether",
+        "take the path between these servers out of the inspection",
+        follows="X-EXPS is masked: a server that requires it refuses the mail",
+    ),
+    "injection behind STARTTLS": Explanation(
+        "the client sent more in the packet of STARTTLS: the attack of CVE-2011-0411, or a broken client",
+        "troubleshooting.md#closed-without-a-clause",
+        "none is needed: STARTTLS is masked here, so nothing of it gets into TLS; with 'allow-tls' it closes"
+        " the connection. Look at the client, and at what the server made of it",
+    ),
     "already masked": Explanation(
         "another inspecting firewall has masked it",
         "troubleshooting.md#ask-the-filter",
@@ -470,14 +520,14 @@ COUNTERS: Mapping[type[enum.Enum], tuple[str, str]] = {
 """Where each kind is counted: what show prints (if it does), and the name in JSON, by reason."""
 
 
-def cure(cause: str) -> Explanation | None:
+def explained(cause: str) -> Explanation | None:
     """The row for a finding of a replay, whose cause is a reason's value or begins like a key of
-    `FOUND`; None if there is nothing to advise."""
+    `FOUND`; None if there is none."""
     row = _BY_VALUE.get(cause)
     if row is None:
         beginnings = [beginning for beginning in FOUND if cause.startswith(beginning)]
         row = FOUND[max(beginnings, key=len)] if beginnings else None
-    return row if row is not None and row.cure else None
+    return row
 
 
 _BY_VALUE = {

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nfinspect.audit.catalogue import cure
+from nfinspect.audit.catalogue import explained
 from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
 
 HEADINGS = {
@@ -38,12 +38,27 @@ NOTHING = (
     " inspected to its end"
 )
 
+INCOMPLETE = "this answer is incomplete: not everything in the capture could be used"
+NOTHING_SO_FAR = (
+    "in what could be used, nothing was closed or held, and nothing masked but greetings and EHLO"
+    " replies; what is missing may hold the cause"
+)
 
-def print_lead(out: Console, findings: list[dict[str, Any]], total: int) -> None:
-    """Print the findings, as `findings.counted` returns them, of *total* connections."""
+
+def print_lead(
+    out: Console, findings: list[dict[str, Any]], total: int, incomplete: list[str]
+) -> None:
+    """Print the findings, as `findings.counted` returns them, of *total* connections; before them,
+    what makes the answer *incomplete*."""
     out.print()
+    if incomplete:
+        print_indented(out, INCOMPLETE, "", style="bold yellow")
+        for what in incomplete:
+            print_indented(out, what, "  ", more="  ")
     if not findings:
-        if total:
+        if incomplete:
+            print_indented(out, NOTHING_SO_FAR, "", style="bold yellow")
+        elif total:
             print_indented(out, NOTHING, "", style="bold green")
         return
     kind = None
@@ -75,8 +90,10 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
     print_indented(out, where, "    ")
     for line in evidence_lines(finding):
         print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
-    known = cure(finding["cause"])
-    if known is not None:
+    known = explained(finding["cause"])
+    if known is not None and known.follows:
+        print_indented(out, f"behind the filter: {known.follows}", "    ")
+    if known is not None and known.cure:
         print_indented(out, f"cure: {known.cure} (docs/{known.section})", "    ", style="green")
 
 

@@ -92,7 +92,7 @@ def print_result(result: Result, *, stderr: bool = False, dialogue: bool = False
     if not result.selection.everything:
         selected = sum(1 for _ in result.connections())
         out.print(f"reported on: {selected:,} of {_count(total, 'connection')}")
-    print_lead(out, result.findings(), selected)
+    print_lead(out, result.findings(), selected, result.summary["incomplete"])
     _print_deeds(out, result, selected)
     if dialogue:
         _print_dialogues(out, result, selected)

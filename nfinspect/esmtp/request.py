@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
 from nfinspect.esmtp.evaluation import Fact, evaluate, judge
+from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
 from nfinspect.events import (
@@ -28,6 +29,7 @@ from nfinspect.events import (
     CommandMaskReason,
     CommandSeen,
     MaliciousAddress,
+    StartTlsInjection,
 )
 from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.model import IncompleteCommand, PipeCharacter
@@ -215,6 +217,12 @@ class CommandScanner:
         if piece.finished:
             session.bare_line_feed = False
             self._finish(session, line)
+            if (
+                self.stage == Stage.MASKED
+                and piece.stop < len(data)
+                and line.rstrip(b" \t").upper() == STARTTLS
+            ):
+                session.events.append(StartTlsInjection(session.connection))
             self._begin()
         else:
             self.ended_in_cr = content_end < piece.stop

@@ -26,6 +26,7 @@ from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
+from nfinspect.replay.incomplete import LINK_TYPE, SNAP_LENGTH, incomplete
 from nfinspect.replay.link import NOT_IP, Locate, enclose, framed, locate, turned
 from nfinspect.replay.order import Merged, Ordered, Source
 from nfinspect.replay.output import CaptureWriter
@@ -151,7 +152,7 @@ class Replay:
                 offset = find(frame.data)
             else:
                 link_type = frame.interface.link_type
-                self._note(f"link type {link_type}, which replay cannot read", frame.number)
+                self._note(LINK_TYPE.format(link_type), frame.number)
             if offset == NOT_IP or offset + 20 > len(frame.data):
                 self._copy(frame)
             else:
@@ -249,7 +250,7 @@ class Replay:
         elif length > len(datagram) and frame.length > len(frame.data):
             captured_length = frame.length - offset
         if captured_length is not None and captured_length > len(datagram):
-            self._note("cut short by the capture's snap length", frame.number)
+            self._note(SNAP_LENGTH, frame.number)
         self._arrive(frame, datagram, found, captured_length)
 
     def _joined(self, decided: Decided) -> None:
@@ -500,6 +501,8 @@ class Replay:
     def _summary(self) -> dict[str, Any]:
         total = self._records.total
         total.add(self._nobody)
+        dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
+        notes = list(self._notes.values())
         return {
             "captures": self._captures,
             "began": None if self._start is None else iso(self._start / SECOND),
@@ -511,7 +514,7 @@ class Replay:
                 **total.to_json(),
             },
             "only_watches": self._counters.only_watches,
-            "dropped": {r.value: n for r, n in self._counters.dropped_packets.items()},
+            "dropped": dropped,
             "fragments": {
                 "joined": self._fragments_joined,
                 "datagrams": self._datagrams_joined,
@@ -519,7 +522,8 @@ class Replay:
             },
             "connections": self._counters.built,
             "ports": sorted(self.policy.plans),
-            "notes": list(self._notes.values()),
+            "notes": notes,
+            "incomplete": incomplete(self._captures, notes, dropped, self._fragments_discarded),
         }
 
 

@@ -15,6 +15,7 @@ from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import escaped
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.events import ClauseAction, CloseCause, Event
+from nfinspect.replay.hidden import keywords_used
 
 CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
     "closed",  # inspection closed it, or would have
@@ -29,6 +30,15 @@ ORDINARY = ("mask-banner", "match ehlo-reply-parameter others")
 
 NO_TLS = "STARTTLS hidden, and no mail followed"
 """The cause of a finding that no single event shows: a client that requires TLS leaves."""
+
+INJECTION = "injection behind STARTTLS"
+"""Of a STARTTLS that was masked; otherwise it is a cause for which inspection closes."""
+
+USED_HIDDEN = "used, although hidden: "
+"""The beginning of the cause of a finding that no single event shows: in the capture the client used a
+keyword of the EHLO reply that the filter hides."""
+
+PIPELINING = "PIPELINING"
 
 MOST_PLACES = 1000
 """Connections listed for a cause in the summary; all are counted."""
@@ -78,6 +88,8 @@ def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
             return UNINSPECTED, event.cause.value
         case events.ServerAnomaly():
             return NOTED, event.kind.value
+        case events.StartTlsInjection():
+            return NOTED, INJECTION
         case events.AlreadyMasked():
             server = event.direction is events.REPLY
             return NOTED, f"already masked on the {'server' if server else 'client'}'s side"
@@ -106,7 +118,7 @@ EVIDENCE = ("time", "evidence", "mail", "answer")
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_evidence", "_found", "_in_mail", "_no_tls", "_unended")
+    __slots__ = ("_clause", "_evidence", "_found", "_hidden", "_in_mail", "_no_tls", "_unended")
 
     def __init__(self) -> None:
         self._clause = ""
@@ -114,12 +126,15 @@ class Findings:
         self._evidence: dict[str, Any] = {}
         """Its evidence, or that of another event after which inspection closes."""
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._hidden: set[str] = set()
+        """The keywords that were hidden in replies to EHLO."""
         self._in_mail: dict[str, Any] | None = None
         """The latest finding in a message that the server has not answered yet."""
         self._no_tls: dict[str, Any] | None = None
         """A finding, unless a mail or AUTH follows, or what is not inspected."""
         self._unended: dict[str, Any] | None = None
-        """The latest finding about a command whose line has not ended yet."""
+        """The latest finding about a command whose line has not ended yet, or that is still to
+        come."""
 
     def observe(self, event: Event, packet: int | None, time: float, command: str = "") -> None:
         """Take note of *event*, at a packet if any. *command*: the command line that the packet
@@ -128,9 +143,13 @@ class Findings:
         if isinstance(event, events.MailAnswered) and self._in_mail is not None:
             self._in_mail["answer"] = escaped(event.line)
             self._in_mail = None
-        if isinstance(event, events.KeywordsHidden) and STARTTLS in event.keywords:
-            self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
-            self._no_tls["time"] = iso(time)
+        if isinstance(event, events.KeywordsHidden):
+            self._hidden |= {escaped(keyword) for keyword in event.keywords}
+            if STARTTLS in event.keywords:
+                self._no_tls = {"kind": NOTED, "cause": NO_TLS, "packet": packet, "count": 1}
+                self._no_tls["time"] = iso(time)
+        elif isinstance(event, events.SentEarly) and PIPELINING in self._hidden:
+            self._count((NOTED, USED_HIDDEN + PIPELINING), packet, time, {})
         elif isinstance(event, events.Uninspected):
             self._no_tls = None  # nobody can tell whether a mail followed
         if isinstance(event, events.ClauseMatched):
@@ -152,20 +171,37 @@ class Findings:
             return
         if found[0] == CLOSED:
             evidence = self._evidence
+            if found[1] == CloseCause.STARTTLS_INJECTION.value:
+                self._found.pop((NOTED, INJECTION), None)
+        finding, new = self._count(found, packet, time, evidence)
+        if new and isinstance(event, events.ClauseMatched):
+            self._in_mail = finding
+        elif isinstance(event, events.StartTlsInjection) or (
+            isinstance(event, events.CommandMasked) and not command
+        ):
+            self._unended = finding if new else None
+
+    def _count(
+        self, found: tuple[str, str], packet: int | None, time: float, evidence: dict[str, Any]
+    ) -> tuple[dict[str, Any], bool]:
+        """Count a finding; returns it, and whether it is a new one, of which this is the
+        *evidence*."""
         finding = self._found.get(found)
+        new = finding is None
         if finding is None:
             kind, cause = found
             finding = {"kind": kind, "cause": cause, "packet": packet, "count": 0}
-            self._found[found] = finding | {"time": iso(time)} | evidence
-            finding = self._found[found]
-            if isinstance(event, events.ClauseMatched):
-                self._in_mail = finding
-            elif isinstance(event, events.CommandMasked) and not command:
-                self._unended = finding
+            finding |= {"time": iso(time)} | evidence
+            self._found[found] = finding
         finding["count"] += 1
+        return finding, new
 
-    def command_seen(self, command: str) -> None:
-        """The client has sent this command line."""
+    def command_seen(self, command: str, packet: int | None, time: float) -> None:
+        """The client has sent this command line, which a packet has completed."""
+        if self._hidden:
+            for keyword in set(keywords_used(command)) & self._hidden:
+                evidence = _seen("command", command.encode())
+                self._count((NOTED, USED_HIDDEN + keyword), packet, time, evidence)
         if command.upper().split(maxsplit=1)[:1] in (["MAIL"], ["AUTH"]):  # it goes on without TLS
             self._no_tls = None
         if self._unended is not None:
@@ -173,13 +209,15 @@ class Findings:
             self._unended = None
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The findings in the order of their first packets."""
+        """The findings in the order of their first packets, but `NO_TLS` last: that a client left
+        for want of TLS is likely only if nothing else tells why."""
         found = list(self._found.values())
-        return found if self._no_tls is None else [self._no_tls, *found]
+        return found if self._no_tls is None else [*found, self._no_tls]
 
 
 def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The findings of all *connections* by cause: those that closed most come first.
+    """The findings of all *connections* by cause: those that closed most come first, and `NO_TLS`
+    last.
 
     Each has ``kind``, ``cause``, ``connections``, how often it acted (``count``), and ``places``, the
     numbers and first packets of the first `MOST_PLACES` connections, and the evidence of the first
@@ -199,5 +237,10 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             if len(entry["places"]) < MOST_PLACES:
                 entry["places"].append([connection["number"], finding["packet"]])
     return sorted(
-        causes.values(), key=lambda entry: (KINDS.index(entry["kind"]), -entry["connections"])
+        causes.values(),
+        key=lambda entry: (
+            entry["cause"] == NO_TLS,
+            KINDS.index(entry["kind"]),
+            -entry["connections"],
+        ),
     )

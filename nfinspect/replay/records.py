@@ -166,7 +166,7 @@ class ConnectionRecord:
         if kind is events.CommandSeen:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.commands.append(text)
-            self.findings.command_seen(text)
+            self.findings.command_seen(text, packet, time)
             self._last_command = packet, text
             self._last_request = packet
         elif kind is events.MessageSeen:

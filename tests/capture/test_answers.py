@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from nfinspect import cli
-from nfinspect.audit.catalogue import cure
+from nfinspect.audit.catalogue import explained
 from nfinspect.cli import replay_text
 from nfinspect.events import CloseCause, CommandMaskReason
 from nfinspect.policy.criteria import Criterion
@@ -102,7 +102,9 @@ CAUSES = (
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_every_cause_has_a_cure(cause: str) -> None:
-    assert cure(cause)
+    known = explained(cause)
+    assert known is not None
+    assert known.cure
 
 
 # --- A selection
@@ -413,3 +415,197 @@ def test_long_addresses_are_not_broken_in_a_pipe(tmp_path: Path) -> None:
     moved = [p[:8] + long[p[8:24]] + long[p[24:40]] + p[40:] for p in packets]
     text = replayed("--checksums", "ignore", capture(tmp_path / "six.pcap", moved))
     assert ":40001 to [2001:db8:3333:4444:3333:4444:3333:4444]:25\n" in text
+
+
+@pytest.mark.parametrize(
+    ("follows", "before"),
+    [
+        ((">", b"HELP me\r\nNOOP\r\n"), "a reply without a numeric code"),
+        ((">", b"EXPN\r\n"), "unknown command"),
+        ((">", b"NOOP " + b"a" * 600 + b"\r\n"), "match cmd line length gt 512"),
+    ],
+)
+def test_that_a_client_left_for_want_of_tls_stands_behind_what_else_was_found(
+    follows: tuple[str, bytes], before: str, tmp_path: Path
+) -> None:
+    talk = [GREETING, *EHLO, follows]
+    if "reply" in before:
+        talk.append(("<", b"what?\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation(tuple(talk)))
+    lead = lead_of(replayed(path))
+    assert lead.index(before) < lead.index("STARTTLS hidden, and no mail followed")
+    causes = [
+        found["cause"]
+        for found in json.loads(replayed(path, "--json"))["connections"][0]["findings"]
+    ]
+    assert (causes[0], causes[-1]) == (before, "STARTTLS hidden, and no mail followed")
+
+
+def lead_of(text: str) -> str:
+    """The report up to its lists."""
+    return text[: text.index("\nwhat happened\n" if "\nwhat happened\n" in text else "\nsyslog\n")]
+
+
+# --- What is missing from the capture
+
+
+def test_damage_is_in_the_lead_and_the_answer_is_said_to_be_incomplete(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(CLEAN))
+    file.write_bytes(file.read_bytes()[:-5])
+    words = ["replay", str(file)]
+    lead = lead_of(CliRunner().invoke(cli.main, words, prog_name="nfinspect").stdout)
+    assert "this answer is incomplete: not everything in the capture could be used\n" in lead
+    assert f"{file}: after packet {len(conversation(CLEAN)) - 1}, byte " in lead
+    assert "what is missing may hold the cause" in lead
+    assert "everything was inspected to its end" not in lead
+    report = json.loads(CliRunner().invoke(cli.main, [*words, "--json"]).stdout)
+    assert report["summary"]["incomplete"] == [report["summary"]["captures"][0]["damage"]]
+
+
+def test_damage_stands_before_what_was_found(tmp_path: Path) -> None:
+    file = capture(tmp_path / "cut.pcap", conversation(LEFT))
+    file.write_bytes(file.read_bytes()[:-5])
+    done = CliRunner().invoke(cli.main, ["replay", str(file)], prog_name="nfinspect")
+    lead = lead_of(done.stdout)
+    assert lead.index("this answer is incomplete") < lead.index("closed by inspection")
+    assert "may hold the cause" not in lead
+
+
+def test_packets_cut_by_the_snap_length_make_the_answer_incomplete(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    data = pcap(packets[:5], 101)
+    record = pcap([packets[5][:60]], 101)[24:]
+    whole = record[:12] + len(packets[5]).to_bytes(4, sys.byteorder) + record[16:]
+    (tmp_path / "snap.pcap").write_bytes(data + whole)
+    lead = lead_of(replayed(tmp_path / "snap.pcap"))
+    assert "1 packet (first 6): cut short by the capture's snap length; record with" in lead
+
+
+def test_bytes_that_the_capture_does_not_have_make_the_answer_incomplete(tmp_path: Path) -> None:
+    packets = conversation((GREETING, (">", b"HELO cli"), (">", b"ent.example.net\r\n")))
+    held = [
+        *packets[:5],
+        packets[7],
+    ]  # without the first half of the HELO, for which the rest waits
+    lead = lead_of(replayed(capture(tmp_path / "hole.pcap", held)))
+    assert "1 packet still held at the end: what should come before is not in the capture" in lead
+
+
+def test_whole_capture_is_not_called_incomplete(tmp_path: Path) -> None:
+    path = capture(tmp_path / "clean.pcap", conversation(CLEAN))
+    assert "incomplete" not in replayed(path)
+    assert json.loads(replayed(path, "--json"))["summary"]["incomplete"] == []
+
+
+# --- Keywords that the client used, although the filter hides them
+
+
+ALLOW_TLS = """\
+policy-map type inspect esmtp mail
+ parameters
+  allow-tls
+ match ehlo-reply-parameter others
+  mask
+policy-map global_policy
+ class inspection_default
+  inspect esmtp mail
+service-policy global_policy global
+"""
+OFFERED = (
+    ("<", b"220 mail.example.net ESMTP\r\n"),
+    (">", b"EHLO client.example.net\r\n"),
+    (
+        "<",
+        b"250-mail.example.net\r\n250-PIPELINING\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-XCLIENT NAME\r\n"
+        b"250-X-EXPS GSSAPI\r\n250-DELIVERBY\r\n250-STARTTLS\r\n250 8BITMIME\r\n",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "keyword", "follows"),
+    [
+        (b"MAIL FROM:<a@example.net> BODY=8BITMIME SMTPUTF8", "SMTPUTF8", "returns this mail"),
+        ("MAIL FROM:<ä@example.net>".encode(), "SMTPUTF8", "returns this mail"),
+        (b"mail from:<a@example.net> by=120;R", "DELIVERBY", "would not learn of it"),
+        (b"BDAT 0 LAST", "CHUNKING", "sends by DATA"),
+        (b"XCLIENT ADDR=192.0.2.9", "XCLIENT", "sees the proxy's address"),
+        (b"X-EXPS GSSAPI", "X-EXPS", "refuses the mail"),
+        (b"STARTTLS", "STARTTLS", "unencrypted"),
+    ],
+)
+def test_keyword_that_was_used_although_hidden_is_named_with_what_follows(
+    command: bytes, keyword: str, follows: str, tmp_path: Path
+) -> None:
+    talk = (*OFFERED, (">", command + b"\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    path = capture(tmp_path / "used.pcap", conversation(talk))
+    report = json.loads(replayed(path, "--json"))
+    used = [f for f in report["connections"][0]["findings"] if "although" in f["cause"]]
+    assert [(f["kind"], f["cause"], f["packet"]) for f in used] == [
+        ("noted", f"used, although hidden: {keyword}", 10)
+    ]
+    lead = lead_of(replayed(path))
+    assert (
+        f"used, although hidden: {keyword}: 1 of 1 connection\n    connection 1, packet 10" in lead
+    )
+    assert follows in lead[lead.index("    behind the filter: ") :]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"MAIL FROM:<a@example.net> BODY=8BITMIME", b"NOOP SMTPUTF8", b"HELP STARTTLS", b"RSET"],
+)
+def test_use_of_what_is_shown_is_not_noticed(command: bytes, tmp_path: Path) -> None:
+    talk = (*OFFERED, (">", command + b"\r\n"), ("<", b"250 Ok\r\n"), *QUIT)
+    path = capture(tmp_path / "used.pcap", conversation(talk))
+    assert "although hidden" not in replayed(path)
+
+
+def test_keyword_that_the_map_shows_is_not_said_to_be_hidden(tmp_path: Path) -> None:
+    tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *tls)))
+    configuration = tmp_path / "tls.cfg"
+    configuration.write_text(ALLOW_TLS)
+    text = replayed(path, "--config", configuration)
+    assert "the server accepted STARTTLS: TLS begins" in text
+    assert "although hidden" not in text
+
+
+# --- Injection behind STARTTLS
+
+
+@pytest.mark.parametrize("answer", [b"220 go\r\n", b"454 not now\r\n", b"500 what\r\n250 Ok\r\n"])
+@pytest.mark.parametrize("offered", [OFFERED, (GREETING, *HELO)], ids=["pipelining", "HELO"])
+def test_what_follows_a_masked_starttls_in_its_packet_is_named_an_injection(
+    offered: tuple[tuple[str, bytes], ...], answer: bytes, tmp_path: Path
+) -> None:
+    attack = (">", b"starttls\r\nRSET\r\nMAIL FROM:<evil@example.net>\r\n")
+    path = capture(tmp_path / "tls.pcap", conversation((*offered, attack, ("<", answer), *QUIT)))
+    report = json.loads(replayed(path, "--json"))
+    (found,) = [
+        each
+        for each in report["connections"][0]["findings"]
+        if each["cause"] == "injection behind STARTTLS"
+    ]
+    assert (found["kind"], found["packet"], found["count"]) == ("noted", 10, 1)
+    if offered is OFFERED:
+        assert found["evidence"]["text"] == "RSET"
+    assert report["counters"]["starttls_injections"] == 1
+    text = replayed(path)
+    assert "injection behind STARTTLS: 1 of 1 connection\n    connection 1, packet 10" in text
+    assert "CVE-2011-0411" not in text or "closed by inspection" not in text
+
+
+def test_client_that_waits_after_a_masked_starttls_injects_nothing(tmp_path: Path) -> None:
+    refused = ((">", b"STARTTLS\r\n"), ("<", b"500 what\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *refused, *QUIT)))
+    assert "injection" not in replayed(path)
+
+
+def test_injection_that_closes_is_one_finding(tmp_path: Path) -> None:
+    attack = (">", b"STARTTLS\r\nRSET\r\n")
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, attack)))
+    (tmp_path / "tls.cfg").write_text(ALLOW_TLS)
+    report = json.loads(replayed(path, "--json", "--config", tmp_path / "tls.cfg"))
+    causes = [found["cause"] for found in report["connections"][0]["findings"]]
+    assert causes == ["starttls-injection"]

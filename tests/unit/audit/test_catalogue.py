@@ -8,7 +8,14 @@ import re
 import pytest
 
 from nfinspect.actions import DropReason
-from nfinspect.audit.catalogue import COUNTERS, DROPPED_BECAUSE, FOUND, TABLES, Explanation, cure
+from nfinspect.audit.catalogue import (
+    COUNTERS,
+    DROPPED_BECAUSE,
+    FOUND,
+    TABLES,
+    Explanation,
+    explained,
+)
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.syslog import MESSAGES
 from nfinspect.events import CloseCause, CommandMaskReason, TeardownReason, UninspectedCause
@@ -53,10 +60,10 @@ def test_names_of_drop_reasons_are_unique() -> None:
 
 
 def test_cure_of_a_longer_beginning_wins_and_an_unknown_cause_has_none() -> None:
-    bare = cure("recorded without the filter: bare LF answered")
+    bare = explained("recorded without the filter: bare LF answered")
     assert bare is not None
     assert bare.section == "troubleshooting.md#bare-line-feeds"
-    assert cure("an eclipse") is None
+    assert explained("an eclipse") is None
 
 
 def test_documents_explain_in_whole_words() -> None:

@@ -246,10 +246,20 @@ def test_bare_lf_in_an_auth_response_smuggles_no_command() -> None:
 # --- STARTTLS
 
 
-def test_starttls_is_masked_and_commands_after_it_pass() -> None:
+def test_starttls_is_masked_and_commands_after_it_pass_and_are_reported() -> None:
     talk = session()
-    talk.client(b"STARTTLS\r\nNOOP\r\n", masked(), server_gets=b"XXXXXXXX\r\nNOOP\r\n").owes(2)
+    group = b"STARTTLS\r\nNOOP\r\n"
+    talk.client(group, masked(), injection(), server_gets=b"XXXXXXXX\r\nNOOP\r\n").owes(2)
     talk.server(b"500 what?\r\n250 ok\r\n")
+
+
+@pytest.mark.parametrize("line", [b"starttls \r\n", b"StartTLS\r\n"])
+def test_starttls_alone_in_its_packet_is_no_injection(line: bytes) -> None:
+    talk = session()
+    hidden = b"X" * (len(line) - 2) + b"\r\n"
+    talk.client(line, masked(), server_gets=hidden).client(b"NOOP\r\n")
+    talk.client(line + b"\r\n", masked(), injection(), server_gets=hidden + b"\r\n")
+    talk.client(b"STARTTLSX\r\nNOOP\r\n", masked(), server_gets=b"XXXXXXXXX\r\nNOOP\r\n")
 
 
 @pytest.mark.parametrize("log", [False, True])
