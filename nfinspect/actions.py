@@ -21,6 +21,8 @@ class DropReason(enum.Enum):
     BAD_FLAGS = "bad-flags"
     NO_CONNECTION = "no-connection"
     TABLE_FULL = "table-full"
+    CONNECTION_LIMIT = "connection-limit"
+    PER_CLIENT_LIMIT = "per-client-limit"
     CLOSED_CONNECTION = "closed-connection"
     INSPECTION = "inspection"
     BAD_SYN = "bad-syn"

@@ -65,6 +65,15 @@ class ClauseAction(enum.Enum):
     RATE_LIMIT = "rate-limit"
 
 
+class LimitKind(enum.Enum):
+    """The kinds of connection limits; the value is the configuration's word."""
+
+    CONNECTIONS = "conn-max"
+    EMBRYONIC = "embryonic-conn-max"
+    PER_CLIENT = "per-client-max"
+    PER_CLIENT_EMBRYONIC = "per-client-embryonic-max"
+
+
 class TeardownReason(enum.Enum):
     """REASON of 302014, as the appliance writes it. What each means is in
     `nfinspect.audit.catalogue`."""
@@ -160,6 +169,18 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class Translated:
+    """The static translation of a server, as far as lines about its limits say it."""
+
+    address: bytes
+    """The mapped one, of 4 or 16 bytes; empty if it is that of an interface."""
+    embryonic: int
+    """The embryonic limit; 0 is none."""
+    old_lines: bool
+    """The configuration is of PIX 6, whose lines are others."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionBuilt:
     """A new connection's SYN was accepted, or a connection older than the filter picked up
     [302013]."""
@@ -202,6 +223,33 @@ class TableFull:
 
     source: Endpoint
     destination: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """A SYN found a connection limit reached, and was dropped [201011, 201013; of a static of PIX 6
+    201002, 201009]; or an embryonic limit, at which TCP intercept would begin, and passed [201010,
+    201012; of a static 201003, 407002]."""
+
+    source: Endpoint
+    destination: Endpoint
+    limit: LimitKind
+    count: int
+    """Connections so far, without this one."""
+    allowed: int
+    scope: str
+    """Who has the limit: ``class mail``, ``static 192.0.2.1``."""
+    refused: bool
+    outbound: bool
+    """From the side of higher security."""
+    interface: str
+    """Where the policy is enforced."""
+    begins: bool
+    """At an embryonic limit: the first SYN since the count was last below it."""
+    log: bool
+    """Whether to log it: 201012 is written once in 10 seconds."""
+    translated: Translated | None = None
+    """Of a static: what it is in its lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +490,7 @@ Event = (
     | DeniedNoConnection
     | DuplicateSyn
     | TableFull
+    | LimitReached
     | BannerMasked
     | AlreadyMasked
     | ClauseMatched

@@ -73,6 +73,19 @@ DROPPED: Mapping[DropReason, Explanation] = {
         "find who opens so many connections; the bound is 100,000",
         (201008,),
     ),
+    DropReason.CONNECTION_LIMIT: Explanation(
+        "a SYN while as many connections to its server are open as its class or its static allows"
+        " ('conn-max'); in a capture also what the refused connection sends after it",
+        "tcp.md#connection-limits",
+        "a higher limit; or find who keeps so many open: 'show conn', 'show local-host'",
+        (201011,),
+    ),
+    DropReason.PER_CLIENT_LIMIT: Explanation(
+        "a SYN while its client has as many connections open as its class allows ('per-client-max')",
+        "tcp.md#connection-limits",
+        "a higher limit; or fewer connections at a time from that client",
+        (201013,),
+    ),
     DropReason.CLOSED_CONNECTION: Explanation(
         "a packet of a connection that inspection has closed, or that is over",
         "tcp.md#ends",

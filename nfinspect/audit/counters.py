@@ -53,6 +53,7 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.DeniedNoConnection: ("denied_without_connection", None),
     events.DuplicateSyn: ("duplicate_syns", None),
     events.TableFull: ("refused_by_full_table", None),
+    events.LimitReached: ("limits_reached", lambda event: event.limit.value),
     events.ReplyAwaited: ("replies_awaited", None),
     events.LineUnended: ("unended_lines", None),
     events.MailAnswered: ("answered_mails_with_findings", None),
@@ -92,6 +93,8 @@ class Counters:
         self.tallies: dict[str, Counter[str]] = {name: Counter() for name, _ in TALLIES.values()}
         """By name of the tally and its breakdown; an empty string if there is none."""
         self.dropped_packets: Counter[DropReason] = Counter()
+        self.refused: Counter[str] = Counter()
+        """SYNs that a connection limit refused, by who has the limit (`events.LimitReached.scope`)."""
 
     def observe(self, event: Event) -> None:
         """Count one event."""
@@ -109,6 +112,8 @@ class Counters:
             case _:
                 name, by = TALLIES[type(event)]
                 self.tallies[name][by(event) if by else ""] += 1
+                if type(event) is events.LimitReached and event.refused:
+                    self.refused[event.scope] += 1
                 if type(event) is events.ConnectionTornDown:
                     self.in_use -= 1
 

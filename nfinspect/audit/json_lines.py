@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nfinspect.audit.suppression import LinesSuppressed
-from nfinspect.audit.text import escaped, ip_port
-from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail
+from nfinspect.audit.text import address, escaped, ip_port
+from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Translated
 
 VERSION = 1
 """Of the schema: it changes when a field changes its name or meaning, or is gone; not when one is
@@ -67,6 +67,13 @@ def _plain(value: Any) -> Any:
             return escaped(value)
         case tuple():
             return [_plain(each) for each in value]
+        case Translated():
+            mapped = address(value.address) if value.address else ""
+            return {
+                "address": mapped,
+                "embryonic": value.embryonic,
+                "old_lines": value.old_lines,
+            }
         case Evidence() | Mail():
             kind: type = type(value)
             return {name: _plain(getattr(value, name)) for name in _shape(kind)[1]}

@@ -25,6 +25,7 @@ LIMITED: Final = frozenset(
         events.DeniedNoConnection,
         events.DuplicateSyn,
         events.KeywordsHidden,
+        events.LimitReached,
         events.MailAnswered,
         events.ServerAnomaly,
         events.TableFull,

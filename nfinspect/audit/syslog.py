@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from nfinspect import events
 from nfinspect.audit.suppression import LinesSuppressed
 from nfinspect.audit.text import address, duration, escaped
-from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, Event
+from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, Event, LimitKind
 
 FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 """The names of the flags in 106015, from the lowest bit (RFC 9293 section 3.1). ECE and CWR have
@@ -102,6 +102,43 @@ def _duplicate_syn(event: events.DuplicateSyn) -> Facts:
 
 def _table_full(event: events.TableFull) -> Facts:
     return {}
+
+
+def _limit_reached(event: events.LimitReached) -> Facts:
+    source, destination, static = event.source, event.destination, event.translated
+    mapped = event.interface
+    if static is not None and static.address:
+        mapped = address(static.address)
+    return {
+        "count": event.count,
+        "allowed": event.allowed,
+        "bound": "outbound" if event.outbound else "inbound",
+        "put": "input" if event.interface == source.interface else "output",
+        "source": f"{address(source.address)}/{source.port}",
+        "destination": f"{address(destination.address)}/{destination.port}",
+        "server": address(destination.address),
+        "port": destination.port,
+        "server_interface": destination.interface,
+        "arrives": source.interface,
+        "interface": event.interface,
+        "mapped": mapped,
+        "embryonic": static.embryonic if static is not None else 0,
+    }
+
+
+def _reached(limit: LimitKind, *, of_static: bool | None = None) -> Callable[[Any], bool]:
+    """Applies to a limit of a class and of a static, or of one of them alone."""
+
+    def applies(event: events.LimitReached) -> bool:
+        static = event.translated is not None
+        return event.limit is limit and event.log and of_static in (None, static)
+
+    return applies
+
+
+def _of_old_static(event: events.LimitReached) -> bool:
+    static = event.translated
+    return event.limit is LimitKind.CONNECTIONS and static is not None and static.old_lines
 
 
 def _clause_matched(event: events.ClauseMatched) -> Facts:
@@ -196,6 +233,46 @@ MESSAGES = (
     Message(
         3, 201008, "Disallowing new connections.",
         events.TableFull, _table_full,
+    ),
+    Message(
+        3, 201002, "Too many TCP connections on static {mapped}! {embryonic} {allowed}",
+        events.LimitReached, _limit_reached,
+        lambda event: _of_old_static(event) and bool(event.translated.address),
+    ),
+    Message(
+        3, 201009, "TCP connection limit of {allowed} for host {server} on {server_interface} exceeded",
+        events.LimitReached, _limit_reached, _of_old_static,
+    ),
+    Message(
+        3, 201011, "Connection limit exceeded {count}/{allowed} for {bound} packet"
+        " from {source} to {destination} on interface {arrives}",
+        events.LimitReached, _limit_reached, _reached(LimitKind.CONNECTIONS),
+    ),
+    Message(
+        4, 407002, "Embryonic limit for through connections exceeded {count}/{allowed}."
+        " {source} to {mapped}({server})/{port} on interface {interface}",
+        events.LimitReached, _limit_reached,
+        lambda event: event.begins and _reached(LimitKind.EMBRYONIC, of_static=True)(event),
+    ),
+    Message(
+        2, 201003, "Embryonic limit exceeded {count}/{allowed}"
+        " for {source} to {server}({mapped})/{port} on interface {interface}",
+        events.LimitReached, _limit_reached, _reached(LimitKind.EMBRYONIC, of_static=True),
+    ),
+    Message(
+        6, 201010, "Embryonic connection limit exceeded {count}/{allowed} for {put} packet"
+        " from {source} to {destination} on interface {interface}",
+        events.LimitReached, _limit_reached, _reached(LimitKind.EMBRYONIC),
+    ),
+    Message(
+        6, 201012, "Per-client embryonic connection limit exceeded {count}/{allowed} for {put} packet"
+        " from {source} to {destination} on interface {interface}",
+        events.LimitReached, _limit_reached, _reached(LimitKind.PER_CLIENT_EMBRYONIC),
+    ),
+    Message(
+        3, 201013, "Per-client connection limit exceeded {count}/{allowed} for {put} packet"
+        " from {source} to {destination} on interface {interface}",
+        events.LimitReached, _limit_reached, _reached(LimitKind.PER_CLIENT),
     ),
     Message(
         6, 302013, "Built {direction} TCP connection {number}"

@@ -1,11 +1,7 @@
-"""Segments of no open connection, and SYN, handshake and RST of open ones.
-
-``admit`` refuses only when the table is full; connection limits and TCP intercept belong there.
-"""
+"""Segments of no open connection, and SYN, handshake and RST of open ones."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import replace
 
 from nfinspect.actions import DropReason
@@ -17,8 +13,11 @@ from nfinspect.events import (
     DeniedNoConnection,
     DuplicateSyn,
     Endpoint,
+    LimitKind,
+    LimitReached,
     TableFull,
     TeardownReason,
+    Translated,
     UninspectedCause,
 )
 from nfinspect.flow.core import Core
@@ -28,21 +27,10 @@ from nfinspect.flow.uninspected import stop_inspecting
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.policy.model import Plan
 from nfinspect.tcp import handshake
+from nfinspect.tcp.admission import Decision
 from nfinspect.tcp.connection import ESTABLISHED, TcpConnection
 from nfinspect.tcp.sequence import UNKNOWN
 from nfinspect.tcp.stream import Stream
-
-
-class Admission(enum.Enum):
-    """What happens to a SYN that opens a new connection."""
-
-    ADMIT = enum.auto()
-    REFUSE = enum.auto()
-
-
-def admit(core: Core) -> Admission:
-    """Whether a new connection may enter the table; nothing is evicted to make room."""
-    return Admission.REFUSE if core.table.full else Admission.ADMIT
 
 
 def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
@@ -62,6 +50,10 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         return None
     if segment.flags & (SYN | ACK) == SYN:
         return _new_connection(core, arrival, segment)
+    refused = core.table.refused_for(key)
+    if refused is not None:  # in a capture, and in monitor mode: its packets go on
+        core.drop(arrival, refused)
+        return None
     one_sided = core.permissions.missing_side and segment.flags & SYN
     if (
         remembered is None
@@ -113,7 +105,7 @@ def opening(passage: Passage) -> Passage | None:
         passage = Passage(core, arrival, segment, stream)
     if connection.phase is ESTABLISHED and not flags & SYN:
         if before is not ESTABLISHED:
-            core.table.set_timer(connection)
+            core.table.establish(connection)
         return passage
     # The server would read TCP Fast Open data (RFC 7413) before it could be inspected.
     if segment.length:
@@ -155,11 +147,13 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
         core.drop(arrival, DropReason.BAD_SYN)
         return None
     source, destination = core.endpoints(arrival, segment)
-    if admit(core) is Admission.REFUSE:
+    if core.table.full:  # nothing is evicted to make room
         core.emit(TableFull(source, destination))
         core.drop(arrival, DropReason.TABLE_FULL)
         return None
     plan = core.plan(source, destination)
+    if plan.scopes and not _admitted(core, arrival, segment, (source, destination), plan):
+        return None
     for key in (segment.key, segment.reverse_key):
         core.table.forget(key)
     connection = _create(core, segment.key, (source, destination), plan)
@@ -168,6 +162,55 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
     if arrival.ingress != arrival.egress:
         connection.server.bar(arrival.ingress)
     return connection.client
+
+
+def _admitted(
+    core: Core, arrival: Arrival, segment: Segment, ends: tuple[Endpoint, Endpoint], plan: Plan
+) -> bool:
+    """Whether the limits of its class and of its server let a connection begin; if not, its SYN is
+    dropped."""
+    source, destination = ends
+    table = core.table
+    decision = table.admission.decide(plan, source.address, destination.address, arrival.now)
+    if decision.limit is not None:
+        core.emit(_limit_reached(core, ends, decision, decision.limit))
+    if decision.reason is not None:
+        core.drop(arrival, decision.reason)
+        if core.permissions.nobody_reacts:
+            table.refuse(segment.key, decision.reason)
+        return False
+    # TCP intercept is to begin here for `Verdict.INTERCEPT`; until it does, the SYN passes.
+    if table.refused:
+        table.refused.pop(segment.key, None)
+    return True
+
+
+def _limit_reached(
+    core: Core, ends: tuple[Endpoint, Endpoint], decision: Decision, limit: LimitKind
+) -> LimitReached:
+    source, destination = ends
+    scope = decision.scope
+    assert scope is not None
+    static, translated = scope.translation, None
+    if static is not None:
+        mapped = static.mapped_address(int.from_bytes(destination.address))
+        size = len(destination.address)
+        address = b"" if mapped is None else mapped.to_bytes(size, "big")
+        translated = Translated(address, scope.limits.embryonic, scope.old_lines)
+    return LimitReached(
+        source,
+        destination,
+        limit,
+        decision.count,
+        decision.allowed,
+        scope.name,
+        decision.reason is not None,
+        core.is_outbound(*ends),
+        scope.interface or source.interface,
+        decision.begins,
+        decision.log,
+        translated,
+    )
 
 
 def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
@@ -191,7 +234,7 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
     cause = UninspectedCause.ONE_SIDED if one_sided else UninspectedCause.MIDSTREAM
     passage = Passage(core, arrival, segment, stream)
     stop_inspecting(passage, cause)
-    core.table.set_timer(connection)
+    core.table.establish(connection)
     if syn:
         passage.pass_on(b"" if segment.length else None)
         return None

@@ -24,16 +24,18 @@ from heapq import merge
 from typing import NamedTuple
 
 from nfinspect.policy.model import (
+    NO_LIMITS,
     ClassPolicy,
     ConnectionLimits,
     Entry,
+    LimitScope,
     Match,
     Plan,
     Policy,
     ServicePolicy,
     Translation,
 )
-from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, prefixes
+from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, address_text, prefixes
 
 TCP = 6
 
@@ -137,7 +139,32 @@ class Classifier:
             normalizing.policy.tcp_map if normalizing else "",
             bypass,
             translation,
+            tuple(self._scopes(setting, translation)),
         )
+
+    def _scopes(
+        self, setting: AppliedClass | None, translation: Translation | None
+    ) -> Iterator[LimitScope]:
+        """Yield where a connection is counted."""
+        settings = setting.policy.settings if setting else None
+        if setting is not None and settings is not None and settings.limits != NO_LIMITS:
+            name, where = setting.policy.name, setting.service_policy
+            key = f"class {name} of {where.name} {where.where}\0".encode()
+            yield LimitScope(f"class {name}", key, settings.limits, where.interface)
+        if translation is not None and translation.limits != NO_LIMITS:
+            yield _scope_of(translation, self._policy.old_lines)
+
+
+def _scope_of(translation: Translation, old_lines: bool) -> LimitScope:
+    first, last = translation.real
+    name = f"static {address_text(translation.version, first)}"
+    if first != last:
+        name += f"-{address_text(translation.version, last)}"
+    if translation.protocol:
+        name += f"/{translation.real_port}"
+    key = f"{translation.real_interface},{translation.mapped_interface} {name}\0".encode()
+    limits = translation.limits
+    return LimitScope(name, key, limits, "", translation, old_lines)
 
 
 class _Matched:

@@ -265,6 +265,23 @@ class Translation:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitScope:
+    """Connections that are counted together, and their limits; see `nfinspect.tcp.admission`."""
+
+    name: str
+    """As show and events say it: ``class mail``, ``static 192.0.2.1``."""
+    key: bytes
+    """What its counts are kept under: the same after a reload, if the lines are the same."""
+    limits: ConnectionLimits
+    interface: str = ""
+    """Where its policy is enforced; empty: wherever a connection arrives."""
+    translation: Translation | None = None
+    """The static that has the limits."""
+    old_lines: bool = False
+    """The text is of PIX 6, whose lines for a static are others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """A named interface."""
 
@@ -294,6 +311,8 @@ class Plan:
     state_bypass: bool = False
     translation: Translation | None = None
     """The static translation of the server's address."""
+    scopes: tuple[LimitScope, ...] = ()
+    """Where it is counted, and against which limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +360,8 @@ class Policy:
     interfaces: tuple[Interface, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     """Of connections for which no class sets any."""
+    old_lines: bool = False
+    """The text is of PIX 6."""
 
     def concerns(self, source_port: int, destination_port: int) -> bool:
         """Whether the filter handles packets between these ports."""

@@ -10,6 +10,7 @@ from nfinspect.policy.commands.classes import CLASS_DEFAULT, ClassMap, ClassMaps
 from nfinspect.policy.commands.inspection import InspectionMaps, MapDraft
 from nfinspect.policy.commands.numbers import IP, TCP
 from nfinspect.policy.commands.policies import ClassDraft, PolicyMaps
+from nfinspect.policy.coverage import uncovered
 from nfinspect.policy.errors import ConfigurationError, Finding
 from nfinspect.policy.grammar import Draft
 from nfinspect.policy.lexer import Word
@@ -139,6 +140,15 @@ def resolve(
         translations,
         interfaces.resolve(draft, devices or {}),
         global_timeouts,
+        pix6.applies(draft),
+    )
+    draft.not_done += uncovered(
+        policy,
+        {
+            (name, each.name.text): each.limits_word
+            for name, found in state.policies.items()
+            for each in found.values()
+        },
     )
     draft.notices += [
         replace(finding, code=code, read=classes.READ)

@@ -266,7 +266,7 @@ def _plan_words(plan: Plan) -> list[str]:
     limits = zip(LIMITS, plan.limits.all, strict=True)
     return [
         f"timeout {' '.join(f'{word} {time_words(value)}' for word, value in pairs)}",
-        *(f"{word} {most}, not enforced yet" for word, most in limits if most),
+        *(f"{word} {most}" for word, most in limits if most),
     ]
 
 

@@ -468,7 +468,7 @@ class Replay:
         if line is not None:
             about = getattr(event, "connection", None)
             self.result.syslog.append([about.number if about is not None else 0, line])
-        if isinstance(event, events.DeniedNoConnection | events.TableFull):
+        if isinstance(event, events.DeniedNoConnection | events.TableFull | events.LimitReached):
             return
         if isinstance(event, events.ConnectionBuilt):
             real = emitted.event

@@ -19,7 +19,7 @@ from typing import Any
 
 from nfinspect.esmtp.keywords import KEYWORDS
 from nfinspect.esmtp.verbs import PERMITTED_WITH_TLS
-from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail
+from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Translated
 from nfinspect.lab.comparison import LinePair
 from nfinspect.packet.edit import complete
 from nfinspect.packet.segment import Segment, parse
@@ -95,6 +95,10 @@ class Redactor:
                 changed[field.name] = self.connection(value)
             elif isinstance(value, Endpoint):
                 changed[field.name] = self._end(value)
+            elif isinstance(value, Translated):
+                changed["scope"] = "static"  # its name is an address
+                mapped = self.address(value.address) if value.address else b""
+                changed[field.name] = replace(value, address=mapped)
             elif isinstance(value, Evidence) and value.what != "header field":
                 changed[field.name] = replace(value, text=self.text(value.text))
             elif isinstance(value, Mail):

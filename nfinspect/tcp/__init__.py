@@ -8,6 +8,7 @@
 ``placed``       a segment at its place in a stream
 ``inspection``   what the engine knows of an inspection
 ``table``        all connections, those that are over, and timeouts
+``admission``    who may open a connection: counts and limits
 ``limits``       the bounds, and the ledger of the totals
 ``ranges``       sets of sequence numbers
 ``sequence``     wrap-around

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST
 from nfinspect.packet.segment import reverse_key
+from nfinspect.tcp.admission import Admission
 from nfinspect.tcp.connection import TcpConnection
 from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
@@ -70,16 +72,19 @@ class Table:
 
     __slots__ = (
         "_timers",
+        "admission",
         "closed",
         "closing",
         "finished",
         "limits",
+        "refused",
         "remembered",
         "streams",
     )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.admission = Admission()
         self.streams: dict[bytes, Stream] = {}
         self.finished: OrderedDict[bytes, Finished] = OrderedDict()
         """By the client's key, oldest first. (Removing the first key of a plain dict
@@ -91,6 +96,9 @@ class Table:
         did, by the client's key."""
         self.closed = 0
         """How many of ``remembered`` were closed by inspection."""
+        self.refused: dict[bytes, DropReason] = {}
+        """Where nobody reacts: connections that a limit refused, whose packets go on, and
+        why; by the client's key, oldest first."""
         self._timers = Timers()
 
     def __len__(self) -> int:
@@ -103,11 +111,21 @@ class Table:
     def add(self, connection: TcpConnection) -> None:
         self.streams[connection.key] = connection.client
         self.streams[reverse_key(connection.key)] = connection.server
+        if connection.plan.scopes:
+            self.admission.add(connection)
+        self.set_timer(connection)
+
+    def establish(self, connection: TcpConnection) -> None:
+        """Its handshake is complete, or it was picked up: its phase is past embryonic."""
+        if connection.plan.scopes:
+            self.admission.establish(connection)
         self.set_timer(connection)
 
     def remove(self, connection: TcpConnection) -> None:
         del self.streams[connection.key]
         del self.streams[reverse_key(connection.key)]
+        if connection.plan.scopes:
+            self.admission.take_back(connection)
         self._timers.cancel(connection.key, connection.timer)
         if self.closing:
             self.closing.pop(connection.key, None)
@@ -186,6 +204,21 @@ class Table:
         self.remember(key, now, closed_by_inspection=True)
         self.remembered[key].since = since
         return True
+
+    def refuse(self, key: bytes, reason: DropReason) -> None:
+        """Remember that the connection which packets with this key would open was refused; the
+        oldest is forgotten at the bound."""
+        if len(self.refused) >= max(1, self.limits.connections):
+            del self.refused[next(iter(self.refused))]
+        self.refused[key] = reason
+
+    def refused_for(self, key: bytes) -> DropReason | None:
+        """Why the connection was refused that packets with this key, or its reverse, belong to;
+        None if it was not."""
+        refused = self.refused
+        if not refused:
+            return None
+        return refused.get(key) or refused.get(reverse_key(key))
 
     def recall(self, key: bytes) -> Remembered | None:
         """The remembered connection that packets with this key or its reverse belong to."""

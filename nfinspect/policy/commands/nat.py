@@ -85,11 +85,6 @@ def _static(draft: Draft, _: None, statement: Statement[Any]) -> None:
             random_sequence_numbers="norandomseq" not in statement,
         )
     )
-    if connections[0] or connections[1]:
-        draft.leave_out(
-            statement.word(),
-            "not done: connection limits are kept and shown, and not yet enforced",
-        )
 
 
 def _dynamic(draft: Draft, _: Any, statement: Statement[Any]) -> None:

@@ -46,6 +46,8 @@ class ClassDraft:
     settings: dict[str, Any] = field(default_factory=dict)
     """By the keyword after ``set connection``."""
     settings_word: Word | None = None
+    limits_word: Word | None = None
+    """Of the first line that sets a limit."""
 
     @property
     def says_something(self) -> bool:
@@ -107,13 +109,8 @@ def _set(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
     for label, value in statement.values.items():
         if label != "set":
             subject.settings[label] = value
-    limits = [label for label in statement.values if label in LIMITS]
-    if any(statement[label] for label in limits):
-        word = statement.word(limits[0])
-        draft.leave_out(
-            word.line.word(0),
-            "not done: connection limits are kept and shown, and not yet enforced",
-        )
+            if label in LIMITS and value and subject.limits_word is None:
+                subject.limits_word = statement.line.word(0)
     for label, what in NOT_DONE.items():
         if label in statement:
             draft.leave_out(statement.word("set"), f"not done: {what}")

@@ -36,6 +36,9 @@ ONE_PACKET_EACH: list[Event] = [
     events.CommandMasked(C, CommandMaskReason.UNKNOWN_VERB),
     events.ConflictingBytes(C, Direction.REQUEST),
     events.KeywordsHidden(C, (b"DSN",)),
+    events.LimitReached(
+        A, B, events.LimitKind.CONNECTIONS, 3, 3, "class mail", True, False, "outside", False, True
+    ),
     events.MailAnswered(C, b"250 ok"),
     events.ServerAnomaly(C, AnomalyKind.UNASKED_REPLY, b"250 Ok"),
 ]

@@ -30,6 +30,8 @@ from nfinspect.events import (
     Event,
     InspectionClosed,
     KeywordsHidden,
+    LimitKind,
+    LimitReached,
     LineUnended,
     MailAnswered,
     MaliciousAddress,
@@ -42,6 +44,7 @@ from nfinspect.events import (
     TableFull,
     TeardownReason,
     TlsStarted,
+    Translated,
     Uninspected,
     UninspectedCause,
     UnseenData,
@@ -74,6 +77,10 @@ EHLO = dataclasses.replace(
     position=7,
     criterion="ehlo-reply-parameter others",
     action=ClauseAction.MASK,
+)
+
+REFUSED = LimitReached(
+    CLIENT, SERVER, LimitKind.CONNECTIONS, 50, 50, "class mail", True, False, "outside", False, True
 )
 
 LINES: list[tuple[Event, str]] = [
@@ -136,6 +143,25 @@ LINES: list[tuple[Event, str]] = [
     ),
     (TableFull(CLIENT, SERVER), "%ASA-3-201008: Disallowing new connections."),
     (
+        REFUSED,
+        "%ASA-3-201011: Connection limit exceeded 50/50 for inbound packet from 192.0.2.1/4321 to"
+        " 198.51.100.1/25 on interface outside",
+    ),
+    (
+        dataclasses.replace(REFUSED, translated=Translated(b"\xcb\0\x71\x09", 100, False)),
+        "%ASA-3-201011: Connection limit exceeded 50/50 for inbound packet from 192.0.2.1/4321 to"
+        " 198.51.100.1/25 on interface outside",
+    ),
+    (
+        dataclasses.replace(REFUSED, translated=Translated(b"\xcb\0\x71\x09", 100, True)),
+        "%ASA-3-201002: Too many TCP connections on static 203.0.113.9! 100 50",
+    ),
+    (
+        dataclasses.replace(REFUSED, outbound=True, limit=LimitKind.PER_CLIENT, interface="inside"),
+        "%ASA-3-201013: Per-client connection limit exceeded 50/50 for output packet from"
+        " 192.0.2.1/4321 to 198.51.100.1/25 on interface inside",
+    ),
+    (
         HEADER,
         "%ASA-4-108004: ESMTP Classification: Dropped connection for ESMTP Request from"
         " outside:192.0.2.1/4321 to inside:198.51.100.1/25;"
@@ -186,6 +212,7 @@ SILENT: list[Event] = [
     dataclasses.replace(EHLO, log=False),
     dataclasses.replace(BODY, log=False),
     TlsStarted(FOUR, False),
+    dataclasses.replace(REFUSED, limit=LimitKind.PER_CLIENT_EMBRYONIC, refused=False, log=False),
     BannerMasked(FOUR, "m"),
     CommandMasked(FOUR, CommandMaskReason.UNKNOWN_VERB),
     Uninspected(FOUR, UninspectedCause.TLS),

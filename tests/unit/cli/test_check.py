@@ -143,7 +143,7 @@ def test_end_of_the_report_counts_every_line() -> None:
     assert "understood: 7 lines\n" in result.stdout
     assert "not about this filter: 3 lines (snmp-server 2, hostname 1)\n" in result.stdout
     end = result.stdout.partition("not done, although it changes what happens to mail: ")[2]
-    assert end.startswith("1 line\nfw.cfg:10:1: not done: connection limits are kept")
+    assert end.startswith("1 line\nfw.cfg:10:1: not done as it stands: limits count")
 
 
 def test_advice_on_several_lines_is_printed_once() -> None:
@@ -187,7 +187,7 @@ def test_extract_writes_what_matters_and_is_read_to_the_same_policy() -> None:
     text = Path("out.cfg").read_text()
     assert "access-list esa extended permit ip any host 192.168.1.1\n" in text
     assert "snmp-server" not in text
-    assert "! line 10 is not done: " in text
+    assert "! line 10 is not done as it stands: " in text
     assert parse_policy(text, "out").policy == parse_policy(LISTING, "fw").policy
     assert call("fw.cfg", "--extract", "-").stdout == text
 

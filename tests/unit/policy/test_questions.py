@@ -95,8 +95,8 @@ Additional Information:
 New flow created, packet dispatched to next module
 7 in use
 timeout embryonic 0:00:30 half-closed 0:10:00 idle 0:30:00
-conn-max 50, not enforced yet
-embryonic-conn-max 100, not enforced yet
+conn-max 50
+embryonic-conn-max 100
 
 Result:
 input-interface: outside
