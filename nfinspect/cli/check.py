@@ -84,7 +84,10 @@ def _about_rules(configuration: Configuration, file: str) -> Iterator[Finding]:
     if not has_capability(CAP_NET_ADMIN):
         return
     try:
-        others = others_in_place(diversion_of(configuration.policy))
+        others = all(
+            others_in_place(diversion_of(configuration.policy, bridged=bridged))
+            for bridged in (False, True)
+        )
     except RulesError:
         return  # no iptables here: nothing is in place
     if others:

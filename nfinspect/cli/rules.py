@@ -69,7 +69,7 @@ def rules(
     if remove:
         remove_rules()
         return
-    diversion = diversion_of(configuration.policy, queue_num, queues, fail_open)
+    diversion = diversion_of(configuration.policy, queue_num, queues, fail_open, bridged=bridge)
     if apply:
         put_in_place(diversion, bridge=bridge)
         for name in flowtables.names():
@@ -107,6 +107,8 @@ def put_in_place(diversion: Diversion, *, bridge: bool = False) -> None:
         raise Failure(f"cannot apply the rules: {error}") from error
     for warning in warnings:
         click.echo(f"nfinspect: warning: {warning}", err=True)
+    for note in diversion.notes:
+        click.echo(f"nfinspect: notice: {note}", err=True)
 
 
 def remove_rules() -> None:

@@ -146,7 +146,7 @@ def run(
     if apply_rules and monitor:  # which translates and exempts nothing either
         diversion = Diversion(diverted_ports(policy), queue_num, queues, fail_open=True)
     elif apply_rules:
-        diversion = diversion_of(policy, queue_num, queues)
+        diversion = diversion_of(policy, queue_num, queues, bridged=bridge)
     limits = Limits(held_packets_total=MAX_LENGTH // 4)
     if monitor:
         engine: Engine = Monitor(policy, EngineOptions(WATCHED, limits=limits), started=monotonic())

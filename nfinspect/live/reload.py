@@ -107,13 +107,13 @@ class Reload:
         old = self._diversion
         if old is None:
             return None
-        new = diversion_of(policy, old.first_queue, old.queues, old.fail_open)
+        new = diversion_of(policy, old.first_queue, old.queues, old.fail_open, bridged=old.bridged)
         grown = dataclasses.replace(new, ports=tuple(sorted({*old.ports, *new.ports})))
         return None if grown == old else grown
 
     def _applied(self, diversion: Diversion) -> list[str]:
         try:
-            return self._divert(diversion)
+            return self._divert(diversion) + diversion.notes
         except RulesError as error:
             return [f"cannot apply the rules: {error}"]
 

@@ -12,6 +12,9 @@ Where they are, and why:
 - In both directions, and for both families, with the same text.
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
+Exempt connections (`rules.exemption`) are marked in conntrack by chains that only their first packet
+meets, and marked ones return before the queue.
+
 A second, small chain in raw OUTPUT keeps the filter's packets on untracked connections out of
 connection tracking, which would create an entry for them and might translate them. Two chains in
 nat hold the policy's static translations, if it has any.
@@ -28,7 +31,9 @@ from nfinspect.rules.mark import MARK, MASK
 
 CHAIN = "NFINSPECT"
 DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
-CHAINS = (CHAIN, DNAT, SNAT)
+EXEMPT, QUEUE = f"{CHAIN}-EXEMPT", f"{CHAIN}-QUEUE"
+CALLED = (CHAIN, DNAT, SNAT)
+"""Our chains that a built-in chain jumps to. All others begin with `CHAIN` and a hyphen."""
 
 TABLES = ("security", "mangle")
 """Tables for the diverting rules, the preferred one first."""
@@ -38,7 +43,27 @@ NAT = "nat"
 BUILT_IN = ("FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING")
 """The chains that jump to ours."""
 
+MULTIPORT = 15
+"""Ports in one match."""
+
 ANY_STATE = "-m conntrack --ctstate NEW,ESTABLISHED,RELATED,INVALID,UNTRACKED"
+
+
+FIRST = "-m conntrack --ctstate NEW --ctdir ORIGINAL"
+"""The first packet of a connection; while nobody answers, its repetitions too."""
+
+MARKED = f"{MARK:#x}/{MASK:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """Which connections are not diverted."""
+
+    chains: Mapping[str, Sequence[str]]
+    """The rules of each chain; the first one gets the first packets of all connections. Empty if the
+    filter decides about all of them."""
+    notes: tuple[str, ...] = ()
+    """What the rules leave to the filter, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +76,17 @@ class Diversion:
     queues: int = 1
     fail_open: bool = False
     """Let everything pass uninspected while no filter runs on the queue."""
-    exempt: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    """What the first packets of exempt connections match, by IP version (`rules.exemption`)."""
+    exempt: Mapping[int, Exemption] = field(default_factory=dict)
+    """The exempt connections, by IP version (`rules.exemption`)."""
     nat: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """The rules of the chains `DNAT` and `SNAT`, by IP version (`rules.translation`)."""
+    bridged: bool = False
+    """Interfaces are matched on a bridge too, where that matters."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the rules leave to the filter."""
+        return [note for exempt in self.exempt.values() for note in exempt.notes]
 
     @property
     def target(self) -> str:
@@ -67,56 +99,78 @@ class Diversion:
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
 
-def application(diversion: Diversion, table: str, version: int, present: Iterable[str] = ()) -> str:
+def application(diversion: Diversion, table: str, version: int, present: Sequence[str] = ()) -> str:
     """Return the text for ``iptables-restore --noflush`` that puts the rules for an IP version into
     *table*.
 
-    *present* are the rules of the table as listed by ``iptables -S``; those that jump to our chain
-    are replaced in the same transaction, so that applying twice has the effect of applying once.
+    *present* are the rules of the table as listed by ``iptables -S``; ours are replaced in the same
+    transaction, so that applying twice has the effect of applying once. A text for a table without
+    our rules is refused as a whole where there are some, and changes nothing.
     """
-    lines = [
-        # creates the chain, or empties it if it exists
-        f":{CHAIN} - [0:0]",
-        *_deletions(present),
-        f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}',
-    ]
-    for criteria in diversion.exempt.get(version, ()):
-        lines.append(
-            f"-A {CHAIN} -p tcp {criteria} -m conntrack --ctstate NEW --ctdir ORIGINAL"
-            f' -m comment --comment "exempt" -j CONNMARK --set-xmark {MARK:#x}/{MASK:#x}'
-        )
-    if diversion.exempt.get(version):
-        lines.append(
-            f"-A {CHAIN} -p tcp -m connmark --mark {MARK:#x}/{MASK:#x}"
-            f' -m comment --comment "exempt" -j ACCEPT'
-        )
+    chains: dict[str, list[str]] = {CHAIN: []}
+    exempt = diversion.exempt.get(version)
+    if exempt is not None and exempt.chains:
+        decides, *_ = exempt.chains
+        chains[CHAIN] = [
+            f'-p tcp -m connmark --mark {MARKED} -m comment --comment "exempt" -j ACCEPT',
+            *(
+                f"{ports} {FIRST} -j {decides}"
+                for ports in port_matches("--dport", diversion.ports)
+            ),
+        ]
+        chains |= {name: list(rules) for name, rules in exempt.chains.items()}
+        chains[EXEMPT] = [f"-j CONNMARK --set-xmark {MARKED}", "-j ACCEPT"]
+        if any(f"-g {QUEUE}" in rule for rules in chains.values() for rule in rules):
+            chains[QUEUE] = [f"-j {diversion.target}"]
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
             ("--sport", f"replies from port {port}"),
         ):
-            lines.append(
-                f"-A {CHAIN} -p tcp -m tcp {option} {port} {ANY_STATE}"
+            chains[CHAIN].append(
+                f"-p tcp -m tcp {option} {port} {ANY_STATE}"
                 f' -m comment --comment "{what}" -j {diversion.target}'
             )
-    return _transaction(table, lines)
+    calls = [f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}']
+    return _transaction(table, _replacing(present, chains, calls))
 
 
-def untracking(present: Iterable[str] = ()) -> str:
+def port_matches(option: str, ports: Sequence[int]) -> list[str]:
+    """Return what matches packets with one of *ports*; *option* is ``--dport`` or ``--sport``."""
+    if len(ports) == 1:
+        return [f"-p tcp -m tcp {option} {ports[0]}"]
+    return [
+        f"-p tcp -m multiport {option}s {','.join(map(str, ports[at : at + MULTIPORT]))}"
+        for at in range(0, len(ports), MULTIPORT)
+    ]
+
+
+def _replacing(
+    present: Sequence[str], chains: Mapping[str, Sequence[str]], calls: Sequence[str]
+) -> list[str]:
+    """Return the lines that put *chains* into a table, and the rules that call them."""
+    there = our_chains(present)
+    obsolete = [name for name in there if name not in chains]
+    return [
+        # empties the chain
+        *(f":{name} - [0:0]" for name in chains if name in there),
+        *(f"-F {name}" for name in obsolete),
+        *_deletions(present),
+        *(f"-X {name}" for name in obsolete),
+        *(f"-N {name}" for name in chains if name not in there),
+        *calls,
+        *(f"-A {name} {rule}" for name, rules in chains.items() for rule in rules),
+    ]
+
+
+def untracking(present: Sequence[str] = ()) -> str:
     """Return the text that puts the rules for packets sent by the filter into table raw.
 
     *present* is as in `application`.
     """
-    return _transaction(
-        RAW,
-        [
-            f":{CHAIN} - [0:0]",
-            *_deletions(present),
-            f"-A OUTPUT -p tcp -m mark --mark {MARK:#x}/{MASK:#x}"
-            f' -m comment --comment "nfinspect" -j {CHAIN}',
-            f'-A {CHAIN} -m comment --comment "sent by nfinspect" -j CT --notrack',
-        ],
-    )
+    call = f'-A OUTPUT -p tcp -m mark --mark {MARKED} -m comment --comment "nfinspect" -j {CHAIN}'
+    rules = ['-m comment --comment "sent by nfinspect" -j CT --notrack']
+    return _transaction(RAW, _replacing(present, {CHAIN: rules}, [call]))
 
 
 def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
@@ -127,22 +181,27 @@ def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
     """
     if not rules:
         return removal(NAT, present)
-    lines = [f":{DNAT} - [0:0]", f":{SNAT} - [0:0]", *_deletions(present)]
-    for built_in, chain in (("PREROUTING", DNAT), ("POSTROUTING", SNAT)):
-        lines.append(f'-A {built_in} -m comment --comment "nfinspect" -j {chain}')
+    calls = [
+        f'-A {built_in} -m comment --comment "nfinspect" -j {chain}'
+        for built_in, chain in (("PREROUTING", DNAT), ("POSTROUTING", SNAT))
+    ]
+    lines = _replacing(present, {DNAT: (), SNAT: ()}, calls)
     return _transaction(NAT, [*lines, *rules])
 
 
 def removal(table: str, present: Sequence[str]) -> str:
     """Return the text that removes our rules from *table*; empty if there are none."""
-    lines = _deletions(present)
-    for chain in CHAINS:
-        if f"-N {chain}" in present:
-            lines += [f"-F {chain}", f"-X {chain}"]
+    lines = _replacing(present, {}, ())
     return _transaction(table, lines) if lines else ""
 
 
-def are_others(present: Iterable[str], diversion: Diversion, version: int) -> bool:
+def our_chains(present: Iterable[str]) -> list[str]:
+    """Return the names of our chains in a listing of ``iptables -S``."""
+    names = (rule.removeprefix("-N ") for rule in present if rule.startswith("-N "))
+    return [name for name in names if name == CHAIN or name.startswith(f"{CHAIN}-")]
+
+
+def are_others(present: Sequence[str], diversion: Diversion, version: int) -> bool:
     """Whether the rules of a table, as listed by ``iptables -S``, include ours, but other ones than
     *diversion* needs: another policy or version of nfinspect has put them there. To which queue
     they divert does not count."""
@@ -153,14 +212,14 @@ def are_others(present: Iterable[str], diversion: Diversion, version: int) -> bo
 def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
     """Return what our rules match, whatever the order in which they say it."""
     return {
-        frozenset(rule.partition(" -j ")[0].replace(",", " ").replace('"', "").split())
+        frozenset(rule.partition(" -j NFQUEUE")[0].replace(",", " ").replace('"', "").split())
         for rule in rules
-        if rule.startswith(f"-A {CHAIN} ")
+        if rule.startswith((f"-A {CHAIN} ", f"-A {CHAIN}-"))
     }
 
 
 _JUMPS = [["-A", chain] for chain in BUILT_IN]
-_TO_OURS = tuple(f" -j {chain}" for chain in CHAINS)
+_TO_OURS = tuple(f" -j {chain}" for chain in CALLED)
 
 
 def _deletions(present: Iterable[str]) -> list[str]:
@@ -185,9 +244,15 @@ def describe(diversion: Diversion, family: str) -> str:
         else f"queues {diversion.first_queue} to {last}"
     )
     without = "it passes uninspected (fail-open)" if diversion.fail_open else "none of it passes"
+    exempt = diversion.exempt.get(4 if family == "IPv4" else 6)
+    more = ""
+    if exempt is not None:
+        if exempt.chains:
+            more = "# Connections that the policy exempts pass by themselves.\n"
+        more += "".join(f"# {note}\n" for note in exempt.notes)
     program = "iptables-restore" if family == "IPv4" else "ip6tables-restore"
     return (
         f"# {family}, for {program} --noflush: forwarded TCP to and from port {ports} goes to\n"
         f"# {queue}. While no filter runs there, {without}. Packets that the filter\n"
-        f"# sends on untracked connections stay untracked.\n"
+        f"# sends on untracked connections stay untracked.\n{more}"
     )

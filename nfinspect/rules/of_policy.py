@@ -14,8 +14,20 @@ def diverted_ports(policy: Policy) -> tuple[int, ...]:
 
 
 def diversion_of(
-    policy: Policy, first_queue: int = 0, queues: int = 1, fail_open: bool = False
+    policy: Policy,
+    first_queue: int = 0,
+    queues: int = 1,
+    fail_open: bool = False,
+    *,
+    bridged: bool = False,
 ) -> Diversion:
-    """Return what the rules of *policy* divert and translate."""
-    ports = diverted_ports(policy)
-    return Diversion(ports, first_queue, queues, fail_open, exempting(policy), nat_rules(policy))
+    """Return what the rules of *policy* divert, exempt and translate."""
+    return Diversion(
+        diverted_ports(policy),
+        first_queue,
+        queues,
+        fail_open,
+        exempting(policy, bridged=bridged),
+        nat_rules(policy),
+        bridged,
+    )

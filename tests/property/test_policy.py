@@ -3,10 +3,9 @@ again is read to the same policy; classification by index agrees with reading li
 
 import dataclasses
 import re
-from ipaddress import ip_address, ip_network
-from itertools import pairwise
+from ipaddress import ip_address
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfinspect.events import ClauseAction
@@ -31,7 +30,9 @@ from nfinspect.policy.model import (
     UnseenDataAction,
 )
 from nfinspect.policy.words import parameter_lines
-from nfinspect.rules.exemption import exempting
+from nfinspect.rules.diversion import application
+from nfinspect.rules.of_policy import diversion_of
+from tests.unit.rules.kernel import FirstPacket, passes
 
 WORDS = sorted(
     {
@@ -454,31 +455,29 @@ def test_classification_agrees_with_reading_the_lists_from_the_top(
             assert plan.inspection.class_map == inspecting
 
 
-def marks(criteria: str, c: OpeningConnection) -> bool:
-    """Whether the first packet of a connection matches a rule, as iptables would."""
-    words = criteria.split()
-    for option, value in pairwise(words):
-        first, _, last = value.partition(":")
-        match option:
-            case "-s" if ip_address(c.source) not in ip_network(value):
-                return False
-            case "-d" if ip_address(c.destination) not in ip_network(value):
-                return False
-            case "--sport" if not int(first) <= c.source_port <= int(last):
-                return False
-            case "--dport" if int(value) != c.destination_port:
-                return False
-    return True
-
-
-@given(configurations(), st.lists(connections, min_size=1, max_size=8))
-def test_what_the_rules_let_pass_is_exempt(text: str, asked: list[OpeningConnection]) -> None:
+@settings(max_examples=300)
+@given(configurations(), st.lists(connections, min_size=1, max_size=8), st.booleans())
+def test_rules_exempt_whom_the_classes_exempt(
+    text: str, asked: list[OpeningConnection], bridged: bool
+) -> None:
     policy = parse_policy(text, "a.cfg").policy
     classifier = Classifier(policy)
-    rules = exempting(policy)
+    diversion = diversion_of(policy, bridged=bridged)
     for connection in asked:
-        if any(marks(rule, connection) for rule in rules.get(connection.version, ())):
-            assert classifier.plan(connection).inspection is None
+        if policy.plan(connection.destination_port) is None:
+            continue
+        text = application(diversion, "security", connection.version)
+        packet = FirstPacket(connection, connection.arrives, connection.leaves, bridged)
+        deciding = classifier.deciding(connection).inspection
+        exempt = deciding is not None and deciding.policy.exempts
+        if policy.plan(connection.source_port) is not None:
+            exempt = False  # no client
+        of_interfaces = {p.interface for p in policy.service_policies if p.interface}
+        named = of_interfaces | {each.name for each in policy.interfaces}
+        if of_interfaces and not {connection.arrives, connection.leaves} <= named:
+            assert exempt or passes(text, packet) != "exempt"
+        else:
+            assert passes(text, packet) == ("exempt" if exempt else "NFQUEUE")
 
 
 # A listing with mistakes.

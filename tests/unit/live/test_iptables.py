@@ -111,7 +111,10 @@ def test_translations_go_into_table_nat_and_leave_it_with_a_policy_that_has_none
     assert rule in kernel.inputs[-2]
     kernel.tables["nat"] = f"-N NFINSPECT-DNAT\n-A PREROUTING -j NFINSPECT-DNAT\n{rule}\n"
     iptables.apply(PORT_25)
-    assert "-D PREROUTING -j NFINSPECT-DNAT\n-F NFINSPECT-DNAT\n" in kernel.inputs[-2]
+    assert (
+        "-F NFINSPECT-DNAT\n-D PREROUTING -j NFINSPECT-DNAT\n-X NFINSPECT-DNAT\n"
+        in kernel.inputs[-2]
+    )
     del kernel.tables["nat"]
     warnings = iptables.apply(Diversion((25,), nat={4: (rule,)}))
     assert ["no table nat" in warning for warning in warnings] == [True]

@@ -31,7 +31,7 @@ PRESENT = [
 def test_both_directions_are_queued_after_a_conntrack_match() -> None:
     assert application(PORT_25, "security", 4).splitlines() == [
         "*security",
-        ":NFINSPECT - [0:0]",
+        "-N NFINSPECT",
         '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
         f"-A NFINSPECT -p tcp -m tcp --dport 25 {STATES}"
         ' -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 0',
@@ -44,7 +44,7 @@ def test_both_directions_are_queued_after_a_conntrack_match() -> None:
 def test_marked_injected_packets_stay_untracked() -> None:
     assert untracking().splitlines() == [
         "*raw",
-        ":NFINSPECT - [0:0]",
+        "-N NFINSPECT",
         "-A OUTPUT -p tcp -m mark --mark 0x8000000/0x8000000"
         ' -m comment --comment "nfinspect" -j NFINSPECT',
         '-A NFINSPECT -m comment --comment "sent by nfinspect" -j CT --notrack',
@@ -64,8 +64,8 @@ PRESENT_IN_RAW = [
 def test_untracking_applied_again_replaces_its_jump() -> None:
     assert untracking(PRESENT_IN_RAW).splitlines()[2] == PRESENT_IN_RAW[2].replace("-A", "-D")
     assert removal("raw", PRESENT_IN_RAW).splitlines()[1:-1] == [
-        PRESENT_IN_RAW[2].replace("-A", "-D"),
         "-F NFINSPECT",
+        PRESENT_IN_RAW[2].replace("-A", "-D"),
         "-X NFINSPECT",
     ]
 
@@ -126,8 +126,8 @@ def test_rules_of_another_policy_or_version_are_told_from_those_of_this_one() ->
 def test_removal_deletes_our_rules_and_no_others() -> None:
     assert removal("security", PRESENT).splitlines() == [
         "*security",
-        "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
         "-F NFINSPECT",
+        "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
         "-X NFINSPECT",
         "COMMIT",
     ]
@@ -136,6 +136,18 @@ def test_removal_deletes_our_rules_and_no_others() -> None:
 def test_removal_deletes_a_chain_without_a_jump() -> None:
     present = [rule for rule in PRESENT if not rule.startswith("-A FORWARD")]
     assert removal("security", present).splitlines()[1:-1] == ["-F NFINSPECT", "-X NFINSPECT"]
+
+
+def test_chains_that_are_no_longer_needed_go_in_the_same_transaction() -> None:
+    present = [*PRESENT, "-N NFINSPECT-C1", "-N NFINSPECTOR", "-A NFINSPECT-C1 -j NFINSPECT-C2"]
+    lines = application(PORT_25, "security", 4, present).splitlines()
+    assert lines[:5] == [
+        "*security",
+        ":NFINSPECT - [0:0]",
+        "-F NFINSPECT-C1",
+        "-D FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT",
+        "-X NFINSPECT-C1",
+    ]
 
 
 def test_removal_without_our_rules_is_empty() -> None:
