@@ -5,8 +5,6 @@ The first packet of a connection decides, as in `policy.classify`; the mark is c
 directions follow, and connections that are open when the rules change stay where they are. What is not
 marked here is queued, and the filter decides: a class has rules only where they surely say the same.
 That excludes classes whose list has a deny, and policies in which an interface decides about inspection.
-Connections that a limit may count are queued, exempt or not: those of a policy in which a class has limits,
-and those to a host whose static has.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from nfinspect.policy.model import NO_LIMITS, Entry, Match, Policy
-from nfinspect.policy.ranges import ALL_PORTS, BITS, Range, Ranges, address_text, prefixes
+from nfinspect.policy.model import Entry, Match, Policy
+from nfinspect.policy.ranges import ALL_PORTS, BITS, Ranges, address_text, prefixes
 
 TCP = 6
 
@@ -31,12 +29,6 @@ def exempting(policy: Policy) -> dict[int, tuple[str, ...]]:
         if any(c.exempts or c.inspection or c.state_bypass for c in service_policy.classes)
     ]
     if any(service_policy.interface for service_policy in about_mail):
-        return {}
-    if any(
-        each.settings is not None and each.settings.limits != NO_LIMITS
-        for service_policy in policy.service_policies
-        for each in service_policy.classes
-    ):
         return {}
     found: dict[int, tuple[str, ...]] = {}
     for version in BITS:
@@ -55,25 +47,12 @@ def exempting(policy: Policy) -> dict[int, tuple[str, ...]]:
 def _matches(match: Match, policy: Policy, version: int) -> Iterator[str]:
     """Yield what the connections of a class match, if their ports are diverted at all."""
     ports = [port for port in sorted(policy.plans) if port in match.ports]
-    limited = Ranges.of(_limited(policy, version))
     if match.entries is None:
-        if not limited:
-            yield from (f"-m tcp --dport {port}" for port in ports)
+        yield from (f"-m tcp --dport {port}" for port in ports)
     elif all(entry.permit for entry in match.entries):
         for entry in match.entries:
-            if entry.certain and not _overlap(entry.destination.of(version), limited):
+            if entry.certain:
                 yield from _of_entry(entry, ports, version)
-
-
-def _limited(policy: Policy, version: int) -> Iterator[Range]:
-    """Yield the real addresses of statics with limits."""
-    for translation in policy.translations:
-        if translation.version == version and translation.limits != NO_LIMITS:
-            yield translation.real
-
-
-def _overlap(some: Ranges, others: Ranges) -> bool:
-    return any(a <= d and c <= b for a, b in some.ranges for c, d in others.ranges)
 
 
 def _of_entry(entry: Entry, ports: Sequence[int], version: int) -> Iterator[str]:

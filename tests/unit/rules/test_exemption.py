@@ -77,23 +77,3 @@ def test_first_packet_marks_the_connection_and_the_mark_decides_for_both_directi
     assert accepting.endswith("-j ACCEPT")
     assert len(queueing) == 2
     assert "connmark" not in application(Diversion((25,), exempt={4: ("x",)}), "t", 6)
-
-
-STATIC = "static (inside,outside) 192.0.2.1 {} netmask 255.255.255.255 tcp 50 100"
-
-
-@pytest.mark.parametrize(
-    ("lines", "exempt"),
-    [
-        ([STATIC.format("10.0.0.1")], False),
-        ([STATIC.format("10.0.0.2")], True),
-        ([STATIC.format("10.0.0.1").replace("50 100", "0 0")], True),
-        (
-            ["policy-map global_policy", " class class-default", "  set connection conn-max 9"],
-            False,
-        ),
-        (["policy-map global_policy", " class class-default", "  set connection conn-max 0"], True),
-    ],
-)
-def test_connections_that_a_limit_counts_are_queued(lines: list[str], exempt: bool) -> None:
-    assert bool(rules(GATEWAY, *EXEMPT, *lines)) == exempt
