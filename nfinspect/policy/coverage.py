@@ -32,6 +32,8 @@ def _finding(
     word: Word, limits: ConnectionLimits, elsewhere: bool, policy: Policy
 ) -> Iterator[Finding]:
     reasons = []
+    if any(c.exempts for service_policy in policy.service_policies for c in service_policy.classes):
+        reasons.append("exempt connections, which the kernel alone lets pass, are not counted")
     if elsewhere:
         ports = ", ".join(map(str, sorted(policy.plans)))
         reasons.append(

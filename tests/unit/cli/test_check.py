@@ -143,7 +143,7 @@ def test_end_of_the_report_counts_every_line() -> None:
     assert "understood: 7 lines\n" in result.stdout
     assert "not about this filter: 3 lines (snmp-server 2, hostname 1)\n" in result.stdout
     end = result.stdout.partition("not done, although it changes what happens to mail: ")[2]
-    assert end.startswith("1 line\nfw.cfg:10:1: not done as it stands: limits count")
+    assert end.startswith("1 line\nfw.cfg:10:1: not done as it stands: exempt connections")
 
 
 def test_advice_on_several_lines_is_printed_once() -> None:

@@ -22,6 +22,12 @@ policy-map global_policy
 """
 
 
+def test_exempt_connections_are_not_counted() -> None:
+    exempt = class_of("access-list ip", "timeout idle 1:0:0").rstrip() + "\n  no inspect esmtp\n"
+    (found,) = parse_policy(exempt + PORT.format(25) + "50 0", "a.cfg").not_done
+    assert "exempt connections" in found.message
+
+
 @pytest.mark.parametrize(
     ("text", "ports", "intercept"),
     [
