@@ -115,6 +115,11 @@ def evidence_lines(finding: dict[str, Any]) -> list[str]:
         if mail["message_id"]:
             parts.append(f"Message-ID {mail['message_id']}")
         lines.append("mail: " + ", ".join(filter(None, parts)))
+    for done in finding.get("did", ()):
+        packets = done["packets"]
+        times = f", {done['count']:,} times" if done["count"] > 1 else ""
+        where = f"packet{'s' * (len(packets) != 1)} {', '.join(map(str, packets))}"
+        lines.append(f"{done['what']}{times} ({where})")
     if finding.get("answer"):
         lines.append(f"the server's answer: {finding['answer']}")
     return lines

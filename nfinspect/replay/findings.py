@@ -16,6 +16,7 @@ from nfinspect.audit.text import escaped
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.events import ClauseAction, CloseCause, Event
 from nfinspect.replay.hidden import keywords_used
+from nfinspect.replay.other_firewall import OtherFirewall
 
 CLOSED, MASKED, HELD, UNINSPECTED, NOTED = KINDS = (
     "closed",  # inspection closed it, or would have
@@ -39,6 +40,12 @@ USED_HIDDEN = "used, although hidden: "
 keyword of the EHLO reply that the filter hides."""
 
 PIPELINING = "PIPELINING"
+
+ALREADY = {
+    direction: f"already masked on the {side}'s side"
+    for direction, side in ((events.REPLY, "server"), (events.REQUEST, "client"))
+}
+"""The cause of a finding about another inspecting firewall."""
 
 MOST_PLACES = 1000
 """Connections listed for a cause in the summary; all are counted."""
@@ -91,8 +98,7 @@ def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
         case events.StartTlsInjection():
             return NOTED, INJECTION
         case events.AlreadyMasked():
-            server = event.direction is events.REPLY
-            return NOTED, f"already masked on the {'server' if server else 'client'}'s side"
+            return NOTED, ALREADY[event.direction]
         case events.ConflictingBytes():
             return NOTED, "a retransmission that differs"
         case events.DuplicateSyn():
@@ -111,14 +117,23 @@ def _seen(what: str, text: bytes) -> dict[str, Any]:
     return {"evidence": {"what": what, "text": escaped(text), "measured": 0, "allowed": 0}}
 
 
-EVIDENCE = ("time", "evidence", "mail", "answer")
+EVIDENCE = ("time", "evidence", "mail", "answer", "did")
 """What a finding may say about the thing that it is about."""
 
 
 class Findings:
     """The findings of one connection."""
 
-    __slots__ = ("_clause", "_evidence", "_found", "_hidden", "_in_mail", "_no_tls", "_unended")
+    __slots__ = (
+        "_clause",
+        "_evidence",
+        "_found",
+        "_hidden",
+        "_in_mail",
+        "_no_tls",
+        "_other",
+        "_unended",
+    )
 
     def __init__(self) -> None:
         self._clause = ""
@@ -132,6 +147,7 @@ class Findings:
         """The latest finding in a message that the server has not answered yet."""
         self._no_tls: dict[str, Any] | None = None
         """A finding, unless a mail or AUTH follows, or what is not inspected."""
+        self._other = OtherFirewall()
         self._unended: dict[str, Any] | None = None
         """The latest finding about a command whose line has not ended yet, or that is still to
         come."""
@@ -198,6 +214,7 @@ class Findings:
 
     def command_seen(self, command: str, packet: int | None, time: float) -> None:
         """The client has sent this command line, which a packet has completed."""
+        self._other.command_seen(command, packet)
         if self._hidden:
             for keyword in set(keywords_used(command)) & self._hidden:
                 evidence = _seen("command", command.encode())
@@ -208,9 +225,16 @@ class Findings:
             self._unended |= _seen("command", command.encode())
             self._unended = None
 
+    def reply_seen(self, line: str, packet: int | None) -> None:
+        """The server has sent this line."""
+        self._other.reply_seen(line, packet)
+
     def to_json(self) -> list[dict[str, Any]]:
         """The findings in the order of their first packets, but `NO_TLS` last: that a client left
         for want of TLS is likely only if nothing else tells why."""
+        for direction, cause in ALREADY.items():
+            if (NOTED, cause) in self._found:
+                self._found[NOTED, cause]["did"] = self._other.did(direction)
         found = list(self._found.values())
         return found if self._no_tls is None else [*found, self._no_tls]
 

@@ -172,7 +172,9 @@ class ConnectionRecord:
         elif kind is events.MessageSeen:
             self._last_request = packet
         elif kind is events.ReplySeen:
-            self.replies.append(line_text(event.line))  # type: ignore[union-attr]
+            text = line_text(event.line)  # type: ignore[union-attr]
+            self.replies.append(text)
+            self.findings.reply_seen(text, packet)
         elif isinstance(event, events.ConnectionTornDown):
             self.close_reason = event.reason.value
             self.duration = event.duration

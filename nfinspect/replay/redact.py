@@ -43,11 +43,12 @@ _TOKEN = re.compile(
     rb"""
       (?P<code>^[0-9]{3}(?=[ \r\n-])(?:[ -][245]\.[0-9]{1,3}\.[0-9]{1,3}(?=[ \r\n]))?)
     | (?P<address>(?<![0-9.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9.]))
+    | (?<=[*])[02]+ | [02]+(?=[*]) | X{3,}[A-Z]?(?![A-Za-z0-9\x80-\xff])
     | (?P<word>[A-Za-z0-9\x80-\xff]+)
     """,
     re.MULTILINE | re.VERBOSE,
 )
-"""A reply code, which stays, an IPv4 address, or a word or number."""
+"""A reply code, or what a firewall has masked, which stay; an IPv4 address; or a word or number."""
 _LETTERS = {
     kind: bytes(characters, "ascii")
     for kind, characters in (

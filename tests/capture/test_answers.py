@@ -609,3 +609,53 @@ def test_injection_that_closes_is_one_finding(tmp_path: Path) -> None:
     report = json.loads(replayed(path, "--json", "--config", tmp_path / "tls.cfg"))
     causes = [found["cause"] for found in report["connections"][0]["findings"]]
     assert causes == ["starttls-injection"]
+
+
+# --- Another inspecting firewall
+
+BEHIND_ANOTHER = (
+    ("<", b"220 ****2*****0**\r\n"),
+    (">", b"EHLO client.example.net\r\n"),
+    ("<", b"250-mail.example.net\r\n250-PIPELINING\r\n250-XXXXXXXA\r\n250 XXXXXB\r\n"),
+)
+
+
+def test_what_another_firewall_masked_is_said_with_the_packets(tmp_path: Path) -> None:
+    masked = ((">", b"XXXXXXXX\r\n"), ("<", b"500 what\r\n"))
+    talk = (*BEHIND_ANOTHER, *masked, *masked, *ENVELOPE, *MAIL, *QUIT)
+    path = capture(tmp_path / "another.pcap", conversation(talk))
+    report = json.loads(replayed(path, "--json"))
+    did = {
+        found["cause"]: [(each["what"], each["count"], each["packets"]) for each in found["did"]]
+        for found in report["summary"]["findings"]
+    }
+    assert did == {
+        "already masked on the server's side": [
+            ("greeting masked", 1, [4]),
+            ("EHLO keyword hidden", 2, [8]),
+        ],
+        "already masked on the client's side": [("command overwritten with X", 2, [10, 14])],
+    }
+    lead = lead_of(replayed(path))
+    assert "    greeting masked (packet 4)\n" in lead
+    assert "    EHLO keyword hidden, 2 times (packet 8)\n" in lead
+    assert "    command overwritten with X, 2 times (packets 10, 14)\n" in lead
+    redacted = json.loads(replayed(path, "--json", "--redact"))["summary"]["findings"]
+    assert [found["did"] for found in redacted] == [
+        found["did"] for found in report["summary"]["findings"]
+    ]
+
+
+def test_what_only_looks_masked_is_not_counted(tmp_path: Path) -> None:
+    talk = (
+        *BEHIND_ANOTHER,
+        (">", b"NOOP XXXX\r\n"), ("<", b"250 XY Ok\r\n"),
+        (">", b"HELP\r\n"), ("<", b"220 *\r\n"),
+    )  # fmt: skip
+    path = capture(tmp_path / "another.pcap", conversation(talk))
+    (found,) = (
+        each
+        for each in json.loads(replayed(path, "--json"))["connections"][0]["findings"]
+        if "did" in each
+    )
+    assert sum(each["count"] for each in found["did"]) == 3
