@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from nfinspect.actions import DropReason
 from nfinspect.audit.catalogue import explained
+from nfinspect.events import CloseCause, UninspectedCause
 from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
 
 HEADINGS = {
@@ -30,6 +32,13 @@ LONGEST = 100
 UNITS = {"recipient": "recipients", "refusal": "refused", "To field": "To fields"}
 """What is counted; of anything else its bytes are."""
 
+CHECKSUMS = (
+    "perhaps not missing: '--checksums ignore' uses the {:,} packet{} whose checksum is wrong"
+)
+"""About bytes that are unseen."""
+_BAD_CHECKSUM = DropReason.BAD_CHECKSUM.value
+_UNSEEN = CloseCause.UNSEEN_DATA.value
+
 NARROWEST = 40
 """Columns for text, at least."""
 
@@ -46,15 +55,21 @@ NOTHING_SO_FAR = (
 
 
 def print_lead(
-    out: Console, findings: list[dict[str, Any]], total: int, incomplete: list[str]
+    out: Console, findings: list[dict[str, Any]], total: int, summary: dict[str, Any]
 ) -> None:
     """Print the findings, as `findings.counted` returns them, of *total* connections; before them,
-    what makes the answer *incomplete*."""
+    what makes the answer incomplete by the *summary*."""
+    incomplete = summary["incomplete"]
+    damaged = summary["dropped"].get(_BAD_CHECKSUM, 0)
     out.print()
     if incomplete:
         print_indented(out, INCOMPLETE, "", style="bold yellow")
         for what in incomplete:
             print_indented(out, what, "  ", more="  ")
+    if damaged and not total:
+        print_indented(
+            out, CHECKSUMS.format(damaged, "s" * (damaged != 1)), "", style="bold yellow"
+        )
     if not findings:
         if incomplete:
             print_indented(out, NOTHING_SO_FAR, "", style="bold yellow")
@@ -68,6 +83,10 @@ def print_lead(
             heading, style = HEADINGS[kind]
             out.print(heading, style=style)
         _print_finding(out, finding, total)
+        if damaged and finding["cause"] in (UninspectedCause.UNSEEN_DATA.value, _UNSEEN):
+            print_indented(
+                out, CHECKSUMS.format(damaged, "s" * (damaged != 1)), "    ", style="bold yellow"
+            )
 
 
 def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:

@@ -19,6 +19,7 @@ from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
 from nfinspect.lab.side_by_side import has_boundary, side_by_side
 from nfinspect.replay.dialogue import MOST_SEGMENTS
+from nfinspect.replay.elsewhere import TLS_PORT
 from nfinspect.replay.findings import CLOSED, ORDINARY
 from nfinspect.replay.result import Result
 
@@ -92,7 +93,7 @@ def print_result(result: Result, *, stderr: bool = False, dialogue: bool = False
     if not result.selection.everything:
         selected = sum(1 for _ in result.connections())
         out.print(f"reported on: {selected:,} of {_count(total, 'connection')}")
-    print_lead(out, result.findings(), selected, result.summary["incomplete"])
+    print_lead(out, result.findings(), selected, result.summary)
     _print_deeds(out, result, selected)
     if dialogue:
         _print_dialogues(out, result, selected)
@@ -168,9 +169,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         "",
     )
     if packets["read"] and packets["read"] == packets["copied"]:
-        ports = ", ".join(map(str, summary["ports"]))
-        what = f"no TCP on port {ports}, which" if ports else "nothing that"
-        out.print(f"  {what} the policy inspects", style="yellow")
+        _print_elsewhere(out, summary)
     if summary["only_watches"]:
         out.print(f"  {ONLY_WATCHES}", soft_wrap=True)
     dropped = "would drop" if summary["only_watches"] else "dropped"
@@ -190,6 +189,20 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
             "",
             style="yellow",
         )
+
+
+def _print_elsewhere(out: Console, summary: dict[str, Any]) -> None:
+    """Say that nothing was for the filter, and where the mail is, if there is any."""
+    ports = ", ".join(map(str, summary["ports"]))
+    what = f"no TCP on port {ports}, which" if ports else "nothing that"
+    out.print(f"  {what} the policy inspects", style="yellow")
+    for port, first in summary["elsewhere"].items():
+        text = f"mail on port {port} (first packet {first}): "
+        if int(port) == TLS_PORT:
+            text += "TLS from the first byte, of which nothing can be inspected"
+        else:
+            text += f"'--inspect-port {port}' inspects it"
+        print_indented(out, text, "  ", style="yellow")
 
 
 def _table(connections: list[dict[str, Any]]) -> Table:

@@ -25,6 +25,7 @@ from nfinspect.packet.segment import TCP_PROTOCOL, Segment, parse, ports, revers
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
+from nfinspect.replay.elsewhere import Elsewhere
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from nfinspect.replay.incomplete import LINK_TYPE, SNAP_LENGTH, incomplete
 from nfinspect.replay.link import NOT_IP, Locate, enclose, framed, locate, turned
@@ -106,6 +107,7 @@ class Replay:
         self._nobody = PacketCounts()
         """Packets that belong to no connection."""
         self._copied = 0
+        self._elsewhere = Elsewhere()
         self._copies = 0
         """Second copies of packets of connections that are seen on two sides."""
         self._translations = Translations()
@@ -241,6 +243,8 @@ class Replay:
             return
         found = ports(datagram)
         if found is None or not self.policy.concerns(*found):
+            if found is not None:
+                self._elsewhere.notice(datagram, found, frame.number)
             self._copy(frame)
             return
         captured_length = None
@@ -522,6 +526,7 @@ class Replay:
             },
             "connections": self._counters.built,
             "ports": sorted(self.policy.plans),
+            "elsewhere": {str(port): first for port, first in self._elsewhere.ports.items()},
             "notes": notes,
             "incomplete": incomplete(self._captures, notes, dropped, self._fragments_discarded),
         }

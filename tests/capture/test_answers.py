@@ -659,3 +659,77 @@ def test_what_only_looks_masked_is_not_counted(tmp_path: Path) -> None:
         if "did" in each
     )
     assert sum(each["count"] for each in found["did"]) == 3
+
+
+# --- Bytes that are in the capture, and were not used
+
+
+def wrong(packet: bytes) -> bytes:
+    """The packet with a wrong TCP checksum."""
+    return packet[:36] + bytes([packet[36] ^ 0x55]) + packet[37:]
+
+
+@pytest.mark.parametrize("monitor", [(), ("--monitor",)])
+def test_unseen_data_points_to_packets_with_wrong_checksums(
+    monitor: tuple[str, ...], tmp_path: Path
+) -> None:
+    packets = conversation(CLEAN)
+    path = capture(tmp_path / "wrong.pcap", [*packets[:11], wrong(packets[11]), *packets[12:]])
+    lead = lead_of(replayed(path, *monitor))
+    unseen = lead.index("unseen data")
+    advice = "perhaps not missing: '--checksums ignore' uses the 1 packet whose checksum is wrong"
+    assert lead.index(advice) > unseen
+    assert "unseen data" not in replayed(path, "--checksums", "ignore")
+
+
+def test_unseen_data_without_wrong_checksums_does_not_point_to_them(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    text = replayed(capture(tmp_path / "hole.pcap", packets[:11] + packets[13:]))
+    assert "unseen data" in text
+    assert "--checksums" not in lead_of(text)
+
+
+def test_capture_all_of_which_was_dropped_points_to_the_checksums(tmp_path: Path) -> None:
+    path = capture(tmp_path / "wrong.pcap", [wrong(p) for p in conversation(CLEAN)])
+    lead = lead_of(replayed(path, "--checksums", "verify"))
+    assert f"'--checksums ignore' uses the {len(conversation(CLEAN))} packets whose" in lead
+
+
+# --- Mail on other ports
+
+
+@pytest.mark.parametrize("port", [587, 2525, 10_025])
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_capture_with_mail_on_another_port_says_which(
+    port: int, one_sided: bool, tmp_path: Path
+) -> None:
+    packets = [with_port(packet, port) for packet in conversation(CLEAN)]
+    if one_sided:
+        packets = [packet for packet in packets if packet[22:24] == port.to_bytes(2, "big")]
+    path = capture(tmp_path / "elsewhere.pcap", packets)
+    text = replayed(path)
+    assert "  no TCP on port 25, which the policy inspects\n" in text
+    first = json.loads(replayed(path, "--json"))["summary"]["elsewhere"][str(port)]
+    told = f"  mail on port {port} (first packet {first}): '--inspect-port {port}' inspects it\n"
+    assert told in text
+    inspected = replayed(path, "--inspect-port", port, "--checksums", "ignore")
+    assert "mail on port" not in inspected
+    assert "1 of 1 connection" in inspected or "everything was inspected to its end" in inspected
+
+
+def test_mail_in_tls_from_the_first_byte_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    packets = [with_port(packet, 465) for packet in conversation(CLEAN)]
+    text = replayed(capture(tmp_path / "smtps.pcap", packets))
+    assert "mail on port 465 (first packet 1): TLS from the first byte" in text
+
+
+def test_other_protocols_are_not_taken_for_mail(tmp_path: Path) -> None:
+    talk = (
+        ("<", b"220 ftp.example.net FTP ready\r\n"),
+        (">", b"GET / HTTP/1.1\r\n"),
+        ("<", b"250 Ok\r\n"),
+    )
+    packets = [with_port(packet, 21) for packet in conversation(talk)]
+    path = capture(tmp_path / "ftp.pcap", [*packets, packets[3][:30], packets[5][:45]])
+    assert "mail on port" not in replayed(path)
+    assert json.loads(replayed(path, "--json"))["summary"]["elsewhere"] == {}
