@@ -62,6 +62,11 @@ def remove() -> bool:
     return guarded or known
 
 
+def in_place() -> bool:
+    """Whether the guard is there, or the settings are ours."""
+    return _kept().exists() or (shutil.which("nft") is not None and _is_guarded())
+
+
 def _require_nft() -> None:
     if shutil.which("nft") is None:
         raise RulesError("nft is not installed (apt-get install nftables), or not in PATH")
@@ -107,13 +112,17 @@ def _nft(*arguments: str, text: str) -> None:
 
 
 def _kept() -> Path:
+    return RUN / f"nfinspect-bridge-{namespace()}.conf"
+
+
+def namespace() -> int:
+    """Return a number that no other network namespace gets, at least as long as this one exists."""
     with socket.socket(socket.AF_UNIX) as any_socket:
         try:
             value = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, _COOKIE.size)
-            (namespace,) = _COOKIE.unpack(value)
+            return int(_COOKIE.unpack(value)[0])
         except OSError:  # an older kernel: the inode is unique while the namespace exists
-            namespace = Path("/proc/self/ns/net").stat().st_ino
-    return RUN / f"nfinspect-bridge-{namespace}.conf"
+            return Path("/proc/self/ns/net").stat().st_ino
 
 
 def _keep(file: Path, values: dict[str, int]) -> None:

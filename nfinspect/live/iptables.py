@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,12 @@ from nfinspect.rules.diversion import (
     Diversion,
     application,
     are_others,
+    our_chains,
     removal,
     translating,
     untracking,
 )
+from nfinspect.rules.kept import Kept, kept, restoring
 
 TIMEOUT = 30.0
 """Seconds for one command; of these, up to 5 s wait for the lock of another iptables."""
@@ -95,15 +98,52 @@ def remove() -> bool:
     """
     removed = False
     for family in families():
-        for table in (*TABLES, RAW, NAT):
-            try:
-                text = removal(table, _list(family, table))
-            except _NoTableError:
-                continue
-            if text:
+        for table, present in _all_tables(family):
+            if text := removal(table, present):
                 _restore(family, text)
                 removed = True
     return removed
+
+
+def keep() -> dict[str, Kept]:
+    """Return our rules as they are in place, by family, for `put_back`.
+
+    Raises RulesError.
+    """
+    found = {}
+    for family in families():
+        tables = {table: kept(present) for table, present in _all_tables(family)}
+        found[family.name] = {table: lines for table, lines in tables.items() if lines}
+    return found
+
+
+def put_back(before: Mapping[str, Kept]) -> bool:
+    """Put the rules in place that `keep` has returned; returns whether they are others than those
+    that are there.
+
+    Raises RulesError; then nothing has been changed, unless the kernel rejects in the second family
+    what it accepted in a test.
+    """
+    texts = []
+    for family in families():
+        wanted = before.get(family.name, {})
+        text = "".join(
+            restoring(table, wanted.get(table, []), present)
+            for table, present in _all_tables(family)
+        )
+        if text:
+            texts.append((family, text))
+    for family, text in texts:
+        _restore(family, text, "--test")
+    for family, text in texts:
+        _restore(family, text)
+    return bool(texts)
+
+
+def _all_tables(family: AddressFamily) -> Iterator[tuple[str, list[str]]]:
+    for table in (*TABLES, RAW, NAT):
+        with contextlib.suppress(_NoTableError):
+            yield table, _list(family, table)
 
 
 def listing(family: AddressFamily) -> dict[str, list[str]]:
@@ -116,6 +156,16 @@ def listing(family: AddressFamily) -> dict[str, list[str]]:
         with contextlib.suppress(_NoTableError):
             found[table] = _list(family, table)
     return found
+
+
+def in_place(family: AddressFamily) -> dict[str, list[str]]:
+    """Return all rules of the tables that have rules of ours, by table.
+
+    Raises RulesError.
+    """
+    if not any(our_chains(present) for present in listing(family).values()):
+        return {}  # looking at further tables would load their modules
+    return {table: present for table, present in _all_tables(family) if kept(present)}
 
 
 def others_in_place(diversion: Diversion) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic_ns
 
-from nfinspect.live import iptables
+from nfinspect.live import rollback
 from nfinspect.live.aside import Aside
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.iptables import RulesError
@@ -33,7 +33,7 @@ class Reload:
         adopt: Callable[[Configuration], None],
         diversion: Diversion | None,
         report: Callable[[str], None],
-        divert: Callable[[Diversion], list[str]] = iptables.apply,
+        divert: Callable[[Diversion], list[str]] = rollback.apply,
     ) -> None:
         """*read* reads and checks the configuration, and raises ConfigurationError or OSError; None
         if there is no file. *adopt* hands it to the filter. *diversion* is what the filter has

@@ -222,12 +222,13 @@ _JUMPS = [["-A", chain] for chain in BUILT_IN]
 _TO_OURS = tuple(f" -j {chain}" for chain in CALLED)
 
 
+def is_call(rule: str) -> bool:
+    """Whether a rule of a listing is in a built-in chain and calls one of ours."""
+    return rule.endswith(_TO_OURS) and rule.split()[:2] in _JUMPS
+
+
 def _deletions(present: Iterable[str]) -> list[str]:
-    return [
-        rule.replace("-A", "-D", 1)
-        for rule in present
-        if rule.endswith(_TO_OURS) and rule.split()[:2] in _JUMPS
-    ]
+    return [rule.replace("-A", "-D", 1) for rule in present if is_call(rule)]
 
 
 def _transaction(table: str, lines: Iterable[str]) -> str:

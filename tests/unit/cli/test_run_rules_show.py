@@ -32,7 +32,12 @@ def test_invalid_queue_number_is_a_usage_error(number: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--apply", "--remove"], "--apply and --remove cannot be used together."),
+        (["--apply", "--remove"], "only one of --apply, --remove, --roll-back and --confirm"),
+        (["--apply", "--roll-back"], "only one of --apply, --remove"),
+        (["--remove", "--confirm"], "only one of --apply, --remove"),
+        (["--confirm", "60"], "--confirm takes SECONDS with --apply, and none without"),
+        (["--apply", "--confirm"], "--confirm takes SECONDS with --apply, and none without"),
+        (["--roll-back", "-4"], "-4 and -6 only select what is printed"),
         (["--apply", "-4"], "-4 and -6 only select what is printed"),
         (["--bridge", "-4"], "-4 and -6 cannot be used with --bridge."),
         (["--bridge", "-6"], "-4 and -6 cannot be used with --bridge."),
@@ -113,16 +118,15 @@ def test_empty_diversion_removes_the_existing_rules(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     removed: list[str] = []
-    monkeypatch.setattr(rules.iptables, "apply", lambda _: pytest.fail("nothing to apply"))
-    monkeypatch.setattr(rules.iptables, "remove", lambda: not removed.append("iptables"))
-    monkeypatch.setattr(rules.bridges, "remove", lambda: not removed.append("bridge"))
+    monkeypatch.setattr(rules.rollback, "apply", lambda *_, **__: pytest.fail("nothing to apply"))
+    monkeypatch.setattr(rules.rollback, "remove", lambda: not removed.append("all"))
     rules.put_in_place(Diversion(()), bridge=True)
-    assert removed == ["iptables", "bridge"]
+    assert removed == ["all"]
     assert "notice: there is nothing to divert: no rules applied" in capsys.readouterr().err
 
 
 def test_flowtable_is_warned_of_when_rules_are_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules.iptables, "apply", lambda _: [])
+    monkeypatch.setattr(rules.rollback, "apply", lambda *_, **__: [])
     monkeypatch.setattr(rules.flowtables, "names", lambda: ["filter fast"])
     result = call("rules", "--apply")
     assert result.exit_code == 0
@@ -130,6 +134,15 @@ def test_flowtable_is_warned_of_when_rules_are_applied(monkeypatch: pytest.Monke
         "nfinspect: warning: connections in flowtable 'filter fast' bypass the filter"
         " (exclude the inspected ports from it)\n"
     )
+
+
+def test_printed_rules_replace_those_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ["-N NFINSPECT", "-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT"]
+    monkeypatch.setattr(rules, "has_capability", lambda _: True)
+    monkeypatch.setattr(rules.iptables, "in_place", lambda family: {"mangle": there})
+    text = call("rules", "-4").stdout
+    assert "# They replace the rules of nfinspect that are in place now.\n*mangle\n" in text
+    assert ":NFINSPECT - [0:0]\n-D FORWARD -p tcp" in text
 
 
 def test_printed_rules_have_the_queue_number_and_fail_open() -> None:
