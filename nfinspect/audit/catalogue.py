@@ -513,6 +513,13 @@ FOUND: Mapping[str, Explanation] = {
         "none is needed: STARTTLS is masked here, so nothing of it gets into TLS; with 'allow-tls' it closes"
         " the connection. Look at the client, and at what the server made of it",
     ),
+    "unfinished greeting": Explanation(
+        "the server's greeting has no CR LF, or no last line",
+        "troubleshooting.md#waiting",
+        "the server ends its greeting with CR LF, and its last line has a blank after 220",
+        follows="its replies are taken for a part of the greeting, and each one counts for the line before;"
+        " a client that waits for the whole greeting waits for ever",
+    ),
     "already masked": Explanation(
         "another inspecting firewall has masked it",
         "troubleshooting.md#ask-the-filter",

@@ -109,10 +109,13 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
     print_indented(out, where, "    ")
     for line in evidence_lines(finding):
         print_indented(out, ("e.g. " if count > 1 else "") + line, "    ")
+    because = finding.get("because")
+    if because:
+        print_indented(out, f"because: {because}", "    ", style="bold")
     known = explained(finding["cause"])
     if known is not None and known.follows:
         print_indented(out, f"behind the filter: {known.follows}", "    ")
-    if known is not None and known.cure:
+    if known is not None and known.cure and not because:
         print_indented(out, f"cure: {known.cure} (docs/{known.section})", "    ", style="green")
 
 

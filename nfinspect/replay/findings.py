@@ -15,6 +15,7 @@ from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import escaped
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.events import ClauseAction, CloseCause, Event
+from nfinspect.replay.greeting import UNFINISHED, Greeting
 from nfinspect.replay.hidden import keywords_used
 from nfinspect.replay.other_firewall import OtherFirewall
 
@@ -117,7 +118,7 @@ def _seen(what: str, text: bytes) -> dict[str, Any]:
     return {"evidence": {"what": what, "text": escaped(text), "measured": 0, "allowed": 0}}
 
 
-EVIDENCE = ("time", "evidence", "mail", "answer", "did")
+EVIDENCE = ("time", "evidence", "mail", "answer", "did", "because")
 """What a finding may say about the thing that it is about."""
 
 
@@ -128,6 +129,7 @@ class Findings:
         "_clause",
         "_evidence",
         "_found",
+        "_greeting",
         "_hidden",
         "_in_mail",
         "_no_tls",
@@ -141,6 +143,7 @@ class Findings:
         self._evidence: dict[str, Any] = {}
         """Its evidence, or that of another event after which inspection closes."""
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
+        self._greeting = Greeting()
         self._hidden: set[str] = set()
         """The keywords that were hidden in replies to EHLO."""
         self._in_mail: dict[str, Any] | None = None
@@ -156,6 +159,8 @@ class Findings:
         """Take note of *event*, at a packet if any. *command*: the command line that the packet
         completed."""
         evidence = evidence_in(event)
+        if self._greeting.observe(event, packet):
+            self._count((NOTED, UNFINISHED), self._greeting.packet, time, {})
         if isinstance(event, events.MailAnswered) and self._in_mail is not None:
             self._in_mail["answer"] = escaped(event.line)
             self._in_mail = None
@@ -225,8 +230,11 @@ class Findings:
             self._unended |= _seen("command", command.encode())
             self._unended = None
 
-    def reply_seen(self, line: str, packet: int | None) -> None:
-        """The server has sent this line."""
+    def reply_seen(self, line: str, packet: int | None, time: float) -> None:
+        """The server has sent this line, which a packet has completed."""
+        if self._greeting.reply_seen(line, packet):
+            evidence = _seen("greeting", line.encode())
+            self._count((NOTED, UNFINISHED), self._greeting.packet, time, evidence)
         self._other.reply_seen(line, packet)
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -236,6 +244,11 @@ class Findings:
             if (NOTED, cause) in self._found:
                 self._found[NOTED, cause]["did"] = self._other.did(direction)
         found = list(self._found.values())
+        greeting = self._greeting.packet
+        if greeting is not None:
+            for finding in found:
+                if finding["kind"] != MASKED and finding["cause"] != UNFINISHED:
+                    finding["because"] = f"{UNFINISHED} (packet {greeting})"
         return found if self._no_tls is None else [*found, self._no_tls]
 
 
@@ -265,6 +278,7 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         key=lambda entry: (
             entry["cause"] == NO_TLS,
             KINDS.index(entry["kind"]),
+            entry["cause"] != UNFINISHED,
             -entry["connections"],
         ),
     )

@@ -174,7 +174,7 @@ class ConnectionRecord:
         elif kind is events.ReplySeen:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.replies.append(text)
-            self.findings.reply_seen(text, packet)
+            self.findings.reply_seen(text, packet, time)
         elif isinstance(event, events.ConnectionTornDown):
             self.close_reason = event.reason.value
             self.duration = event.duration

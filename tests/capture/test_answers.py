@@ -733,3 +733,60 @@ def test_other_protocols_are_not_taken_for_mail(tmp_path: Path) -> None:
     path = capture(tmp_path / "ftp.pcap", [*packets, packets[3][:30], packets[5][:45]])
     assert "mail on port" not in replayed(path)
     assert json.loads(replayed(path, "--json"))["summary"]["elsewhere"] == {}
+
+
+# --- A greeting that is never finished
+
+
+@pytest.mark.parametrize("redact", [(), ("--redact",)])
+@pytest.mark.parametrize("hello", [EHLO, HELO], ids=["EHLO", "HELO"])
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"220 mail.example.net ESMTP",
+        b"220 mail.example.net ESMTP\r",
+        b"220-mail.example.net\r\n",
+        b"220",
+    ],
+)
+def test_unfinished_greeting_is_named_as_the_cause(
+    greeting: bytes, hello: tuple[tuple[str, bytes], ...], redact: tuple[str, ...], tmp_path: Path
+) -> None:
+    talk = (("<", greeting), *hello, *ENVELOPE, *MAIL, *QUIT)
+    path = capture(tmp_path / "greeting.pcap", conversation(talk))
+    report = json.loads(replayed(path, "--json", *redact))
+    findings = {found["cause"]: found for found in report["connections"][0]["findings"]}
+    assert findings.pop("unfinished greeting")["packet"] in (4, 8)
+    for found in findings.values():
+        if found["kind"] != "masked" and "STARTTLS" not in found["cause"]:
+            assert found["because"].startswith("unfinished greeting (packet ")
+    lead = lead_of(replayed(path, *redact))
+    assert "    because: unfinished greeting (packet " in lead
+    assert "the server ends its greeting with CR LF" in lead
+    assert "repair the server: it said 354" not in lead
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        ((">", b"EHLO c.example\r\n"), ("<", b"220-wait\r\n"), ("<", b"220 mx001 ready\r\n")),
+        (("<", b"220-wait\r\n"), (">", b"EHLO c.example\r\n"), ("<", b"521 5.5.1 no\r\n")),
+        (("<", b"220 ma"), (">", b"EHLO c.example\r\n"), ("<", b"il.example.net ESMTP\r\n")),
+        ((">", b"EHLO c.example\r\n"), ("<", b"220 host123 ready\r\n")),
+    ],
+)
+def test_greeting_in_pieces_to_a_client_that_does_not_wait_is_finished(
+    greeting: tuple[tuple[str, bytes], ...], tmp_path: Path
+) -> None:
+    talk = (*greeting, ("<", b"250 mail.example.net\r\n"), *QUIT)
+    text = replayed(capture(tmp_path / "early.pcap", conversation(talk)))
+    assert "sent early" in text
+    assert "unfinished greeting" not in text
+
+
+def test_client_that_waits_for_the_rest_of_a_greeting_is_told_so(tmp_path: Path) -> None:
+    talk = (("<", b"220 mail.example.net ESMTP"), (">", b"EHLO client.example.net\r\n"))
+    packets = conversation(talk)[:6]  # nobody acknowledges the EHLO
+    lead = lead_of(replayed(capture(tmp_path / "waits.pcap", packets)))
+    assert "greeting: 1 of 1 connection" in lead
+    assert "    because: unfinished greeting (packet 4)\n" in lead
