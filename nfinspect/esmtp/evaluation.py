@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from nfinspect.esmtp.clauses import UNLIMITED, Rule
+from nfinspect.esmtp.asked import UNLIMITED
+from nfinspect.esmtp.clauses import Rule
 from nfinspect.esmtp.session import SHOWN, Session
 from nfinspect.events import (
     REPLY,

@@ -118,6 +118,7 @@ class Inspector(Session):
                 if message is None:
                     message = self.message = MessageScanner()
                 position = message.scan(self, data, position)
+                self.kept = message.kept
                 if dialogue.phase != MESSAGE:
                     self.message = None
             elif phase == TLS:
@@ -161,7 +162,8 @@ class Inspector(Session):
                 if self.transcript and phase != ABANDONED:
                     self._list_rest(data, position)
                 dialogue.withdraw_after(max(0, owed))
-                self.edited = None
+                self.edited = self.message = None
+                self.kept = 0
                 return b""
         if self.edited is not None:
             return self._rewritten(data, position)
