@@ -30,6 +30,7 @@ def measure(asked: Asked, field: Field, counted: int, facts: list[Fact]) -> int:
                 field.value.strip(),
                 word=word.decode("ascii"),
                 complete=True,
+                unknown=not field.whole,
             )
         )
         return counted
@@ -39,15 +40,16 @@ def measure(asked: Asked, field: Field, counted: int, facts: list[Fact]) -> int:
     if asked.filetype:
         values = media_types(field.value) if kind == FieldKind.TYPE else []
         values += readable_filenames(field.text)
-        if values:
+        if values or not field.whole:
             facts.append(
                 Fact(
                     Criterion.MIME_FILETYPE,
                     field.position,
                     0,
-                    values[-1],
+                    values[-1] if values else b"",
                     values=tuple(values),
                     complete=True,
+                    unknown=not field.whole,
                 )
             )
     return counted
