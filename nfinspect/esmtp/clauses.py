@@ -14,12 +14,13 @@ from typing import Any, Final
 import re2  # type: ignore[import-untyped]
 
 from nfinspect.esmtp.keywords import KEYWORDS, OTHERS
-from nfinspect.esmtp.rate import Bucket, Clock
+from nfinspect.esmtp.rate import Bucket
 from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Verb, prefixes
 from nfinspect.events import REPLY, REQUEST, ClauseAction, Direction
 from nfinspect.policy.conditions import Above, Condition, Expression, Matches, Not, OneOf
 from nfinspect.policy.criteria import CRITERIA, Criterion, Kind, Scope
 from nfinspect.policy.model import Clause, InspectionMap, Parameters
+from nfinspect.tcp.inspection import Clock
 
 UNLIMITED: Final = 2**63 - 1
 
@@ -45,7 +46,7 @@ class Rule:
     @property
     def ends(self) -> bool:
         """Whether it closes the connection."""
-        return self.clause.action in (ClauseAction.DROP_CONNECTION, ClauseAction.RESET)
+        return self.clause.action.closes
 
 
 class ClauseGroup:
@@ -184,7 +185,10 @@ class Rules:
     body_line: int
     sender: int
     recipients: int
+    refused: int
     filename: int
+    counts_recipients: bool
+    """The reply to DATA shows that few recipients were refused: ``match not``."""
     by_parameter: dict[str, tuple[Rule, ...]]
     """The clauses of each EHLO keyword, by its configuration word."""
     masked_parameters: frozenset[str]
@@ -194,7 +198,8 @@ class Rules:
     """The bits of the clauses that do nothing else."""
     buckets: dict[int, Bucket]
     """Of each clause with a rate, by its bit."""
-    rated: bool
+    rated: int
+    """Their bits."""
 
     def wants(self, criterion: Criterion) -> bool:
         """Whether any clause asks for it; if none does, it need not be measured."""
@@ -271,6 +276,8 @@ def compile_map(inspection_map: InspectionMap, clock: Clock | None = None) -> Ru
         body_line=groups[Criterion.BODY_LINE_LENGTH].lowest,
         sender=groups[Criterion.SENDER_LENGTH].lowest,
         recipients=groups[Criterion.RECIPIENT_COUNT].lowest,
+        refused=groups[Criterion.INVALID_RECIPIENTS].lowest,
+        counts_recipients=groups[Criterion.INVALID_RECIPIENTS].completes,
         filename=groups[Criterion.MIME_FILENAME_LENGTH].lowest,
         by_parameter=by_parameter,
         masked_parameters=frozenset(masked),
@@ -281,7 +288,7 @@ def compile_map(inspection_map: InspectionMap, clock: Clock | None = None) -> Ru
             for rule in rules
             if rule.clause.action is ClauseAction.RATE_LIMIT
         },
-        rated=any(rule.clause.action is ClauseAction.RATE_LIMIT for rule in rules),
+        rated=sum(rule.bit for rule in rules if rule.clause.action is ClauseAction.RATE_LIMIT),
     )
 
 
