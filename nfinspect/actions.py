@@ -38,6 +38,7 @@ class DropReason(enum.Enum):
     HOLD_BOUND = "hold-bound"
     MEMORY_BOUND = "memory-bound"
     REFUSED = "refused"
+    RATE_LIMIT = "rate-limit"
     AWAITS_REPLY = "awaits-reply"
     WRONG_SIDE = "wrong-side"
     GSO_CUT = "gso-cut"

@@ -64,6 +64,11 @@ class ClauseAction(enum.Enum):
     RESET = "reset"
     RATE_LIMIT = "rate-limit"
 
+    @property
+    def closes(self) -> bool:
+        """Whether it ends the connection."""
+        return self is ClauseAction.DROP_CONNECTION or self is ClauseAction.RESET
+
 
 class LimitKind(enum.Enum):
     """The kinds of connection limits; the value is the configuration's word."""
@@ -94,6 +99,7 @@ class CloseCause(enum.Enum):
     """Why inspection ended a connection; see `nfinspect.audit.catalogue`."""
 
     CLAUSE = "clause"
+    PARAMETER = "parameter"
     PIPE = "pipe"
     UNCLOSED_BRACKET = "unclosed-bracket"
     STARTTLS_INJECTION = "starttls-injection"
@@ -287,6 +293,35 @@ class ClauseMatched:
     evidence: Evidence | None = None
     mail: Mail | None = None
     """None outside a mail transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterMatched:
+    """A packet met what one of the map's parameters names; one event for each line, or mail
+    [108004 for an action with log, 108005 for the bare log action]."""
+
+    connection: Connection
+    direction: Direction
+    map_name: str
+    parameter: str
+    """Its word: ``mail-relay``, ``special-character``, ``bare-newline``."""
+    action: ClauseAction
+    log: bool
+    evidence: Evidence | None = None
+    mail: Mail | None = None
+    """None outside a mail transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeExceeded:
+    """A message has outgrown the SIZE that its MAIL declared (RFC 1870) [108006]."""
+
+    connection: Connection
+    declared: int
+    """In bytes."""
+    actual: int
+    """As far as it has arrived."""
+    mail: Mail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +529,8 @@ Event = (
     | BannerMasked
     | AlreadyMasked
     | ClauseMatched
+    | ParameterMatched
+    | SizeExceeded
     | MailAnswered
     | KeywordsHidden
     | CommandMasked

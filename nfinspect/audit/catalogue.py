@@ -149,6 +149,11 @@ DROPPED: Mapping[DropReason, Explanation] = {
         "troubleshooting.md#typing",
         "type in line mode, or 'incomplete-command stream'",
     ),
+    DropReason.RATE_LIMIT: Explanation(
+        "the end of a command above a clause's 'rate-limit'; TCP sends it again, and the mail goes on then",
+        "policy.md#rate-limit",
+        "a higher 'rate-limit', if honest mail waits for long",
+    ),
     DropReason.AWAITS_REPLY: Explanation(
         "a request ahead of a reply that must come first, and that cannot be held within the bounds",
         "troubleshooting.md#waiting",
@@ -180,6 +185,13 @@ CLOSED: Mapping[CloseCause, Explanation] = {
         "a match clause with 'drop-connection'; without 'log' beside it, 108004 is missing",
         "troubleshooting.md#change-the-map",
         "'drop-connection log' tells which one; a higher limit, or 'log' alone",
+        (108004, 507003, 302014),
+    ),
+    CloseCause.PARAMETER: Explanation(
+        "a line under 'parameters': 'mail-relay', 'special-character' or 'bare-newline', with"
+        " 'drop-connection' or 'reset'; without 'log' beside it, 108004 is missing",
+        "troubleshooting.md#change-the-map",
+        "'drop-connection log' tells which one; or 'log' alone",
         (108004, 507003, 302014),
     ),
     CloseCause.PIPE: Explanation(

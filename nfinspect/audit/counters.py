@@ -44,6 +44,8 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.CharacterReplaced: ("replaced_characters", lambda event: event.character),
     events.ServerAnomaly: ("server_anomalies", lambda event: event.kind.value),
     events.MaliciousAddress: ("malicious_addresses", None),
+    events.ParameterMatched: ("parameters", lambda event: event.parameter),
+    events.SizeExceeded: ("outgrown_sizes", None),
     events.TlsStarted: ("tls_started", None),
     events.StartTlsInjection: ("starttls_injections", None),
     events.ChunkMasked: ("masked_chunks", None),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nfinspect import events
-from nfinspect.events import ClauseAction, Event
+from nfinspect.events import Event
 
 LIMITED: Final = frozenset(
     {
@@ -27,7 +27,9 @@ LIMITED: Final = frozenset(
         events.KeywordsHidden,
         events.LimitReached,
         events.MailAnswered,
+        events.ParameterMatched,
         events.ServerAnomaly,
+        events.SizeExceeded,
         events.TableFull,
     }
 )
@@ -71,7 +73,10 @@ class Suppression:
         """Whether the line of *event*, at *now*, is to be written."""
         if type(event) not in LIMITED or not self._number:
             return True
-        if type(event) is events.ClauseMatched and event.action is ClauseAction.DROP_CONNECTION:
+        if (
+            isinstance(event, events.ClauseMatched | events.ParameterMatched)
+            and event.action.closes
+        ):
             return True
         message = self._message(event)
         if message is None:

@@ -150,6 +150,29 @@ def _clause_matched(event: events.ClauseMatched) -> Facts:
     }
 
 
+_INFORMATION = {
+    "mail-relay": "mail-relay: No Mail Relay allowed",
+    "special-character": "special-character: Special character in a mail address",
+    "bare-newline": "bare-newline: Bare newline in the mail data",
+}
+
+
+def _parameter_matched(event: events.ParameterMatched) -> Facts:
+    return {
+        **_from_to(event.connection, event.direction),
+        "message": event.direction.value,
+        "information": _INFORMATION[event.parameter],
+    }
+
+
+def _size_exceeded(event: events.SizeExceeded) -> Facts:
+    return {
+        **_from_to(event.connection, Direction.REQUEST),
+        "declared": event.declared,
+        "actual": event.actual,
+    }
+
+
 def _character_replaced(event: events.CharacterReplaced) -> Facts:
     return {
         "character": event.character,
@@ -187,6 +210,51 @@ class Message(NamedTuple):
     """None: the message applies to every event of the type."""
 
 
+_DONE = {
+    ClauseAction.DROP_CONNECTION: "Dropped connection for",
+    ClauseAction.RESET: "Reset connection for",
+    ClauseAction.MASK: "Masked header flags for",
+}
+"""What 108004 says of each action."""
+
+
+def _logs(action: ClauseAction) -> Callable[[Any], bool]:
+    return lambda event: event.log and event.action is action
+
+
+def _of_clauses() -> list[Message]:
+    rest = "ESMTP {message} from {source} to {destination}; matched Class {position}: {criterion}"
+    kind, facts = events.ClauseMatched, _clause_matched
+    return [
+        *(
+            Message(4, 108004, f"ESMTP Classification: {done} {rest}", kind, facts, _logs(action))
+            for action, done in _DONE.items()
+        ),
+        Message(
+            6,
+            108005,
+            f"ESMTP Classification: Received {rest}",
+            kind,
+            facts,
+            _logs(ClauseAction.LOG),
+        ),
+    ]
+
+
+def _of_parameters() -> list[Message]:
+    rest = "ESMTP {message} from {source} to {destination}; {information}"
+    kind, facts = events.ParameterMatched, _parameter_matched
+    return [
+        *(
+            Message(4, 108004, f"ESMTP Parameter: {done} {rest}", kind, facts, _logs(action))
+            for action, done in _DONE.items()
+        ),
+        Message(
+            6, 108005, f"ESMTP Parameter: Received {rest}", kind, facts, _logs(ClauseAction.LOG)
+        ),
+    ]
+
+
 MESSAGES = (
     Message(
         2, 108002, "SMTP replaced {character}: out {client} in {server} data: {line}",
@@ -197,29 +265,12 @@ MESSAGES = (
         " from {source} to {destination}. Mail Address:{argument}",
         events.MaliciousAddress, _malicious_address,
     ),
+    *_of_clauses(),
+    *_of_parameters(),
     Message(
-        4, 108004, "ESMTP Classification: Dropped connection for ESMTP {message}"
-        " from {source} to {destination}; matched Class {position}: {criterion}",
-        events.ClauseMatched, _clause_matched,
-        lambda event: event.log and event.action is ClauseAction.DROP_CONNECTION,
-    ),
-    Message(
-        4, 108004, "ESMTP Classification: Reset connection for ESMTP {message}"
-        " from {source} to {destination}; matched Class {position}: {criterion}",
-        events.ClauseMatched, _clause_matched,
-        lambda event: event.log and event.action is ClauseAction.RESET,
-    ),
-    Message(
-        4, 108004, "ESMTP Classification: Masked header flags for ESMTP {message}"
-        " from {source} to {destination}; matched Class {position}: {criterion}",
-        events.ClauseMatched, _clause_matched,
-        lambda event: event.log and event.action is ClauseAction.MASK,
-    ),
-    Message(
-        6, 108005, "ESMTP Classification: Received ESMTP {message}"
-        " from {source} to {destination}; matched Class {position}: {criterion}",
-        events.ClauseMatched, _clause_matched,
-        lambda event: event.log and event.action is ClauseAction.LOG,
+        7, 108006, "Detected ESMTP size violation from {source} to {destination};"
+        " declared size is: {declared}, actual size is {actual}",
+        events.SizeExceeded, _size_exceeded,
     ),
     Message(
         6, 108007, "TLS started on ESMTP session between client {client} and server {server}",

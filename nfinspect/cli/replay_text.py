@@ -49,6 +49,7 @@ SENTENCES = {
     "malicious-address": "a mail address contains a pipe: {address}",
     "reply-awaited": "had to wait for the {awaits}{where}, for {duration:.3g} s and more: {line}"
     " ({count} bytes)",
+    "size-exceeded": "the message is larger than the {declared} bytes that MAIL declared: {actual} so far",
     "sent-early": "sent early: the {receiver} acknowledged {count} bytes that wait here for a reply;"
     " they are inspected when it comes",
     "server-anomaly": "the server sent {kind}: {line}",

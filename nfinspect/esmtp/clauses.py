@@ -15,12 +15,13 @@ import re2  # type: ignore[import-untyped]
 
 from nfinspect.esmtp.asked import UNLIMITED, Asked, asked_by
 from nfinspect.esmtp.keywords import KEYWORDS, OTHERS
-from nfinspect.esmtp.rate import Bucket, Clock
+from nfinspect.esmtp.rate import Bucket
 from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Verb, prefixes
 from nfinspect.events import REPLY, REQUEST, ClauseAction, Direction
 from nfinspect.policy.conditions import Above, Condition, Expression, Matches, Not, OneOf
 from nfinspect.policy.criteria import CRITERIA, Criterion, Kind, Scope
 from nfinspect.policy.model import Clause, InspectionMap, Parameters
+from nfinspect.tcp.inspection import Clock
 
 SET_MEMORY: Final = 64 * 2**20
 """Bytes that all expressions of one criterion may take together, compiled."""
@@ -44,7 +45,7 @@ class Rule:
     @property
     def ends(self) -> bool:
         """Whether it closes the connection."""
-        return self.clause.action in (ClauseAction.DROP_CONNECTION, ClauseAction.RESET)
+        return self.clause.action.closes
 
 
 class ClauseGroup:
@@ -181,6 +182,9 @@ class Rules:
     command_line: int
     sender: int
     recipients: int
+    refused: int
+    counts_recipients: bool
+    """The reply to DATA shows that few recipients were refused: ``match not``."""
     asked: Asked
     """What is measured of a message."""
     by_parameter: dict[str, tuple[Rule, ...]]
@@ -192,7 +196,8 @@ class Rules:
     """The bits of the clauses that do nothing else."""
     buckets: dict[int, Bucket]
     """Of each clause with a rate, by its bit."""
-    rated: bool
+    rated: int
+    """Their bits."""
 
     def wants(self, criterion: Criterion) -> bool:
         """Whether any clause asks for it; if none does, it need not be measured."""
@@ -267,6 +272,8 @@ def compile_map(inspection_map: InspectionMap, clock: Clock | None = None) -> Ru
         command_line=groups[Criterion.COMMAND_LINE_LENGTH].lowest,
         sender=groups[Criterion.SENDER_LENGTH].lowest,
         recipients=groups[Criterion.RECIPIENT_COUNT].lowest,
+        refused=groups[Criterion.INVALID_RECIPIENTS].lowest,
+        counts_recipients=groups[Criterion.INVALID_RECIPIENTS].completes,
         asked=asked_by([rule.clause for rule in rules]),
         by_parameter=by_parameter,
         masked_parameters=frozenset(masked),
@@ -277,7 +284,7 @@ def compile_map(inspection_map: InspectionMap, clock: Clock | None = None) -> Ru
             for rule in rules
             if rule.clause.action is ClauseAction.RATE_LIMIT
         },
-        rated=any(rule.clause.action is ClauseAction.RATE_LIMIT for rule in rules),
+        rated=sum(rule.bit for rule in rules if rule.clause.action is ClauseAction.RATE_LIMIT),
     )
 
 

@@ -69,6 +69,7 @@ class Effect(enum.Enum):
     EHLO_ACCEPTED = enum.auto()
     TRANSACTION_OPENS = enum.auto()
     TRANSACTION_OVER = enum.auto()
+    RECIPIENT_REFUSED = enum.auto()
     OLD_TRANSACTION_CONTINUES = enum.auto()
     MESSAGE_OPENS = enum.auto()
     CHALLENGED = enum.auto()
@@ -115,6 +116,7 @@ ANSWERS: Final[dict[Request, dict[bytes, Outcome]]] = {
     Request.BDAT: _MASKED,
     Request.EMPTY: {},
     Request.ABANDONED: {},
+    Request.RECIPIENT: {b"5": Effect.RECIPIENT_REFUSED},
 }
 UNASKED: Final[dict[bytes, AnomalyKind | None]] = {
     b"220": AnomalyKind.UNASKED_220,
@@ -164,6 +166,7 @@ class Dialogue:
         "pipelining",
         "recipients",
         "recipients_before",
+        "refused",
         "replying",
         "shut",
         "tls_from",
@@ -187,6 +190,8 @@ class Dialogue:
         """RCPT commands since MAIL."""
         self.recipients_before = 0
         """``recipients`` before the latest MAIL."""
+        self.refused = 0
+        """RCPT commands since MAIL that the server has refused (5xx)."""
         self.announced = 0
         """Bytes of a masked BDAT's chunk still to come."""
         self.chunk_answered_at: int | None = None
@@ -404,6 +409,9 @@ class Dialogue:
             self.transaction = False
         elif found is Effect.TRANSACTION_OPENS:
             self.transaction = True
+            self.refused = 0
+        elif found is Effect.RECIPIENT_REFUSED:
+            self.refused += 1
         elif found is Effect.TRANSACTION_OVER:
             # Unless the client has begun another one meanwhile.
             self.transaction = Request.MAIL in self.outstanding

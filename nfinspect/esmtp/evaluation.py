@@ -11,6 +11,7 @@ takes: so a fact says how much of it had arrived before this packet.
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 from nfinspect.esmtp.asked import UNLIMITED
@@ -23,8 +24,11 @@ from nfinspect.events import (
     ClauseMatched,
     CloseCause,
     Evidence,
+    MaliciousAddress,
+    ParameterMatched,
 )
 from nfinspect.policy.criteria import Criterion, Kind
+from nfinspect.policy.model import Reaction
 
 _WHAT: Final = {
     Criterion.COMMAND_VERB: "command",
@@ -46,8 +50,18 @@ _WHAT: Final = {
 """What each criterion is about."""
 
 
+class Standing(enum.Enum):
+    """What the parameters of a map ask about; the value is the word of the parameter."""
+
+    PIPE = "pipe-character"
+    SPECIAL_CHARACTER = "special-character"
+    MAIL_RELAY = "mail-relay"
+    BARE_NEWLINE = "bare-newline"
+
+
 class Fact:
-    """Something that a scanner has met in a packet, for the clauses of one criterion."""
+    """Something that a scanner has met in a packet, for the clauses of one criterion, or for a
+    parameter of the map."""
 
     __slots__ = (
         "before",
@@ -63,9 +77,9 @@ class Fact:
 
     def __init__(
         self,
-        criterion: Criterion,
+        criterion: Criterion | Standing,
         position: int,
-        value: int,
+        value: int = 0,
         text: bytes = b"",
         before: int = -1,
         *,
@@ -99,14 +113,17 @@ def evaluate(session: Session, facts: list[Fact]) -> None:
     if len(facts) > 1:
         facts.sort(key=_position)
     for fact in facts:
-        judge(session, fact)
+        if isinstance(fact.criterion, Standing):
+            _judge_parameter(session, fact, fact.criterion)
+        else:
+            judge(session, fact, fact.criterion)
         if session.closing is not None:
             return
 
 
-def judge(session: Session, fact: Fact) -> None:
+def judge(session: Session, fact: Fact, criterion: Criterion) -> None:
     """Try the clauses of the fact's criterion in the map's order."""
-    group = session.rules.groups[fact.criterion]
+    group = session.rules.groups[criterion]
     kind = group.kind
     if fact.unknown:
         met = group.bits
@@ -123,10 +140,50 @@ def judge(session: Session, fact: Fact) -> None:
         met ^= bit
         rule = session.rules.in_order[bit.bit_length() - 1]
         limit = rule.limit if rule.limit != UNLIMITED else 0
-        evidence = Evidence(_WHAT[fact.criterion], fact.text[:SHOWN], fact.value, limit)
+        evidence = Evidence(_WHAT[criterion], fact.text[:SHOWN], fact.value, limit)
         match(session, rule, evidence)
         if session.closing is not None:
             return
+
+
+def _judge_parameter(session: Session, fact: Fact, standing: Standing) -> None:
+    parameters = session.rules.parameters
+    evidence = Evidence("command", fact.text[:SHOWN])
+    if standing is Standing.PIPE:
+        session.events.append(MaliciousAddress(session.connection, fact.text, session.mail))
+        session.close(CloseCause.PIPE)
+    elif standing is Standing.SPECIAL_CHARACTER:
+        if parameters.special_character is not None:
+            react(session, standing, parameters.special_character, evidence)
+    elif standing is Standing.MAIL_RELAY:
+        if parameters.mail_relay is not None:
+            react(session, standing, parameters.mail_relay.reaction, evidence)
+    elif parameters.bare_newline is not None:
+        react(session, standing, parameters.bare_newline, None)
+
+
+def react(
+    session: Session, standing: Standing, reaction: Reaction, evidence: Evidence | None
+) -> None:
+    """A parameter's case has come: log it, and act as its line says."""
+    if session.closing is not None:
+        return
+    session.events.append(
+        ParameterMatched(
+            session.connection,
+            REQUEST,
+            session.rules.map.name,
+            standing.value,
+            reaction.action,
+            reaction.log or reaction.action is ClauseAction.LOG,
+            evidence,
+            session.mail,
+        )
+    )
+    if reaction.action is ClauseAction.DROP_CONNECTION:
+        session.close(CloseCause.PARAMETER)
+    elif reaction.action is ClauseAction.RESET:
+        session.close(CloseCause.PARAMETER, reset=True)
 
 
 def match(session: Session, rule: Rule, evidence: Evidence | None = None) -> None:

@@ -31,6 +31,8 @@ from nfinspect.events import (
     CommandSeen,
     Connection,
     Event,
+    Mail,
+    SizeExceeded,
     StartTlsInjection,
     UninspectedCause,
 )
@@ -109,7 +111,7 @@ class Inspector(Session):
         dialogue = self.dialogue
         owed = len(dialogue.outstanding)
         self.matched = 0
-        self.refusing = False
+        self.refusing = self.slowing = False
         position, size = 0, len(data)
         while position < size:
             phase = dialogue.phase
@@ -117,8 +119,14 @@ class Inspector(Session):
                 message = self.message
                 if message is None:
                     message = self.message = MessageScanner()
+                before, declared = position, self.declared
+                outgrows = declared >= 0 and self.size + size - position > declared
+                mail = self.mail if outgrows else None
                 position = message.scan(self, data, position)
                 self.kept = message.kept
+                self.size += position - before
+                if outgrows:
+                    self._outgrown(data, before, position, declared, mail)
                 if dialogue.phase != MESSAGE:
                     self.message = None
             elif phase == TLS:
@@ -239,6 +247,18 @@ class Inspector(Session):
         found = line.split(None, 1)
         known = not found or found[0].upper() in self.rules.prefixes
         return as_listed(None, line) if known else b"***"
+
+    def _outgrown(
+        self, data: bytes, start: int, stop: int, declared: int, mail: Mail | None
+    ) -> None:
+        """The message may have outgrown its declared size with this packet: report it once. Neither
+        stuffed dots nor the final one count (RFC 1870 section 5). Those of earlier packets have not
+        been counted, so nothing is said where one in 256 bytes would explain it."""
+        final = 3 if self.dialogue.phase != MESSAGE else 2  # two of them may have come
+        actual = self.size - final - data.count(b"\n..", start, stop)
+        if self.closing is None and actual - (self.size - (stop - start)) // 256 > declared:
+            self.events.append(SizeExceeded(self.connection, declared, actual, mail))
+            self.declared = -1
 
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))

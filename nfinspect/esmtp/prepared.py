@@ -23,7 +23,7 @@ class EsmtpInspection(PreparedInspection):
     ) -> None:
         """See `Inspector`."""
         super().__init__()
-        self.rules = compile_map(inspection_map)
+        self.rules = compile_map(inspection_map, self.clock)
         self.events: list[Event] = []
         """Of whichever inspector was called last: a list for each would be 3 % of an idle connection."""
         self.transcript = transcript

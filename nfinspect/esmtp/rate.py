@@ -7,15 +7,6 @@ message, and N flow in within a second.
 from __future__ import annotations
 
 
-class Clock:
-    """The time of the packet that is inspected, in seconds; the engine sets it."""
-
-    __slots__ = ("now",)
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-
 class Bucket:
     __slots__ = ("_filled", "_tokens", "rate")
 

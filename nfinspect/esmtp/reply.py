@@ -15,7 +15,8 @@ from typing import Final
 
 from nfinspect.esmtp.dialogue import Effect, outcome
 from nfinspect.esmtp.ehlo import EhloScanner
-from nfinspect.esmtp.session import REMEMBERED, Session, without_ending
+from nfinspect.esmtp.evaluation import Fact, judge
+from nfinspect.esmtp.session import REMEMBERED, SHOWN, Session, without_ending
 from nfinspect.esmtp.verbs import Request
 from nfinspect.events import (
     REPLY,
@@ -26,6 +27,7 @@ from nfinspect.events import (
     TlsStarted,
     UninspectedCause,
 )
+from nfinspect.policy.criteria import Criterion
 
 CR: Final = 13
 LF: Final = 10
@@ -99,9 +101,13 @@ class ReplyScanner:
                         session.events.append(ReplySeen(session.connection, line))
                     if session.reported:
                         _tell_answer(session, data[position : newline + 1])
-                    position = newline + 1
-                    self._complete(session, code, position)
-                    continue
+                    line_start, position = position, newline + 1
+                    self._complete(session, code, position, data, line_start)
+                    if session.closing is None or draining:
+                        continue
+                    if session.transcript:
+                        self._list_rest(session, data, line_start, position)
+                    break
             start, position = position, size if newline < 0 else newline + 1
             self._scan_piece(session, data, start, position, newline >= 0)
             if session.over or (session.closing is not None and not draining):
@@ -214,7 +220,7 @@ class ReplyScanner:
                 if self.solicited:
                     if session.reported:
                         _tell_answer(session, line)
-                    self._complete(session, self.code, stop)
+                    self._complete(session, self.code, stop, line, 0)
                 else:
                     session.dialogue.end_doubtful(session.replied + stop)
                 if self.ehlo is not None:
@@ -231,13 +237,32 @@ class ReplyScanner:
         if self.ehlo is not None:
             self.ehlo.begin_line()
 
-    def _complete(self, session: Session, code: bytes, stop: int) -> None:
-        """The last line of an outstanding reply ends at ``stop``."""
-        effect = session.dialogue.answered(code, session.replied + stop)
+    def _complete(self, session: Session, code: bytes, stop: int, text: bytes, begin: int) -> None:
+        """The last line of an outstanding reply, at ``begin`` in ``text``, ends at ``stop`` of the
+        packet."""
+        dialogue = session.dialogue
+        ends_list = session.rules.counts_recipients and dialogue.outstanding[0] == Request.DATA
+        effect = dialogue.answered(code, session.replied + stop)
+        if effect is Effect.RECIPIENT_REFUSED or ends_list:
+            self._judge_refused(session, text[begin : begin + SHOWN], complete=ends_list)
         if effect is Effect.TLS_STARTS and session.closing is None:
             session.events.append(
                 TlsStarted(session.connection, session.rules.parameters.allow_tls_log)
             )
+
+    def _judge_refused(self, session: Session, text: bytes, *, complete: bool) -> None:
+        """A recipient has been refused, or no more are to come (``complete``)."""
+        refused = session.dialogue.refused
+        if complete or refused > session.rules.refused:
+            fact = Fact(
+                Criterion.INVALID_RECIPIENTS,
+                0,
+                refused,
+                without_ending(text.split(b"\n", 1)[0]),
+                refused if complete else -1,
+                complete=complete,
+            )
+            judge(session, fact, Criterion.INVALID_RECIPIENTS)
 
     def _list_rest(self, session: Session, data: bytes, start: int, stop: int) -> None:
         """List, for the transcript, the rest of the packet at which inspection ended; the last line

@@ -17,10 +17,18 @@ import re
 from typing import Final, NamedTuple
 
 from nfinspect.esmtp.address import Place, measure
-from nfinspect.esmtp.evaluation import Fact, evaluate, judge
+from nfinspect.esmtp.envelope import (
+    admitted,
+    judge_recipients,
+    rates,
+    recipient_facts,
+    sender_facts,
+    slowed,
+)
+from nfinspect.esmtp.evaluation import Fact, Standing, evaluate, judge
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import AUTH_RESPONSE, MAIL, RSET, Request, Verb
+from nfinspect.esmtp.verbs import AUTH_RESPONSE, DATA, MAIL, RSET, Request, Verb
 from nfinspect.events import (
     REQUEST,
     CharacterReplaced,
@@ -28,24 +36,27 @@ from nfinspect.events import (
     CommandMasked,
     CommandMaskReason,
     CommandSeen,
-    MaliciousAddress,
     StartTlsInjection,
 )
-from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.criteria import VERBS, Criterion
 from nfinspect.policy.model import IncompleteCommand, PipeCharacter
 
 AUTH: Final = b"AUTH"
 CR: Final = 13
 LF: Final = 10
+PIPE: Final = 124
 VERB_TERMINATORS: Final = b" \t\r"
 SHORTEST_VERB: Final = 4
 BURST: Final = 500
 """Bytes. In a packet of at least this size, it was TCP, not a user, that cut the last verb."""
 
+VERB_WORDS: Final = frozenset(word.encode() for word in VERBS)
 _PLAIN_ADDRESS: Final = re.compile(rb"[ \t][^<>|:\r\n]*:[ \t]*<([^<>|\r\n]*)>[^<>|\r\n]*")
 _VERB_END: Final = re.compile(rb"[ \t\r\n]")
 _BRACKET_OR_PIPE: Final = re.compile(rb"[<>|]")
+_SPECIAL: Final = re.compile(rb"[<>|`\0]")
 _BDAT: Final = re.compile(rb"BDAT[ \t]+([0-9]+)", re.IGNORECASE)
+_SIZE: Final = re.compile(rb"[ \t]SIZE=([0-9]{1,18})(?![^ \t])", re.IGNORECASE)
 _XEXCH50: Final = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
 _AUTHENTICATES: Final = rb"(?:AUTH|X-EXPS|XAUTH[A-Z]*)[\s=]"
 _INITIAL_RESPONSE: Final = re.compile(
@@ -98,6 +109,8 @@ class CommandScanner:
         "place",
         "place_length",
         "replaced",
+        "slowed",
+        "special",
         "stage",
         "verb",
     )
@@ -127,6 +140,10 @@ class CommandScanner:
         """Characters replaced in it, each once."""
         self.mask_reported = False
         """An event has reported that the line is masked."""
+        self.slowed = False
+        """Its end has been dropped before, as there was too much mail."""
+        self.special = False
+        """A special character in it has been reported."""
         self.arrived = b""
 
     def scan(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
@@ -136,7 +153,7 @@ class CommandScanner:
             end = data.find(b"\r\n", start)
             if end > start + 3:
                 rules = session.rules
-                verb = rules.verbs.get(data[start : start + 4].upper())
+                verb = rules.plain.get(data[start : start + 4].upper())
                 if (
                     verb is not None
                     and not self.length
@@ -179,18 +196,25 @@ class CommandScanner:
     def _piece(self, session: Session, data: bytes, start: int, packet_length: int) -> int:
         piece = self._delimit(data, start)
         content_end = piece.content_end
+        if session.rules.rated and piece.finished and not self._admitted(session, data, piece):
+            session.refusing = session.slowing = True
+            return start
         argument = start
+        facts: list[Fact] = []
         reason = CommandMaskReason.BARE_LINE_ENDING
         if self.stage == Stage.MASKED or (self.ended_in_cr and data[start] != LF):
             masked_from = start
         else:
             masked_from = content_end
             if self.stage < Stage.ARGUMENT:
+                known = self.arrived
                 inspected = self._inspect_verb(session, data, piece, packet_length)
                 if inspected is None:
                     session.refusing = True
                     return start
                 argument, masked_from, reason = inspected
+                if self.stage >= Stage.ARGUMENT and session.rules.wants(Criterion.COMMAND_VERB):
+                    self._verb_fact(session, data, piece, known, facts)
             bare = _bare_ending(data, start, masked_from)
             if bare < masked_from:
                 masked_from = bare
@@ -201,7 +225,7 @@ class CommandScanner:
             session.events.append(CommandSeen(session.connection, self.listed(self.verb, line)))
 
         before, self.length = self.length, self.length + piece.stop - start
-        self._inspect_argument(session, data, argument, masked_from, before, piece, line)
+        self._inspect_argument(session, data, argument, masked_from, before, piece, line, facts)
         if session.closing is not None:
             return piece.stop
         if masked_from < content_end:
@@ -314,14 +338,15 @@ class CommandScanner:
         before: int,
         piece: Piece,
         line: bytes,
+        facts: list[Fact],
     ) -> None:
         """Find what closes the connection, in the order of the bytes, and blank stray
         characters."""
         verb = self.verb
-        facts: list[Fact] = []
         limit = session.rules.command_line
-        if self.length > limit and (verb is None or not verb.response):
-            at = piece.start + max(0, limit - before)
+        complete = piece.finished and session.rules.completes(Criterion.COMMAND_LINE_LENGTH)
+        if (self.length > limit or complete) and (verb is None or not verb.response):
+            at = min(piece.start + max(0, limit - before), piece.stop)
             facts.append(
                 Fact(
                     Criterion.COMMAND_LINE_LENGTH,
@@ -329,12 +354,14 @@ class CommandScanner:
                     self.length,
                     self._subject(Criterion.COMMAND_LINE_LENGTH, line),
                     before,
+                    complete=complete,
                 )
             )
         strays: list[int] = []
-        opened, pipe = -1, end
+        opened = -1
         if verb is not None and verb.address:
-            for found in _BRACKET_OR_PIPE.finditer(data, argument, end):
+            special = session.rules.parameters.special_character is not None
+            for found in (_SPECIAL if special else _BRACKET_OR_PIPE).finditer(data, argument, end):
                 at = found.start()
                 character = data[at]
                 if character == 60:  # <
@@ -346,11 +373,15 @@ class CommandScanner:
                     if not self.bracket:
                         strays.append(at)
                     self.bracket = False
-                elif verb.pipe:
-                    if session.rules.parameters.pipe_character is PipeCharacter.BLANK:
-                        strays.append(at)
-                    else:
-                        pipe = min(pipe, at)
+                else:
+                    if special and not self.special:
+                        self.special = True
+                        facts.append(Fact(Standing.SPECIAL_CHARACTER, at, text=line))
+                    if character == PIPE and verb.pipe:
+                        if session.rules.parameters.pipe_character is PipeCharacter.BLANK:
+                            strays.append(at)
+                        else:
+                            facts.append(Fact(Standing.PIPE, at, text=_argument(line)))
         if verb is not None and verb.sender:
             self.place, self.place_length, pieces = measure(
                 self.place, self.place_length, data, argument, end
@@ -367,17 +398,10 @@ class CommandScanner:
                 for found in pieces
                 if found.length > limit
             )
-        if pipe < end:
-            facts = [fact for fact in facts if fact.position <= pipe]
         if facts:
             evaluate(session, facts)
-        if pipe < end and session.closing is None:
-            session.events.append(
-                MaliciousAddress(session.connection, _argument(line), session.mail)
-            )
-            session.close(CloseCause.PIPE)
-        if session.closing is not None:
-            return
+            if session.closing is not None:
+                return
 
         if piece.finished and self.bracket:
             if opened >= 0:
@@ -394,6 +418,53 @@ class CommandScanner:
                 session.events.append(
                     CharacterReplaced(session.connection, character_bytes.decode("ascii"), line)
                 )
+
+    def _verb_fact(
+        self, session: Session, data: bytes, piece: Piece, known: bytes, facts: list[Fact]
+    ) -> None:
+        """The verb is known, or that it is none: a piece of one is neither."""
+        word = self.verb.word if self.verb is not None else b""
+        text = known + data[piece.start : piece.content_end]
+        if self.verb is None:
+            found = _VERB_END.search(text)
+            word = text[: found.start()] if found is not None else text
+            if found is None and not piece.finished and word.upper() not in VERB_WORDS:
+                return
+        shown = b"***"  # perhaps a credential, see `_subject`
+        if self.verb is not None:
+            shown = as_listed(self.verb, text[:REMEMBERED])
+        elif word.upper() in VERB_WORDS:
+            shown = word
+        name = word.decode("latin-1").upper()
+        facts.append(Fact(Criterion.COMMAND_VERB, piece.start, text=shown, word=name))
+
+    def _admitted(self, session: Session, data: bytes, piece: Piece) -> bool:
+        """Whether the end of this line may pass now, or there is too much mail. Nothing is learnt of
+        a line that may not, as it comes again."""
+        if self.stage == Stage.MASKED:
+            return True
+        line = (self.arrived + data[piece.start : piece.content_end])[:REMEMBERED]
+        verb = self.verb
+        if verb is None:
+            found = _VERB_END.search(line)
+            verb = session.rules.verbs.get(
+                (line if found is None else line[: found.start()]).upper()
+            )
+        if verb is None or verb.response:
+            return True
+        met = rates(session, verb, line)
+        if not met:
+            return True
+        if session.unfiltered or admitted(session, met):
+            if self.slowed:
+                session.matched |= met
+            else:
+                slowed(session, met)
+            return True
+        if not self.slowed:
+            self.slowed = True
+            slowed(session, met)
+        return False
 
     def listed(self, verb: Verb | None, line: bytes) -> bytes:
         """A line as a transcript shows it: after AUTH, which may have been refused, one that is no
@@ -449,11 +520,19 @@ class CommandScanner:
             if request == MAIL:
                 session.begin_mail()
             session.sender = line
+            session.declared, session.size = declared_size(line), 0
+            if listed:
+                evaluate(session, sender_facts(session, verb, line, self.length, _argument(line)))
         elif verb.recipient:
             count = dialogue.add_recipient()
             session.recipient = line
+            if listed:
+                evaluate(session, recipient_facts(session, verb, line, _argument(line)))
             if count > session.rules.recipients:
-                judge(session, Fact(Criterion.RECIPIENT_COUNT, 0, count, _argument(line)))
+                fact = Fact(Criterion.RECIPIENT_COUNT, 0, count, _argument(line))
+                judge(session, fact, Criterion.RECIPIENT_COUNT)
+        elif request == DATA:
+            judge_recipients(session)
         elif request == RSET:
             if len(line.rstrip(b" \t")) == len(verb.word):
                 dialogue.end_transaction()
@@ -490,6 +569,12 @@ def announced_blob(line: bytes) -> int:
     commands. 0 for any other line."""
     found = _XEXCH50.match(line)
     return int(found[1][:_DIGITS]) if found else 0
+
+
+def declared_size(line: bytes) -> int:
+    """The SIZE that a MAIL command declares (RFC 1870); -1 if it declares none."""
+    found = _SIZE.search(line)
+    return int(found[1]) if found else -1
 
 
 def looks_like_command(line: bytes) -> bool:

@@ -42,6 +42,7 @@ class Session(StreamInspector):
         "bare_line_feed",
         "blob",
         "connection",
+        "declared",
         "dialogue",
         "edited",
         "logged",
@@ -52,6 +53,7 @@ class Session(StreamInspector):
         "reported",
         "rules",
         "sender",
+        "size",
         "transcript",
         "unfiltered",
     )
@@ -91,6 +93,11 @@ class Session(StreamInspector):
         """Its latest RCPT command."""
         self.message_id = b""
         """Its Message-ID, if known."""
+        self.declared = -1
+        """The SIZE that the latest MAIL declared; -1: none, or it has been reported that the message
+        is larger."""
+        self.size = 0
+        """Bytes of that message, while it arrives."""
         self.reported = False
         """A clause has matched in its message, so the reply to that is of interest."""
 
@@ -140,6 +147,7 @@ class Session(StreamInspector):
         """A new mail: its bare log clauses may log again."""
         self.logged &= ~self.rules.once_a_mail
         self.sender = self.recipient = self.message_id = b""
+        self.declared = -1
 
     def begin_ehlo_reply(self) -> None:
         """A new EHLO reply: its bare log clauses may log again."""

@@ -39,10 +39,13 @@ class Request(enum.IntEnum):
     """An empty line."""
     ABANDONED = 14
     """Nothing: the server has left DATA, an AUTH exchange or STARTTLS by itself."""
+    RECIPIENT = 15
+    """RCPT."""
 
 
 MAIL: Final = Request.MAIL
 RSET: Final = Request.RSET
+DATA: Final = Request.DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ OF_RFC_821: Final[dict[bytes, Verb]] = _by_word(
     Verb(b"MAIL", Request.MAIL, address=True, sender=True, pipe=True),
     Verb(b"NOOP"),
     Verb(b"QUIT"),
-    Verb(b"RCPT", address=True, recipient=True, pipe=True),
+    Verb(b"RCPT", Request.RECIPIENT, address=True, recipient=True, pipe=True),
     Verb(b"RSET", Request.RSET),
 )
 """The appliance's seven of RFC 821, all in RFC 5321 too: those of ``fixup protocol smtp``."""

@@ -96,6 +96,8 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     inspector = connection.inspector
     if inspector is None:
         return fresh
+    if connection.inspection is not None:
+        connection.inspection.clock.now = passage.arrival.now
     if stream.direction is REQUEST:
         acknowledged = passage.acknowledgment - max(0, stream.peer.initial) - 1
         passed = inspector.request(fresh, passage.segment.length, acknowledged)
@@ -139,7 +141,7 @@ def _cut(passage: Passage, passed: bytes) -> None:
     core, stream, segment = passage.core, passage.stream, passage.segment
     inspector = stream.connection.inspector
     if not passed and inspector is not None and inspector.refusing:
-        passage.drop(DropReason.REFUSED)
+        passage.drop(DropReason.RATE_LIMIT if inspector.slowing else DropReason.REFUSED)
         return
     if stream.direction is REQUEST:
         waiting = segment.datagram[segment.payload + stream.next - passage.sequence : segment.end]

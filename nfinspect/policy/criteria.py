@@ -246,22 +246,12 @@ CRITERIA: Final = {row.criterion: row for row in ROWS}
 NOT_EVALUATED: Final = frozenset(
     line.strip()
     for line in """
-    cmd verb
-    sender-address
-    invalid-recipients count
     header length
     header to-fields count
     body length
     MIME encoding
     MIME filetype
 
-    not cmd verb
-    not cmd line length
-    not sender-address length
-    not sender-address
-    not cmd RCPT count
-    not invalid-recipients count
-    not ehlo-reply-parameter
     not header length
     not header line length
     not header to-fields count
@@ -271,10 +261,7 @@ NOT_EVALUATED: Final = frozenset(
     not MIME filename length
     not MIME filetype
 
-    rate-limit
 
-    mail-relay
-    special-character
     bare-newline
     closing-reply
     starttls-injection

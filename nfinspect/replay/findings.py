@@ -40,6 +40,9 @@ keyword of the EHLO reply that the filter hides."""
 
 PIPELINING = "PIPELINING"
 
+BY_THE_MAP = (CloseCause.CLAUSE, CloseCause.PARAMETER)
+"""Causes of a close of which another event names the line."""
+
 MOST_PLACES = 1000
 """Connections listed for a cause in the summary; all are counted."""
 
@@ -49,14 +52,16 @@ def action_of(event: Event) -> tuple[str, str] | None:
     match event:
         case events.ClauseMatched():
             return f"match {event.criterion}", event.action.value
+        case events.ParameterMatched():
+            return event.parameter, event.action.value
         case events.BannerMasked():
             return "mask-banner", "mask"
         case events.CommandMasked():
             return event.reason.value, "mask"
         case events.CharacterReplaced():
             return ("pipe-character" if event.character == "|" else "angle-bracket"), "blank"
-        case events.InspectionClosed() if event.cause is not CloseCause.CLAUSE:
-            return event.cause.value, "drop-connection"
+        case events.InspectionClosed() if event.cause not in BY_THE_MAP:
+            return event.cause.value, "reset" if event.reset else "drop-connection"
         case _:
             return None
 
@@ -66,14 +71,19 @@ def finding_of(event: Event, clause: str) -> tuple[str, str] | None:
     latest one that closes."""
     match event:
         case events.InspectionClosed() | events.WouldClose():
-            return CLOSED, clause if event.cause is CloseCause.CLAUSE else event.cause.value
+            return CLOSED, clause if event.cause in BY_THE_MAP else event.cause.value
         case events.CommandMasked() | events.CharacterReplaced():
             found = action_of(event)
             assert found is not None
             return MASKED, found[0]
         case events.ChunkMasked():
             return MASKED, "chunk"
-        case events.ClauseMatched() if event.action is not ClauseAction.DROP_CONNECTION:
+        case events.ParameterMatched() if not event.action.closes:
+            masks = event.action is ClauseAction.MASK
+            return (MASKED if masks else NOTED), event.parameter
+        case events.SizeExceeded():
+            return NOTED, "larger than its SIZE"
+        case events.ClauseMatched() if not event.action.closes:
             cause = f"match {event.criterion}"
             if cause in ORDINARY:
                 return None
@@ -153,8 +163,12 @@ class Findings:
         elif isinstance(event, events.Uninspected):
             self._no_tls = None  # nobody can tell whether a mail followed
         if isinstance(event, events.ClauseMatched):
-            if event.action is ClauseAction.DROP_CONNECTION:
+            if event.action.closes:
                 self._clause = f"match {event.criterion}"
+                self._evidence = evidence
+        elif isinstance(event, events.ParameterMatched):
+            if event.action.closes:
+                self._clause = event.parameter
                 self._evidence = evidence
         elif isinstance(event, events.MaliciousAddress):
             self._evidence = _seen("address", event.address) | evidence

@@ -58,6 +58,7 @@ NOTED = (
     events.ReplyAwaited,
     events.SentEarly,
     events.ServerAnomaly,
+    events.SizeExceeded,
     events.StartTlsInjection,
     events.TlsStarted,
     events.Uninspected,

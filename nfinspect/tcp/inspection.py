@@ -11,6 +11,15 @@ from mypy_extensions import mypyc_attr
 from nfinspect.events import CloseCause, Connection, Event, UninspectedCause
 
 
+class Clock:
+    """The time of the packet that is inspected, in seconds."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
 @dataclass(slots=True)
 class InspectionTotals:
     """The top line of show service-policy (docs/appliance.md, section 10), in packets."""
@@ -82,12 +91,12 @@ class StreamInspector(StreamObserver):
     on. The call has returned what it inspected, followed by the rest of ``data`` unchanged.
 
     ``refusing``: the last call to ``request`` passed nothing, and the packet must be dropped rather
-    than held.
+    than held. ``slowing``: because there is too much mail, so that TCP shall send it again later.
 
     ``kept``: bytes of the client that it keeps, as it cannot judge them yet.
     """
 
-    __slots__ = ("closing", "kept", "refusing", "resetting", "uninspected")
+    __slots__ = ("closing", "kept", "refusing", "resetting", "slowing", "uninspected")
 
     def __init__(self, events: list[Event] | None = None) -> None:
         super().__init__(events)
@@ -96,6 +105,7 @@ class StreamInspector(StreamObserver):
         self.refusing = False
         self.kept = 0
         self.resetting = False
+        self.slowing = False
 
     @property
     def replies_owed(self) -> int:
@@ -134,13 +144,15 @@ class StreamInspector(StreamObserver):
 class PreparedInspection:
     """One ``inspect`` of a policy, prepared for all connections that it applies to.
 
-    ``totals``: where their packets are counted.
+    ``totals``: where their packets are counted. ``clock``: set to the time of each packet that an inspector
+    of it is given.
     """
 
-    __slots__ = ("totals",)
+    __slots__ = ("clock", "totals")
 
     def __init__(self) -> None:
         self.totals = InspectionTotals()
+        self.clock = Clock()
 
     def begin(self, connection: Connection) -> StreamInspector:
         """The inspector of a new connection."""

@@ -40,6 +40,8 @@ ONE_PACKET_EACH: list[Event] = [
         A, B, events.LimitKind.CONNECTIONS, 3, 3, "class mail", True, False, "outside", False, True
     ),
     events.MailAnswered(C, b"250 ok"),
+    events.ParameterMatched(C, Direction.REQUEST, "m", "mail-relay", ClauseAction.LOG, log=True),
+    events.SizeExceeded(C, 9, 10),
     events.ServerAnomaly(C, AnomalyKind.UNASKED_REPLY, b"250 Ok"),
 ]
 NEVER_LIMITED: list[Event] = [
@@ -49,6 +51,7 @@ NEVER_LIMITED: list[Event] = [
     events.MaliciousAddress(C, b"|"),
     events.Uninspected(C, events.UninspectedCause.MIDSTREAM),
     dataclasses.replace(MATCHED, action=ClauseAction.DROP_CONNECTION),
+    dataclasses.replace(MATCHED, action=ClauseAction.RESET),
 ]
 
 

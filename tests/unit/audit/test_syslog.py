@@ -36,10 +36,12 @@ from nfinspect.events import (
     MailAnswered,
     MaliciousAddress,
     MessageSeen,
+    ParameterMatched,
     ReplyAwaited,
     ReplySeen,
     SentEarly,
     ServerAnomaly,
+    SizeExceeded,
     StartTlsInjection,
     TableFull,
     TeardownReason,
@@ -81,6 +83,9 @@ EHLO = dataclasses.replace(
 
 REFUSED = LimitReached(
     CLIENT, SERVER, LimitKind.CONNECTIONS, 50, 50, "class mail", True, False, "outside", False, True
+)
+RELAY = ParameterMatched(
+    FOUR, Direction.REQUEST, "m", "mail-relay", ClauseAction.DROP_CONNECTION, log=True
 )
 
 LINES: list[tuple[Event, str]] = [
@@ -180,6 +185,27 @@ LINES: list[tuple[Event, str]] = [
         " matched Class 3: body line length gt 998",
     ),
     (
+        dataclasses.replace(HEADER, action=ClauseAction.RESET),
+        "%ASA-4-108004: ESMTP Classification: Reset connection for ESMTP Request from"
+        " outside:192.0.2.1/4321 to inside:198.51.100.1/25;"
+        " matched Class 4: header line length gt 998",
+    ),
+    (
+        RELAY,
+        "%ASA-4-108004: ESMTP Parameter: Dropped connection for ESMTP Request from"
+        " outside:192.0.2.1/4321 to inside:198.51.100.1/25; mail-relay: No Mail Relay allowed",
+    ),
+    (
+        dataclasses.replace(RELAY, action=ClauseAction.LOG),
+        "%ASA-6-108005: ESMTP Parameter: Received ESMTP Request from"
+        " outside:192.0.2.1/4321 to inside:198.51.100.1/25; mail-relay: No Mail Relay allowed",
+    ),
+    (
+        SizeExceeded(FOUR, 100, 120),
+        "%ASA-7-108006: Detected ESMTP size violation from outside:192.0.2.1/4321 to"
+        " inside:198.51.100.1/25; declared size is: 100, actual size is 120",
+    ),
+    (
         CharacterReplaced(FOUR, "<", b"MAIL FROM:<<a@example.org>"),
         "%ASA-2-108002: SMTP replaced <: out 192.0.2.1 in 198.51.100.1"
         " data: MAIL FROM:<<a@example.org>",
@@ -201,6 +227,11 @@ LINES: list[tuple[Event, str]] = [
         " terminated by inspection engine, reason - inspector disconnected, dropped packet.",
     ),
     (
+        InspectionClosed(FOUR, Direction.REQUEST, CloseCause.CLAUSE, reset=True),
+        "%ASA-4-507003: tcp flow from outside:192.0.2.1/4321 to inside:198.51.100.1/25"
+        " terminated by inspection engine, reason - inspector drop reset.",
+    ),
+    (
         InspectionClosed(SIX, Direction.REPLY, CloseCause.UNASKED_354),
         "%ASA-4-507003: tcp flow from inside:2001:db8:1::25/25 to outside:2001:db8::1/4321"
         " terminated by inspection engine, reason - inspector disconnected, dropped packet.",
@@ -210,6 +241,7 @@ LINES: list[tuple[Event, str]] = [
 SILENT: list[Event] = [
     dataclasses.replace(HEADER, log=False),
     dataclasses.replace(EHLO, log=False),
+    dataclasses.replace(RELAY, log=False),
     dataclasses.replace(BODY, log=False),
     TlsStarted(FOUR, False),
     dataclasses.replace(REFUSED, limit=LimitKind.PER_CLIENT_EMBRYONIC, refused=False, log=False),

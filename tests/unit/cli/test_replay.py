@@ -49,6 +49,7 @@ from nfinspect.events import (
     ReplyAwaited,
     SentEarly,
     ServerAnomaly,
+    SizeExceeded,
     StartTlsInjection,
     TeardownReason,
     TlsStarted,
@@ -227,6 +228,8 @@ CONNECTION = Connection(1, END, END)
         (SentEarly(CONNECTION, Direction.REQUEST, 9),
          "sent early: the server acknowledged 9 bytes that wait here for a reply;"
          " they are inspected when it comes"),
+        (SizeExceeded(CONNECTION, 9, 12),
+         "the message is larger than the 9 bytes that MAIL declared: 12 so far"),
         (StartTlsInjection(CONNECTION),
          "the client sent more data before the reply to STARTTLS"),
         (TlsStarted(CONNECTION, True), "the server accepted STARTTLS: TLS begins"),

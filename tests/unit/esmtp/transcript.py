@@ -43,7 +43,7 @@ from nfinspect.events import (
     UninspectedCause,
 )
 from nfinspect.policy.conditions import Above, Condition, OneOf
-from nfinspect.policy.criteria import Criterion
+from nfinspect.policy.criteria import CRITERIA, Criterion, Scope
 from nfinspect.policy.model import Clause, InspectionMap, Parameters
 
 CONNECTION = Connection(
@@ -243,7 +243,7 @@ def matched(
 ) -> Event:
     """The event of the clause at *position* of the map, counted from 1."""
     clause = inspection_map.clauses[position - 1]
-    is_reply = clause.criterion is Criterion.EHLO_REPLY_PARAMETER
+    is_reply = CRITERIA[clause.criterion].scope is Scope.REPLY
     return ClauseMatched(
         CONNECTION,
         Direction.REPLY if is_reply else Direction.REQUEST,
