@@ -47,7 +47,7 @@ class ExpressionError(Exception):
 
 
 @dataclass(slots=True)
-class Translated:
+class Rewritten:
     """An expression in RE2's language."""
 
     re2: str
@@ -55,7 +55,7 @@ class Translated:
     """What is read otherwise than in other languages, by position."""
 
 
-def translate(pattern: str) -> Translated:
+def translate(pattern: str) -> Rewritten:
     """Return *pattern* in RE2's language. Raises ExpressionError if it is none, or one that RE2 cannot
     take."""
     if len(pattern) > LONGEST:
@@ -67,7 +67,7 @@ def translate(pattern: str) -> Translated:
             )
     translator = _Translator(pattern)
     translator.read()
-    translated = Translated("".join(translator.parts), translator.notes)
+    translated = Rewritten("".join(translator.parts), translator.notes)
     found = _compile(translated.re2)
     if found.programsize > LARGEST:
         raise ExpressionError(
