@@ -40,6 +40,7 @@ COMPILED = (
     "policy/conditions.py",
     "policy/criteria.py",
     "policy/errors.py",
+    "policy/expressions.py",
     "policy/lexer.py",
     "policy/model.py",
     "policy/ranges.py",

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from nfinspect.events import ClauseAction
 from nfinspect.policy.classify import Classifier, ClassTable, OpeningConnection
+from nfinspect.policy.commands import regex
 from nfinspect.policy.commands.access_lists import AccessLists, resolve_quietly
 from nfinspect.policy.conditions import Above
 from nfinspect.policy.criteria import Criterion
@@ -68,6 +69,8 @@ def advise(configuration: Configuration) -> tuple[Finding, ...]:
             *_interfaces(configuration, effective),
             *_translated(configuration),
             *_no_service_policy(configuration, effective),
+            # A complete listing has expressions for other protocols.
+            *(() if is_complete(effective.draft) else regex.unused(effective.draft)),
         )
     )
 

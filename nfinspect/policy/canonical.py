@@ -16,6 +16,7 @@ from nfinspect.policy.commands import (
     objects,
     pix6,
     policies,
+    regex,
     timeouts,
 )
 from nfinspect.policy.commands.classes import CLASS_DEFAULT
@@ -55,6 +56,8 @@ def _blocks(effective: Effective) -> Iterator[Iterator[str]]:
         for _, c in _all(effective)
         if c.inspect is not None
     )
+    expressions = [c for n in used for c in inspection.conditions(draft, effective.maps[n])]
+    yield regex.lines(expressions)
     for name in used:
         yield inspection.lines(effective.maps[name])
     if not pix6.applies(draft) or draft[policies.PolicyMaps].maps:

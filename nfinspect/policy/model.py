@@ -19,6 +19,13 @@ NEVER = 1e9
 """Seconds, as a timeout: longer than anything lasts, and still a number to calculate with."""
 
 
+def action_words(action: ClauseAction, *, log: bool, rate: int = 0) -> str:
+    """An action as show prints it: ``drop-connection log``, ``log``, ``rate-limit 5``."""
+    if action is ClauseAction.RATE_LIMIT:
+        return f"{action.value} {rate}"
+    return f"{action.value} log" if log and action is not ClauseAction.LOG else action.value
+
+
 @dataclass(frozen=True, slots=True)
 class Clause:
     """One ``match`` of an inspection map with its action."""
@@ -42,10 +49,7 @@ class Clause:
 
     @property
     def action_words(self) -> str:
-        """The action as show prints it: ``drop-connection log``, ``log``, ``rate-limit 5``."""
-        if self.action is ClauseAction.RATE_LIMIT:
-            return f"{self.action.value} {self.rate}"
-        return Reaction(self.action, self.log).words
+        return action_words(self.action, log=self.log, rate=self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,7 @@ class Reaction:
     @property
     def words(self) -> str:
         """As show prints it: ``drop-connection log``, ``log``."""
-        with_log = self.log and self.action is not ClauseAction.LOG
-        return f"{self.action.value} log" if with_log else self.action.value
+        return action_words(self.action, log=self.log)
 
 
 @dataclass(frozen=True, slots=True)

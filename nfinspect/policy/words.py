@@ -12,10 +12,22 @@ def parameter_lines(parameters: Parameters) -> list[str]:
         lines.append("allow-tls action log" if parameters.allow_tls_log else "allow-tls")
     else:
         lines.append("no allow-tls")
+    relay = parameters.mail_relay
+    lines.append(
+        f"mail-relay {relay.domain} action {relay.reaction.words}" if relay else "no mail-relay"
+    )
+    for name, reaction in (
+        ("special-character", parameters.special_character),
+        ("bare-newline", parameters.bare_newline),
+    ):
+        lines.append(f"{name} action {reaction.words}" if reaction else f"no {name}")
     lines += [
         f"server-anomaly {parameters.server_anomaly.value}",
         f"incomplete-command {parameters.incomplete_command.value}",
         f"pipe-character {parameters.pipe_character.value}",
+        f"starttls-injection {parameters.starttls_injection.value}",
+        f"bdat-chunk {parameters.bdat_chunk.value}",
+        "closing-reply" if parameters.closing_reply else "no closing-reply",
     ]
     if parameters.unseen_data is not None:
         lines.append(f"unseen-data {parameters.unseen_data.value}")

@@ -17,6 +17,7 @@ from nfinspect.policy.commands import (
     others,
     pix6,
     policies,
+    regex,
     timeouts,
 )
 from nfinspect.policy.grammar import ARGUMENTS as SHARED
@@ -27,6 +28,7 @@ FAMILIES: tuple[Family, ...] = (
     classes.FAMILY,
     policies.FAMILY,
     inspection.FAMILY,
+    regex.FAMILY,
     access_lists.FAMILY,
     objects.FAMILY,
     Family({}, numbers.ARGUMENTS, numbers.FRAGMENTS),

@@ -142,7 +142,6 @@ FAMILY = Family(
     },
     others={
         GLOBAL: {
-            "class-map type regex": Skipped(frozenset()),
             "class-map type inspect": Skipped(frozenset()),
         }
     },

@@ -5,25 +5,30 @@ Clauses that nfinspect does not know keep their place, because syslog numbers cl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from nfinspect.events import ClauseAction
-from nfinspect.policy.conditions import Above, Condition, OneOf
-from nfinspect.policy.criteria import Criterion
-from nfinspect.policy.grammar import GLOBAL, Draft, Family, Meaning, Mode, Row, Skipped, nothing
+from nfinspect.policy.commands import regex
+from nfinspect.policy.conditions import Above, Condition, Matches, Not, OneOf
+from nfinspect.policy.criteria import MOST, NOT_EVALUATED, ROWS, CriterionRow, Kind
+from nfinspect.policy.grammar import GLOBAL, Draft, Family, Meaning, Mode, Row, Skipped
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.model import (
     Clause,
     IncompleteCommand,
     InspectionMap,
+    MailRelay,
     Parameters,
     PipeCharacter,
+    Reaction,
     ServerAnomalyAction,
     UnseenDataAction,
+    action_words,
 )
-from nfinspect.policy.syntax import Statement, number
+from nfinspect.policy.syntax import Argument, Statement, WordError, number
 from nfinspect.policy.words import parameter_lines
 
 MAP = Mode("policy-map type inspect esmtp")
@@ -38,13 +43,28 @@ class ClauseDraft:
     """A ``match`` line and, once read, its action."""
 
     word: Word
-    criterion: Criterion | None
-    """None: the criterion is not done, or the action."""
+    row: CriterionRow
+    negated: bool
+    value: Above | OneOf | RegexName
     text: str
-    condition: Condition | None = None
+    """The line in canonical form."""
     action: ClauseAction | None = None
-    action_text: str = ""
     log: bool = False
+    rate: int = 0
+    is_done: bool = True
+    """Whether it is evaluated: see `criteria.NOT_EVALUATED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegexName:
+    """What a match names by ``regex NAME`` or ``regex class NAME``."""
+
+    name: Word
+    is_class: bool
+
+    @property
+    def words(self) -> str:
+        return f"regex class {self.name.text}" if self.is_class else f"regex {self.name.text}"
 
 
 @dataclass(slots=True)
@@ -57,8 +77,8 @@ class MapDraft:
     """Values set for fields of `model.Parameters`."""
     parameter_words: dict[str, Word] = field(default_factory=dict)
     """The word that set each of them last."""
-    other_parameters: list[str] = field(default_factory=list)
-    """Lines that are not done."""
+    not_done: dict[str, Any] = field(default_factory=dict)
+    """Values that are not evaluated yet, by field."""
     clauses: dict[str, ClauseDraft] = field(default_factory=dict)
     """In the order of the lines, by what tells one match from another."""
 
@@ -120,42 +140,67 @@ def _choose(name: str, kind: Callable[[Any], object]) -> Meaning:
     return meaning
 
 
+def _react(name: str) -> Meaning:
+    """Return the meaning of a ``parameters`` line ``… action ACTION [log]`` for a field."""
+
+    def meaning(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> None:
+        action = ClauseAction(statement.get("action", "log"))
+        reaction = Reaction(action, "log" in statement)
+        value = MailRelay(statement["domain"], reaction) if "domain" in statement else reaction
+        _set_parameters(draft, subject, statement.word(), {name: value})
+
+    return meaning
+
+
 def _set_parameters(draft: Draft, subject: MapDraft, word: Word, values: dict[str, object]) -> None:
     """Set fields of the map's parameters; as on the appliance, the last line wins."""
     said = subject.parameter_words
-    replaced = {said[n].line.number for n, v in values.items() if subject.parameters.get(n, v) != v}
+    before = subject.parameters | subject.not_done
+    replaced = {said[n].line.number for n, v in values.items() if before.get(n, v) != v}
     for line in replaced:
         draft.notice(word, f"this overrides line {line}", "overridden", READ)
-    subject.parameters |= values
     said |= dict.fromkeys(values, word)
+    for name, value in values.items():
+        parameter = name.replace("_", "-")
+        subject.not_done.pop(name, None)
+        if parameter in NOT_EVALUATED and value != getattr(_DEFAULTS, name):
+            draft.leave_out(word, f"not done: '{parameter}' has no effect yet")
+            subject.not_done[name] = value
+            subject.parameters.pop(name, None)
+        else:
+            subject.parameters[name] = value
 
 
-def _other_parameter(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> None:
-    word = statement.word()
-    draft.leave_out(word, f"not done: {word.quoted} has no effect yet")
-    subject.other_parameters.append(statement.line.rest(0))
+_DEFAULTS = Parameters()
 
 
-def _clause(criterion: Criterion) -> Meaning:
+def _clause(row: CriterionRow) -> Meaning:
     """Return the meaning of a ``match`` line in an inspection map."""
 
     def meaning(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> ClauseDraft:
-        condition = Above(statement["limit"]) if "limit" in statement else OneOf(("others",))
-        text = f"match {criterion.value} {condition.words}"
-        clause = ClauseDraft(statement.word(), criterion, text, condition)
+        value: Above | OneOf | RegexName
+        match row.kind:
+            case Kind.WORDS:
+                spelt = {word.lower(): word for word in row.words}
+                value = OneOf(tuple(dict.fromkeys(spelt[word] for word in statement["words"])))
+            case Kind.EXPRESSION:
+                value = RegexName(statement.word("name"), "class" in statement)
+            case _:
+                value = Above(statement["limit"])
+        negated = "not" in statement
+        criterion = f"not {row.criterion.value}" if negated else row.criterion.value
+        text = f"match {criterion} {value.words}"
+        clause = ClauseDraft(statement.word(), row, negated, value, text)
+        if not NOT_EVALUATED.isdisjoint((row.criterion.value, criterion)):
+            draft.leave_out(clause.word, "not done: this match and its action have no effect yet")
+            clause.is_done = False
         return _add(draft, subject, clause)
 
     return meaning
 
 
-def _other_clause(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> ClauseDraft:
-    clause = ClauseDraft(statement.word(), None, statement.line.rest(0))
-    draft.leave_out(clause.word, "not done: this match and its action have no effect yet")
-    return _add(draft, subject, clause)
-
-
 def _add(draft: Draft, subject: MapDraft, clause: ClauseDraft) -> ClauseDraft:
-    key = " ".join(clause.text.lower().split())
+    key = clause.text if isinstance(clause.value, RegexName) else clause.text.lower()
     if key in subject.clauses:
         line = subject.clauses[key].word.line.number
         draft.error(clause.word, f"line {line} already has the same match")
@@ -168,37 +213,23 @@ def _act(action: ClauseAction) -> Meaning:
 
     def meaning(draft: Draft, subject: ClauseDraft, statement: Statement[Any]) -> None:
         word = statement.word()
-        _one_action(draft, subject, word)
-        if action is ClauseAction.MASK and subject.criterion not in (
-            Criterion.EHLO_REPLY_PARAMETER,
-            None,
-        ):
-            message = f"mask is not allowed for {subject.criterion.value}"
-            draft.error(word, message, ("drop-connection", "log"))
+        if subject.action is not None:
+            message = f"the match in line {subject.word.line.number} already has an action"
+            draft.error(word, message)
+        if action not in subject.row.actions:
+            message = f"{action.value} is not allowed for {subject.row.criterion.value}"
+            draft.error(word, message, tuple(allowed.value for allowed in subject.row.actions))
         subject.action = action
         subject.log = "log" in statement
-        with_log = subject.log and action is not ClauseAction.LOG
-        subject.action_text = f"{action.value} log" if with_log else action.value
+        subject.rate = statement.get("rate", 0)
         if "drop" in statement or "error" in statement:
             message = "7.x syntax, read as drop-connection; no protocol error is sent"
             draft.notice(word, message, "old-words", READ)
+        if subject.is_done and action.value in NOT_EVALUATED:
+            draft.leave_out(word, f"not done: {word.quoted} and its match have no effect yet")
+            subject.is_done = False
 
     return meaning
-
-
-def _other_action(draft: Draft, subject: ClauseDraft, statement: Statement[Any]) -> None:
-    word = statement.word()
-    _one_action(draft, subject, word)
-    subject.criterion = None
-    subject.action_text = statement.line.rest(0)
-    if not subject.action:
-        draft.leave_out(word, f"not done: {word.quoted} and its match have no effect yet")
-
-
-def _one_action(draft: Draft, subject: ClauseDraft, word: Word) -> None:
-    if subject.action_text:
-        message = f"the match in line {subject.word.line.number} already has an action"
-        draft.error(word, message)
 
 
 def _no_classes(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> None:
@@ -207,30 +238,29 @@ def _no_classes(draft: Draft, subject: MapDraft, statement: Statement[Any]) -> N
     )
 
 
-_CRITERIA = {
-    "cmd line length gt limit:LENGTH": Criterion.COMMAND_LINE_LENGTH,
-    "cmd rcpt count gt limit:COUNT": Criterion.RECIPIENT_COUNT,
-    "body line length gt limit:LENGTH": Criterion.BODY_LINE_LENGTH,
-    "header line length gt limit:LENGTH": Criterion.HEADER_LINE_LENGTH,
-    "sender-address length gt limit:LENGTH": Criterion.SENDER_LENGTH,
-    "mime filename length gt limit:LENGTH": Criterion.MIME_FILENAME_LENGTH,
-    "ehlo-reply-parameter others": Criterion.EHLO_REPLY_PARAMETER,
+_VALUES = {
+    Kind.LENGTH: "gt limit:LENGTH",
+    Kind.COUNT: "gt limit:COUNT",
+    Kind.EXPRESSION: "regex [class:class] NAME",
 }
 
-_OTHER_CRITERIA = (
-    "not REST",
-    "cmd verb REST",
-    "body length gt LENGTH",
-    "header length gt LENGTH",
-    "header to-fields count gt COUNT",
-    "invalid-recipients count gt COUNT",
-    "mime encoding REST",
-    "mime filetype regex REST",
-    "sender-address regex REST",
-    "ehlo-reply-parameter {8bitmime | auth | binaryname | checkpoint | dsn | ecode | etrn"
-    " | pipelining | size | vrfy} [REST]",
-    "ehlo-reply-parameter others REST",
-)
+
+def _match(row: CriterionRow) -> str:
+    """Return the pattern of the ``match`` lines for a criterion."""
+    value = _VALUES.get(row.kind) or f"words+:{{{' | '.join(row.words).lower()}}}..."
+    return f"match [not:not] {row.criterion.value.lower()} {value}"
+
+
+def _domain(text: str, _: object) -> str:
+    if len(text) > 253 or not _IS_DOMAIN(text):
+        raise WordError("no domain")
+    return text.lower()
+
+
+_IS_DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?").fullmatch
+_DOMAIN = Argument("a domain", _domain)
+
+_DROP_OR_LOG = "{action:drop-connection [log:log] | log:log}"
 
 FAMILY = Family(
     {
@@ -238,8 +268,7 @@ FAMILY = Family(
         MAP: (
             Row("description TEXT", _describe),
             Row("parameters", _parameters, PARAMETERS),
-            *(Row(f"match {words}", _clause(kind), CLAUSE) for words, kind in _CRITERIA.items()),
-            *(Row(f"match {words}", _other_clause, CLAUSE) for words in _OTHER_CRITERIA),
+            *(Row(_match(row), _clause(row), CLAUSE) for row in ROWS),
             Row("class [REST]", _no_classes),
         ),
         PARAMETERS: (
@@ -248,11 +277,25 @@ FAMILY = Family(
             Row("allow-tls", _set(allow_tls=True, allow_tls_log=False)),
             Row("allow-tls action log", _set(allow_tls=True, allow_tls_log=True)),
             Row("no allow-tls", _set(allow_tls=False, allow_tls_log=False)),
-            Row("no mail-relay", nothing),
-            Row("no special-character", nothing),
-            Row("mail-relay WORD action REST", _other_parameter),
-            Row("special-character action REST", _other_parameter),
-            Row("bare-newline action REST", _other_parameter),
+            Row("no mail-relay", _set(mail_relay=None)),
+            Row(f"mail-relay DOMAIN action {_DROP_OR_LOG}", _react("mail_relay")),
+            Row("no special-character", _set(special_character=None)),
+            Row(f"special-character action {_DROP_OR_LOG}", _react("special_character")),
+            Row("no bare-newline", _set(bare_newline=None)),
+            Row(
+                "bare-newline action {action:{mask | drop-connection | reset} [log:log] | log:log}",
+                _react("bare_newline"),
+            ),
+            Row(
+                "starttls-injection value:{drop-connection | reset}",
+                _choose("starttls_injection", ClauseAction),
+            ),
+            Row(
+                "bdat-chunk value:{mask | drop-connection | reset}",
+                _choose("bdat_chunk", ClauseAction),
+            ),
+            Row("closing-reply", _set(closing_reply=True)),
+            Row("no closing-reply", _set(closing_reply=False)),
             Row(
                 "server-anomaly value:{log | drop-connection}",
                 _choose("server_anomaly", ServerAnomalyAction),
@@ -275,14 +318,15 @@ FAMILY = Family(
             ),
             Row("mask [log:log]", _act(ClauseAction.MASK)),
             Row("log:log", _act(ClauseAction.LOG)),
-            Row("reset [log]", _other_action),
-            Row("rate-limit COUNT [log]", _other_action),
+            Row("reset [log:log]", _act(ClauseAction.RESET)),
+            Row("rate-limit rate:COUNT", _act(ClauseAction.RATE_LIMIT)),
         ),
     },
     {
-        "LENGTH": number(1, 2**31 - 1),
-        "COUNT": number(1, 65535),
+        "LENGTH": number(1, MOST[Kind.LENGTH]),
+        "COUNT": number(1, MOST[Kind.COUNT]),
         "SECONDS": number(0, 86400),
+        "DOMAIN": _DOMAIN,
     },
     others={
         GLOBAL: {
@@ -296,7 +340,6 @@ FAMILY = Family(
                 " xdmcp"
             ).split()
         }
-        | {"regex": None}
     },
 )
 
@@ -308,18 +351,41 @@ def resolve(draft: Draft, map_draft: MapDraft) -> InspectionMap:
     """Return the inspection map; adds an error for each match without an action."""
     clauses = []
     for position, clause in enumerate(map_draft.clauses.values(), 1):
-        if not clause.action_text:
+        if clause.action is None:
             expected = ("its action on the next line",)
             draft.error(clause.word, "the match has no action", expected)
-        elif clause.criterion and clause.condition and clause.action:
+        condition = _condition(draft, clause)
+        if condition is not None and clause.action is not None and clause.is_done:
+            criterion = clause.row.criterion
             clauses.append(
-                Clause(position, clause.criterion, clause.condition, clause.action, clause.log)
+                Clause(position, criterion, condition, clause.action, clause.log, clause.rate)
             )
     parameters = Parameters(**map_draft.parameters)
     return InspectionMap(map_draft.name.text, map_draft.description, parameters, tuple(clauses))
 
 
+def _condition(draft: Draft, clause: ClauseDraft) -> Condition | None:
+    """Return what a clause asks; None if that is not defined."""
+    value = clause.value
+    if isinstance(value, RegexName):
+        found = regex.resolve(draft, value.name, is_class=value.is_class)
+        if found is None:
+            return None
+        return Not(found) if clause.negated else found
+    return Not(value) if clause.negated else value
+
+
 # Writing.
+
+
+def conditions(draft: Draft, map_draft: MapDraft) -> Iterator[Matches]:
+    """Yield the expressions and classes that a map uses."""
+    for clause in map_draft.clauses.values():
+        value = clause.value
+        if isinstance(value, RegexName):
+            found = regex.resolve(draft, value.name, is_class=value.is_class)
+            if found is not None:
+                yield found
 
 
 def lines(map_draft: MapDraft) -> Iterator[str]:
@@ -328,9 +394,9 @@ def lines(map_draft: MapDraft) -> Iterator[str]:
     if map_draft.description:
         yield f" description {map_draft.description}"
     yield " parameters"
-    for line in (*parameter_lines(Parameters(**map_draft.parameters)), *map_draft.other_parameters):
+    for line in parameter_lines(Parameters(**map_draft.parameters | map_draft.not_done)):
         yield f"  {line}"
     for clause in map_draft.clauses.values():
         yield f" {clause.text}"
-        if clause.action_text:
-            yield f"  {clause.action_text}"
+        if clause.action is not None:
+            yield f"  {action_words(clause.action, log=clause.log, rate=clause.rate)}"

@@ -30,7 +30,7 @@ ERRORS = """\
 mail.cfg:1:18: unexpected 'globl'; expected global or interface; did you mean global?
   service-policy p globl
                    ^
-mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map, service-policy, tcp-map, class, \
+mail.cfg:2:1: unexpected 'foo'; expected class-map, policy-map, service-policy, tcp-map, class, regex, \
 access-list, access-group, conduit, name, names, no, object, object-group, static, nat, global, alias, \
 nat-control, interface, nameif, ip, timeout, sysopt, fixup, mailhost or pix
   foo

@@ -238,26 +238,6 @@ def test_settings_of_several_lines_are_merged() -> None:
     assert [n for n, _ in findings(found.not_done)] == [3, 6, 7, 8]
 
 
-def test_clause_that_is_not_done_keeps_its_position() -> None:
-    found = configuration(
-        "policy-map type inspect esmtp m",
-        " match cmd verb VRFY",
-        "  mask",
-        " match header line length gt 998",
-        "  reset log",
-        " match body line length gt 998",
-        "  log",
-        "policy-map global_policy",
-        " class inspection_default",
-        "  inspect esmtp m",
-    )
-    (inspection,) = found.policy.inspections
-    assert [(c.position, c.words) for c in inspection.map.clauses] == [
-        (3, "body line length gt 998")
-    ]
-    assert [f.line for f in found.not_done] == [2, 5]
-
-
 def test_show_access_list_is_read_without_its_elements() -> None:
     found = configuration(
         "object-group network g",
