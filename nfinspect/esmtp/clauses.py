@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
 
+from nfinspect.esmtp.asked import UNLIMITED, Asked, asked_by
 from nfinspect.esmtp.keywords import KEYWORDS, OTHERS
 from nfinspect.esmtp.rate import Bucket
 from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Verb, prefixes
@@ -21,8 +22,6 @@ from nfinspect.policy.conditions import Above, Condition, Expression, Matches, N
 from nfinspect.policy.criteria import CRITERIA, Criterion, Kind, Scope
 from nfinspect.policy.model import Clause, InspectionMap, Parameters
 from nfinspect.tcp.inspection import Clock
-
-UNLIMITED: Final = 2**63 - 1
 
 SET_MEMORY: Final = 64 * 2**20
 """Bytes that all expressions of one criterion may take together, compiled."""
@@ -181,14 +180,13 @@ class Rules:
     groups: dict[Criterion, ClauseGroup]
     # The lowest limit of each kind; only a value above it can match a clause.
     command_line: int
-    header_line: int
-    body_line: int
     sender: int
     recipients: int
     refused: int
-    filename: int
     counts_recipients: bool
     """The reply to DATA shows that few recipients were refused: ``match not``."""
+    asked: Asked
+    """What is measured of a message."""
     by_parameter: dict[str, tuple[Rule, ...]]
     """The clauses of each EHLO keyword, by its configuration word."""
     masked_parameters: frozenset[str]
@@ -272,13 +270,11 @@ def compile_map(inspection_map: InspectionMap, clock: Clock | None = None) -> Ru
         in_order=rules,
         groups=groups,
         command_line=groups[Criterion.COMMAND_LINE_LENGTH].lowest,
-        header_line=groups[Criterion.HEADER_LINE_LENGTH].lowest,
-        body_line=groups[Criterion.BODY_LINE_LENGTH].lowest,
         sender=groups[Criterion.SENDER_LENGTH].lowest,
         recipients=groups[Criterion.RECIPIENT_COUNT].lowest,
         refused=groups[Criterion.INVALID_RECIPIENTS].lowest,
         counts_recipients=groups[Criterion.INVALID_RECIPIENTS].completes,
-        filename=groups[Criterion.MIME_FILENAME_LENGTH].lowest,
+        asked=asked_by([rule.clause for rule in rules]),
         by_parameter=by_parameter,
         masked_parameters=frozenset(masked),
         once_a_mail=sum(rule.bit for rule in rules if rule.once_a_mail),

@@ -14,7 +14,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from nfinspect.esmtp.clauses import UNLIMITED, Rule
+from nfinspect.esmtp.asked import UNLIMITED
+from nfinspect.esmtp.clauses import Rule
 from nfinspect.esmtp.session import SHOWN, Session
 from nfinspect.events import (
     REPLY,
@@ -68,6 +69,7 @@ class Fact:
         "criterion",
         "position",
         "text",
+        "unknown",
         "value",
         "values",
         "word",
@@ -84,6 +86,7 @@ class Fact:
         word: str = "",
         values: tuple[bytes, ...] = (),
         complete: bool = False,
+        unknown: bool = False,
     ) -> None:
         self.criterion = criterion
         self.position = position
@@ -101,6 +104,8 @@ class Fact:
         """What expressions are compared with: one of them has to match, for ``match not`` none."""
         self.complete = complete
         """``value`` is final, so that ``match not`` can be judged."""
+        self.unknown = unknown
+        """It is too long to be known, and meets every clause of its criterion."""
 
 
 def evaluate(session: Session, facts: list[Fact]) -> None:
@@ -120,7 +125,9 @@ def judge(session: Session, fact: Fact, criterion: Criterion) -> None:
     """Try the clauses of the fact's criterion in the map's order."""
     group = session.rules.groups[criterion]
     kind = group.kind
-    if kind is Kind.WORDS:
+    if fact.unknown:
+        met = group.bits
+    elif kind is Kind.WORDS:
         met = group.met_by_word(fact.word)
     elif kind is Kind.EXPRESSION:
         met = group.met_by_text(fact.values)

@@ -123,6 +123,7 @@ class Inspector(Session):
                 outgrows = declared >= 0 and self.size + size - position > declared
                 mail = self.mail if outgrows else None
                 position = message.scan(self, data, position)
+                self.kept = message.kept
                 self.size += position - before
                 if outgrows:
                     self._outgrown(data, before, position, declared, mail)
@@ -169,7 +170,8 @@ class Inspector(Session):
                 if self.transcript and phase != ABANDONED:
                     self._list_rest(data, position)
                 dialogue.withdraw_after(max(0, owed))
-                self.edited = None
+                self.edited = self.message = None
+                self.kept = 0
                 return b""
         if self.edited is not None:
             return self._rewritten(data, position)

@@ -85,7 +85,9 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     that passed before come in front of it."""
     stream, core = passage.stream, passage.core
     limits, ledger = core.options.limits, core.ledger
-    if not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
+    if not limits.admits(
+        len(fresh), stream.memory.size + stream.kept, ledger.memory_bytes + ledger.kept_bytes
+    ):
         if repeats:
             return b""
         passage.drop(DropReason.MEMORY_BOUND)
@@ -99,6 +101,8 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     if stream.direction is REQUEST:
         acknowledged = passage.acknowledgment - max(0, stream.peer.initial) - 1
         passed = inspector.request(fresh, passage.segment.length, acknowledged)
+        if inspector.kept != stream.kept:
+            stream.keep(inspector.kept)
     elif stream.peer.held and core.permissions.nobody_reacts:
         passed = _one_reply(stream, fresh, inspector)
     else:

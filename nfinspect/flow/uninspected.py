@@ -42,6 +42,7 @@ def stop_inspecting(passage: Passage, cause: UninspectedCause) -> None:
     if core.options.transcript and cause is not UninspectedCause.TLS:
         connection.watcher = _watcher(core, connection, cause)
     connection.inspector = None
+    connection.client.keep(0)
     for stream in (connection.client, connection.server):
         stream.watch_from_here()
         if stream.held:

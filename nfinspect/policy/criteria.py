@@ -246,20 +246,7 @@ CRITERIA: Final = {row.criterion: row for row in ROWS}
 NOT_EVALUATED: Final = frozenset(
     line.strip()
     for line in """
-    header length
-    header to-fields count
-    body length
-    MIME encoding
-    MIME filetype
 
-    not header length
-    not header line length
-    not header to-fields count
-    not body length
-    not body line length
-    not MIME encoding
-    not MIME filename length
-    not MIME filetype
 
 
     bare-newline

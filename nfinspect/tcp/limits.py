@@ -68,4 +68,7 @@ class Ledger:
     held_packets: int = 0
     held_bytes: int = 0
     memory_bytes: int = 0
+    kept_bytes: int = 0
+    """Of passed bytes, those that inspections keep until they can judge them: unfinished header
+    fields. They share the bounds of the memory."""
     reports: int = 0

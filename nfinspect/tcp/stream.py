@@ -61,6 +61,7 @@ class Stream:
         "held",
         "hop_limit",
         "initial",
+        "kept",
         "largest_segment",
         "largest_window",
         "last_seen",
@@ -130,6 +131,8 @@ class Stream:
         segments with an older one (PAWS, RFC 7323 section 5)."""
         self.gap: Gap | None = None
         """Set while segments are held beyond a gap, and until what was reported is acknowledged."""
+        self.kept = 0
+        """Passed bytes that the inspection keeps."""
         self.memory = _NOTHING_REMEMBERED
         self.held = _NOTHING_HELD
         """In sequence order."""
@@ -396,6 +399,11 @@ class Stream:
             self.gap.forget()
             self.gap = None
 
+    def keep(self, size: int) -> None:
+        """The inspection keeps so many bytes of what has passed."""
+        self.ledger.kept_bytes += size - self.kept
+        self.kept = size
+
     def watch_from_here(self) -> None:
         """Inspection has ended: what follows, the watcher has not seen."""
         self.observed = self.next
@@ -407,6 +415,7 @@ class Stream:
         """The connection is over: nothing will be asked for again."""
         self.ledger.memory_bytes -= self.memory.size
         self.memory = _NOTHING_REMEMBERED
+        self.keep(0)
 
 
 def _sequence(placed: PlacedSegment) -> int:

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from nfinspect.esmtp.filename import filename_length, without_comments
-from nfinspect.esmtp.message import FIELD_BOUND
+from nfinspect.esmtp.field import without_comments
+from nfinspect.esmtp.filename import filename_length
+from nfinspect.esmtp.structure import FIELD_BOUND
 from nfinspect.events import CloseCause
 from nfinspect.policy.criteria import Criterion
 from tests.unit.esmtp.transcript import (

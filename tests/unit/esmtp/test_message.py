@@ -4,7 +4,9 @@ import base64
 
 import pytest
 
-from nfinspect.esmtp import message
+from nfinspect.esmtp.lines import first_long_line
+from nfinspect.esmtp.message import end_of_data
+from nfinspect.esmtp.structure import next_boundary
 from nfinspect.events import CloseCause
 from nfinspect.policy.criteria import Criterion
 from tests.unit.esmtp.transcript import (
@@ -317,7 +319,7 @@ def test_first_long_line_is_the_one_that_a_simple_scan_finds(text: bytes, limit:
         if length > limit and wanted < 0:
             wanted = start
         start += len(line) + 1
-    assert message.first_long_line(text, 0, len(text), limit) == wanted
+    assert first_long_line(text, 0, len(text), limit) == wanted
 
 
 @pytest.mark.parametrize("text", CORPUS)
@@ -328,7 +330,7 @@ def test_next_boundary_is_the_one_that_a_simple_scan_finds(text: bytes) -> None:
         if line.startswith((b"--", b".--")) and wanted < 0:
             wanted = start
         start += len(line) + 1
-    assert message.next_boundary(text, 0, len(text)) == wanted
+    assert next_boundary(text, 0, len(text)) == wanted
 
 
 @pytest.mark.parametrize("text", CORPUS)
@@ -336,4 +338,4 @@ def test_end_of_data_is_the_one_that_a_simple_search_finds(text: bytes) -> None:
     for tail in (b"", b"x", b"\r\n.\r\n", b"\r\n.\r\n\r\n.\r\n"):
         whole = text + tail
         plain = whole.find(b"\r\n.\r\n")
-        assert message.end_of_data(whole, 0) == (plain + 5 if plain >= 0 else -1)
+        assert end_of_data(whole, 0) == (plain + 5 if plain >= 0 else -1)
