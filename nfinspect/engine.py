@@ -22,17 +22,17 @@ from mypy_extensions import mypyc_attr
 from nfinspect.actions import Action, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.esmtp.prepared import prepare_esmtp
-from nfinspect.events import TeardownReason
 from nfinspect.flow.core import Core, Prepare
-from nfinspect.flow.ending import after_closing, clear, end
+from nfinspect.flow.ending import after_closing, clear
 from nfinspect.flow.established import established
+from nfinspect.flow.idle import timed_out
 from nfinspect.flow.opening import begin, opening
 from nfinspect.flow.passage import Passage
 from nfinspect.flow.permissions import LIVE, RECORDED, EngineOptions, Permissions
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED
 from nfinspect.tcp.inspection import InspectionTotals
 from nfinspect.tcp.limits import Ledger
 
@@ -94,7 +94,7 @@ class Engine:
         while (
             connection := core.table.expired(now, picking_up=now < core.pickup_until)
         ) is not None:
-            end(core, connection, _timeout_of(connection))
+            timed_out(core, connection)
         if now >= core.pickup_until:
             core.table.forget_ended()
         return actions
@@ -173,14 +173,3 @@ class Engine:
         that packets with this key belong to; 0 if there is none."""
         stream = self._core.table.streams.get(key)
         return stream.connection.payload_bytes if stream else 0
-
-
-def _timeout_of(connection: TcpConnection) -> TeardownReason | None:
-    """Which timeout has expired; None if inspection closed the connection, which logged it then."""
-    if connection.phase is CLOSED:
-        return None
-    if connection.phase < ESTABLISHED:
-        return TeardownReason.SYN_TIMEOUT
-    if connection.half_closed:
-        return TeardownReason.FIN_TIMEOUT
-    return TeardownReason.CONNECTION_TIMEOUT

@@ -89,6 +89,7 @@ class TeardownReason(enum.Enum):
     SYN_TIMEOUT = "SYN Timeout"
     FIN_TIMEOUT = "FIN Timeout"
     CONNECTION_TIMEOUT = "Conn-timeout"
+    TIMED_OUT_WITH_RESET = "Flow timed out with reset"
     CLOSED_BY_INSPECTION = "Flow closed by inspection"
     CLEARED = "Cleared"
     """``clear conn`` ended it; the word is ours [U]."""
@@ -204,6 +205,15 @@ class ConnectionTornDown:
     """Seconds since its SYN."""
     bytes_passed: int
     """Payload passed in both directions, each byte counted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleProbe:
+    """Dead connection detection asked an end of an idle connection whether it is alive."""
+
+    connection: Connection
+    direction: Direction
+    """Where the question went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,6 +532,7 @@ class MessageSeen:
 Event = (
     ConnectionBuilt
     | ConnectionTornDown
+    | IdleProbe
     | DeniedNoConnection
     | DuplicateSyn
     | TableFull

@@ -254,18 +254,28 @@ ENDED: Mapping[TeardownReason, Explanation] = {
         "the client's side reset it", "tcp.md#ends", "the client's log says why", (302014,)
     ),
     TeardownReason.SYN_TIMEOUT: Explanation(
-        "its handshake was not complete after 30 seconds",
+        "its handshake was not complete after the embryonic timeout, 30 seconds by default",
         "tcp.md#ends",
         "does the server listen, and does its answer come back this way?",
         (302014,),
     ),
     TeardownReason.FIN_TIMEOUT: Explanation(
-        "one side has ended it, and nothing came for 10 minutes", "tcp.md#ends", "", (302014,)
+        "one side has ended it, and nothing came for the half-closed timeout, 10 minutes by default",
+        "tcp.md#ends",
+        "",
+        (302014,),
     ),
     TeardownReason.CONNECTION_TIMEOUT: Explanation(
-        "nothing came for an hour; neither side is told",
+        "nothing came for the idle timeout, an hour by default, and with 'dcd' no answer either; neither side is"
+        " told",
         "tcp.md#ends",
         "a client that keeps connections open says NOOP now and then",
+        (302014,),
+    ),
+    TeardownReason.TIMED_OUT_WITH_RESET: Explanation(
+        "the same where the class says 'idle TIME reset': both sides get an RST",
+        "tcp.md#timeouts",
+        "a longer 'timeout idle', or 'dcd'",
         (302014,),
     ),
     TeardownReason.CLOSED_BY_INSPECTION: Explanation(

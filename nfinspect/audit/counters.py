@@ -49,6 +49,7 @@ TALLIES: dict[type, tuple[str, Callable[[Any], str] | None]] = {
     events.TlsStarted: ("tls_started", None),
     events.StartTlsInjection: ("starttls_injections", None),
     events.ChunkMasked: ("masked_chunks", None),
+    events.IdleProbe: ("idle_probes", lambda event: event.direction.value),
     events.UnseenData: ("unseen_data", None),
     events.SentEarly: ("sent_early", None),
     events.ConflictingBytes: ("conflicting_bytes", None),

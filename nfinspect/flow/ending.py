@@ -46,6 +46,7 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     connection.phase = CLOSED
     core.table.closing[connection.key] = now
     stream.heard(now)
+    core.table.set_timer(connection)
     _release(core, connection)
     connection.client.forget()
     if reset:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST
@@ -23,9 +22,6 @@ from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.timeouts import expires
 from nfinspect.tcp.timers import Timers
-
-LONGEST_TIMER: Final = 60.0
-"""Seconds. No connection's timer runs longer, so that those of a burst do not stay together."""
 
 
 @dataclass(slots=True)
@@ -71,6 +67,7 @@ class Table:
     """
 
     __slots__ = (
+        "_asked",
         "_timers",
         "admission",
         "closed",
@@ -99,6 +96,8 @@ class Table:
         self.refused: dict[bytes, DropReason] = {}
         """Where nobody reacts: connections that a limit refused, whose packets go on, and
         why; by the client's key, oldest first."""
+        self._asked: dict[bytes, int] = {}
+        """How often the ends of an idle connection have been asked in vain, by the client's key."""
         self._timers = Timers()
 
     def __len__(self) -> int:
@@ -113,7 +112,7 @@ class Table:
         self.streams[reverse_key(connection.key)] = connection.server
         if connection.plan.scopes:
             self.admission.add(connection)
-        self.set_timer(connection)
+        self._set_timer(connection)
 
     def establish(self, connection: TcpConnection) -> None:
         """Its handshake is complete, or it was picked up: its phase is past embryonic."""
@@ -129,6 +128,8 @@ class Table:
         self._timers.cancel(connection.key, connection.timer)
         if self.closing:
             self.closing.pop(connection.key, None)
+        if self._asked:
+            self._asked.pop(connection.key, None)
 
     def connections(self) -> list[TcpConnection]:
         """All connections in the table."""
@@ -240,11 +241,21 @@ class Table:
     def set_timer(self, connection: TcpConnection) -> None:
         """Set a timer for when the connection will expire without further packets."""
         self._timers.cancel(connection.key, connection.timer)
-        self._set_timer(connection, connection.last_seen)
+        self._set_timer(connection)
 
-    def _set_timer(self, connection: TcpConnection, now: float) -> None:
-        connection.timer = min(expires(connection), now + LONGEST_TIMER)
+    def _set_timer(self, connection: TcpConnection) -> None:
+        connection.timer = expires(connection)
         self._timers.set(connection.key, connection.timer)
+
+    def times_asked(self, connection: TcpConnection) -> int:
+        """How often its ends have been asked whether they are alive, in vain."""
+        return self._asked.get(connection.key, 0)
+
+    def ask_again(self, connection: TcpConnection, when: float) -> None:
+        """Its ends have been asked; it is looked at again at *when*."""
+        self._asked[connection.key] = self._asked.get(connection.key, 0) + 1
+        connection.timer = when
+        self._timers.set(connection.key, when)
 
     def deadline(self) -> float | None:
         return self._timers.deadline()
@@ -261,7 +272,9 @@ class Table:
                 if connection.timer == when:
                     if expires(connection) <= now:
                         return connection
-                    self._set_timer(connection, now)
+                    if self._asked:
+                        self._asked.pop(key, None)
+                    self._set_timer(connection)
                 continue
             known = self.remembered.get(key)
             if known is not None and known.closed_by_inspection and known.timer == when:

@@ -148,8 +148,6 @@ def _apply(draft: Draft, _: None, statement: Statement[Any]) -> None:
 
 NOT_DONE = {
     "tcp-map": "the TCP normalizer's settings cannot be changed yet",
-    "reset": "at an idle timeout no RST is sent",
-    "dcd": "idle connections are not asked whether they are alive: the idle timeout ends them",
     "ttl": "routing lowers the TTL, a bridge does not",
 }
 """What is kept and shown, and has no effect, by label."""
