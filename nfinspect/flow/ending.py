@@ -44,9 +44,8 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     if connection.inspection is not None:
         connection.inspection.totals.count_closing(reset=reset)
     connection.phase = CLOSED
-    core.table.closing[connection.key] = now
     stream.heard(now)
-    core.table.set_timer(connection)
+    core.table.close(connection, now)
     _release(core, connection)
     connection.client.forget()
     if reset:
@@ -54,7 +53,7 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
         connection.inspector = None
         connection.server.forget()
         for each in (connection.client, connection.server):
-            _inject_reset(core, each, each.next)
+            inject_reset(core, each, each.next)
         return
     if stream.direction is REPLY:
         connection.inspector = None  # a reply was the violation: no further replies pass
@@ -80,7 +79,7 @@ def after_closing(passage: Passage) -> None:
     if connection.reset:
         passage.drop(DropReason.CLOSED_CONNECTION)
         if not passage.core.permissions.nobody_reacts:
-            _inject_reset(passage.core, peer, acknowledgment)
+            inject_reset(passage.core, peer, acknowledgment)
         return
     if stream.direction is REQUEST:
         if segment.length or passage.fin:
@@ -96,7 +95,7 @@ def after_closing(passage: Passage) -> None:
     _forget_if_drained(passage.core, connection)
 
 
-def _inject_reset(core: Core, stream: Stream, number: int) -> None:
+def inject_reset(core: Core, stream: Stream, number: int) -> None:
     """Send an RST in the name of the stream's sender to its receiver, who expects this number."""
     receiver = stream.peer
     datagram = craft_reset(

@@ -12,8 +12,8 @@ from __future__ import annotations
 from nfinspect.actions import Inject
 from nfinspect.events import IdleProbe, TeardownReason
 from nfinspect.flow.core import Core
-from nfinspect.flow.ending import end
-from nfinspect.packet.craft import craft_acknowledgment, craft_reset
+from nfinspect.flow.ending import end, inject_reset
+from nfinspect.packet.craft import craft_acknowledgment
 from nfinspect.packet.options import timestamps_in, timestamps_option
 from nfinspect.policy.model import DeadConnectionDetection
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
@@ -44,7 +44,7 @@ def timed_out(core: Core, connection: TcpConnection) -> None:
         return
     if not core.permissions.nobody_reacts:
         for stream in (connection.client, connection.server):
-            _inject(core, stream, _reset_of(stream.peer))
+            inject_reset(core, stream, stream.acknowledged)
     end(core, connection, TeardownReason.TIMED_OUT_WITH_RESET)
 
 
@@ -77,16 +77,6 @@ def _keep_alive(stream: Stream) -> bytes:
         window=stream.window_field,
         options=b"" if stamps is None else timestamps_option(*stamps),
         hop_limit=other.hop_limit,
-    )
-
-
-def _reset_of(stream: Stream) -> bytes:
-    """An RST in the name of the sender of *stream*, at the number that the receiver expects (RFC 5961
-    section 3.2)."""
-    return craft_reset(
-        stream.key,
-        sequence=stream.on_the_wire(stream.acknowledged),
-        hop_limit=stream.hop_limit,
     )
 
 

@@ -4,7 +4,7 @@ section 5).
 Connections are counted by scope: a class with ``set connection`` limits, a static with limits. A
 connection in both is counted in both, so the lower limit holds. In a scope each server has its own
 count of all connections and of embryonic ones, each client its own of the connections to all servers
-of the scope. Whatever is in the table is counted, from `Admission.add` to `Admission.take_back`, once each;
+of the scope. Whatever is open in the table is counted, from `Admission.add` to `Admission.take_back`, once each;
 whoever has no limits costs nothing. An embryonic connection is a connection.
 
 At an embryonic limit the decision is to intercept: TCP intercept is not done yet, the SYN passes.
@@ -193,7 +193,7 @@ class Admission:
                 self._lower(_CLIENT_EMBRYONIC + scope.key + ends.client.address, allowed)
 
     def take_back(self, connection: TcpConnection) -> None:
-        """It leaves the table, whatever ended it."""
+        """It is over, whatever ended it."""
         if connection.phase < ESTABLISHED:
             self.establish(connection)
         ends = connection.identity

@@ -17,7 +17,7 @@ from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST
 from nfinspect.packet.segment import reverse_key
 from nfinspect.tcp.admission import Admission
-from nfinspect.tcp.connection import TcpConnection
+from nfinspect.tcp.connection import CLOSED, TcpConnection
 from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.timeouts import expires
@@ -120,10 +120,17 @@ class Table:
             self.admission.establish(connection)
         self.set_timer(connection)
 
+    def close(self, connection: TcpConnection, now: float) -> None:
+        """Inspection has closed it; it stays while replies are outstanding, and counts no more."""
+        if connection.plan.scopes:
+            self.admission.take_back(connection)
+        self.closing[connection.key] = now
+        self.set_timer(connection)
+
     def remove(self, connection: TcpConnection) -> None:
         del self.streams[connection.key]
         del self.streams[reverse_key(connection.key)]
-        if connection.plan.scopes:
+        if connection.plan.scopes and connection.phase is not CLOSED:
             self.admission.take_back(connection)
         self._timers.cancel(connection.key, connection.timer)
         if self.closing:

@@ -263,6 +263,12 @@ def by_clear_while_embryonic(talk: Talk) -> None:
     talk.engine.clear(talk.now)
 
 
+def by_inspection_before_the_greeting_is_acknowledged(talk: Talk) -> None:
+    talk.open().server(b"220 x\r\n")
+    assert talk.client(b"M" * 600, ack=0) is DropReason.INSPECTION
+    assert talk.engine.connections == 1
+
+
 def by_inspection(talk: Talk) -> None:
     talk.open().server(b"220 x\r\n")
     talk.client(flags=ACK)
@@ -274,6 +280,7 @@ def by_inspection(talk: Talk) -> None:
     [
         by_fins, by_reset, by_reset_of_the_server, by_embryonic_timeout, by_half_closed_timeout,
         by_idle_timeout, by_clear, by_clear_while_embryonic, by_inspection,
+        by_inspection_before_the_greeting_is_acknowledged,
     ],
 )  # fmt: skip
 def test_every_end_gives_the_place_back(ending: Callable[[Talk], None]) -> None:

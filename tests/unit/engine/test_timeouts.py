@@ -89,7 +89,7 @@ def test_idle_timeout_with_reset_sends_both_ends_an_rst_that_they_believe() -> N
     talk.server(b"250 k\r\n")
     talk.client(flags=ACK)
     talk.wait(61)
-    to_client, to_server = sent(talk)
+    to_server, to_client = sent(talk)
     assert (to_client.source, to_client.destination) == (SERVER, CLIENT)
     assert (to_server.source, to_server.destination) == (CLIENT, SERVER)
     assert to_client.flags == to_server.flags == RST
