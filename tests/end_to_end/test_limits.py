@@ -1,0 +1,114 @@
+"""The note's static line, live: its 51st connection is refused while 50 are open, and accepted when one ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from nfinspect.lab.filter import RunningFilter
+from nfinspect.lab.lab import Lab
+from nfinspect.lab.topology import CLIENT, CLIENT_ADDRESS, FILTER, OUTSIDE, SERVER, SERVER_ADDRESS
+
+MAPPED = "192.0.2.25"
+CONFIGURATION = f"""\
+nameif ethernet0 outside security0
+nameif ethernet1 inside security100
+static (inside,outside) {MAPPED} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 50 100
+policy-map global_policy
+class class-default
+set connection timeout embryonic 0:0:5
+"""
+MOST = 50
+SHORT = 1.5
+"""Seconds: a SYN has not been answered, and was sent a second time."""
+
+LISTENER = """\
+import socket
+listening = socket.create_server(("", 25), backlog=200)
+print("ready", flush=True)
+kept = []
+while True:
+    connection, peer = listening.accept()
+    connection.sendall(b"220 mail.example ESMTP\\r\\n")
+    kept.append(connection)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, RunningFilter]]:
+    path = tmp_path_factory.mktemp("limits") / "fw.cfg"
+    path.write_text(CONFIGURATION)
+    with Lab(offloads=False) as lab:
+        lab.run(FILTER, ["ip", "address", "add", f"{MAPPED}/32", "dev", OUTSIDE.name])
+        server = lab.popen(SERVER, ["python3", "-c", LISTENER])
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        running = lab.filter(path)
+        yield lab, running
+        running.end()
+        server.terminate()
+        server.wait()
+
+
+def connected(lab: Lab, seconds: float = 10) -> socket.socket | None:
+    """A new connection to the mapped address; None if the SYN is not answered in time."""
+    made = lab.socket(CLIENT)
+    made.settimeout(seconds)
+    try:
+        made.connect((MAPPED, 25))
+    except TimeoutError:
+        made.close()
+        return None
+    assert made.recv(100) == b"220 " + b"*" * len("mail.example ESMTP") + b"\r\n"
+    return made
+
+
+def refused(running: RunningFilter) -> list[str]:
+    return [line for line in running.syslog if "-201011: " in line]
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection at once."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+
+
+def test_connection_51_waits_for_one_to_end(lab: tuple[Lab, RunningFilter]) -> None:
+    lab_, running = lab
+    kept = [connected(lab_) for _ in range(MOST - 1)]
+    assert None not in kept
+    # The 50th stays embryonic: a SYN whose answer nobody acknowledges.
+    lab_.run(CLIENT, ["iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", "25", "--tcp-flags", "ALL",
+                      "ACK", "-m", "conntrack", "--ctstate", "NEW,ESTABLISHED", "-j", "DROP"])  # fmt: skip
+    half = lab_.socket(CLIENT)
+    half.setblocking(False)
+    assert half.connect_ex((MAPPED, 25)) != 0
+    assert running.wait(lambda: sum("-302013: " in line for line in running.syslog) == MOST, 10)
+
+    assert connected(lab_, SHORT) is None
+    lab_.run(CLIENT, ["iptables", "-F", "OUTPUT"])
+    assert running.wait(lambda: bool(refused(running)), 10)
+    assert refused(running)[0].startswith(
+        f"%ASA-3-201011: Connection limit exceeded {MOST}/{MOST} for inbound packet from"
+        f" {CLIENT_ADDRESS}/"
+    )
+    assert refused(running)[0].endswith(f" to {SERVER_ADDRESS}/25 on interface outside")
+    assert running.show_json("queue")["dropped"]["connection-limit"] >= 1
+
+    reset(kept.pop())
+    again = connected(lab_)
+    assert again is not None
+    before = len(refused(running))
+    assert connected(lab_, SHORT) is None
+    assert running.wait(lambda: len(refused(running)) > before, 10)
+    half.close()
+    for each in (again, *kept):
+        reset(each)
+    # All places are free again.
+    assert running.wait(lambda: sum("-302014: " in line for line in running.syslog) >= MOST, 20)
+    last = [connected(lab_) for _ in range(MOST)]
+    assert None not in last
+    for each in last:
+        reset(each)
