@@ -14,6 +14,7 @@ from time import monotonic_ns
 from nfinspect.live import rollback
 from nfinspect.live.aside import Aside
 from nfinspect.live.control import Answer, UnanswerableError
+from nfinspect.live.foresight import foresee
 from nfinspect.live.iptables import RulesError
 from nfinspect.live.notify import notify
 from nfinspect.policy import Configuration, ConfigurationError
@@ -21,11 +22,12 @@ from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.of_policy import diversion_of
 
+NO_FILE = "it is the default, without a file (run --config FILE)"
 UNCHANGED = "the policy stays as it is: "
 
 
 class Reload:
-    """Answers SIGHUP and the control socket's ``reload``."""
+    """Answers SIGHUP and the control socket's ``reload`` and ``reload --dry-run``."""
 
     def __init__(
         self,
@@ -34,16 +36,25 @@ class Reload:
         diversion: Diversion | None,
         report: Callable[[str], None],
         divert: Callable[[Diversion], list[str]] = rollback.apply,
+        *,
+        now: Configuration | None = None,
+        queue: int = 0,
     ) -> None:
         """*read* reads and checks the configuration, and raises ConfigurationError or OSError; None
         if there is no file. *adopt* hands it to the filter. *diversion* is what the filter has
-        applied, None if somebody else takes care of the rules; *divert* applies another one.
+        applied, None if somebody else takes care of the rules; *divert* applies another one. *now* is
+        the configuration that it follows, and *queue* what it reads.
         """
         self._read = read
         self._adopt = adopt
         self._diversion = diversion
         self._report = report
         self._divert = divert
+        self._now = now
+        self._queue = queue
+        self._curious: list[Future[Answer]] = []
+        """Clients that want to know what would change."""
+        self._foreseeing: Aside[Answer | str] = Aside("configuration")
         self._wanted = False
         self._asked: list[Future[Answer]] = []
         """Clients that wait for the next reading."""
@@ -63,6 +74,12 @@ class Reload:
         self._asked.append(future)
         return future
 
+    def foresee(self) -> Future[Answer]:
+        """Return where the answer will be what a reload would change; nothing is changed."""
+        future: Future[Answer] = Future()
+        self._curious.append(future)
+        return future
+
     def serve(self) -> None:
         """Do what can be done without waiting."""
         if self._reading.busy:
@@ -75,11 +92,17 @@ class Reload:
             warnings = self._diverting.take()
             if warnings is not None:
                 self._finish([f"warning: {warning}" for warning in warnings])
+        elif self._foreseeing.busy:
+            foreseen = self._foreseeing.take()
+            if foreseen is not None:
+                self._tell(foreseen)
+        elif self._curious:
+            self._look_ahead()
         elif self._wanted or self._asked:
             self._wanted = False
             self._waiting, self._asked = self._asked, []
             if self._read is None:
-                self._refuse("it is the default, without a file (run --config FILE)")
+                self._refuse(NO_FILE)
                 return
             notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_ns() // 1000}")
             read = self._read
@@ -91,22 +114,47 @@ class Reload:
             future.set_exception(UnanswerableError(UNCHANGED + reason))
         notify("READY=1")
 
+    def _look_ahead(self) -> None:
+        read, now = self._read, self._now
+        if read is None or now is None:
+            self._tell(NO_FILE)
+            return
+        diversion = self._diversion
+
+        def look() -> Answer | str:
+            then = _checked(read)
+            if isinstance(then, str):
+                return then
+            was = diversion or diversion_of(now.policy, self._queue)
+            rules = was, self._grown(then.policy, was) or was
+            return foresee(now, then, rules, applies=diversion is not None)
+
+        self._foreseeing.start(look)
+
+    def _tell(self, foreseen: Answer | str) -> None:
+        curious, self._curious = self._curious, []
+        for future in curious:
+            if isinstance(foreseen, str):
+                future.set_exception(UnanswerableError(foreseen))
+            else:
+                future.set_result(foreseen)
+
     def _accept(self, configuration: Configuration) -> None:
         self._adopt(configuration)
+        self._now = configuration
         self._messages = [f"notice: {notice}" for notice in configuration.notices]
-        grown = self._grown(configuration.policy)
+        old = self._diversion
+        grown = None if old is None else self._grown(configuration.policy, old)
         if grown is None:
             self._finish([])
         else:
             self._diversion = grown
             self._diverting.start(lambda: self._applied(grown))
 
-    def _grown(self, policy: Policy) -> Diversion | None:
+    @staticmethod
+    def _grown(policy: Policy, old: Diversion) -> Diversion | None:
         """The rules of the policy, if they are others. A port that is no longer in it stays
         diverted: connections that are open there are still inspected."""
-        old = self._diversion
-        if old is None:
-            return None
         new = diversion_of(policy, old.first_queue, old.queues, old.fail_open, bridged=old.bridged)
         grown = dataclasses.replace(new, ports=tuple(sorted({*old.ports, *new.ports})))
         return None if grown == old else grown

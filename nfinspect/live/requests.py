@@ -10,6 +10,8 @@ from nfinspect.live.control import UnanswerableError
 
 STATUS = "status"
 RELOAD = "reload"
+DRY_RUN = "--dry-run"
+"""After ``reload``."""
 CLEAR = "clear"
 SHOW = "show"
 

@@ -32,7 +32,7 @@ from nfinspect.live.notify import notify
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
-from nfinspect.live.requests import CLEAR, RELOAD, cleared
+from nfinspect.live.requests import CLEAR, DRY_RUN, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
 from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
@@ -161,7 +161,14 @@ class FilterService:
             services.append(event_file.maintain)
             stack.callback(event_file.close)
         applied = None if options.only_watches else options.diversion  # a trial changes no rules
-        self._reload = Reload(options.reread, self.adopt, applied, self.report)
+        self._reload = Reload(
+            options.reread,
+            self.adopt,
+            applied,
+            self.report,
+            now=configuration,
+            queue=options.queue_number,
+        )
         services.append(self._reload.serve)
         number_of = json_lines.kind_of if options.as_json else syslog.number
         suppression = Suppression(options.log_rate.number, options.log_rate.seconds, number_of)
@@ -221,6 +228,8 @@ class FilterService:
     def _answer(self, words: list[str]) -> Answer | Future[Answer]:
         if words == [RELOAD]:
             return self._reload.ask()
+        if words == [RELOAD, DRY_RUN]:
+            return self._reload.foresee()
         if words[:1] == [CLEAR]:
             return self._clear(cleared(words[1:]))
         return self._status.answer(words)

@@ -167,6 +167,28 @@ def test_rules_of_somebody_else_are_not_touched_by_a_reload(lab: Lab, live: Runn
     live.stop()
 
 
+def test_dry_run_tells_and_changes_nothing(lab: Lab, live: RunningFilter, config: Path) -> None:
+    rules = lab.run(FILTER, ["iptables-save"]).stdout.splitlines()
+    running = live.show("running-config")
+    config.write_text(limited(200).replace("global_policy", "global_policy\n class s\n  inspect esmtp")
+                      + "class-map s\n match port tcp eq 587\n")  # fmt: skip
+    control = ["--control", str(lab.directory / "control")]
+    done = lab.run(FILTER, [*NFINSPECT, "reload", "--dry-run", *control])
+    lines = done.stdout.splitlines()
+    assert "  -  match cmd line length gt 500" in lines
+    assert "  +  match cmd line length gt 200" in lines
+    assert "  port 587: not covered -> inspect esmtp _default_esmtp_map, class s" in lines
+    again = lab.run(FILTER, ["iptables-save"]).stdout.splitlines()
+    assert [x for x in again if x[0] == "-"] == [x for x in rules if x[0] == "-"]
+    assert live.show("running-config") == running
+    config.write_text("match weather\n")
+    assert (
+        lab.run(FILTER, [*NFINSPECT, "reload", "--dry-run", *control], check=False).returncode == 2
+    )
+    config.write_text(limited(500))
+    live.stop()
+
+
 def test_other_signals_do_not_end_the_filter(lab: Lab, live: RunningFilter) -> None:
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         os.kill(live.pid, number)

@@ -11,7 +11,13 @@ import pytest
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.iptables import RulesError
 from nfinspect.live.reload import Reload
-from nfinspect.policy import Configuration, ConfigurationError, Finding, default_configuration
+from nfinspect.policy import (
+    Configuration,
+    ConfigurationError,
+    Finding,
+    default_configuration,
+    parse_policy,
+)
 from nfinspect.policy.model import Plan, Policy
 from nfinspect.rules.diversion import Diversion
 
@@ -190,3 +196,74 @@ def test_manager_is_told_of_the_reading_and_its_end(monkeypatch: pytest.MonkeyPa
     filter_.rounds()
     assert [each.split("=")[0] for each in told] == ["RELOADING", "READY"]
     assert "\nMONOTONIC_USEC=" in told[0]
+
+
+# ---- what would change
+
+
+def foreseen(
+    lines: str, error: Exception | None = None, diversion: Diversion | None = None
+) -> tuple[Filter, Future[Answer]]:
+    filter_ = Filter(lambda: parse_policy(lines, "my.cfg") if error is None else raising(error)())
+    filter_.reload = Reload(
+        filter_.reload._read,
+        filter_.adopted.append,
+        diversion,
+        filter_.reports.append,
+        lambda diversion: pytest.fail("applied"),
+        now=DEFAULT,
+        queue=3,
+    )
+    answer = filter_.reload.foresee()
+    filter_.rounds()
+    assert (filter_.adopted, filter_.reports) == ([], [])
+    return filter_, answer
+
+
+EXEMPTING = """\
+access-list l permit ip any host 10.0.0.1
+class-map l
+ match access-list l
+class-map s
+ match port tcp eq 587
+policy-map global_policy
+ class l
+  no inspect esmtp
+ class s
+  inspect esmtp
+"""
+
+
+def test_dry_run_says_what_would_change_and_changes_nothing() -> None:
+    _, answer = foreseen(EXEMPTING, diversion=Diversion((25,), 7))
+    text, data = answer.result()
+    lines = text.splitlines()
+    assert lines[0] == "rules:"
+    assert "  IPv4: + -A NFINSPECT-C1 -d 10.0.0.1/32 -g NFINSPECT-EXEMPT" in lines
+    assert any("--dport 587" in line and line.endswith("--queue-num 7") for line in lines)
+    assert not any(line.startswith("  IPv6:") and "10.0.0.1" in line for line in lines)
+    assert "  port 587: not covered -> inspect esmtp _default_esmtp_map, class s" in lines
+    assert "  + access-list l extended permit ip any host 10.0.0.1" in lines
+    assert lines[-1] == "nothing has been changed (nfinspect reload does it)"
+    assert data["plans"] == {
+        "587": {"now": "not covered", "then": "inspect esmtp _default_esmtp_map, class s"}
+    }
+    assert data["rules_of_this_filter"] is True
+
+
+def test_dry_run_of_an_unchanged_file_finds_nothing() -> None:
+    _, answer = foreseen("")
+    rules, *others = answer.result().text.splitlines()
+    assert rules == "rules (not this filter's: nfinspect rules --apply changes them): unchanged"
+    assert others[:2] == ["plans, of new connections: unchanged", "configuration: unchanged"]
+
+
+def test_dry_run_of_a_faulty_file_says_why() -> None:
+    _, answer = foreseen("", ConfigurationError([FAULT]))
+    with pytest.raises(UnanswerableError, match=r"my\.cfg:3:1: unknown command"):
+        answer.result()
+    filter_ = Filter(None)
+    answer = filter_.reload.foresee()
+    filter_.rounds()
+    with pytest.raises(UnanswerableError, match="it is the default, without a file"):
+        answer.result()
