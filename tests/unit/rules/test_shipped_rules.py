@@ -1,34 +1,31 @@
-"""The rule sets in iptables/ are what the command prints for the default policy."""
+"""The rule sets in iptables/ are what the command prints for the examples."""
 
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from nfinspect import cli
+from tests.unit.rules.shipped import CONFIGURATIONS, DIRECTORY, OPTIONS, files, printed
 
-SHIPPED = Path(__file__).parents[3] / "iptables"
-
-
-@pytest.mark.parametrize(
-    ("option", "name"), [("-4", "default.v4.rules"), ("-6", "default.v6.rules")]
-)
-def test_shipped_rules_are_what_the_command_prints(option: str, name: str) -> None:
-    result = CliRunner().invoke(cli.main, ["rules", option], prog_name="nfinspect")
-    assert result.exit_code == 0, result.output
-    assert (SHIPPED / name).read_text() == result.stdout, (
-        f"update it: nfinspect rules {option} > iptables/{name}"
-    )
+README = DIRECTORY / "README.md"
 
 
-def test_shipped_guard_and_settings_are_what_the_command_prints_for_a_bridge() -> None:
-    result = CliRunner().invoke(cli.main, ["rules", "--bridge"], prog_name="nfinspect")
-    printed = result.stdout.replace("# For sysctl", "# For nft").split("# For nft")
-    parts = [part.partition("\n")[2] for part in printed[1:]]
-    assert parts == [(SHIPPED / f"bridge.{kind}").read_text() for kind in ("nft", "sysctl")]
+def test_shipped_rules_are_what_the_command_prints() -> None:
+    made = dict(files())
+    assert {path for path in DIRECTORY.iterdir() if path != README} == set(made)
+    for path, text in made.items():
+        assert path.read_text() == text, "write it anew: python -m tests.unit.rules.shipped"
 
 
-def test_command_prints_the_rules_for_ipv4_and_then_for_ipv6() -> None:
-    result = CliRunner().invoke(cli.main, ["rules"], prog_name="nfinspect")
-    both = [(SHIPPED / f"default.v{version}.rules").read_text() for version in (4, 6)]
-    assert result.stdout == "".join(both)
+def test_every_example_has_its_rules_and_is_named_in_the_read_me() -> None:
+    examples = {path.stem for path in CONFIGURATIONS.glob("*.cfg")}
+    assert examples | {"default"} == set(OPTIONS)
+    text = README.read_text()
+    assert all(f"{path.name}](" in text for path, _ in files())
+
+
+@pytest.mark.parametrize(("option", "version"), [("-4", 4), ("-6", 6)])
+def test_command_prints_the_rules_of_one_ip_version(option: str, version: int) -> None:
+    for example in OPTIONS:
+        if not OPTIONS[example]:
+            file: Path = DIRECTORY / f"{example}.v{version}.rules"
+            assert printed(example, option) == file.read_text()
