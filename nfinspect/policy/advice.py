@@ -403,26 +403,38 @@ def _corner(entry: Entry) -> Iterator[OpeningConnection]:
 def _interfaces(configuration: Configuration, effective: Effective) -> Iterator[Finding]:
     """Yield advice about interfaces that lines name, and that nothing defines."""
     known = {interface.name for interface in configuration.policy.interfaces} | {"any"}
-    named: list[tuple[str, Word | None]] = []
+    by_line: dict[int, list[tuple[str, Word]]] = {}
+    translating: set[int] = set()
     for translation in configuration.policy.translations:
-        named += [
-            (translation.real_interface, translation.word),
-            (translation.mapped_interface, translation.word),
-        ]
-    named += [(where, word) for where, word in effective.applied.items() if where]
-    missing: dict[str, Word] = {}
-    for name, word in named:
-        if name not in known and word is not None:
-            missing.setdefault(name, word)
-    by_line: dict[int, list[str]] = {}
-    for name, word in missing.items():
-        by_line.setdefault(word.line.number, []).append(name)
-    for names in by_line.values():
+        if translation.word is not None:
+            translating.add(translation.word.line.number)
+            for name in (translation.real_interface, translation.mapped_interface):
+                by_line.setdefault(translation.word.line.number, []).append(
+                    (name, translation.word)
+                )
+    for name, word in effective.applied.items():
+        if name:
+            by_line.setdefault(word.line.number, []).append((name, word))
+    told: set[str] = set()
+    for number, named in by_line.items():
+        names = [name for name, _ in named if name not in known | told]
+        if not names:
+            continue
+        told.update(names)
+        assumed = []
+        if not configuration.policy.interfaces:
+            assumed.append(
+                "the client's side of each connection is taken for the outside, the server's for the"
+                " inside"
+            )
+        elif number not in translating:
+            assumed.append("taken for a Linux interface of that name")
+        if number in translating:
+            assumed.append("the translation holds on every interface")
         yield advice(
-            missing[names[0]],
+            named[0][1],
             f"no nameif line and no --interface says what {_named(names)} for:"
-            " assumed are Linux interfaces of these names, clients on the outside and servers on the"
-            " inside",
+            f" {', and '.join(assumed)}",
             "assumed-interfaces",
             INTERFACES,
         )

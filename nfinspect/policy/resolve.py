@@ -207,6 +207,18 @@ def _policies(state: _Resolving) -> dict[str, dict[str, ClassDraft]]:
                 there = merged.get(class_name)
                 merged[class_name] = _added(there, own) if there else own
             found[name] = merged
+    for word in state.draft[PolicyMaps].applied.values():
+        # A part of a listing that applies the factory's policy-map, and leaves its definition out.
+        name = word.text
+        if name not in found and name in state.default[PolicyMaps].maps:
+            found[name] = dict(state.default[PolicyMaps].maps[name].classes)
+            state.draft.notice(
+                word,
+                f"policy-map {word.quoted} is not defined here: it is read as the factory"
+                " configuration has it, with inspection of mail",
+                "default-applies",
+                "docs/configuration.md#complete-and-partial-configurations",
+            )
     return found
 
 
