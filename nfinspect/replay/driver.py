@@ -411,6 +411,7 @@ class Replay:
                 if action.reason is DropReason.NO_CONNECTION:
                     frame.record = None  # its addresses are those of a connection that is over
                 self._packets(frame).dropped += 1
+        self._records.settle_text()
 
     def _rest(self, frame: Frame, action: Action) -> None:
         """The rest of a packet that was cut has its own verdict; if it passes, it is a packet that
@@ -424,10 +425,21 @@ class Replay:
         """Write a datagram in place of that in *frame*."""
         if self._out is None:
             return
-        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        redacted = self._redacted(datagram, frame.record, frame.key)
         if redacted is not None:
             data = enclose(redacted, frame)
             self._out.write(frame.interface, self._time, data, len(data))
+
+    def _redacted(
+        self, datagram: bytes, record: ConnectionRecord | None, key: bytes
+    ) -> bytes | None:
+        """The datagram as --out may have it; None if it may not."""
+        if self._redactor is None:
+            return datagram
+        if record is None:  # nobody knows what it is: no word may stay
+            return self._redactor.datagram(datagram, request=True, message=True)
+        request = key == record.key
+        return self._redactor.datagram(datagram, request=request, message=record.text.was)
 
     def _leaves(self, frame: Frame, datagram: bytes) -> None:
         record: ConnectionRecord | None = frame.record
@@ -457,7 +469,7 @@ class Replay:
         else:  # nothing has been seen in this direction yet
             interface, head = record.heads[reverse_key(key)]
             head = turned(head, interface.link_type)
-        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        redacted = self._redacted(datagram, record, key)
         if redacted is not None:
             data = framed(head, redacted)
             self._out.write(interface, self._time, data, len(data))
@@ -483,6 +495,8 @@ class Replay:
                 self._belongs(frame, record)
             return
         packet = frame.number if frame else None
+        if self._redactor is not None:
+            self._records.follow_text(emitted.event, event.connection.number)
         self._records.observe(event, event.connection, packet, self._now)
 
     def _belongs(self, frame: Frame, record: ConnectionRecord) -> None:
