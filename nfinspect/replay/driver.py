@@ -49,6 +49,10 @@ century."""
 MAX_SENDERS_NOTED = 20
 """Senders whose wrong checksums have a note of their own."""
 
+TO_THE_CARD = "the checksums of {} were left to its network card (offload): taken for right"
+ALL_WRONG = "the checksums of {} are all wrong (offload): not looked at"
+"""What is noted of a sender."""
+
 _WORD = Struct("!H")
 
 
@@ -338,19 +342,25 @@ class Replay:
         """Whether to use a packet although a checksum is wrong."""
         frame, datagram = arrival.token, arrival.datagram
         assert isinstance(frame, Frame)
-        if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
-            return True
         address = _source(datagram)
+        if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
+            if sender.note is None:
+                sender.note = self._note_sender(TO_THE_CARD, address, frame.number)
+            else:
+                sender.note["packets"] += 1
+            return True
         if not self._checksums.mean_nothing(sender, self._ahead(address)):
             return False
+        sender.note = self._note_sender(ALL_WRONG, address, frame.number)
+        return True
+
+    def _note_sender(self, text: str, address: bytes, packet: int) -> dict[str, Any]:
+        """Note what the checksums of an address are like; returns the note."""
         self._senders_noted += 1
         many = self._senders_noted > MAX_SENDERS_NOTED
         if self._redactor is not None:
             address = self._redactor.address(address)
-        whose = "further senders" if many else address_text(address)
-        text = f"the checksums of {whose} are all wrong (offload): not looked at"
-        sender.note = self._note(text, frame.number)
-        return True
+        return self._note(text.format("further senders" if many else address_text(address)), packet)
 
     def _ahead(self, address: bytes) -> Iterator[bytes]:
         """The datagrams in the window that come from *address* and concern the filter."""
