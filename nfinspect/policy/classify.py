@@ -122,6 +122,25 @@ class Classifier:
                     return entry
         return None
 
+    def mapped(self, version: int, address: int, port: int, beyond: str) -> tuple[int, int] | None:
+        """Return the address and the port that one end of a connection has on the interface *beyond*;
+        None if no static translates it there, or if the mapped address is not known."""
+        interfaces = {each.name: each for each in self._policy.interfaces}
+        for translation in self._translations.of(version, address):
+            interface = interfaces.get(translation.mapped_interface)
+            if interface is not None and interface.name != beyond:
+                continue  # its rules are for another interface (`rules.translation`)
+            if translation.protocol not in (0, TCP):
+                continue
+            if translation.protocol and translation.real_port != port:
+                continue
+            mapped = translation.mapped_address(address)
+            if mapped is None and interface is not None and interface.address is not None:
+                mapped = interface.address[1] if interface.address[0] == version else None
+            if mapped is not None:
+                return mapped, translation.mapped_port if translation.protocol else port
+        return None
+
     def _make(self, deciding: Deciding, translation: Translation | None) -> Plan:
         inspecting, setting, normalizing, bypassing = deciding
         settings = setting.policy.settings if setting else None

@@ -23,7 +23,7 @@ from typing import Any
 
 from nfinspect import events
 from nfinspect.esmtp.keywords import KEYWORDS
-from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Translated
+from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Mapped, Translated
 from nfinspect.lab.comparison import LinePair
 from nfinspect.lab.conversation import REPLY
 from nfinspect.packet.edit import complete
@@ -184,6 +184,8 @@ class Redactor:
                 changed[field.name] = self.connection(value)
             elif isinstance(value, Endpoint):
                 changed[field.name] = self._end(value)
+            elif isinstance(value, Mapped):
+                changed[field.name] = replace(value, address=self.address(value.address))
             elif isinstance(value, Translated):
                 changed["scope"] = "static"  # its name is an address
                 mapped = self.address(value.address) if value.address else b""
@@ -210,9 +212,8 @@ class Redactor:
 
     def connection(self, connection: Connection) -> Connection:
         """The connection with pseudonyms for its addresses."""
-        return Connection(
-            connection.number, self._end(connection.client), self._end(connection.server)
-        )
+        client, server = self._end(connection.client), self._end(connection.server)
+        return Connection(connection.number, client, server, connection.outbound)
 
     def row(self, row: LinePair | str, *, message: bool = False) -> LinePair | str:
         """The row of a dialogue with pseudonyms; *message*: it is of a message."""
