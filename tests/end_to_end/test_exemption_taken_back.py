@@ -23,6 +23,11 @@ policy-map global_policy
 """
 PATIENCE = 20.0
 
+NO_PICK_UP = (
+    "policy-map type inspect esmtp _default_esmtp_map\n parameters\n"
+    "  midstream-pickup 0\n  mask-banner\n"
+)
+
 STAY = "connections that are open and were exempt as they began stay so to their end: 1"
 
 
@@ -46,11 +51,7 @@ def marks(lab: Lab) -> int:
 @pytest.mark.parametrize("address", [SCRIPT_ADDRESS, SCRIPT_ADDRESS6])
 @pytest.mark.parametrize("midstream_pickup", [True, False])
 def test_open_connection_stays_exempt(lab: Lab, address: str, midstream_pickup: bool) -> None:
-    none = (
-        "policy-map type inspect esmtp _default_esmtp_map\n parameters\n"
-        "  midstream-pickup 0\n  mask-banner\n"
-    )
-    more = "" if midstream_pickup else none
+    more = "" if midstream_pickup else NO_PICK_UP
     for state in ("time_wait", "last_ack", "close"):
         lab.run(FILTER, ["sysctl", "-qw", f"net.netfilter.nf_conntrack_tcp_timeout_{state}=1"])
     file = lab.directory / "fw.cfg"
@@ -77,6 +78,29 @@ def test_open_connection_stays_exempt(lab: Lab, address: str, midstream_pickup: 
     while marks(lab):
         assert time.monotonic() < deadline
         lab.run(FILTER, [*NFINSPECT, "rules", "--apply", "--config", file])
+    running.end()
+
+
+@pytest.mark.parametrize("address", [SCRIPT_ADDRESS, SCRIPT_ADDRESS6])
+def test_cleared_connection_follows_the_new_policy(lab: Lab, address: str) -> None:
+    file = lab.directory / "fw.cfg"
+    file.write_text(EXEMPTING + NO_PICK_UP)
+    running = lab.filter(file, arguments=["--apply-rules"])
+    control = ["--control", str(lab.directory / "control")]
+    with RecordingServer(lab, address):
+        old, plain = opened(lab, address)
+        assert plain
+        file.write_text(NO_PICK_UP)
+        lab.run(FILTER, [*NFINSPECT, "reload", *control])
+        for host, ended in (("192.0.2.77", 0), ("2001:db8:1::77", 0), (address, 1), (address, 0)):
+            done = lab.run(FILTER, [*NFINSPECT, "clear", "conn", "address", host, *control])
+            assert done.stdout.splitlines() == [
+                "0 connections ended",
+                *["1 exempt connection ended"] * ended,
+            ]
+        old.send(b"NOOP\r\n")
+        assert running.wait(lambda: any("-106015:" in line for line in running.syslog), PATIENCE)
+        old.close()
     running.end()
 
 
