@@ -32,7 +32,7 @@ from nfinspect.flow.permissions import LIVE, RECORDED, EngineOptions, Permission
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
-from nfinspect.tcp.connection import CLOSED, ESTABLISHED
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.inspection import InspectionTotals
 from nfinspect.tcp.limits import Ledger
 
@@ -154,6 +154,16 @@ class Engine:
     def waits(self) -> tuple[int, int]:
         """Reported waits that still last: for a reply, and for the end of a line."""
         return self._core.waiting.lasting()
+
+    @property
+    def open_connections(self) -> list[TcpConnection]:
+        """Those in the table that inspection has not closed, for show; to be read only."""
+        return [each for each in self._core.table.connections() if each.phase is not CLOSED]
+
+    def clear_totals(self) -> None:
+        """Count inspected packets anew."""
+        for _, ready in self._core.inspections:
+            ready.totals.clear()
 
     @property
     def connections(self) -> int:

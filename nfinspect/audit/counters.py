@@ -127,6 +127,12 @@ class Counters:
                 if type(event) is events.ConnectionTornDown:
                     self.in_use -= 1
 
+    def clear_service_policy(self) -> None:
+        """``clear service-policy``: count anew what show service-policy prints."""
+        self.banners.clear()
+        self.clauses.clear()
+        self.refused.clear()
+
     def dropped(self, reason: DropReason) -> None:
         """Count one dropped packet."""
         self.dropped_packets[reason] += 1

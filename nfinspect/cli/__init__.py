@@ -24,8 +24,9 @@ COMMANDS = {
     "rules": ("nfinspect.cli.rules:rules", "Print, apply or remove the iptables rules."),
     "status": ("nfinspect.cli.status:status", "Tell whether mail reaches the filter, and why not."),
     "reload": ("nfinspect.cli.reload:reload", "Let the filter read its configuration again."),
-    "clear": ("nfinspect.cli.clear:clear", "End open connections of the running filter."),
+    "clear": ("nfinspect.cli.clear:clear", "End open connections, or count anew."),
     "show": ("nfinspect.cli.show:show", "Show the counters and state of the running filter."),
+    "top": ("nfinspect.cli.top:top", "Watch the connections and counters of the running filter."),
     "packet-tracer": (
         "nfinspect.cli.packet_tracer:packet_tracer",
         "Show what happens to one connection, and why.",

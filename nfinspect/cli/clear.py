@@ -1,4 +1,4 @@
-"""``nfinspect clear conn``: end connections of the running filter."""
+"""``nfinspect clear``: end connections of the running filter, or count anew."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from nfinspect.live.requests import CLEAR
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="conn [address ADDRESS]")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="{conn [address ADDRESS] | service-policy}"
+)
 @control_option
 def clear(words: tuple[str, ...], control: Path) -> None:
-    """End the connections that are open in the running filter, all or those of a host.
+    """End the connections that are open in the running filter, all or those of a host; or let the
+    counters of 'show service-policy' begin anew.
 
-    Open connections keep the policy that they began with: after 'nfinspect reload' this makes
+    'clear conn': open connections keep the policy that they began with: after 'nfinspect reload' this makes
     everybody begin anew. Nothing is sent; the peers' packets are dropped until they give up.
     """
     try:

@@ -26,7 +26,9 @@ def _next_words(
         for known in REQUESTS
         if known[: len(so_far)] == so_far and len(known) > len(so_far)
     ]
-    return [CompletionItem(word) for word in following if word.startswith(incomplete)]
+    return [
+        CompletionItem(word) for word in dict.fromkeys(following) if word.startswith(incomplete)
+    ]
 
 
 @click.command()
@@ -45,6 +47,12 @@ def show(
       service-policy inspect esmtp    packets inspected, dropped and masked
       queue                           packets received, held, waiting and lost
       running-config [WORDS]          the effective configuration, or what begins with the words
+      conn [detail | long | count] [address A] [port P]
+                                      open connections
+      local-host [A]                  hosts, their connections and limits
+      service-policy set connection [details]
+                                      limits and timeouts of the classes, and what is counted
+      xlate                           static translations
       service-policy flow tcp host A [eq PORT] host B [eq PORT]
                                       the classes that act on a connection
     """  # noqa: D301  # click wants the character itself

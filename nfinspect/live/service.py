@@ -33,7 +33,8 @@ from nfinspect.live.notify import notify
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
-from nfinspect.live.requests import CLEAR, DRY_RUN, RELOAD, cleared
+
+from nfinspect.live.requests import CLEAR, CLEAR_POLICY, DRY_RUN, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch
 from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
@@ -69,6 +70,9 @@ class LiveEngine(PacketDecider, Inspecting, Protocol):
 
     def adopt(self, policy: Policy) -> None:
         """Follow another policy with new connections."""
+
+    def clear_totals(self) -> None:
+        """Count inspected packets anew."""
 
     def clear(self, now: float, address: bytes | None) -> Sequence[Action]:
         """End open connections, all or those of a host."""
@@ -231,6 +235,10 @@ class FilterService:
             return self._reload.ask()
         if words == [RELOAD, DRY_RUN]:
             return self._reload.foresee()
+        if words == [CLEAR, *CLEAR_POLICY]:
+            self._engine.clear_totals()
+            self._counters.clear_service_policy()
+            return Answer("counters of show service-policy cleared\n", None)
         if words[:1] == [CLEAR]:
             return self._clear(cleared(words[1:]))
         return self._status.answer(words)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
 from nfinspect import __version__
-from nfinspect.audit import show
+from nfinspect.audit import connections, show
+from nfinspect.audit.connections import Wanted
 from nfinspect.audit.counters import Counters, Totals
 from nfinspect.audit.suppression import Suppression
 from nfinspect.live import queue_table, route
@@ -19,12 +20,28 @@ from nfinspect.live.lines import LineWriter
 from nfinspect.live.misfits import FilterState
 from nfinspect.live.overview import activity, block, setting
 from nfinspect.live.queue import Queue
-from nfinspect.live.requests import CLEAR, QUEUE, RELOAD, SERVICE_POLICY, SHOW, STATUS, request
+from nfinspect.live.requests import (
+    CLEAR,
+    CONNECTIONS,
+    DETAILS,
+    LOCAL_HOSTS,
+    QUEUE,
+    RELOAD,
+    SERVICE_POLICY,
+    SET_CONNECTION,
+    SHOW,
+    STATUS,
+    TRANSLATIONS,
+    local_host,
+    request,
+    wanted,
+)
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
+from nfinspect.tcp.connection import TcpConnection
 
 
 class Inspecting(Protocol):
@@ -37,6 +54,10 @@ class Inspecting(Protocol):
     @property
     def connections(self) -> int:
         """Connections in the table."""
+
+    @property
+    def open_connections(self) -> Sequence[TcpConnection]:
+        """Those of them that inspection has not closed."""
 
     @property
     def held(self) -> int:
@@ -86,6 +107,9 @@ class Status:
         self._answers: dict[tuple[str, ...], Callable[[], Answer]] = {
             SERVICE_POLICY: self.service_policy,
             QUEUE: self.queue,
+            SET_CONNECTION: lambda: self.set_connection(detailed=False),
+            DETAILS: lambda: self.set_connection(detailed=True),
+            TRANSLATIONS: self.translations,
         }
 
     def answer(self, words: list[str]) -> Answer:
@@ -108,7 +132,12 @@ class Status:
                 raise UnanswerableError(str(error)) from error
             return Answer(found.text, found.data)
         if words[:1] == [SHOW]:
-            return self._answers[request(words[1:])]()
+            asked = request(words[1:])
+            if asked[:1] == CONNECTIONS:
+                return self.connections(wanted(asked[1:]))
+            if asked[:1] == LOCAL_HOSTS:
+                return self.local_hosts(local_host(asked[1:]))
+            return self._answers[asked]()
         raise UnanswerableError(
             f"unknown command '{' '.join(words)}'; there are {SHOW}, {STATUS}, {RELOAD} and {CLEAR}"
         )
@@ -157,6 +186,26 @@ class Status:
             only_watches=self._identity.only_watches,
         )
         return Answer(text, self._counters.to_json(self._policy, totals))
+
+    def connections(self, asked: Wanted) -> Answer:
+        """``show conn``."""
+        counters, found = self._counters, self._engine.open_connections
+        return Answer(
+            *connections.connections(found, asked, monotonic(), counters.in_use, counters.most_used)
+        )
+
+    def local_hosts(self, address: bytes | None) -> Answer:
+        """``show local-host``."""
+        return Answer(*connections.local_hosts(self._engine.open_connections, address, monotonic()))
+
+    def translations(self) -> Answer:
+        """``show xlate``."""
+        return Answer(*connections.translations(self._policy))
+
+    def set_connection(self, *, detailed: bool) -> Answer:
+        """``show service-policy set connection``."""
+        found, refused = self._engine.open_connections, self._counters.refused
+        return Answer(*connections.set_connection(self._policy, found, refused, detailed=detailed))
 
     def queue(self) -> Answer:
         """``show queue``."""

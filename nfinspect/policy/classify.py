@@ -35,7 +35,7 @@ from nfinspect.policy.model import (
     ServicePolicy,
     Translation,
 )
-from nfinspect.policy.ranges import ALL_PORTS, BITS, Ranges, address_text, blocks
+from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, blocks
 
 TCP = 6
 PORT_BITS = 16
@@ -177,12 +177,7 @@ class Classifier:
 
 
 def _scope_of(translation: Translation, old_lines: bool) -> LimitScope:
-    first, last = translation.real
-    name = f"static {address_text(translation.version, first)}"
-    if first != last:
-        name += f"-{address_text(translation.version, last)}"
-    if translation.protocol:
-        name += f"/{translation.real_port}"
+    name = translation.name
     key = f"{translation.real_interface},{translation.mapped_interface} {name}\0".encode()
     limits = translation.limits
     return LimitScope(name, key, limits, "", translation, old_lines)

@@ -14,7 +14,7 @@ from nfinspect.events import ClauseAction
 from nfinspect.policy.conditions import Condition, Not
 from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.lexer import Word
-from nfinspect.policy.ranges import ALL_PORTS, Addresses, Range, Ranges
+from nfinspect.policy.ranges import ALL_PORTS, Addresses, Range, Ranges, address_text
 
 NEVER = 1e9
 """Seconds, as a timeout: longer than anything lasts, and still a number to calculate with."""
@@ -265,6 +265,15 @@ class Translation:
     limits: ConnectionLimits = NO_LIMITS
     random_sequence_numbers: bool = True
     word: Word | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """As show and events say it: ``static 192.0.2.1``."""
+        first, last = self.real
+        name = f"static {address_text(self.version, first)}"
+        if first != last:
+            name += f"-{address_text(self.version, last)}"
+        return f"{name}/{self.real_port}" if self.protocol else name
 
     def mapped_address(self, real: int) -> int | None:
         """Return what *real*, one of the real addresses, becomes."""

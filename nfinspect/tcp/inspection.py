@@ -31,6 +31,10 @@ class InspectionTotals:
     reset_drop: int = 0
     """Packets at which a rule closed it, and both ends got an RST."""
 
+    def clear(self) -> None:
+        """Count anew."""
+        self.packet = self.drop = self.reset_drop = 0
+
     def count_closing(self, *, reset: bool) -> None:
         """A rule has closed a connection."""
         if reset:

@@ -16,9 +16,6 @@ CONFIGURATION = f"""\
 nameif ethernet0 outside security0
 nameif ethernet1 inside security100
 static (inside,outside) {MAPPED} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 50 100
-policy-map global_policy
-class class-default
-set connection timeout embryonic 0:0:5
 """
 MOST = 50
 SHORT = 1.5
@@ -88,7 +85,6 @@ def test_connection_51_waits_for_one_to_end(lab: tuple[Lab, RunningFilter]) -> N
     assert running.wait(lambda: sum("-302013: " in line for line in running.syslog) == MOST, 10)
 
     assert connected(lab_, SHORT) is None
-    lab_.run(CLIENT, ["iptables", "-F", "OUTPUT"])
     assert running.wait(lambda: bool(refused(running)), 10)
     assert refused(running)[0].startswith(
         f"%ASA-3-201011: Connection limit exceeded {MOST}/{MOST} for inbound packet from"
@@ -97,6 +93,17 @@ def test_connection_51_waits_for_one_to_end(lab: tuple[Lab, RunningFilter]) -> N
     assert refused(running)[0].endswith(f" to {SERVER_ADDRESS}/25 on interface outside")
     assert running.show_json("queue")["dropped"]["connection-limit"] >= 1
 
+    shown = running.show("conn").splitlines()
+    assert shown[0] == f"{MOST} in use, {MOST} most used"
+    assert f"inside {SERVER_ADDRESS}({MAPPED}):25," in shown[1]
+    assert [line.rpartition(" ")[2] for line in shown[1:]] == ["UOMB"] * (MOST - 1) + ["aMB"]
+    assert "current embryonic conns 1, current conns 50, drop " in running.show(
+        "service-policy", "set", "connection"
+    )
+    assert f"TCP flow count/limit = {MOST}/{MOST}\n" in running.show("local-host", SERVER_ADDRESS)
+    assert f"NAT from inside:{SERVER_ADDRESS} to outside:{MAPPED}\n" in running.show("xlate")
+
+    lab_.run(CLIENT, ["iptables", "-F", "OUTPUT"])
     reset(kept.pop())
     again = connected(lab_)
     assert again is not None

@@ -19,9 +19,10 @@ def completed(*words: str) -> list[str]:
     ("words", "offered"),
     [
         (["stat"], ["status"]),
-        (["show", ""], ["service-policy", "queue"]),
+        (["show", ""], ["service-policy", "queue", "conn", "local-host", "xlate"]),
         (["show", "ser"], ["service-policy"]),
-        (["show", "service-policy", ""], ["inspect"]),
+        (["show", "service-policy", ""], ["inspect", "set"]),
+        (["show", "conn", "d"], ["detail"]),
         (["show", "service-policy", "inspect", "e"], ["esmtp"]),
         (["show", "queue", ""], []),
         (["show", "weather", ""], []),

@@ -161,7 +161,8 @@ def test_show_of_an_unknown_subject_lists_the_known_ones_without_asking_a_filter
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "nfinspect: error: unknown command 'show service-policy inspect dns'; available:"
-        " 'show service-policy inspect esmtp', 'show queue'\n"
+        " 'show service-policy inspect esmtp', 'show queue', 'show conn', 'show local-host',"
+        " 'show service-policy set connection', 'show xlate'\n"
     )
 
 
