@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nfinspect.policy.commands import classes, inspection, interfaces, nat, pix6, policies, timeouts
+from nfinspect.policy.commands import (
+    classes,
+    inspection,
+    interfaces,
+    nat,
+    normalizer,
+    pix6,
+    policies,
+    timeouts,
+)
 from nfinspect.policy.commands.classes import CLASS_DEFAULT, ClassMap, ClassMaps
 from nfinspect.policy.commands.inspection import InspectionMaps, MapDraft
 from nfinspect.policy.commands.numbers import IP, TCP
@@ -298,6 +307,7 @@ def _class(
         draft.said is not None and draft.inspect is None and not draft.removed and not is_default
     )
     said = draft.settings
+    normalizer.leave_out(state.draft, said.get("tcp-map", ""))
     return ClassPolicy(
         name,
         match,

@@ -12,6 +12,7 @@ from nfinspect.policy.commands import (
     inspection,
     interfaces,
     nat,
+    normalizer,
     numbers,
     objects,
     others,
@@ -27,6 +28,7 @@ from nfinspect.policy.syntax import Argument, Fragment
 FAMILIES: tuple[Family, ...] = (
     classes.FAMILY,
     policies.FAMILY,
+    normalizer.FAMILY,
     inspection.FAMILY,
     regex.FAMILY,
     access_lists.FAMILY,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfinspect.policy.commands import normalizer
 from nfinspect.policy.commands.inspection import is_taken
 from nfinspect.policy.commands.timeouts import at_least, never_if_zero, time_words
 from nfinspect.policy.grammar import (
@@ -24,7 +25,6 @@ from nfinspect.policy.syntax import Statement, number
 
 POLICY_MAP = Mode("policy-map")
 CLASS = Mode("class")
-TCP_MAP = Mode("tcp-map", has_other_lines=True)
 RESOURCES = Mode("a class of resources")
 
 READ = "docs/configuration.md#classes-and-policies"
@@ -111,6 +111,11 @@ def _set(draft: Draft, subject: ClassDraft, statement: Statement[Any]) -> None:
             subject.settings[label] = value
             if label in LIMITS and value and subject.limits_word is None:
                 subject.limits_word = statement.line.word(0)
+    if statement.get("random") == "enable":
+        draft.leave_out(
+            statement.word("set"),
+            "not done: initial sequence numbers stay as the servers choose them",
+        )
     for label, what in NOT_DONE.items():
         if label in statement:
             draft.leave_out(statement.word("set"), f"not done: {what}")
@@ -147,7 +152,7 @@ def _apply(draft: Draft, _: None, statement: Statement[Any]) -> None:
 
 
 NOT_DONE = {
-    "tcp-map": "the TCP normalizer's settings cannot be changed yet",
+    "mss": "without TCP intercept no SYN cookie is made",
     "ttl": "routing lowers the TTL, a bridge does not",
 }
 """What is kept and shown, and has no effect, by label."""
@@ -178,7 +183,7 @@ FAMILY = Family(
                 "service-policy NAME {global | interface INTERFACE} [fail-close]",
                 _apply,
             ),
-            Row("tcp-map NAME", nothing, TCP_MAP),
+            Row("tcp-map name:NAME", normalizer.begin, normalizer.TCP_MAP),
             Row("class NAME", nothing, RESOURCES),
         ),
         POLICY_MAP: (
@@ -218,7 +223,6 @@ FAMILY = Family(
             Row("no set connection REST", _other_set),
             Row("{police | priority | shape | ips | csc | cxsc | sfr} [REST]", _other_action),
         ),
-        TCP_MAP: (Row("description TEXT", nothing),),
         RESOURCES: (Row("limit-resource REST", nothing),),
     },
     {
@@ -235,11 +239,6 @@ FAMILY = Family(
         },
         CLASS: {f"inspect {other}": None for other in _INSPECTIONS.split()}
         | dict.fromkeys(("user-statistics", "flow-export", "service-policy", "trust-sec", "exit")),
-        TCP_MAP: dict.fromkeys(
-            "check-retransmission checksum-verification exceed-mss invalid-ack queue-limit"
-            " reserved-bits seq-past-window synack-data syn-data tcp-options ttl-evasion-protection"
-            " urgent-flag window-variation".split()
-        ),
     },
 )
 

@@ -235,7 +235,35 @@ def test_settings_of_several_lines_are_merged() -> None:
     assert settings.dead_connections == DeadConnectionDetection(60.0, 3)
     assert (settings.random_sequence_numbers, settings.syn_cookie_mss) == (False, 1300)
     assert [n for n, _ in findings(found.own_notices)] == [6, 7]
-    assert [n for n, _ in findings(found.not_done)] == [3, 8]
+    assert [n for n, _ in findings(found.not_done)] == [3, 4, 8]
+
+
+def test_lines_of_a_tcp_map_that_a_class_uses_are_told_if_the_filter_does_otherwise() -> None:
+    lines = (
+        "tcp-map used",
+        " check-retransmission",
+        " urgent-flag allow",
+        " tcp-options range 19 19 allow",
+        "tcp-map unused",
+        " urgent-flag allow",
+        "policy-map global_policy",
+        " class class-default",
+        "  set connection advanced-options used",
+    )
+    assert findings(configuration(*lines).not_done) == [
+        (3, "not done: the urgent flag and pointer are cleared"),
+        (4, "not done: options 6, 7 and 9 to 255 are cleared, and no others"),
+    ]
+
+
+@pytest.mark.parametrize(("word", "told"), [("enable", True), ("disable", False)])
+def test_random_sequence_numbers_are_told_where_they_are_asked_for(word: str, told: bool) -> None:
+    found = configuration(
+        "policy-map global_policy",
+        " class class-default",
+        f"  set connection random-sequence-number {word}",
+    )
+    assert bool(found.not_done) == told
 
 
 def test_show_access_list_is_read_without_its_elements() -> None:
