@@ -33,7 +33,6 @@ from nfinspect.live.notify import notify
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
-
 from nfinspect.live.requests import CLEAR, CLEAR_POLICY, DRY_RUN, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
 from nfinspect.live.watch import Watch

@@ -35,7 +35,7 @@ from nfinspect.policy.model import (
     ServicePolicy,
     Translation,
 )
-from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, blocks
+from nfinspect.policy.ranges import ALL_PORTS, BITS, Ranges, blocks
 
 TCP = 6
 PORT_BITS = 16
