@@ -549,6 +549,72 @@ FOUND: Mapping[str, Explanation] = {
         follows="its replies are taken for a part of the greeting, and each one counts for the line before;"
         " a client that waits for the whole greeting waits for ever",
     ),
+    "sent early": Explanation(
+        "the client did not wait for a reply that must come first; here, its bytes do",
+        "troubleshooting.md#waiting",
+        "none is needed if the reply comes; the client waits for it, unless it was offered PIPELINING",
+    ),
+    "sent before the greeting": Explanation(
+        "the client did not wait for the greeting; here, its bytes do",
+        "troubleshooting.md#proxy-protocol",
+        "the client waits for the greeting; a server that waits for a PROXY line never sends it",
+    ),
+    "no reply to": Explanation(
+        "the server did not answer a command, or a message",
+        "troubleshooting.md#nobody-answers",
+        "look at the server, and at any firewall between it and the place of the capture",
+    ),
+    "no greeting": Explanation(
+        "the server did not greet",
+        "troubleshooting.md#nobody-answers",
+        "look at the server, and at any firewall between it and the place of the capture",
+    ),
+    "no answer to the SYN": Explanation(
+        "the server's host did not answer",
+        "troubleshooting.md#nobody-answers",
+        "is the server up, and does its answer come back this way?",
+    ),
+    "the server refuses the connection": Explanation(
+        "its host answered the SYN by an RST",
+        "troubleshooting.md#nobody-answers",
+        "does the server listen on this port?",
+    ),
+    "the client's data is not acknowledged": Explanation(
+        "the client's packets do not reach the server, or its answers get lost",
+        "troubleshooting.md#nobody-answers",
+        "look for the loss between the place of the capture and the server; if only large packets are"
+        " lost, for the path MTU",
+    ),
+    "the client is silent in the middle of a message": Explanation(
+        "the client stopped sending, and everything it had sent was acknowledged",
+        "troubleshooting.md#nobody-answers",
+        "look at the client, and at any firewall between it and the place of the capture",
+    ),
+    "the client leaves": Explanation(
+        "the client ended the connection by itself",
+        "troubleshooting.md#nobody-answers",
+        "the client's log says why",
+    ),
+    "the server leaves": Explanation(
+        "the server ended the connection by itself",
+        "troubleshooting.md#nobody-answers",
+        "the server's log says why",
+    ),
+    "refused by the server": Explanation(
+        "the server said 4xx or 5xx, not the filter",
+        "troubleshooting.md#refused",
+        "the server's answer says why; no line of the map",
+    ),
+    "the server ends the session": Explanation(
+        "the server said 421, not the filter",
+        "troubleshooting.md#refused",
+        "the server's answer says why; no line of the map",
+    ),
+    "the server requires TLS": Explanation(
+        "the server said 530: it accepts no mail without TLS",
+        "troubleshooting.md#no-tls",
+        "'allow-tls', where the map hides STARTTLS; and the client must use TLS",
+    ),
     "already masked": Explanation(
         "another inspecting firewall has masked it",
         "troubleshooting.md#ask-the-filter",

@@ -76,6 +76,8 @@ def print_lead(
         elif total:
             print_indented(out, NOTHING, "", style="bold green")
         return
+    if total and all(finding["kind"] == NOTED for finding in findings):
+        print_indented(out, NOTHING, "")
     kind = None
     for finding in findings:
         if finding["kind"] != kind:
@@ -144,6 +146,8 @@ def evidence_lines(finding: dict[str, Any]) -> list[str]:
         lines.append(f"{done['what']}{times} ({where})")
     if finding.get("answer"):
         lines.append(f"the server's answer: {finding['answer']}")
+    if finding.get("ending"):
+        lines.append(finding["ending"])
     return lines
 
 

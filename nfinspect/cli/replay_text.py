@@ -45,9 +45,11 @@ SENTENCES = {
     " (cause: {cause})",
     "keywords-hidden": "hidden from the client in the reply to EHLO: {keywords}",
     "mail-answered": "the server's answer to that mail: {line}",
+    "left-off": "{cause}: {ending}",
     "line-unended": "this line does not end in CR LF, so the server waits for the rest, for"
     " {duration:.3g} s and more: {line}",
     "malicious-address": "a mail address contains a pipe: {address}",
+    "refused": "{cause}: {answer}",
     "reply-awaited": "had to wait for the {awaits}{where}, for {duration:.3g} s and more: {line}"
     " ({count} bytes)",
     "size-exceeded": "the message is larger than the {declared} bytes that MAIL declared: {actual} so far",

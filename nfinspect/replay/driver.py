@@ -173,7 +173,7 @@ class Replay:
         self._apply(self._engine.flush(self._now))
         for record in self._records.open():
             record.bytes = self._engine.payload_bytes(record.key)
-        self._records.put_all_away()
+        self._records.put_all_away(self._now)
         totals = self._engine.totals
         self.result.counters = self._counters.to_json(self.policy, totals)
         self.result.show = show.service_policy(
@@ -324,6 +324,11 @@ class Replay:
         elif self._usable(sender, arrival):
             arrival.checksum_ready = False
             actions = self._engine.arrive(arrival)
+        if record is not None and not _dropped(actions, frame):
+            place, sent = (frame.offset, frame.end), frame.key == record.key
+            record.turns.packet(
+                frame.data, place, sent, frame.number, self._records.start + self._now
+            )
         self._apply(actions)
         if frame.record is not record and frame.record is not None:  # its SYN
             frame.record.sides.is_copy(frame, datagram)
@@ -567,6 +572,10 @@ def _ip_length(datagram: bytes) -> int:
 def _source(datagram: bytes) -> bytes:
     """The source address."""
     return datagram[12:16] if datagram[0] >> 4 == 4 else datagram[8:24]
+
+
+def _dropped(actions: list[Action], frame: Frame) -> bool:
+    return any(isinstance(action, Drop) and action.token is frame for action in actions)
 
 
 def _bad_checksum(action: Action) -> bool:

@@ -128,7 +128,7 @@ def _seen(what: str, text: bytes) -> dict[str, Any]:
     return {"evidence": {"what": what, "text": escaped(text), "measured": 0, "allowed": 0}}
 
 
-EVIDENCE = ("time", "evidence", "mail", "answer", "did", "because")
+EVIDENCE = ("time", "evidence", "mail", "answer", "did", "because", "ending")
 """What a finding may say about the thing that it is about."""
 
 
@@ -145,9 +145,12 @@ class Findings:
         "_no_tls",
         "_other",
         "_unended",
+        "greeted",
     )
 
     def __init__(self) -> None:
+        self.greeted = False
+        """The server has."""
         self._clause = ""
         """The latest clause that closes; inspection says afterwards that it has closed."""
         self._evidence: dict[str, Any] = {}
@@ -204,6 +207,8 @@ class Findings:
         found = finding_of(event, self._clause)
         if found is None:
             return
+        if isinstance(event, events.SentEarly) and not self.greeted:
+            found = NOTED, "sent before the greeting"
         if found[0] == CLOSED:
             evidence = self._evidence
             if found[1] == CloseCause.STARTTLS_INJECTION.value:
@@ -230,6 +235,13 @@ class Findings:
             self._found[found] = finding
         finding["count"] += 1
         return finding, new
+
+    def add(self, finding: dict[str, Any], time: float) -> None:
+        """Take note of what no event reports: its kind, `NOTED` if it says none, its cause, its
+        packet, and its evidence."""
+        finding = {"kind": NOTED} | finding | {"time": iso(time), "count": 0}
+        known = self._found.setdefault((finding["kind"], finding["cause"]), finding)
+        known["count"] += 1
 
     def command_seen(self, command: str, packet: int | None, time: float) -> None:
         """The client has sent this command line, which a packet has completed."""

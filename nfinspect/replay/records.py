@@ -24,6 +24,7 @@ from nfinspect.replay.findings import Findings, action_of, evidence_in
 from nfinspect.replay.redact import MailText
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
+from nfinspect.replay.turns import Turns
 
 FINISHED_QUIET = 60.0
 CLOSED_QUIET = 600.0
@@ -36,8 +37,8 @@ MAX_ENDED = 1024
 CERTAIN = 3
 """Second copies from which on a connection is said to be seen on two sides."""
 
-FOUND_BY_REPLAY = ("two-sides", "translated")
-"""Notes about the capture, for which there is no event."""
+FOUND_BY_REPLAY = ("two-sides", "translated", "refused", "left-off")
+"""Notes about the capture and its dialogues, for which there is no event."""
 
 _PORTS = Struct("!HH")
 
@@ -112,6 +113,7 @@ class ConnectionRecord:
         "_last_request",
         "actions",
         "after",
+        "began",
         "bytes",
         "close_reason",
         "commands",
@@ -127,15 +129,21 @@ class ConnectionRecord:
         "senders",
         "sides",
         "text",
+        "turns",
         "wire",
     )
 
-    def __init__(self, connection: Connection, key: bytes, now: float, spool: Spool) -> None:
+    def __init__(
+        self, connection: Connection, key: bytes, now: float, spool: Spool, start: float = 0.0
+    ) -> None:
+        """*now*: in seconds from the first packet of the captures, *start*: its time."""
         self.connection = connection
         """As the report names it."""
         self.key = key
         """The key of packets from the client."""
         self.after = self.last_seen = now
+        self.began = start + now
+        """In seconds since 1970."""
         self.commands = SpooledList(spool)
         self.replies = SpooledList(spool)
         self.actions = SpooledList(spool)
@@ -146,6 +154,7 @@ class ConnectionRecord:
         """What is known of the checksums of both ends, by packet key."""
         self.sides = Sides()
         self.text = MailText()
+        self.turns = Turns(self.began)
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""
         self._last_request: int | None = None
@@ -171,19 +180,28 @@ class ConnectionRecord:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.commands.append(text)
             self.findings.command_seen(text, packet, time)
+            self.turns.command(text, packet, time)
             self._last_command = packet, text
             self._last_request = packet
         elif kind is events.MessageSeen:
+            self.turns.message(packet, time)
             self._last_request = packet
         elif kind is events.ReplySeen:
             text = line_text(event.line)  # type: ignore[union-attr]
             self.replies.append(text)
             self.findings.reply_seen(text, packet, time)
+            self.findings.greeted = True
+            refused = self.turns.reply(text, packet)
+            if refused is not None:
+                self._noted("refused", refused, time)
         elif isinstance(event, events.ConnectionTornDown):
             self.close_reason = event.reason.value
             self.duration = event.duration
             self.bytes = event.bytes_passed
+            self.conclude(time)
         else:
+            if isinstance(event, events.Uninspected):
+                self.turns.uninspected(event.cause)
             command = self._last_command[1] if self._last_command[0] == packet else ""
             self.findings.observe(event, packet, time, command)
             action = action_of(event)
@@ -199,12 +217,32 @@ class ConnectionRecord:
                     facts["reply_to"] = self._last_request
                 self.notes.append({**facts, "packet": packet})
 
+    def conclude(self, time: float) -> None:
+        """The connection has ended, or the captures have: did somebody leave its dialogue?"""
+        found = self.turns.conclusion(time, self.close_reason)
+        if found is not None:
+            self._noted("left-off", found, time)
+        seen = self.packets.seen
+        if self.sides.repeated >= CERTAIN and 2 * self.sides.repeated >= seen - CERTAIN:
+            self._captured_twice(None, "the same packets, on one side")
+
+    def _captured_twice(self, packet: int | None, how: str) -> None:
+        cause = f"captured twice: {how}"
+        self.findings.add({"cause": cause, "packet": packet}, self.began)
+
+    def _noted(self, event: str, found: dict[str, Any], time: float) -> None:
+        """Note a finding about the dialogue."""
+        self.findings.add(found, time)
+        facts = {name: found[name] for name in ("cause", "answer", "ending") if name in found}
+        self.notes.append({"event": event, **facts, "packet": found["packet"]})
+
     def copied(self, packet: int, now: float) -> None:
         """The packet is a second copy, seen on another side. That is said once it is certain."""
         self.last_seen = now
         if self.sides.copies == CERTAIN:
             judged = "client's side" if self.sides.renumbered else "first copy"
             self.notes.append({"event": "two-sides", "judged": judged, "packet": packet})
+            self._captured_twice(packet, "on two sides")
 
     def same_as(self, number: int, packet: int) -> None:
         """It is connection *number*, seen on the other side of an address translation."""
@@ -289,7 +327,7 @@ class Records:
     def build(self, connection: Connection, key: bytes, now: float) -> ConnectionRecord:
         """Start the record of a new connection, to which packets with its addresses now belong:
         those from the client have this *key*."""
-        record = ConnectionRecord(connection, key, now, self._spool)
+        record = ConnectionRecord(connection, key, now, self._spool, self.start)
         if self._pictured is not None and self._pictured(connection.number):
             record.wire = Wire(self._spool, key)
         self._by_number[connection.number] = record
@@ -324,9 +362,11 @@ class Records:
             record.text.settle()
         self._followed.clear()
 
-    def put_all_away(self) -> None:
+    def put_all_away(self, now: float) -> None:
         """Put all records away: there are no more packets."""
         self._ended.clear()
+        for record in self.open():
+            record.conclude(self.start + now)
         for record in list(self._by_number.values()):
             self._put_away(record)
 

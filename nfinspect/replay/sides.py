@@ -72,10 +72,13 @@ class Seen:
 class Sides:
     """Which packets of a connection are copies."""
 
-    __slots__ = ("_other", "_other_initial", "_seen", "answer", "copies")
+    __slots__ = ("_other", "_other_initial", "_seen", "answer", "copies", "repeated")
 
     def __init__(self) -> None:
         self.copies = 0
+        self.repeated = 0
+        """Packets that repeat the one before them in every bit of their headers, from the same
+        vantage."""
         self.answer: tuple[int, int] | None = None
         """The numbers of the SYN-ACK: what it acknowledges, and its own."""
         self._seen: dict[bytes, Seen] = {}
@@ -99,7 +102,10 @@ class Sides:
             and frame.data.startswith(seen.head)
         ):
             # Nearly all packets: what they bring matters only once there is another vantage.
-            seen.headers, seen.size = datagram[:HEADERS], len(datagram)
+            headers, size = datagram[:HEADERS], len(datagram)
+            if size == seen.size and headers == seen.headers:
+                self.repeated += 1
+            seen.headers, seen.size = headers, size
             return False
         if not self._from_elsewhere(frame, seen, datagram):
             return False

@@ -121,7 +121,7 @@ def test_redacted_capture_is_valid_and_gets_the_same_verdict(tmp_path: Path) -> 
         assert ip_header_valid(packet)
         assert tcp_checksum_valid(segment)
     assert b"MAIL FROM:<" in b"".join(written)
-    assert b"closed" not in report(written, tmp_path).partition(b"syslog")[0]
+    assert b"closed by inspection" not in report(written, tmp_path).partition(b"syslog")[0]
 
 
 def test_packets_that_are_not_the_filters_are_not_in_a_redacted_capture(tmp_path: Path) -> None:

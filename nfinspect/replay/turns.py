@@ -1,0 +1,270 @@
+"""Whose turn it is in a dialogue, and who left it, as far as a capture shows.
+
+The filter reports what it does, and what waits for it. A server that does not answer, a client that
+stops in the middle of a mail, a refusal: these pass, and are nobody's event. But whoever looks for the
+reason why a mail does not arrive must be told. A wait that ends well is none of it, nor is a connection
+that is still busy when the capture ends.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from nfinspect.events import TeardownReason, UninspectedCause
+from nfinspect.flow.waiting import PATIENCE
+from nfinspect.packet.segment import ACK, FIN, RST, TCP_PROTOCOL
+from nfinspect.replay.findings import HELD, NOTED
+
+CLIENT, SERVER = "client", "server"
+
+GREETING, MESSAGE, QUIT = "greeting", "the message", "QUIT"
+"""What the server owes beside replies to commands; and the command that ends a session."""
+
+REFUSABLE = frozenset("HELO STARTTLS AUTH MAIL RCPT DATA BDAT".split()) | {GREETING, MESSAGE}
+"""A refusal of these keeps a mail from arriving. One of EHLO does not: the client says HELO then."""
+
+LEAVES_WHEN = frozenset(
+    {UninspectedCause.RECORDED_WITHOUT_FILTER, UninspectedCause.BARE_LF_ANSWERED}
+)
+"""Where inspection ended for these, the dialogue goes on to be seen whole."""
+
+IN_VAIN = 3
+"""Repetitions without an acknowledgement that tell of a loss before `PATIENCE` has passed."""
+
+MOMENT = 0.05
+"""Seconds that are too short to be told."""
+
+MOST_OWED = 1000
+"""Replies that the server owes; beyond that nobody counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A reply that the server owes."""
+
+    to: str
+    """A verb, `GREETING` or `MESSAGE`."""
+    text: str
+    """The command line."""
+    packet: int | None
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Who ended the connection first."""
+
+    who: str
+    does: str
+    packet: int | None
+    time: float
+
+
+class Turns:
+    """Whose turn it is on one connection. Times are in seconds."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_auth",
+        "_end",
+        "_heard",
+        "_in_message",
+        "_mail",
+        "_owed",
+        "_packet",
+        "_repeats",
+        "_sent",
+        "_sent_at",
+        "unknown",
+    )
+
+    def __init__(self, time: float) -> None:
+        """At its first packet."""
+        self.unknown = False
+        """The dialogue is not seen, or not whole."""
+        self._owed = deque([Owed(GREETING, "", None, time)])
+        self._auth = ""
+        """The AUTH command that is going on."""
+        self._mail: list[Any] = ["", "", 0]
+        """The commands of the mail at hand: MAIL, the latest RCPT, and how many of them."""
+        self._in_message = False
+        self._sent: int | None = None
+        """The sequence number after the client's latest data."""
+        self._acknowledged: int | None = None
+        """The server's latest acknowledgement."""
+        self._sent_at = self._heard = time
+        """When the client's latest data came, and anything from the server."""
+        self._repeats = 0
+        """How often the client has repeated it since."""
+        self._packet: int | None = None
+        """The client's latest one with data."""
+        self._end: Departure | None = None
+
+    # ---- what is seen --------------------------------------------------------------------------
+
+    def packet(
+        self, data: bytes, place: tuple[int, int], sent: bool, number: int, time: float
+    ) -> None:
+        """A packet of the connection has passed. *place*: where its datagram is in *data*; *sent*: by
+        the client."""
+        begin, end = place
+        if data[begin] >> 4 == 4:
+            at = begin + ((data[begin] & 15) << 2)
+        elif data[begin + 6] == TCP_PROTOCOL:
+            at = begin + 40
+        else:
+            return
+        flags = data[at + 13]
+        if sent:
+            length = end - at - (data[at + 12] >> 4 << 2)
+            if length > 0:
+                sent_to = int.from_bytes(data[at + 4 : at + 8], "big") + length & 0xFFFF_FFFF
+                self._repeats += sent_to == self._sent
+                self._sent, self._sent_at, self._packet = sent_to, time, number
+        else:
+            self._heard = time
+            if flags & (ACK | RST) == ACK:
+                acknowledged = int.from_bytes(data[at + 8 : at + 12], "big")
+                if acknowledged != self._acknowledged:
+                    self._acknowledged, self._repeats = acknowledged, 0
+        if flags & (FIN | RST) and self._end is None:
+            does = "reset the connection" if flags & RST else "ended the connection"
+            self._end = Departure(CLIENT if sent else SERVER, does, number, time)
+
+    def uninspected(self, cause: UninspectedCause) -> None:
+        """Inspection has ended."""
+        self.unknown = self.unknown or cause not in LEAVES_WHEN
+
+    def command(self, text: str, packet: int | None, time: float) -> None:
+        """The client has sent this line."""
+        verb = text[:4].upper() if text[4:5] in ("", " ", ":") else text.split(" ", 1)[0].upper()
+        if text == "***":
+            verb, text = "AUTH", self._auth
+        elif verb == "AUTH":
+            self._auth = text
+        elif verb == "MAIL":
+            self._mail = [text, "", 0]
+        elif verb == "RCPT":
+            self._mail[1:] = [text, self._mail[2] + 1]
+        if text:
+            self._owes(Owed(verb, text, packet, time))
+
+    def message(self, packet: int | None, time: float) -> None:
+        """The client has ended a message."""
+        self._in_message = False
+        self._owes(Owed(MESSAGE, "", packet, time))
+
+    def _owes(self, owed: Owed) -> None:
+        if len(self._owed) < MOST_OWED:
+            self._owed.append(owed)
+        else:
+            self.unknown = True
+
+    def reply(self, line: str, packet: int | None) -> dict[str, Any] | None:
+        """The server has sent this line; returns a finding if it refuses something."""
+        code = line[:3]
+        if self.unknown or line[3:4] not in ("", " ") or not code.isdecimal():
+            return None
+        if code == "221" and self._end is None and self._given_up():
+            return None
+        if code == "421":
+            found = {"cause": "the server ends the session: 421", "packet": packet}
+            return found | {"answer": line} | self._about(None)
+        if self._in_message:  # where it is not inspected, nobody tells of its end
+            self._in_message = False
+            answered = Owed(MESSAGE, "", packet, 0.0)
+        elif self._owed:
+            answered = self._owed.popleft()
+        else:
+            return None
+        if code == "354":
+            self._in_message = answered.to == "DATA"
+            self.unknown = not self._in_message  # what follows is for these two to know
+        if answered.to == "STARTTLS" and code == "220":
+            self.unknown = True
+        if code[0] not in "45" or answered.to not in REFUSABLE:
+            return None
+        cause = f"refused by the server: {answered.to}"
+        if code == "530" and "STARTTLS" in line.upper():  # RFC 3207 section 4
+            cause = "the server requires TLS"
+        found = {"cause": cause, "packet": packet}
+        return found | {"answer": line} | self._about(answered)
+
+    def _given_up(self) -> bool:
+        """The server says goodbye: has the client said QUIT because nothing else was answered?"""
+        for owed in self._owed:
+            if owed.to == QUIT and owed.time - self._owed[0].time >= PATIENCE:
+                self._end = Departure(CLIENT, "said QUIT", owed.packet, owed.time)
+                return True
+        return False
+
+    # ---- what is found -------------------------------------------------------------------------
+
+    def conclusion(self, now: float, reason: str | None) -> dict[str, Any] | None:
+        """What is wrong with the end of the connection, as a finding; None if nothing is. *reason*:
+        of its end, None if the capture ends before."""
+        if self.unknown or reason == TeardownReason.CLOSED_BY_INSPECTION.value:
+            return None
+        end = self._end.time if self._end is not None else now
+        who = self._end.who if self._end is not None else None
+        about, packet = None, self._packet
+        if self._acknowledged is None:
+            kind, cause, since, packet = HELD, "no answer to the SYN", self._heard, None
+            if who == SERVER:
+                kind, cause = NOTED, "the server refuses the connection"
+            elif end - since < PATIENCE:
+                return None
+        elif self._unacknowledged and (end - self._heard >= PATIENCE or self._repeats >= IN_VAIN):
+            kind, cause, since = HELD, "the client's data is not acknowledged", self._heard
+        elif self._in_message:
+            since = self._sent_at
+            kind, cause = HELD, "the client is silent in the middle of a message"
+            if end - since < PATIENCE:
+                if who is None:
+                    return None
+                kind, cause = NOTED, f"the {who} leaves in the middle of a message"
+        elif self._owed and self._owed[0].to != QUIT:
+            about = self._owed[0]
+            since, packet = about.time, about.packet
+            kind, cause = HELD, f"no reply to {about.to}"
+            if about.to == GREETING:
+                cause = "no greeting"
+            if end - since < PATIENCE and who != SERVER:
+                if who is None or about.to == GREETING:  # it goes on, or was a probe
+                    return None
+                kind, cause = NOTED, f"the client leaves before the reply to {about.to}"
+        else:
+            return None
+        found = {
+            "kind": kind,
+            "cause": cause,
+            "packet": packet,
+            "ending": self._ending(end - since),
+        }
+        return found | self._about(about)
+
+    @property
+    def _unacknowledged(self) -> bool:
+        if self._sent is None or self._acknowledged is None:
+            return False
+        return 0 < (self._sent - self._acknowledged & 0xFFFF_FFFF) < 0x8000_0000
+
+    def _ending(self, quiet: float) -> str:
+        if self._end is None:
+            return f"for {quiet:.1f} s, until the capture ends"
+        end = self._end
+        if quiet < MOMENT:
+            return f"at once the {end.who} {end.does} (packet {end.packet})"
+        return f"after {quiet:.1f} s the {end.who} {end.does} (packet {end.packet})"
+
+    def _about(self, owed: Owed | None) -> dict[str, Any]:
+        """The command, or the mail, that it is about."""
+        if owed is not None and owed.text:
+            return {"evidence": {"what": "command", "text": owed.text, "measured": 0, "allowed": 0}}
+        sender, recipient, count = self._mail
+        if not sender:
+            return {}
+        mail = {"sender": sender, "recipient": recipient, "recipients": count, "message_id": ""}
+        return {"mail": mail}

@@ -1,0 +1,261 @@
+"""What a replay says of dialogues that somebody leaves or refuses, which is not the filter's doing; and
+what it does not say of those that end well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.capture.recorded import (
+    CLEAN,
+    EHLO,
+    ENVELOPE,
+    GREETING,
+    HELO,
+    MAIL,
+    QUIT,
+    conversation,
+    replayed,
+)
+from tests.unit.replay.mail import datagram
+from tests.unit.replay.stand_in import pcap
+
+MOMENT, SIX_SECONDS = 1_000, 6_000_000
+"""Between two packets, in microseconds."""
+
+HALF = (">", b"Subject: half\r\n\r\nThe first half\r\n")
+FINS = 3
+"""Packets with which `conversation` ends."""
+
+
+def found(
+    packets: list[bytes], tmp_path: Path, step: int = MOMENT, after: int = 0
+) -> list[dict[str, Any]]:
+    """The findings of a capture of one connection. *after*: microseconds of silence before its last
+    packet."""
+    path = tmp_path / "mail.pcap"
+    data = pcap(packets, 101, step=step)
+    if after:
+        time = 1_700_000_000_000_000 + after + len(packets) * step
+        at = len(data) - len(packets[-1]) - 16
+        stamp = b"".join(part.to_bytes(4, "little") for part in divmod(time, 10**6))
+        data = data[:at] + stamp + data[at + 8 :]
+    path.write_bytes(data)
+    report = json.loads(replayed(path, "--json"))
+    (connection,) = report["connections"]
+    findings: list[dict[str, Any]] = connection["findings"]
+    return findings
+
+
+def told(*arguments: Any, **options: Any) -> list[tuple[str, str, str]]:
+    return [
+        (each["kind"], each["cause"], each.get("ending", ""))
+        for each in found(*arguments, **options)
+    ]
+
+
+def without_end(dialogue: tuple[tuple[str, bytes], ...]) -> list[bytes]:
+    return conversation(dialogue)[:-FINS]
+
+
+ASKED = [
+    ((), "no greeting"),
+    ((GREETING, HELO[0]), "no reply to HELO"),
+    ((GREETING, *HELO, ENVELOPE[0]), "no reply to MAIL"),
+    ((GREETING, *HELO, *ENVELOPE[:3]), "no reply to RCPT"),
+    ((GREETING, *HELO, *ENVELOPE[:5]), "no reply to DATA"),
+    ((GREETING, *HELO, *ENVELOPE, MAIL[0]), "no reply to the message"),
+    ((GREETING, *HELO, *ENVELOPE, HALF), "the client is silent in the middle of a message"),
+]
+"""Dialogues that end with their last line, and what is missing."""
+
+
+@pytest.mark.parametrize(("dialogue", "cause"), ASKED)
+def test_silence_that_the_client_ends_is_named(
+    dialogue: tuple[tuple[str, bytes], ...], cause: str, tmp_path: Path
+) -> None:
+    packets = conversation(dialogue)[: 1 - FINS]
+    ((kind, told_cause, ending),) = told(packets, tmp_path, after=SIX_SECONDS)
+    assert (kind, told_cause) == ("held", cause)
+    assert ending == f"after 6.0 s the client ended the connection (packet {len(packets)})"
+
+
+@pytest.mark.parametrize(("dialogue", "cause"), ASKED)
+def test_silence_that_lasts_when_the_capture_ends_is_named(
+    dialogue: tuple[tuple[str, bytes], ...], cause: str, tmp_path: Path
+) -> None:
+    """An acknowledgement, as of a keep-alive, is not a word."""
+    packets = without_end(dialogue)
+    ((kind, told_cause, ending),) = told([*packets, packets[-1]], tmp_path, after=SIX_SECONDS)
+    assert (kind, told_cause) == ("held", cause)
+    assert ending == "for 6.0 s, until the capture ends"
+
+
+@pytest.mark.parametrize(("dialogue", "cause"), ASKED)
+def test_capture_that_ends_in_a_busy_dialogue_says_nothing(
+    dialogue: tuple[tuple[str, bytes], ...], cause: str, tmp_path: Path
+) -> None:
+    assert told(without_end(dialogue), tmp_path) == []
+
+
+@pytest.mark.parametrize(("dialogue", "cause"), ASKED)
+def test_server_that_resets_has_not_answered(
+    dialogue: tuple[tuple[str, bytes], ...], cause: str, tmp_path: Path
+) -> None:
+    packets = without_end(dialogue)
+    sent = 1001 + sum(len(line) for direction, line in dialogue if direction == ">")
+    heard = 5001 + sum(len(line) for direction, line in dialogue if direction == "<")
+    packets.append(datagram("<", "RA", heard, sent, port=40_001))
+    if "silent" in cause:
+        kind, cause = "noted", "the server leaves in the middle of a message"
+    else:
+        kind = "held"
+    assert told(packets, tmp_path) == [
+        (kind, cause, f"at once the server reset the connection (packet {len(packets)})")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dialogue", "cause"),
+    [
+        (ASKED[0][0], None),  # a probe
+        (ASKED[2][0], "the client leaves before the reply to MAIL"),
+        (ASKED[6][0], "the client leaves in the middle of a message"),
+        ((GREETING, *HELO, QUIT[0]), None),
+        ((*CLEAN[:-2], QUIT[0]), None),
+    ],
+)
+def test_client_that_leaves_at_once_is_named_unless_it_had_nothing_to_wait_for(
+    dialogue: tuple[tuple[str, bytes], ...], cause: str | None, tmp_path: Path
+) -> None:
+    packets = conversation(dialogue)[: 1 - FINS]
+    ending = f"at once the client ended the connection (packet {len(packets)})"
+    assert told(packets, tmp_path) == ([("noted", cause, ending)] if cause else [])
+
+
+@pytest.mark.parametrize("step", [MOMENT, SIX_SECONDS])
+def test_clean_mail_has_no_finding_however_slow(step: int, tmp_path: Path) -> None:
+    assert told(conversation(CLEAN), tmp_path, step) == []
+
+
+def test_client_that_says_quit_for_want_of_a_reply(tmp_path: Path) -> None:
+    packets = conversation((GREETING, *EHLO, ENVELOPE[0], *QUIT))
+    findings = told(packets, tmp_path, SIX_SECONDS)
+    assert ("held", "no reply to MAIL", "after 12.0 s the client said QUIT (packet 12)") in findings
+
+
+def test_data_that_is_repeated_in_vain_is_lost(tmp_path: Path) -> None:
+    packets = without_end((GREETING, *HELO, *ENVELOPE, HALF))[:-1]
+    ((kind, cause, _),) = told([*packets, *packets[-1:] * 3], tmp_path)
+    assert (kind, cause) == ("held", "the client's data is not acknowledged")
+
+
+def test_syn_without_an_answer_and_syn_that_is_refused(tmp_path: Path) -> None:
+    syn = conversation(())[0]
+    (finding,) = told([syn, syn], tmp_path, SIX_SECONDS)
+    assert finding == ("held", "no answer to the SYN", "for 6.0 s, until the capture ends")
+    refused = datagram("<", "RA", 0, 1001, port=40_001)
+    (finding,) = told([syn, refused], tmp_path)
+    assert finding[:2] == ("noted", "the server refuses the connection")
+
+
+REFUSALS = [
+    (("<", b"554 5.7.1 not from you\r\n"), (), "refused by the server: greeting"),
+    (("<", b"421 4.3.2 too busy\r\n"), (), "the server ends the session: 421"),
+    (
+        GREETING,
+        (*HELO, ENVELOPE[0], ("<", b"530 5.7.0 Must issue a STARTTLS command first\r\n")),
+        "the server requires TLS",
+    ),
+    (
+        GREETING,
+        (*HELO, ENVELOPE[0], ("<", b"451 4.7.1 later\r\n")),
+        "refused by the server: MAIL",
+    ),
+    (
+        GREETING,
+        (*HELO, *ENVELOPE[:3], ("<", b"550-no\r\n550 5.1.1 nobody here\r\n")),
+        "refused by the server: RCPT",
+    ),
+    (
+        GREETING,
+        (*HELO, *ENVELOPE, MAIL[0], ("<", b"554 5.6.0 spam\r\n")),
+        "refused by the server: the message",
+    ),
+    (
+        GREETING,
+        (
+            *EHLO,
+            (">", b"AUTH LOGIN\r\n"),
+            ("<", b"334 VXNlcm5hbWU6\r\n"),
+            (">", b"dXNlcg==\r\n"),
+            ("<", b"535 5.7.8 no\r\n"),
+        ),
+        "refused by the server: AUTH",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("greeting", "rest", "cause"), REFUSALS, ids=[each[2] for each in REFUSALS]
+)
+def test_refusal_is_named_with_the_servers_words(
+    greeting: tuple[str, bytes], rest: tuple[tuple[str, bytes], ...], cause: str, tmp_path: Path
+) -> None:
+    dialogue = (greeting, *rest, *QUIT)
+    finding = next(
+        each for each in found(conversation(dialogue), tmp_path) if each["cause"] == cause
+    )
+    assert finding["kind"] == "noted"
+    number = 4 + 2 * (len(dialogue) - len(QUIT) - 1)
+    assert finding["packet"] == number
+    assert finding["answer"] == dialogue[-len(QUIT) - 1][1].decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ((">", b"EHLO client.example.net\r\n"), ("<", b"502 5.5.1 what\r\n"), *HELO),
+        (*HELO, (">", b"VRFY a\r\n"), ("<", b"550 5.1.1 nobody\r\n")),
+        (*HELO, (">", b"HELP\r\n"), ("<", b"502 5.5.1 no\r\n")),
+    ],
+)
+def test_refusal_of_what_mail_does_not_need_is_none(
+    lines: tuple[tuple[str, bytes], ...], tmp_path: Path
+) -> None:
+    dialogue = (GREETING, *lines, *ENVELOPE, *MAIL, *QUIT)
+    assert told(conversation(dialogue), tmp_path) == []
+
+
+def test_text_says_that_the_filter_did_nothing_and_who_did(tmp_path: Path) -> None:
+    path = tmp_path / "mail.pcap"
+    path.write_bytes(pcap(conversation((GREETING, *REFUSALS[4][1], *QUIT)), 101))
+    text = replayed(path)
+    lead = text[: text.index("what happened")]
+    assert "nothing was closed or held" in lead
+    assert "command RCPT TO:<b@example.net>" in lead
+    assert "the server's answer: 550 5.1.1 nobody here" in lead
+    assert "docs/troubleshooting.md#refused" in lead
+    assert "packet 16  refused by the server: RCPT: 550 5.1.1 nobody here" in text
+
+
+def test_no_secret_is_in_a_finding(tmp_path: Path) -> None:
+    path = tmp_path / "mail.pcap"
+    path.write_bytes(pcap(conversation((GREETING, *REFUSALS[6][1], *QUIT)), 101))
+    assert "dXNlcg" not in replayed(path) + replayed(path, "--json")
+
+
+def test_packets_that_are_all_there_twice_are_said_to_be(tmp_path: Path) -> None:
+    twice = [packet for packet in conversation(CLEAN) for _ in range(2)]
+    causes = [cause for _, cause, _ in told(twice, tmp_path)]
+    assert causes == ["captured twice: the same packets, on one side"]
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_forged_reset_is_not_a_farewell(six: bool, tmp_path: Path) -> None:
+    packets = conversation(CLEAN, six=six)
+    packets.insert(8, datagram("<", "R", 99_999, 0, port=40_001, six=six))
+    assert told(packets, tmp_path) == []
