@@ -316,7 +316,7 @@ UNINSPECTED: Mapping[UninspectedCause, Explanation] = {
     UninspectedCause.MIDSTREAM: Explanation(
         "its SYN was not seen, so nobody knows where its dialogue stands",
         "troubleshooting.md#older-connections",
-        "none is needed: later connections are inspected",
+        "none is needed: later connections are inspected; a capture must begin before the connection",
         (302013,),
     ),
     UninspectedCause.UNSEEN_DATA: Explanation(
@@ -582,11 +582,11 @@ FOUND: Mapping[str, Explanation] = {
     "the client's data is not acknowledged": Explanation(
         "the client's packets do not reach the server, or its answers get lost",
         "troubleshooting.md#nobody-answers",
-        "look for the loss between the place of the capture and the server; if only large packets are"
-        " lost, for the path MTU",
+        "look for a firewall between the place of the capture and the server that has closed the session, or for"
+        " loss there; if only large packets are lost, for the path MTU",
     ),
-    "the client is silent in the middle of a message": Explanation(
-        "the client stopped sending, and everything it had sent was acknowledged",
+    "the client is silent": Explanation(
+        "the client stopped in the middle of a mail, and everything it had sent was acknowledged",
         "troubleshooting.md#nobody-answers",
         "look at the client, and at any firewall between it and the place of the capture",
     ),

@@ -324,11 +324,12 @@ class Replay:
         elif self._usable(sender, arrival):
             arrival.checksum_ready = False
             actions = self._engine.arrive(arrival)
-        if record is not None and not _dropped(actions, frame):
-            place, sent = (frame.offset, frame.end), frame.key == record.key
-            record.turns.packet(
-                frame.data, place, sent, frame.number, self._records.start + self._now
-            )
+        if record is not None:
+            for action in actions:
+                if type(action) is Drop and action.token is frame:
+                    break
+            else:
+                record.passed(frame, self._now)
         self._apply(actions)
         if frame.record is not record and frame.record is not None:  # its SYN
             frame.record.sides.is_copy(frame, datagram)
@@ -572,10 +573,6 @@ def _ip_length(datagram: bytes) -> int:
 def _source(datagram: bytes) -> bytes:
     """The source address."""
     return datagram[12:16] if datagram[0] >> 4 == 4 else datagram[8:24]
-
-
-def _dropped(actions: list[Action], frame: Frame) -> bool:
-    return any(isinstance(action, Drop) and action.token is frame for action in actions)
 
 
 def _bad_checksum(action: Action) -> bool:

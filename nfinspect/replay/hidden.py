@@ -27,6 +27,9 @@ PARAMETERS = {
 }
 """Parameters of another name than their keyword; with the value where that decides."""
 
+USED_ANYWAY = ("HELP", "VRFY")
+"""Verbs that pass, and that clients do not expect to be announced (RFC 5321 section 4.1.1)."""
+
 SMTPUTF8 = "SMTPUTF8"
 """Also needed for an address beyond ASCII (RFC 6531 section 3.4)."""
 
@@ -35,11 +38,13 @@ _ADDRESSES = ("MAIL", "RCPT", "SAML", "SEND", "SOML")
 
 
 def keywords_used(command: str) -> Iterator[str]:
-    """The keywords, in capitals, of which a command line makes use if a server announces them."""
+    """The keywords, in capitals, of which a command line makes use if a server announces them. Those that
+    clients use anyway make use of none."""
     line = command.upper()
     found = _VERB.match(line)
     verb = found[0] if found else ""
-    yield VERBS.get(verb, verb)
+    if verb not in USED_ANYWAY:
+        yield VERBS.get(verb, verb)
     if verb not in _ADDRESSES:
         return
     address, bracket, rest = line.rpartition(">")

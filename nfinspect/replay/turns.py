@@ -25,10 +25,15 @@ GREETING, MESSAGE, QUIT = "greeting", "the message", "QUIT"
 REFUSABLE = frozenset("HELO STARTTLS AUTH MAIL RCPT DATA BDAT".split()) | {GREETING, MESSAGE}
 """A refusal of these keeps a mail from arriving. One of EHLO does not: the client says HELO then."""
 
-LEAVES_WHEN = frozenset(
-    {UninspectedCause.RECORDED_WITHOUT_FILTER, UninspectedCause.BARE_LF_ANSWERED}
-)
-"""Where inspection ended for these, the dialogue goes on to be seen whole."""
+UNKNOWN = {"BDAT": ("500", "502"), "STARTTLS": ("500", "502")}
+"""Replies of a server, or of a firewall before it, that does not know these verbs. The filter does not let
+them pass either."""
+
+LEAST_HEADER = 20
+"""Bytes of a TCP header."""
+
+SEEN_ON = frozenset({UninspectedCause.RECORDED_WITHOUT_FILTER, UninspectedCause.BARE_LF_ANSWERED})
+"""Where inspection ended for these, the dialogue is still seen whole."""
 
 IN_VAIN = 3
 """Repetitions without an acknowledgement that tell of a loss before `PATIENCE` has passed."""
@@ -72,6 +77,7 @@ class Turns:
         "_heard",
         "_in_message",
         "_mail",
+        "_open",
         "_owed",
         "_packet",
         "_repeats",
@@ -90,6 +96,8 @@ class Turns:
         self._mail: list[Any] = ["", "", 0]
         """The commands of the mail at hand: MAIL, the latest RCPT, and how many of them."""
         self._in_message = False
+        self._open: Owed | None = None
+        """The command that the server answered last, if the client has to go on."""
         self._sent: int | None = None
         """The sequence number after the client's latest data."""
         self._acknowledged: int | None = None
@@ -116,6 +124,8 @@ class Turns:
             at = begin + 40
         else:
             return
+        if end - at < LEAST_HEADER:  # monitor mode lets it pass
+            return
         flags = data[at + 13]
         if sent:
             length = end - at - (data[at + 12] >> 4 << 2)
@@ -127,7 +137,7 @@ class Turns:
             self._heard = time
             if flags & (ACK | RST) == ACK:
                 acknowledged = int.from_bytes(data[at + 8 : at + 12], "big")
-                if acknowledged != self._acknowledged:
+                if self._acknowledged is None or _after(acknowledged, self._acknowledged):
                     self._acknowledged, self._repeats = acknowledged, 0
         if flags & (FIN | RST) and self._end is None:
             does = "reset the connection" if flags & RST else "ended the connection"
@@ -135,11 +145,11 @@ class Turns:
 
     def uninspected(self, cause: UninspectedCause) -> None:
         """Inspection has ended."""
-        self.unknown = self.unknown or cause not in LEAVES_WHEN
+        self.unknown = self.unknown or cause not in SEEN_ON
 
     def command(self, text: str, packet: int | None, time: float) -> None:
         """The client has sent this line."""
-        verb = text[:4].upper() if text[4:5] in ("", " ", ":") else text.split(" ", 1)[0].upper()
+        verb = text.split(" ", 1)[0].upper()
         if text == "***":
             verb, text = "AUTH", self._auth
         elif verb == "AUTH":
@@ -162,7 +172,7 @@ class Turns:
         else:
             self.unknown = True
 
-    def reply(self, line: str, packet: int | None) -> dict[str, Any] | None:
+    def reply(self, line: str, packet: int | None, time: float) -> dict[str, Any] | None:
         """The server has sent this line; returns a finding if it refuses something."""
         code = line[:3]
         if self.unknown or line[3:4] not in ("", " ") or not code.isdecimal():
@@ -174,17 +184,24 @@ class Turns:
             return found | {"answer": line} | self._about(None)
         if self._in_message:  # where it is not inspected, nobody tells of its end
             self._in_message = False
-            answered = Owed(MESSAGE, "", packet, 0.0)
+            answered = Owed(MESSAGE, "", packet, time)
         elif self._owed:
             answered = self._owed.popleft()
         else:
             return None
+        self._open = None
+        if code == "334" or (answered.to in ("MAIL", "RCPT") and code[0] == "2"):
+            self._open = Owed(answered.to, answered.text, packet, time)
         if code == "354":
             self._in_message = answered.to == "DATA"
             self.unknown = not self._in_message  # what follows is for these two to know
         if answered.to == "STARTTLS" and code == "220":
             self.unknown = True
-        if code[0] not in "45" or answered.to not in REFUSABLE:
+        if (
+            code[0] not in "45"
+            or answered.to not in REFUSABLE
+            or code in UNKNOWN.get(answered.to, ())
+        ):
             return None
         cause = f"refused by the server: {answered.to}"
         if code == "530" and "STARTTLS" in line.upper():  # RFC 3207 section 4
@@ -235,6 +252,13 @@ class Turns:
                 if who is None or about.to == GREETING:  # it goes on, or was a probe
                     return None
                 kind, cause = NOTED, f"the client leaves before the reply to {about.to}"
+        elif self._open is not None and not self._owed:
+            about, since, packet = self._open, self._open.time, self._open.packet
+            kind, cause = HELD, f"the client is silent after the reply to {about.to}"
+            if end - since < PATIENCE:
+                if who is None:
+                    return None
+                kind, cause = NOTED, f"the {who} leaves after the reply to {about.to}"
         else:
             return None
         found = {
@@ -249,7 +273,7 @@ class Turns:
     def _unacknowledged(self) -> bool:
         if self._sent is None or self._acknowledged is None:
             return False
-        return 0 < (self._sent - self._acknowledged & 0xFFFF_FFFF) < 0x8000_0000
+        return _after(self._sent, self._acknowledged)
 
     def _ending(self, quiet: float) -> str:
         if self._end is None:
@@ -268,3 +292,7 @@ class Turns:
             return {}
         mail = {"sender": sender, "recipient": recipient, "recipients": count, "message_id": ""}
         return {"mail": mail}
+
+
+def _after(number: int, other: int) -> bool:
+    return 0 < (number - other & 0xFFFF_FFFF) < 0x8000_0000

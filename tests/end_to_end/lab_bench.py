@@ -151,9 +151,9 @@ class Bench:
             self.lab.run(where, ["ss", "-HKt", "( sport = :25 or dport = :25 )"])
 
     @contextmanager
-    def firewall(self) -> Iterator[None]:
-        """Another inspecting firewall on the path."""
-        running = self.lab.filter()
+    def firewall(self, config: str | None = None) -> Iterator[None]:
+        """Another inspecting firewall on the path, with the default map or another."""
+        running = self.lab.filter(self.file(config) if config is not None else None)
         try:
             yield
         finally:

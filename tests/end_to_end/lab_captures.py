@@ -27,6 +27,7 @@ from nfinspect.lab.lab import orderly_end
 from nfinspect.lab.link import Impairments, Link
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER
 from nfinspect.lab.topology import CLIENT, FILTER
+from nfinspect.policy import default_text
 from tests.end_to_end.lab_bench import (
     EXIM,
     HASTY,
@@ -114,7 +115,7 @@ def swaks(*arguments: str, to: str = MAIL, header: str = "") -> Callable[[Bench]
 
 
 def typed(
-    *lines: str | bytes, to: str = MAIL, script: Script | None = None
+    *lines: str | bytes, to: str = MAIL, script: Script | None = None, patience: float = 5.0
 ) -> Callable[[Bench], None]:
     """A client that sends each line once the one before is answered, up to an end."""
 
@@ -122,7 +123,7 @@ def typed(
         with ExitStack() as stack:
             if script is not None:
                 stack.enter_context(bench.server(script))
-            client = stack.enter_context(bench.dialogue(to))
+            client = stack.enter_context(bench.dialogue(to, patience=patience))
             try:
                 for line in lines:
                     client.command(line)
@@ -157,11 +158,13 @@ def postfix(to: str = MAIL, message: str = MESSAGE, **settings: str) -> Callable
     return lambda bench: bench.postfix(to=to, message=message, **settings)
 
 
-def behind_a_firewall(act: Callable[[Bench], None]) -> Callable[[Bench], None]:
+def behind_a_firewall(
+    act: Callable[[Bench], None], config: str | None = None
+) -> Callable[[Bench], None]:
     """The same with another inspecting firewall in the path."""
 
     def both(bench: Bench) -> None:
-        with bench.firewall():
+        with bench.firewall(config):
             act(bench)
             bench.end_connections()
 
@@ -276,6 +279,8 @@ EXCHANGE = Script(
     after_data=b"250 2.0.0 taken\r\n",
 )
 
+STRICTER = default_text().replace("cmd RCPT count gt 100", "cmd RCPT count gt 10")
+
 CLOSED, MASKED, HELD = "closed by inspection", "commands masked", "waited, or waits still"
 UNINSPECTED, NOTED = "not inspected, or not to the end", "noticed"
 NOTHING = "nothing was closed or held, nothing masked but greetings and EHLO replies"
@@ -349,7 +354,15 @@ CAPTURES = (
         "tls-used",
         "a client that requires TLS, and finds STARTTLS; behind the filter it would not",
         postfix(smtp_tls_security_level="encrypt"),
-        lead=(MASKED, "unknown command", "command STARTTLS", "'allow-tls'", UNINSPECTED),
+        lead=(
+            MASKED,
+            "unknown command",
+            "command STARTTLS",
+            "'allow-tls'",
+            UNINSPECTED,
+            "used, although hidden: STARTTLS",
+            "behind the filter: the mail goes unencrypted; a client that requires TLS sends none",
+        ),
         at=b"STARTTLS\r\n",
     ),
     LabCapture(
@@ -369,7 +382,14 @@ CAPTURES = (
         "chunking",
         "Exim sends the mail by BDAT",
         lambda bench: bench.exim(),
-        lead=(MASKED, "unknown command", "command BDAT ", "chunk", UNINSPECTED),
+        lead=(
+            MASKED,
+            "unknown command",
+            "command BDAT ",
+            "chunk",
+            UNINSPECTED,
+            "used, although hidden: CHUNKING",
+        ),
         at=b"BDAT ",
     ),
     LabCapture(
@@ -442,7 +462,8 @@ CAPTURES = (
         "another inspecting firewall is on the client's side: it has masked a verb",
         behind_a_firewall(typed(EHLO, "XCLIENT NAME=a", "QUIT", to=INTERNATIONAL)),
         interface="inside",
-        says=("already masked on the client's side", "another inspecting firewall"),
+        lead=(NOTED, "already masked on the client's side", "look at the other firewall"),
+        says=("already masked: another inspecting firewall on the client's side",),
         at=b"XXXXXXXXXXXXXX\r\n",
     ),
     LabCapture(
@@ -472,7 +493,13 @@ CAPTURES = (
         "utf8",
         "a mail that uses SMTPUTF8, which the filter hides",
         in_utf8,
-        says=("hidden from the client in the reply to EHLO: STARTTLS, XCLIENT, SMTPUTF8",),
+        lead=(
+            NOTED,
+            "used, although hidden: SMTPUTF8",
+            "command mail FROM:<",
+            "behind the filter: ",
+        ),
+        at=b"mail FROM:",
     ),
     LabCapture(
         "server-silent",
@@ -511,6 +538,22 @@ CAPTURES = (
         "large packets are lost between the place of the capture and the server",
         black_hole,
         lead=(HELD, "the client's data is not acknowledged", "the path MTU"),
+    ),
+    LabCapture(
+        "stricter-firewall",
+        "another inspecting firewall, on the server's side, closes the session at the 11th recipient",
+        behind_a_firewall(
+            typed(EHLO, MAIL_FROM, *(f"RCPT TO:<{each}>" for each in MANY[:20]), patience=2.5),
+            STRICTER,
+        ),
+        lead=(
+            HELD,
+            "the client's data is not acknowledged",
+            "RCPT TO:<r11@inside.example> and 10 more",
+            "look for a firewall",
+            NOTED,
+            "already masked on the server's side",
+        ),
     ),
     LabCapture(
         "no-server",
@@ -595,7 +638,7 @@ CAPTURES = (
         "injected",
         "commands behind STARTTLS in the same packet",
         in_pieces(EHLO, pieces=(b"STARTTLS\r\nRSET\r\nNOOP\r\n",)),
-        says=("STARTTLS",),
+        lead=(MASKED, "command STARTTLS", NOTED, "injection behind STARTTLS", "command RSET"),
         at=b"STARTTLS\r\n",
     ),
     LabCapture(
@@ -636,6 +679,7 @@ CAPTURES = (
     LabCapture(
         "large-packets", CLEAN, lambda bench: bench.smtp_source("-l", "400000"), offloads=True
     ),
+    LabCapture("many-clients", CLEAN, lambda bench: bench.smtp_source("-s", "10", "-m", "50")),
     LabCapture("ipv6", CLEAN, postfix(to=MAIL6)),
     LabCapture("lossy", CLEAN, lossy, interface="outside-link", late=True),
     LabCapture(
@@ -646,7 +690,9 @@ CAPTURES = (
         lead=(UNINSPECTED, "TLS started"),
     ),
     LabCapture(
-        "questions", CLEAN, typed(EHLO, "NOOP", f"VRFY {RECIPIENT}", "RSET", "QUIT", to=EXIM)
+        "questions",
+        CLEAN,
+        typed(EHLO, "NOOP", f"VRFY {RECIPIENT}", "HELP", "RSET", "QUIT", to=EXIM),
     ),
 )
 """Those with the cause `CLEAN` have nothing that a replay could name."""

@@ -53,7 +53,8 @@ def report(capture: LabCapture, bench: Bench, directory: Path) -> tuple[str, str
         (directory / "map.cfg").write_text(capture.config)
         config = ["--config", directory / "map.cfg"]
     text = replayed(file, *config)
-    return text, text[: text.index("\nwhat happened\n")], file
+    after = "\nwhat happened\n" if "\nwhat happened\n" in text else "\nconnections\n"
+    return text, text[: text.index(after)], file
 
 
 def packet_with(line: bytes, file: Path, count: int) -> int:

@@ -37,6 +37,7 @@ def test_client_that_did_not_wait_used_pipelining(hidden: bytes) -> None:
         ("", {""}),
         (">", {">"}),
         ("MAIL", {"MAIL"}),
+        ("help", set()),
     ],
 )
 def test_keywords_of_a_command(command: str, used: set[str]) -> None:
