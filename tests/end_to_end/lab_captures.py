@@ -253,7 +253,7 @@ def black_hole(bench: Bench) -> None:
     rule = "FORWARD -i outside -m length --length 1000: -j DROP".split()
     bench.lab.run(FILTER, ["iptables", "-w", "-A", *rule])
     try:
-        bench.swaks(message=MESSAGE + "A longer mail.\n" * 200)
+        bench.swaks("--timeout", "2", message=MESSAGE + "A longer mail.\n" * 200)
     finally:
         bench.lab.run(FILTER, ["iptables", "-w", "-D", *rule])
 
@@ -425,8 +425,10 @@ CAPTURES = (
         typed(
             EHLO,
             "NOOP",
+            "QUIT",
             to=SCRIPT,
             script=Script(replies={b"NOOP": b"354 send me anything\r\n"}),
+            patience=1.0,
         ),
         lead=(CLOSED, "unasked-354", "reply 354 send me anything", "repair the server"),
         at=b"354 send",
