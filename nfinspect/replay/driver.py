@@ -329,7 +329,8 @@ class Replay:
                 if type(action) is Drop and action.token is frame:
                     break
             else:
-                record.passed(frame, self._now)
+                time = self._records.start + self._now
+                record.turns.packet(frame, frame.key == record.key, time)
         self._apply(actions)
         if frame.record is not record and frame.record is not None:  # its SYN
             frame.record.sides.is_copy(frame, datagram)

@@ -17,7 +17,7 @@ from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import ip_port
 from nfinspect.events import Connection, Event, TeardownReason
 from nfinspect.packet.segment import reverse_key
-from nfinspect.replay.capture import CaptureInterface, Frame
+from nfinspect.replay.capture import CaptureInterface
 from nfinspect.replay.checksums import Sender
 from nfinspect.replay.dialogue import Wire
 from nfinspect.replay.findings import Findings, action_of, evidence_in
@@ -216,11 +216,6 @@ class ConnectionRecord:
                 elif kind is events.ReplyAwaited:
                     facts["reply_to"] = self._last_request
                 self.notes.append({**facts, "packet": packet})
-
-    def passed(self, frame: Frame, now: float) -> None:
-        """A packet of it has passed, or is held."""
-        place, sent = (frame.offset, frame.end), frame.key == self.key
-        self.turns.packet(frame.data, place, sent, frame.number, self.began - self.after + now)
 
     def conclude(self, time: float) -> None:
         """The connection has ended, or the captures have: did somebody leave its dialogue?"""

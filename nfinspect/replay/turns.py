@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any
 
 from nfinspect.events import TeardownReason, UninspectedCause
 from nfinspect.flow.waiting import PATIENCE
 from nfinspect.packet.segment import ACK, FIN, RST, TCP_PROTOCOL
+from nfinspect.replay.capture import Frame
 from nfinspect.replay.findings import HELD, NOTED
 
 CLIENT, SERVER = "client", "server"
@@ -43,6 +45,8 @@ MOMENT = 0.05
 
 MOST_OWED = 1000
 """Replies that the server owes; beyond that nobody counts them."""
+
+_HEADER = Struct("!LLBB")  # sequence, acknowledgment, offset, flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,41 +111,41 @@ class Turns:
         self._repeats = 0
         """How often the client has repeated it since."""
         self._packet: int | None = None
-        """The client's latest one with data."""
+        """The one in which the client sent that first."""
         self._end: Departure | None = None
 
     # ---- what is seen --------------------------------------------------------------------------
 
-    def packet(
-        self, data: bytes, place: tuple[int, int], sent: bool, number: int, time: float
-    ) -> None:
-        """A packet of the connection has passed. *place*: where its datagram is in *data*; *sent*: by
-        the client."""
-        begin, end = place
+    def packet(self, frame: Frame, sent: bool, time: float) -> None:
+        """A packet of the connection has passed, or is held. *sent*: by the client."""
+        data, begin = frame.data, frame.offset
         if data[begin] >> 4 == 4:
             at = begin + ((data[begin] & 15) << 2)
         elif data[begin + 6] == TCP_PROTOCOL:
             at = begin + 40
         else:
             return
-        if end - at < LEAST_HEADER:  # monitor mode lets it pass
+        if frame.end - at < LEAST_HEADER:  # monitor mode lets it pass
             return
-        flags = data[at + 13]
+        sequence, acknowledged, offset, flags = _HEADER.unpack_from(data, at + 4)
         if sent:
-            length = end - at - (data[at + 12] >> 4 << 2)
+            length = frame.end - at - (offset >> 4 << 2)
             if length > 0:
-                sent_to = int.from_bytes(data[at + 4 : at + 8], "big") + length & 0xFFFF_FFFF
-                self._repeats += sent_to == self._sent
-                self._sent, self._sent_at, self._packet = sent_to, time, number
+                end = sequence + length & 0xFFFF_FFFF
+                if end == self._sent:
+                    self._repeats += 1
+                else:
+                    self._sent, self._packet = end, frame.number
+                self._sent_at = time
         else:
             self._heard = time
-            if flags & (ACK | RST) == ACK:
-                acknowledged = int.from_bytes(data[at + 8 : at + 12], "big")
-                if self._acknowledged is None or _after(acknowledged, self._acknowledged):
-                    self._acknowledged, self._repeats = acknowledged, 0
+            if flags & (ACK | RST) == ACK and (
+                self._acknowledged is None or _after(acknowledged, self._acknowledged)
+            ):
+                self._acknowledged, self._repeats = acknowledged, 0
         if flags & (FIN | RST) and self._end is None:
             does = "reset the connection" if flags & RST else "ended the connection"
-            self._end = Departure(CLIENT if sent else SERVER, does, number, time)
+            self._end = Departure(CLIENT if sent else SERVER, does, frame.number, time)
 
     def uninspected(self, cause: UninspectedCause) -> None:
         """Inspection has ended."""
@@ -158,6 +162,8 @@ class Turns:
             self._mail = [text, "", 0]
         elif verb == "RCPT":
             self._mail[1:] = [text, self._mail[2] + 1]
+        elif verb in ("RSET", "EHLO", "HELO"):
+            self._mail = ["", "", 0]
         if text:
             self._owes(Owed(verb, text, packet, time))
 
@@ -175,7 +181,7 @@ class Turns:
     def reply(self, line: str, packet: int | None, time: float) -> dict[str, Any] | None:
         """The server has sent this line; returns a finding if it refuses something."""
         code = line[:3]
-        if self.unknown or line[3:4] not in ("", " ") or not code.isdecimal():
+        if self.unknown or line[3:4] not in ("", " ") or len(code) < 3 or not code.isdecimal():
             return None
         if code == "221" and self._end is None and self._given_up():
             return None
@@ -197,17 +203,19 @@ class Turns:
             self.unknown = not self._in_message  # what follows is for these two to know
         if answered.to == "STARTTLS" and code == "220":
             self.unknown = True
-        if (
-            code[0] not in "45"
-            or answered.to not in REFUSABLE
-            or code in UNKNOWN.get(answered.to, ())
-        ):
+        refusal = self._refusal(line, answered, packet) if code[0] in "45" else None
+        if answered.to == MESSAGE:
+            self._mail = ["", "", 0]
+        return refusal
+
+    def _refusal(self, line: str, answered: Owed, packet: int | None) -> dict[str, Any] | None:
+        code = line[:3]
+        if answered.to not in REFUSABLE or code in UNKNOWN.get(answered.to, ()):
             return None
         cause = f"refused by the server: {answered.to}"
         if code == "530" and "STARTTLS" in line.upper():  # RFC 3207 section 4
             cause = "the server requires TLS"
-        found = {"cause": cause, "packet": packet}
-        return found | {"answer": line} | self._about(answered)
+        return {"cause": cause, "packet": packet, "answer": line} | self._about(answered)
 
     def _given_up(self) -> bool:
         """The server says goodbye: has the client said QUIT because nothing else was answered?"""
@@ -235,6 +243,8 @@ class Turns:
                 return None
         elif self._unacknowledged and (end - self._heard >= PATIENCE or self._repeats >= IN_VAIN):
             kind, cause, since = HELD, "the client's data is not acknowledged", self._heard
+            if self._owed:
+                about, packet = self._owed[0], self._owed[0].packet
         elif self._in_message:
             since = self._sent_at
             kind, cause = HELD, "the client is silent in the middle of a message"
@@ -261,13 +271,12 @@ class Turns:
                 kind, cause = NOTED, f"the {who} leaves after the reply to {about.to}"
         else:
             return None
-        found = {
-            "kind": kind,
-            "cause": cause,
-            "packet": packet,
-            "ending": self._ending(end - since),
-        }
-        return found | self._about(about)
+        ending = self._ending(end - since)
+        if self._repeats >= IN_VAIN and self._unacknowledged:
+            ending = f"sent {self._repeats + 1} times; {ending}"
+        found = {"kind": kind, "cause": cause, "packet": packet, "ending": ending}
+        mail = self._about(None) if about is None or self._mail[2] else {}
+        return found | mail | self._about(about)
 
     @property
     def _unacknowledged(self) -> bool:

@@ -155,8 +155,9 @@ def test_client_that_says_quit_for_want_of_a_reply(tmp_path: Path) -> None:
 
 def test_data_that_is_repeated_in_vain_is_lost(tmp_path: Path) -> None:
     packets = without_end((GREETING, *HELO, *ENVELOPE, HALF))[:-1]
-    ((kind, cause, _),) = told([*packets, *packets[-1:] * 3], tmp_path)
+    ((kind, cause, ending),) = told([*packets, *packets[-1:] * 3], tmp_path)
     assert (kind, cause) == ("held", "the client's data is not acknowledged")
+    assert ending == "sent 4 times; for 0.0 s, until the capture ends"
 
 
 def test_syn_without_an_answer_and_syn_that_is_refused(tmp_path: Path) -> None:
@@ -285,3 +286,11 @@ def test_server_that_does_not_know_what_the_filter_masks_refuses_nothing(
     )  # fmt: skip
     causes = [cause for _, cause, _ in told(conversation(dialogue), tmp_path)]
     assert not [cause for cause in causes if "refused" in cause]
+
+
+def test_mail_that_is_over_is_in_no_finding(tmp_path: Path) -> None:
+    dialogue = (GREETING, *HELO, *ENVELOPE, *MAIL, (">", b"NOOP\r\n"))
+    packets = conversation(dialogue)[: 1 - FINS]
+    (finding,) = found(packets, tmp_path, after=SIX_SECONDS)
+    assert finding["cause"] == "no reply to NOOP"
+    assert "mail" not in finding

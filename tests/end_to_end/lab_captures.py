@@ -551,11 +551,13 @@ CAPTURES = (
         lead=(
             HELD,
             "the client's data is not acknowledged",
-            "RCPT TO:<r11@inside.example> and 10 more",
+            "command RCPT TO:<r11@inside.example>",
+            "sent ",
             "look for a firewall",
             NOTED,
             "already masked on the server's side",
         ),
+        at=b"RCPT TO:<r11@",
     ),
     LabCapture(
         "no-server",
