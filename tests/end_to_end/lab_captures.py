@@ -722,5 +722,7 @@ def main(directory: Path, key: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python -m tests.end_to_end.lab_captures DIR KEY SEED")
     with orderly_end():
         main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
