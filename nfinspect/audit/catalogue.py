@@ -433,9 +433,9 @@ FOUND: Mapping[str, Explanation] = {
         "a higher limit; each relay and each filter on the way adds fields",
     ),
     "match header to-fields count": Explanation(
-        "more To fields than the clause allows",
+        "more addresses in To than the clause allows",
         "troubleshooting.md#the-maps-other-clauses",
-        "one To field (RFC 5322), or a higher limit",
+        "fewer addresses in To (others in Bcc), or a higher limit",
     ),
     "match body length": Explanation(
         "a longer body than the clause allows",

@@ -26,6 +26,7 @@ from nfinspect.policy.model import (
 )
 from nfinspect.policy.ranges import BITS, Ranges, address_text
 from nfinspect.policy.resolve import Configuration, Effective, in_order, is_complete
+from nfinspect.policy.useless import useless_clauses
 
 CLASSES = "docs/configuration.md#classes-and-policies"
 LISTS = "docs/configuration.md#access-lists"
@@ -62,6 +63,7 @@ def advise(configuration: Configuration) -> tuple[Finding, ...]:
             *configuration.own_notices,
             *_exemptions(configuration, effective),
             *_maps(configuration, effective),
+            *useless_clauses(effective.maps, configuration.maps),
             *_limits(configuration, effective),
             *_gateways(configuration, effective),
             *_classes(configuration, effective),

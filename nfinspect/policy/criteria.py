@@ -190,7 +190,7 @@ ROWS: Final = (
         Scope.HEADER,
         _CLOSE,
         True,
-        "the To fields of the header",
+        "the addresses in the To fields of the header; a field without any counts as one",
         _HEADER,
     ),
     CriterionRow(

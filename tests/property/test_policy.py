@@ -4,6 +4,7 @@ again is read to the same policy; classification by index agrees with reading li
 import dataclasses
 import re
 from ipaddress import ip_address
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,23 +13,27 @@ from nfinspect.events import ClauseAction
 from nfinspect.policy import ConfigurationError, canonical, decode, default_text, parse_policy
 from nfinspect.policy.advice import advise
 from nfinspect.policy.classify import Classifier, OpeningConnection
-from nfinspect.policy.commands import GRAMMAR
-from nfinspect.policy.conditions import Above, OneOf
-from nfinspect.policy.criteria import CRITERIA, MOST, NOT_EVALUATED, Criterion
+from nfinspect.policy.commands import GRAMMAR, inspection, regex
+from nfinspect.policy.conditions import Above, Expression, Matches, Not, OneOf
+from nfinspect.policy.criteria import CRITERIA, ROWS, Criterion, CriterionRow, Kind
 from nfinspect.policy.errors import MAX_ERRORS
+from nfinspect.policy.expressions import translate
 from nfinspect.policy.model import (
     ClassPolicy,
     Clause,
     Entry,
     IncompleteCommand,
     InspectionMap,
+    MailRelay,
     Match,
     Parameters,
     PipeCharacter,
     Policy,
+    Reaction,
     ServerAnomalyAction,
     UnseenDataAction,
 )
+from nfinspect.policy.useless import CLOSING
 from nfinspect.policy.words import parameter_lines
 from nfinspect.rules.diversion import application
 from nfinspect.rules.of_policy import diversion_of
@@ -90,33 +95,60 @@ def test_any_bytes_are_a_text_or_a_located_error(data: bytes) -> None:
         read(text)
 
 
-DONE = [criterion for criterion in Criterion if criterion.value not in NOT_EVALUATED]
 limits = st.integers(1, 65535)
-clauses = st.one_of(
-    st.builds(
-        Clause,
-        position=st.just(0),
-        criterion=st.sampled_from([c for c in DONE if CRITERIA[c].kind in MOST]),
-        condition=limits.map(Above),
-        action=st.just(ClauseAction.DROP_CONNECTION),
-        log=st.booleans(),
+patterns = st.sampled_from(["\\.exe$", " a b ", '"', "^[^@]+@(a|b){2,3}", "\\xff\\000", "a|b!c#d"])
+expressions = st.builds(
+    lambda n, pattern: Expression(f"r{n}", pattern, translate(pattern).re2),
+    st.integers(0, 3),
+    patterns,
+)
+matches = st.one_of(
+    expressions.map(lambda e: Matches(e.name, (e,))),
+    st.lists(expressions, min_size=1, max_size=3, unique_by=lambda e: e.name).map(
+        lambda es: Matches("c" + "".join(e.name + str(len(e.pattern)) for e in es), tuple(es), True)
     ),
-    st.builds(
-        Clause,
-        position=st.just(0),
-        criterion=st.just(Criterion.EHLO_REPLY_PARAMETER),
-        condition=st.just(OneOf(("others",))),
-        action=st.sampled_from([ClauseAction.MASK, ClauseAction.DROP_CONNECTION]),
-        log=st.booleans(),
-    ),
-    st.builds(
-        Clause,
-        position=st.just(0),
-        criterion=st.just(Criterion.BODY_LINE_LENGTH),
-        condition=limits.map(Above),
-        action=st.just(ClauseAction.LOG),
-        log=st.just(True),
-    ),
+)
+
+
+def conditions(row: CriterionRow) -> st.SearchStrategy:
+    match row.kind:
+        case Kind.WORDS:
+            words = st.lists(st.sampled_from(row.words), min_size=1, unique=True)
+            plain = words.map(lambda words: OneOf(tuple(words)))
+        case Kind.EXPRESSION:
+            plain = matches
+        case _:
+            plain = limits.map(Above)
+    return st.one_of(plain, plain.map(Not))
+
+
+def clauses_of(row: CriterionRow) -> st.SearchStrategy:
+    return st.builds(
+        lambda condition, action, log, rate: Clause(
+            0,
+            row.criterion,
+            condition,
+            action,
+            action is ClauseAction.LOG or (log and action is not ClauseAction.RATE_LIMIT),
+            rate if action is ClauseAction.RATE_LIMIT else 0,
+        ),
+        conditions(row),
+        st.sampled_from(row.actions),
+        st.booleans(),
+        limits,
+    )
+
+
+clauses = st.sampled_from(ROWS).flatmap(clauses_of)
+reactions = st.builds(
+    lambda action, log: Reaction(action, log or action is ClauseAction.LOG),
+    st.sampled_from([ClauseAction.DROP_CONNECTION, ClauseAction.LOG]),
+    st.booleans(),
+)
+wider = st.builds(
+    lambda action, log: Reaction(action, log or action is ClauseAction.LOG),
+    st.sampled_from([*CRITERIA[Criterion.BODY_LENGTH].actions, ClauseAction.MASK]),
+    st.booleans(),
 )
 parameters = st.builds(
     Parameters,
@@ -126,6 +158,12 @@ parameters = st.builds(
     pipe_character=st.sampled_from(PipeCharacter),
     unseen_data=st.sampled_from([None, *UnseenDataAction]),
     midstream_pickup=st.integers(0, 86400),
+    mail_relay=st.none() | st.builds(MailRelay, st.sampled_from(["a.org", "b"]), reactions),
+    special_character=st.none() | reactions,
+    bare_newline=st.none() | wider,
+    starttls_injection=st.sampled_from([ClauseAction.DROP_CONNECTION, ClauseAction.RESET]),
+    bdat_chunk=st.sampled_from([*CLOSING, ClauseAction.MASK]),
+    closing_reply=st.booleans(),
 ).flatmap(
     lambda p: st.sampled_from(
         [
@@ -151,12 +189,22 @@ maps = st.builds(
     st.from_regex(r"[!-~]{1,40}", fullmatch=True),
     st.from_regex(r"([!-~]([ -~]{0,198}[!-~])?)?", fullmatch=True),
     parameters,
-    st.lists(clauses, unique_by=lambda c: c.words, max_size=10),
+    st.lists(clauses, unique_by=lambda c: c.words.lower(), max_size=10),
 )
 
 
+def defined(inspection_map: InspectionMap) -> list[str]:
+    """The lines that define the expressions of a map, each name once."""
+    found = [
+        condition.condition if isinstance(condition, Not) else condition
+        for condition in (clause.condition for clause in inspection_map.clauses)
+    ]
+    used = [condition for condition in found if isinstance(condition, Matches)]
+    return list(regex.lines(used))
+
+
 def map_lines(inspection_map: InspectionMap) -> list[str]:
-    lines = [f"policy-map type inspect esmtp {inspection_map.name}"]
+    lines = [*defined(inspection_map), f"policy-map type inspect esmtp {inspection_map.name}"]
     if inspection_map.description:
         lines.append(f" description {inspection_map.description}")
     lines += [" parameters", *(f"  {p}" for p in parameter_lines(inspection_map.parameters))]
@@ -165,21 +213,57 @@ def map_lines(inspection_map: InspectionMap) -> list[str]:
     return lines
 
 
-@given(maps)
+def names_agree(inspection_map: InspectionMap) -> bool:
+    """Whether no two expressions of one name differ."""
+    lines = defined(inspection_map)
+    names = [line.split()[1] for line in lines if line.startswith("regex ")]
+    classes = [line for line in lines if line.startswith("class-map ")]
+    return len(set(names)) == len(names) and len(set(classes)) == len(classes)
+
+
+APPLICATION = """policy-map GLOBAL
+class inspection_default
+inspect esmtp {}
+service-policy GLOBAL global
+"""
+
+
+@given(maps.filter(names_agree))
 def test_map_written_as_configuration_lines_is_parsed_to_the_same_map(
     inspection_map: InspectionMap,
 ) -> None:
-    application = [
-        "policy-map GLOBAL",
-        "class inspection_default",
-        f"inspect esmtp {inspection_map.name}",
-        "service-policy GLOBAL global",
-    ]
-    text = "\n".join(map_lines(inspection_map) + application)
-    configuration = parse_policy(text, "a.cfg")
+    lines = map_lines(inspection_map)
+    text = "\n".join([*lines, APPLICATION.format(inspection_map.name)])
+    with patch.object(inspection, "NOT_EVALUATED", frozenset()):
+        configuration = parse_policy(text, "a.cfg")
+        advise(configuration)
+        written = canonical.text(configuration)
+        again = parse_policy(written, "b.cfg")
     assert configuration.maps == (inspection_map,)
     assert configuration.policy.inspections[0].map == inspection_map
     assert configuration.notices == ()
+    assert again.policy == configuration.policy
+    assert canonical.text(again) == written
+
+
+@given(maps.filter(names_agree))
+def test_map_is_what_is_evaluated_of_it_and_the_rest_is_told(inspection_map: InspectionMap) -> None:
+    text = "\n".join([*map_lines(inspection_map), APPLICATION.format(inspection_map.name)])
+    configuration = parse_policy(text, "a.cfg")
+    (applied,) = configuration.maps
+    evaluated = {clause.position for clause in applied.clauses}
+    assert [c for c in inspection_map.clauses if c.position in evaluated] == list(applied.clauses)
+    told = {text.splitlines()[f.line - 1].split()[0] for f in configuration.not_done}
+    left_out = len(inspection_map.clauses) - len(evaluated)
+    about_clauses = [
+        finding
+        for finding in configuration.not_done
+        if text.splitlines()[finding.line - 1].startswith((" match", "  reset", "  rate-limit"))
+    ]
+    assert len(about_clauses) == left_out
+    for name, value in fields(inspection_map.parameters).items():
+        if getattr(applied.parameters, name) != value:
+            assert name.replace("_", "-") in told
 
 
 # Whole configurations: lines that refer to a few names and addresses, so that they meet.
