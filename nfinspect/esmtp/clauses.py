@@ -20,6 +20,7 @@ from nfinspect.esmtp.verbs import OF_RFC_821, PERMITTED, PERMITTED_WITH_TLS, Ver
 from nfinspect.events import REPLY, REQUEST, ClauseAction, Direction
 from nfinspect.policy.conditions import Above, Condition, Expression, Matches, Not, OneOf
 from nfinspect.policy.criteria import CRITERIA, Criterion, Kind, Scope
+from nfinspect.policy.expressions import options as expression_options
 from nfinspect.policy.model import Clause, InspectionMap, Parameters
 from nfinspect.tcp.inspection import Clock
 
@@ -112,7 +113,7 @@ class ClauseGroup:
                 owners[expression.re2] = owners.get(expression.re2, 0) | rule.bit
         self._owners = list(owners.values())
         texts = [_bytes(text) for text in owners]
-        options = _options()
+        options = expression_options(SET_MEMORY)
         self._expressions = [re2.compile(text, options) for text in texts]
         try:
             self._any = re2.compile(b"|".join(b"(?:%s)" % text for text in texts), options)
@@ -346,12 +347,3 @@ def _is_plain(verb: Verb, groups: dict[Criterion, ClauseGroup], parameters: Para
 def _bytes(text: str) -> bytes:
     """An expression as it is searched for: each character is a byte."""
     return text.encode("latin-1")
-
-
-def _options() -> Any:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.max_mem = SET_MEMORY
-    options.log_errors = False
-    options.never_capture = True
-    return options

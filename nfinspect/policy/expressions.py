@@ -1,9 +1,9 @@
 r"""The appliance's regular expressions, for RE2 (docs/policy.md, "Regular expressions").
 
-The appliance has ``.``, ``(…)``, ``|``, ``?``, ``*``, ``+``, ``{n}``, ``{n,}``, classes in brackets, ``^``, a backslash
-before a metacharacter, ``\r \n \t \f \xNN \NNN`` [G]. RE2 has these and more, so each expression is taken apart
-here and written anew: what the appliance would take for a letter stays one (``\d`` is the letter d). ``$``,
-the end, and ``{n,m}`` are ours [U].
+The appliance has ``.``, ``(…)``, ``|``, ``?``, ``*``, ``+``, ``{n}`` and ``{n,}`` (both at least n times), classes in
+brackets, ``^``, a backslash before a metacharacter, ``\r \n \t \f \xNN \NNN`` [G]. RE2 has more, so each expression is
+taken apart here and written anew: what the appliance would take for a letter stays one (``\d`` is the letter
+d). ``$``, the end, and ``{n,m}`` are ours [U].
 
 RE2 searches in time linear to what it searches, whatever the expression; what one may take of memory is
 bounded by `MOST_MEMORY`.
@@ -85,14 +85,15 @@ def compiled(expression: Expression) -> Any:
     return _compile(expression.re2)
 
 
-def options() -> Any:
-    """Return the options with which every expression is compiled, alone or in a set of RE2's."""
+def options(memory: int = MOST_MEMORY) -> Any:
+    """Return the options with which every expression is compiled, alone or in a set of RE2's; *memory*
+    is what it may take, in bytes."""
     chosen = re2.Options()
     chosen.encoding = re2.Options.Encoding.LATIN1
     chosen.dot_nl = True
     chosen.never_capture = True
     chosen.log_errors = False
-    chosen.max_mem = MOST_MEMORY
+    chosen.max_mem = memory
     return chosen
 
 
@@ -174,7 +175,7 @@ class _Translator:
         end = self.pattern.find("}", begin)
         if end < 0:
             raise ExpressionError("this { has no }; the character itself is \\{", begin)
-        least, _, most = self.pattern[begin + 1 : end].partition(",")
+        least, comma, most = self.pattern[begin + 1 : end].partition(",")
         numbers = [least, most] if most else [least]
         if not all(number.isdigit() for number in numbers):
             raise ExpressionError("not {n}, {n,} or {n,m}; the character itself is \\{", begin)
@@ -183,7 +184,10 @@ class _Translator:
         if most and int(most) < int(least):
             raise ExpressionError("the second number is lower than the first", begin)
         self.at = end + 1
-        return self.pattern[begin : self.at]
+        if not comma:
+            note = f"{{{least}}} is at least {least} times, as on the appliance"
+            self.notes.append((begin, f"{note}; {{{least},{least}}} is exactly so often"))
+        return f"{{{least},{most}}}"
 
     def _escaped(self, begin: int) -> int:
         """Read what stands behind a backslash, and return the byte that it means."""

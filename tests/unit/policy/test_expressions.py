@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfinspect.policy.conditions import Expression
+from nfinspect.esmtp.clauses import compile_map
+from nfinspect.events import ClauseAction
+from nfinspect.policy.conditions import Expression, Matches
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.expressions import LONGEST, ExpressionError, compiled, translate
+from nfinspect.policy.model import Clause, InspectionMap
 
 
 def finds(pattern: str, value: bytes) -> bool:
@@ -25,6 +29,8 @@ def finds(pattern: str, value: bytes) -> bool:
         ("lo*se", b"looose", b"lase"),
         ("lo+se", b"loose", b"lse"),
         ("^ab(xy){3}z$", b"abxyxyxyz", b"abxyxyz"),
+        ("^ab(xy){2}z$", b"abxyxyxyz", b"abxyz"),  # at least
+        ("^ab(xy){2,2}z$", b"abxyxyz", b"abxyxyxyz"),
         ("^ab(xy){2,}z$", b"abxyxyxyz", b"abxyz"),
         ("^a{1,2}$", b"aa", b"aaa"),
         ("[abcq-z]", b"s", b"d"),
@@ -99,10 +105,10 @@ def test_what_is_no_expression_is_an_error_at_its_place(
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        ("((a{30}){30}){30}", "RE2 cannot take it: invalid repetition size: {30}"),
+        ("((a{30}){30}){30}", "RE2 cannot take it: invalid repetition size: {30,}"),
         ("(.{999}.{999}){1,9}", "RE2 cannot take it: invalid repetition size: {1,9}"),
-        ("(abc|def){999}" * 7, "the expression is too large: 41962 instructions of RE2"),
-        ("(abc|def){900}", "the expression is too large: 5404 instructions of RE2"),
+        ("(abc|def){999,999}" * 5, "the expression is too large: 29974 instructions of RE2"),
+        ("(abc|def){900,900}", "the expression is too large: 5404 instructions of RE2"),
         ("([^a]b|c.){999}" * 6, "the expression is too large"),
     ],
 )
@@ -119,7 +125,11 @@ def test_expression_that_is_too_large_is_an_error_with_its_reason(
     [
         ("\\d+\\.exe", [(0, "\\d is the letter d, as on the appliance")]),
         ("a|", [(0, "it matches whatever it is given, for it matches nothing, too")]),
-        ("a\\.b", []),
+        (
+            "a(bc){2}",
+            [(5, "{2} is at least 2 times, as on the appliance; {2,2} is exactly so often")],
+        ),
+        ("a\\.b{2,}c{1,2}", []),
     ],
 )
 def test_what_may_surprise_is_noted(pattern: str, notes: list[tuple[int, str]]) -> None:
@@ -157,12 +167,14 @@ classes = st.builds(
     st.lists(BYTES, min_size=1, max_size=4),
 )
 atoms = st.one_of(letters, plain, classes, st.just((".", b".")))
-repeats = st.sampled_from(["", "", "?", "*", "+", "{2}", "{1,}", "{0,2}"])
+repeats = st.sampled_from(["", "", "?", "*", "+", "{2}", "{1,}", "{0,2}", "{3,3}"])
 
 
 def larger(inner: st.SearchStrategy) -> st.SearchStrategy:
     repeated = st.builds(
-        lambda e, r: (f"({e[0]}){r}", b"(?:%s)%s" % (e[1], r.encode())), inner, repeats
+        lambda e, r: (f"({e[0]}){r}", b"(?:%s)%s" % (e[1], r.replace("{2}", "{2,}").encode())),
+        inner,
+        repeats,
     )
     joined = st.lists(st.one_of(inner, repeated), min_size=1, max_size=3).map(
         lambda es: ("".join(e[0] for e in es), b"".join(e[1] for e in es))
@@ -188,3 +200,15 @@ expressions = st.builds(
 def test_expression_finds_what_pythons_finds(expression: tuple[str, bytes], value: bytes) -> None:
     pattern, pythons = expression
     assert finds(pattern, value) == bool(re.search(pythons, value, re.DOTALL))
+
+
+def test_inspection_searches_as_the_expression_was_judged() -> None:
+    # With several expressions it searches for all of them together.
+    for pattern, value in (("a.b", b"xa\nbx"), ("^\\xe9$", b"\xe9"), ("a{2}c", b"aaac")):
+        ours = Expression("ours", pattern, translate(pattern).re2)
+        other = Expression("other", "zzz", "zzz")
+        condition = Matches("c", (other, ours), True)
+        clause = Clause(1, Criterion.SENDER_ADDRESS, condition, ClauseAction.LOG, True)
+        group = compile_map(InspectionMap("m", clauses=(clause,))).groups[clause.criterion]
+        assert group.met_by_text((value,)) == 1
+        assert group.met_by_text((b"q",)) == 0

@@ -180,7 +180,7 @@ USE = ("match sender-address regex x", "log")
             'regex x "((a{30}){30}){30}"\n',
             1,
             10,
-            "RE2 cannot take it: invalid repetition size: {30}",
+            "RE2 cannot take it: invalid repetition size: {30,}",
         ),
         ('regex x ""\n', 1, 10, "the expression is empty"),
         ("regex y a\n", 3, 28, "regex 'x' is not defined"),
