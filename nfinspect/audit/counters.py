@@ -15,6 +15,7 @@ from nfinspect import events
 from nfinspect.actions import DropReason
 from nfinspect.events import Event
 from nfinspect.policy.model import Clause, Inspection, Policy
+from nfinspect.policy.words import reaction_lines
 
 
 class Totals(Protocol):
@@ -77,6 +78,8 @@ class InspectionCounts:
     """Greetings masked; None if the map does not mask them."""
     clauses: tuple[tuple[Clause, int], ...]
     """Packets that matched each clause, in the map's order."""
+    parameters: tuple[tuple[str, int], ...] = ()
+    """The lines of parameters with an action, and how often each acted."""
 
 
 class Counters:
@@ -93,6 +96,8 @@ class Counters:
         self.clauses: Counter[tuple[str, int, str]] = Counter()
         """By map name, the clause's position and its criterion: after a change of the policy the
         same place may be another clause's, while older connections still match the former one."""
+        self.parameters: Counter[tuple[str, str]] = Counter()
+        """By map name and parameter."""
         self.tallies: dict[str, Counter[str]] = {name: Counter() for name, _ in TALLIES.values()}
         """By name of the tally and its breakdown; an empty string if there is none."""
         self.dropped_packets: Counter[DropReason] = Counter()
@@ -117,6 +122,8 @@ class Counters:
                 self.tallies[name][by(event) if by else ""] += 1
                 if type(event) is events.LimitReached and event.refused:
                     self.refused[event.scope] += 1
+                if type(event) is events.ParameterMatched:
+                    self.parameters[event.map_name, event.parameter] += 1
                 if type(event) is events.ConnectionTornDown:
                     self.in_use -= 1
 
@@ -144,6 +151,10 @@ class Counters:
             tuple(
                 (clause, self.clauses[used.name, clause.position, clause.words])
                 for clause in used.clauses
+            ),
+            tuple(
+                (line, self.parameters[used.name, parameter])
+                for parameter, line in reaction_lines(used.parameters).items()
             ),
         )
 
@@ -185,6 +196,10 @@ def _to_json(counts: InspectionCounts) -> dict[str, Any]:
     }
     if counts.mask_banner is not None:
         result["mask_banner"] = counts.mask_banner
+    if counts.parameters:
+        result["parameters"] = [
+            {"parameter": line, "count": count} for line, count in counts.parameters
+        ]
     result["match"] = [
         {"clause": f"match {clause.words}", "action": clause.action_words, "packet": packets}
         for clause, packets in counts.clauses

@@ -32,6 +32,7 @@ def service_policy(inspections: Iterable[InspectionCounts], *, only_watches: boo
         ]
         if counts.mask_banner is not None:
             lines.append(f"        mask-banner, count {counts.mask_banner}")
+        lines += [f"        {line}, count {count}" for line, count in counts.parameters]
         for clause, packets in counts.clauses:
             lines.append(f"        match {clause.words}")
             lines.append(f"          {clause.action_words}, packet {packets}")

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from nfinspect.policy.model import Parameters
 
+REACTIONS = ("mail-relay", "special-character", "bare-newline")
+"""The parameters with an action of their own."""
+
+
+def reaction_lines(parameters: Parameters) -> dict[str, str]:
+    """Return the lines of `REACTIONS` that are on, by parameter."""
+    relay = parameters.mail_relay
+    lines = {}
+    if relay is not None:
+        lines["mail-relay"] = f"mail-relay {relay.domain} action {relay.reaction.words}"
+    if parameters.special_character is not None:
+        lines["special-character"] = (
+            f"special-character action {parameters.special_character.words}"
+        )
+    if parameters.bare_newline is not None:
+        lines["bare-newline"] = f"bare-newline action {parameters.bare_newline.words}"
+    return lines
+
 
 def parameter_lines(parameters: Parameters) -> list[str]:
     """Return the lines below ``parameters`` for *parameters*, defaults included."""
@@ -12,15 +30,8 @@ def parameter_lines(parameters: Parameters) -> list[str]:
         lines.append("allow-tls action log" if parameters.allow_tls_log else "allow-tls")
     else:
         lines.append("no allow-tls")
-    relay = parameters.mail_relay
-    lines.append(
-        f"mail-relay {relay.domain} action {relay.reaction.words}" if relay else "no mail-relay"
-    )
-    for name, reaction in (
-        ("special-character", parameters.special_character),
-        ("bare-newline", parameters.bare_newline),
-    ):
-        lines.append(f"{name} action {reaction.words}" if reaction else f"no {name}")
+    on = reaction_lines(parameters)
+    lines += [on.get(name, f"no {name}") for name in REACTIONS]
     lines += [
         f"server-anomaly {parameters.server_anomaly.value}",
         f"incomplete-command {parameters.incomplete_command.value}",

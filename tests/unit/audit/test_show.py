@@ -1,8 +1,16 @@
 """The output of show, line by line (section 6)."""
 
+import pytest
+
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, InspectionCounts
+from nfinspect.events import ClauseAction, Connection, Direction, Endpoint, ParameterMatched
 from nfinspect.policy import default_policy, parse_policy
+from nfinspect.policy.commands import inspection
+
+C = Connection(
+    1, Endpoint("outside", bytes([192, 0, 2, 1]), 4321), Endpoint("inside", bytes(16), 25)
+)
 
 
 def test_show_service_policy_prints_the_appliances_listing() -> None:
@@ -32,6 +40,49 @@ Global policy:
           mask, packet 2555
 """
     )
+
+
+def test_parameters_with_an_action_are_listed_with_their_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
+    policy = parse_policy(
+        """policy-map type inspect esmtp m
+parameters
+mask-banner
+mail-relay example.org action drop-connection log
+bare-newline action mask
+match not header length gt 5
+log
+policy-map global_policy
+class inspection_default
+inspect esmtp m""",
+        "a.cfg",
+    ).policy
+    counters = Counters()
+    for name, parameter in (("m", "mail-relay"), ("m", "mail-relay"), ("other", "bare-newline")):
+        counters.observe(
+            ParameterMatched(C, Direction.REQUEST, name, parameter, ClauseAction.LOG, False)
+        )
+    assert (
+        show.service_policy(counters.inspections(policy, {}))
+        == """\
+Global policy:
+  Service-policy: global_policy
+    Class-map: inspection_default
+      Inspect: esmtp m, packet 0, drop 0, reset-drop 0
+        mask-banner, count 0
+        mail-relay example.org action drop-connection log, count 2
+        bare-newline action mask, count 0
+        match not header length gt 5
+          log, packet 0
+"""
+    )
+    (found,) = counters.to_json(policy, {})["service_policy"]
+    assert found["parameters"] == [
+        {"parameter": "mail-relay example.org action drop-connection log", "count": 2},
+        {"parameter": "bare-newline action mask", "count": 0},
+    ]
 
 
 def test_two_classes_of_one_policy_share_one_heading() -> None:
