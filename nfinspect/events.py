@@ -104,6 +104,7 @@ class CloseCause(enum.Enum):
     PIPE = "pipe"
     UNCLOSED_BRACKET = "unclosed-bracket"
     STARTTLS_INJECTION = "starttls-injection"
+    BDAT_CHUNK = "bdat-chunk"
     UNASKED_354 = "unasked-354"
     ABANDONED_BY_SERVER = "abandoned-by-server"
     SERVER_ANOMALY = "server-anomaly"

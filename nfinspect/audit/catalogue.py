@@ -213,6 +213,13 @@ CLOSED: Mapping[CloseCause, Explanation] = {
         "the client must wait for the reply to STARTTLS",
         (507003, 302014),
     ),
+    CloseCause.BDAT_CHUNK: Explanation(
+        "the client sent the chunk of a masked BDAT without waiting for the reply, and the map says"
+        " 'bdat-chunk drop-connection' or 'reset'",
+        "troubleshooting.md#closed-without-a-clause",
+        "the client must not use CHUNKING where it is not offered; or 'bdat-chunk mask'",
+        (507003, 302014),
+    ),
     CloseCause.UNASKED_354: Explanation(
         "the server said 354 to something other than DATA: from there on nobody could tell mail from"
         " commands",

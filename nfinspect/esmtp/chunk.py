@@ -10,6 +10,8 @@ CR LF pairs stay, so that lines do not grow without limit; each ends a line that
 Everything else is X, a bare LF too. A CR at the end of a packet passes, as the next byte is not yet
 known. If the chunk ends within a line, the client's next command continues that line for the
 server: it is masked too, or the chunk's X would turn a CLIENT into XCLIENT.
+
+With ``parameters / bdat-chunk`` such a chunk closes the connection instead.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 from nfinspect.esmtp.dialogue import OUTSTANDING_BOUND
 from nfinspect.esmtp.session import Session
 from nfinspect.esmtp.verbs import Request
-from nfinspect.events import ChunkMasked
+from nfinspect.events import ChunkMasked, ClauseAction, CloseCause
 
 
 class ChunkScanner:
@@ -38,6 +40,10 @@ class ChunkScanner:
             dialogue.end_chunk()
             return False
         dialogue.decide_chunk()
+        action = session.rules.parameters.bdat_chunk
+        if action.closes:
+            session.close(CloseCause.BDAT_CHUNK, reset=action is ClauseAction.RESET)
+            return True
         self.ended_in_cr = self.within_line = False
         session.events.append(ChunkMasked(session.connection, dialogue.announced))
         return True

@@ -158,8 +158,6 @@ def _judge_parameter(session: Session, fact: Fact, standing: Standing) -> None:
     elif standing is Standing.MAIL_RELAY:
         if parameters.mail_relay is not None:
             react(session, standing, parameters.mail_relay.reaction, evidence)
-    elif parameters.bare_newline is not None:
-        react(session, standing, parameters.bare_newline, None)
 
 
 def react(

@@ -21,12 +21,14 @@ from nfinspect.esmtp.dialogue import (
     TLS,
 )
 from nfinspect.esmtp.message import MessageScanner
+from nfinspect.esmtp.newline import NewlineScanner
 from nfinspect.esmtp.observer import Observer
 from nfinspect.esmtp.reply import ReplyScanner
 from nfinspect.esmtp.request import CommandScanner, as_listed
 from nfinspect.esmtp.session import REMEMBERED, Session
 from nfinspect.esmtp.verbs import AUTH_RESPONSE, Request
 from nfinspect.events import (
+    ClauseAction,
     CloseCause,
     CommandSeen,
     Connection,
@@ -73,7 +75,7 @@ class Inspector(Session):
     than held: it holds a fragment of a verb, under ``incomplete-command drop``.
     """
 
-    __slots__ = ("chunk", "commands", "message", "replies")
+    __slots__ = ("chunk", "commands", "message", "newlines", "replies")
 
     def __init__(
         self,
@@ -95,6 +97,8 @@ class Inspector(Session):
         """While a message arrives."""
         self.chunk: ChunkScanner | None = None
         """While a masked BDAT's chunk is announced or arrives."""
+        self.newlines: NewlineScanner | None = None
+        """While a message arrives, if the map has ``bare-newline``."""
         self.replies = ReplyScanner()
 
     def request(self, data: bytes, packet_length: int, acknowledged: int) -> bytes:
@@ -122,13 +126,19 @@ class Inspector(Session):
                 before, declared = position, self.declared
                 outgrows = declared >= 0 and self.size + size - position > declared
                 mail = self.mail if outgrows else None
-                position = message.scan(self, data, position)
+                if self.rules.parameters.bare_newline is not None:
+                    newlines = self.newlines
+                    if newlines is None:
+                        newlines = self.newlines = NewlineScanner()
+                    newlines.scan(self, data, position)
+                if self.closing is None:
+                    position = message.scan(self, data, position)
                 self.kept = message.kept
                 self.size += position - before
                 if outgrows:
                     self._outgrown(data, before, position, declared, mail)
                 if dialogue.phase != MESSAGE:
-                    self.message = None
+                    self.message = self.newlines = None
             elif phase == TLS:
                 if acknowledged < dialogue.tls_from:
                     self._injected()
@@ -141,7 +151,6 @@ class Inspector(Session):
                 owed -= dialogue.settle(acknowledged)
                 self.chunk = ChunkScanner()
                 self.chunk.follows(self, acknowledged)
-                continue
             elif phase == CHUNK:
                 chunk = self.chunk
                 assert chunk is not None
@@ -262,7 +271,8 @@ class Inspector(Session):
 
     def _injected(self) -> None:
         self.events.append(StartTlsInjection(self.connection))
-        self.close(CloseCause.STARTTLS_INJECTION)
+        reset = self.rules.parameters.starttls_injection is ClauseAction.RESET
+        self.close(CloseCause.STARTTLS_INJECTION, reset=reset)
 
     def _list_unfinished(self) -> None:
         """List, for the transcript, the lines whose bare LF the server has taken for their end."""

@@ -249,10 +249,7 @@ NOT_EVALUATED: Final = frozenset(
 
 
 
-    bare-newline
     closing-reply
-    starttls-injection
-    bdat-chunk
     """.splitlines()
     if line.strip()
 )
