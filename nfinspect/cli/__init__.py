@@ -44,11 +44,18 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the command *cmd_name*; None if it does not exist."""
+        """Import and return the command *cmd_name*; None if it does not exist. Raises Failure if a
+        library is missing."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute = COMMANDS[cmd_name][0].split(":")
-        command = getattr(import_module(module), attribute)
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("nfinspect"):
+                raise
+            missing = f"the Python module {error.name} is missing; run script/setup"
+            raise Failure(missing) from error
         assert isinstance(command, click.Command)
         return command
 

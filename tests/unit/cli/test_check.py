@@ -1,7 +1,10 @@
 """``nfinspect check``, and the option --config of other commands."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -16,6 +19,8 @@ from nfinspect.policy import (
     default_text,
     parse_policy,
 )
+
+ROOT = Path(__file__).parents[3]
 
 GOOD = """policy-map type inspect esmtp m
  description [bold]Mail
@@ -279,3 +284,17 @@ def test_faulty_config_file_ends_the_command_with_status_2() -> None:
     result, read = read_by_config_option("--config", "mail.cfg")
     assert (result.exit_code, result.stdout, read) == (2, "", [])
     assert result.stderr == f"nfinspect: error: {ERRORS}"
+
+
+def test_missing_library_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    """As after an update without script/setup."""
+    (tmp_path / "re2.py").write_text("raise ModuleNotFoundError(name='re2')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nfinspect", "check", "nothing.cfg"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(
+        "nfinspect: error: the Python module re2 is missing; run script/setup\n"
+    )
