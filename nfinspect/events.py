@@ -399,6 +399,8 @@ class InspectionClosed:
     cause: CloseCause
     reset: bool = False
     """Both ends get an RST; otherwise they hear nothing."""
+    told: bool = False
+    """The client gets a reply of the filter's own, that says so, and a FIN."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ collects what the scanners find.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import mypyc_attr
 
 from nfinspect.esmtp.chunk import ChunkScanner
@@ -39,6 +41,8 @@ from nfinspect.events import (
     UninspectedCause,
 )
 
+CLOSING_REPLY: Final = b"554 5.7.1 Connection closed by policy\r\n"
+"""RFC 5321 section 4.2.3, RFC 3463: delivery not authorized, message refused."""
 LINE_SHOWN = 80
 """Bytes, at most, that are shown of a line that waits."""
 
@@ -227,6 +231,17 @@ class Inspector(Session):
             return ""
         known = _AWAITED.get(dialogue.outstanding[-1])
         return known or f"reply to {self.commands.latest.decode('ascii')}"
+
+    @property
+    def closing_reply(self) -> bytes:
+        """What the client is told of a close; nothing if the server has spoken out of turn, since
+        then the client has a reply."""
+        if (
+            not self.rules.parameters.closing_reply
+            or self.closing is CloseCause.ABANDONED_BY_SERVER
+        ):
+            return b""
+        return CLOSING_REPLY
 
     def waiting_line(self, data: bytes) -> bytes:
         """The beginning of ``data``, bytes that must wait, as far as it may be shown: ``***`` where

@@ -11,5 +11,6 @@
 ``timestamps``   timestamps of packets that were held
 ``waiting``      what waits in silence for a reply, or for the end of a line
 ``uninspected``  connections passed without inspection
+``farewell``     the reply of the filter's own to a client whose connection is closed
 ``ending``       closing by inspection, what still passes afterwards, teardown
 """

@@ -21,6 +21,7 @@ from nfinspect.events import (
     InspectionClosed,
     TeardownReason,
 )
+from nfinspect.flow import farewell
 from nfinspect.flow.core import Core
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.packet.craft import craft_reset
@@ -38,7 +39,9 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     connection = stream.connection
     inspector = connection.inspector
     reset = inspector is not None and inspector.resetting
-    passage.emit(InspectionClosed(connection.identity, stream.direction, cause, reset))
+    text = inspector.closing_reply if inspector is not None and farewell.possible(passage) else b""
+    told = bool(text)
+    passage.emit(InspectionClosed(connection.identity, stream.direction, cause, reset, told))
     passage.emit(_torn_down(connection, now, TeardownReason.CLOSED_BY_INSPECTION))
     passage.drop(DropReason.INSPECTION)
     if connection.inspection is not None:
@@ -48,12 +51,15 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     core.table.close(connection, now)
     _release(core, connection)
     connection.client.forget()
-    if reset:
-        connection.reset = True
+    if reset or told:
+        connection.reset = reset
         connection.inspector = None
         connection.server.forget()
+        if told:
+            farewell.tell(passage, text)
         for each in (connection.client, connection.server):
-            inject_reset(core, each, each.next)
+            if reset and not (told and each.direction is REPLY):
+                inject_reset(core, each, each.next)
         return
     if stream.direction is REPLY:
         connection.inspector = None  # a reply was the violation: no further replies pass
@@ -70,6 +76,9 @@ def after_closing(passage: Passage) -> None:
         if not segment.flags & SYN:
             stream.heard(passage.arrival.now)
         passage.drop(DropReason.CLOSED_CONNECTION)
+        return
+    if connection.farewell is not None and (stream.direction is REQUEST or not connection.reset):
+        farewell.answer(passage, connection.farewell)
         return
     acknowledgment = passage.acknowledgment
     if acknowledgment > peer.next or peer.too_old_to_acknowledge(acknowledgment):

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
-from nfinspect.packet.segment import ACK, RST, TCP_PROTOCOL
+from nfinspect.packet.segment import ACK, FIN, PSH, RST, TCP_PROTOCOL
 
 HOP_LIMIT: Final = 64
 """Linux's default."""
@@ -46,6 +46,21 @@ def craft_acknowledgment(
     """An ACK. *window* is the field's value, unscaled; *options* (see options.py) are padded to a
     multiple of 4 bytes."""
     return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit, payload)
+
+
+def craft_farewell(
+    key: bytes,
+    *,
+    sequence: int,
+    acknowledgment: int,
+    window: int,
+    options: bytes,
+    payload: bytes,
+    hop_limit: int,
+) -> bytes:
+    """The last segment of its direction: *payload* and a FIN; otherwise as `craft_acknowledgment`."""
+    flags = ACK | PSH | FIN
+    return _craft(key, flags, sequence, acknowledgment, window, options, hop_limit, payload)
 
 
 def _craft(

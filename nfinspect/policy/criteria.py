@@ -249,7 +249,6 @@ NOT_EVALUATED: Final = frozenset(
 
 
 
-    closing-reply
     """.splitlines()
     if line.strip()
 )

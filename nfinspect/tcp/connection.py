@@ -30,6 +30,18 @@ ESTABLISHED: Final = Phase.ESTABLISHED
 CLOSED: Final = Phase.CLOSED
 
 
+class Farewell:
+    """What the client of a closed connection was told (see `nfinspect.flow.farewell`)."""
+
+    __slots__ = ("taken", "text")
+
+    def __init__(self, text: bytes, taken: int) -> None:
+        self.text = text
+        self.taken = taken
+        """The client's next sequence number: what comes before it has been acknowledged, and read by
+        nobody."""
+
+
 class TcpConnection:
     __slots__ = (
         "ack_owed",
@@ -37,6 +49,7 @@ class TcpConnection:
         "client",
         "closed_quiet",
         "created",
+        "farewell",
         "identity",
         "inspection",
         "inspector",
@@ -79,6 +92,8 @@ class TcpConnection:
         self.ack_owed = False
         """Inspection closed it at a packet that was the first to acknowledge a reply. The client's
         next ACK must pass, or the server would retransmit that reply for a long time."""
+        self.farewell: Farewell | None = None
+        """Inspection closed it, and the client has been told so."""
         self.reset = False
         """Inspection closed it with an RST to both ends."""
         self.sack_permitted = False

@@ -124,6 +124,11 @@ class StreamInspector(StreamObserver):
         """What must come before the client's next byte may pass; empty if nothing must."""
         raise NotImplementedError
 
+    @property
+    def closing_reply(self) -> bytes:
+        """What the client may be told of a close, with its CR LF; empty if nothing."""
+        return b""
+
     def waiting_line(self, data: bytes) -> bytes:
         """The beginning of ``data``, bytes that must wait, as far as it may be shown."""
         raise NotImplementedError

@@ -56,6 +56,8 @@ def _not_done() -> Iterator[str]:
     if NOT_EVALUATED:
         yield "Read, checked and reported as not done:"
         yield ""
+    else:
+        yield "Nothing."
     for words in sorted(NOT_EVALUATED, key=str.lower):
         yield f"- `{words}`"
 
