@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from nfinspect.policy import default_text, parse_policy, useless
 from nfinspect.policy.advice import advise
-from nfinspect.policy.commands import inspection
 from nfinspect.policy.conditions import Above, Condition, Not, OneOf
 from nfinspect.policy.useless import _Asked
 
@@ -23,11 +22,6 @@ class-map type regex match-any any
 policy-map type inspect esmtp m
 """
 FIRST = HEAD.count("\n") + 1
-
-
-@pytest.fixture(autouse=True)
-def everything_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
 
 
 def found(*lines: str) -> list[tuple[int, str]]:
