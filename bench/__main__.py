@@ -1,5 +1,5 @@
 """``python -m bench`` measures and writes RESULTS.md; ``python -m bench loss`` writes LOSS.md;
-``python -m bench memory`` (MEMORY.md) and ``python -m bench micro`` need no root."""
+``python -m bench memory`` (MEMORY.md), ``clauses`` (CLAUSES.md) and ``micro`` need no root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import loss, machine, memory, micro, profiling
+from bench import clauses, loss, machine, memory, micro, profiling
 from bench.forms import form
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 PROFILE = HERE / "PROFILE.md"
 LOSS = HERE / "LOSS.md"
+CLAUSES = HERE / "CLAUSES.md"
 MEMORY = HERE / "MEMORY.md"
 
 QUICKER = 10
@@ -118,6 +119,14 @@ def memory_(quick: bool) -> None:
     command = " ".join(["python -m bench", *sys.argv[1:]])
     measured = list(memory.measure(QUICKER if quick else 1, report=_report))
     _write(MEMORY, memory.results(measured, machine.facts(), command), keep=not quick)
+
+
+@bench.command(name="clauses")
+@click.option("--quick", is_flag=True, help="One round, no instructions; writes nothing.")
+def clauses_(quick: bool) -> None:
+    """Compare maps of few and of many clauses; needs no root; writes bench/CLAUSES.md."""
+    command = " ".join(["python -m bench", *sys.argv[1:]])
+    _write(CLAUSES, clauses.results(clauses.run(quick=quick), form(), command), keep=not quick)
 
 
 @bench.command(name="micro")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
-from nfinspect.policy import default_policy
+from nfinspect.policy import default_policy, parse_policy
 
 if TYPE_CHECKING:
     from bench.session import Packet
@@ -38,8 +38,11 @@ class NoValgrindError(Exception):
     """valgrind is not installed, or has not counted; the text says so."""
 
 
-def per_session(packets: Sequence[Packet], fewer: int, more: int) -> float:
-    """Instructions for one session of *packets*, from runs of so many sessions.
+def per_session(
+    packets: Sequence[Packet], fewer: int, more: int, *, configuration: str | None = None
+) -> float:
+    """Instructions for one session of *packets*, from runs of so many sessions; under the default map
+    if no configuration is given.
 
     Raises NoValgrindError.
     """
@@ -50,7 +53,7 @@ def per_session(packets: Sequence[Packet], fewer: int, more: int) -> float:
     ]
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "session"
-        file.write_bytes(pickle.dumps(steps))
+        file.write_bytes(pickle.dumps((steps, configuration)))
         counted = [_count(file, sessions) for sessions in (fewer, more)]
     return (counted[1] - counted[0]) / (more - fewer)
 
@@ -74,9 +77,12 @@ def read(text: str) -> int:
     return int(found[1].replace(",", ""))
 
 
-def send(steps: Sequence[Step], sessions: int) -> None:
+def send(steps: Sequence[Step], configuration: str | None, sessions: int) -> None:
     """Send the session so many times, each from another port."""
-    engine = Engine(default_policy(), started=0.0)
+    policy = default_policy()
+    if configuration is not None:
+        policy = parse_policy(configuration, "measured").policy
+    engine = Engine(policy, started=0.0)
     gc.collect()
     gc.freeze()
     for port in range(FIRST_PORT, FIRST_PORT + sessions):
@@ -88,4 +94,4 @@ def send(steps: Sequence[Step], sessions: int) -> None:
 
 
 if __name__ == "__main__":
-    send(pickle.loads(Path(sys.argv[1]).read_bytes()), int(sys.argv[2]))
+    send(*pickle.loads(Path(sys.argv[1]).read_bytes()), int(sys.argv[2]))

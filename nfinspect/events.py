@@ -189,11 +189,23 @@ class Translated:
 
 
 @dataclass(frozen=True, slots=True)
+class Mapped:
+    """What one end of a connection is beyond a static translation."""
+
+    address: bytes
+    """4 or 16 bytes."""
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionBuilt:
     """A new connection's SYN was accepted, or a connection older than the filter picked up
     [302013]."""
 
     connection: Connection
+    client_mapped: Mapped | None = None
+    """None if no static of the configuration translates that end."""
+    server_mapped: Mapped | None = None
 
 
 @dataclass(frozen=True, slots=True)

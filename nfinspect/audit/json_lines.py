@@ -16,7 +16,7 @@ from typing import Any
 
 from nfinspect.audit.suppression import LinesSuppressed
 from nfinspect.audit.text import address, escaped, ip_port
-from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Translated
+from nfinspect.events import Connection, Endpoint, Event, Evidence, Mail, Mapped, Translated
 
 VERSION = 1
 """Of the schema: it changes when a field changes its name or meaning, or is gone; not when one is
@@ -67,6 +67,8 @@ def _plain(value: Any) -> Any:
             return escaped(value)
         case tuple():
             return [_plain(each) for each in value]
+        case Mapped():
+            return ip_port(value)
         case Translated():
             mapped = address(value.address) if value.address else ""
             return {

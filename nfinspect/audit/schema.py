@@ -15,7 +15,7 @@ from typing import Any
 from nfinspect import events
 from nfinspect.audit.json_lines import VERSION, name_of
 from nfinspect.audit.suppression import LinesSuppressed
-from nfinspect.events import Connection, Endpoint
+from nfinspect.events import Connection, Endpoint, Mapped
 
 IDENTITY = ("connection", "client", "client_interface", "server", "server_interface")
 """What identifies a connection."""
@@ -84,6 +84,8 @@ def _value(hint: Any) -> dict[str, Any]:
         return {"type": "null"}
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return {"enum": [each.value for each in hint]}
+    if hint is Mapped:
+        return _TEXT
     if dataclasses.is_dataclass(hint):
         return _object(_fields(typing.cast(type, hint)))
     return {"type": {bool: "boolean", int: "integer", float: "number"}.get(hint, "string")}

@@ -44,13 +44,17 @@ def summary(suppressed: LinesSuppressed) -> str:
 
 # The values of a template's fields. An end is ``interface:address/port``. The side of lower security
 # comes first; until interfaces are configured that is the client's, and every connection is inbound
-# (section 9). Addresses are not translated: mapped equals real.
+# (section 9). Mapped equals real unless a static of the configuration translates the end.
 
 Facts = dict[str, Any]
 
 
 def _end(endpoint: Endpoint) -> str:
     return f"{endpoint.interface}:{address(endpoint.address)}/{endpoint.port}"
+
+
+def _address_port(end: Endpoint | events.Mapped) -> str:
+    return f"{address(end.address)}/{end.port}"
 
 
 def _from_to(connection: Connection, direction: Direction) -> Facts:
@@ -63,14 +67,15 @@ def _from_to(connection: Connection, direction: Direction) -> Facts:
 def _built(event: events.ConnectionBuilt) -> Facts:
     connection = event.connection
     lower, higher = connection.sides
-    lower_end, higher_end = _end(lower), _end(higher)
+    mapped = event.client_mapped, event.server_mapped
+    lower_mapped, higher_mapped = reversed(mapped) if connection.outbound else mapped
     return {
         "direction": "outbound" if connection.outbound else "inbound",
         "number": connection.number,
-        "lower": lower_end,
-        "lower_mapped": lower_end[len(lower.interface) + 1 :],
-        "higher": higher_end,
-        "higher_mapped": higher_end[len(higher.interface) + 1 :],
+        "lower": _end(lower),
+        "lower_mapped": _address_port(lower_mapped or lower),
+        "higher": _end(higher),
+        "higher_mapped": _address_port(higher_mapped or higher),
     }
 
 

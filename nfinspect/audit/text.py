@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from nfinspect.events import Endpoint
+from nfinspect.events import Endpoint, Mapped
 
 LONGEST_STRING = 512
 """Bytes from a client or server that are shown; a longer string ends in ``...``."""
@@ -29,7 +29,7 @@ def address(data: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
 
 
-def ip_port(endpoint: Endpoint) -> str:
+def ip_port(endpoint: Endpoint | Mapped) -> str:
     """Return ``ip:port``, or ``[ip]:port`` for IPv6."""
     text = address(endpoint.address)
     return f"{text}:{endpoint.port}" if len(endpoint.address) == 4 else f"[{text}]:{endpoint.port}"

@@ -15,7 +15,7 @@ from rich.text import Text
 from nfinspect.cli.configuration import interface_option, name_of, read_text
 from nfinspect.cli.console import console
 from nfinspect.cli.errors import FINDINGS
-from nfinspect.live.iptables import RulesError, others_in_place
+from nfinspect.live.iptables import RulesError, others_in_place, ours_in_place
 from nfinspect.live.obstacles import CAP_NET_ADMIN, has_capability
 from nfinspect.policy import Configuration, ConfigurationError, Finding, canonical, parse_policy
 from nfinspect.policy.advice import advise
@@ -84,7 +84,7 @@ def _about_rules(configuration: Configuration, file: str) -> Iterator[Finding]:
     if not has_capability(CAP_NET_ADMIN):
         return
     try:
-        others = all(
+        others = ours_in_place() and all(
             others_in_place(diversion_of(configuration.policy, bridged=bridged))
             for bridged in (False, True)
         )

@@ -127,7 +127,9 @@ def _print(diversion: Diversion, families: tuple[AddressFamily, ...]) -> None:
         if there:
             click.echo("# They replace the rules of nfinspect that are in place now.")
         table = next((table for table in TABLES if table in there), TABLES[0])
-        text = application(diversion, table, family.version, there.get(table, ()))
+        present = there.get(table, ())
+        kept = bool(iptables.exempt_and_open(family, present))
+        text = application(diversion, table, family.version, present, keep_marked=kept)
         text += untracking(there.get(RAW, ()))
         text += translating(diversion.nat.get(family.version, ()), there.get(NAT, ()))
         click.echo(text, nl=False)
@@ -158,10 +160,9 @@ def put_in_place(diversion: Diversion, *, bridge: bool = False, confirm: float =
         warnings = rollback.apply(diversion, bridged=bridge, confirm=confirm)
     except iptables.RulesError as error:
         raise Failure(f"cannot apply the rules: {error}") from error
-    for warning in warnings:
-        click.echo(f"nfinspect: warning: {warning}", err=True)
-    for note in diversion.notes:
-        click.echo(f"nfinspect: notice: {note}", err=True)
+    for each in [*warnings, *map(iptables.Notice, diversion.notes)]:
+        kind = "notice" if isinstance(each, iptables.Notice) else "warning"
+        click.echo(f"nfinspect: {kind}: {each}", err=True)
     if confirm:
         click.echo(
             f"nfinspect: notice: the rules are rolled back in {confirm:.0f} seconds, unless you run:"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from nfinspect.esmtp.lines import ShortLine
 from nfinspect.policy.conditions import Above, Not
 from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.model import Clause
@@ -49,6 +50,8 @@ class Asked:
         "here",
         "parts",
         "recipients",
+        "short_body_lines",
+        "short_header_lines",
         "to_fields",
         "unnamed",
         "upcoming",
@@ -60,6 +63,8 @@ class Asked:
         none = Bounds()
         self.header_lines = bounds.get(Criterion.HEADER_LINE_LENGTH, none)
         self.body_lines = bounds.get(Criterion.BODY_LINE_LENGTH, none)
+        self.short_header_lines = tuple([ShortLine(each) for each in self.header_lines.up_to])
+        self.short_body_lines = tuple([ShortLine(each) for each in self.body_lines.up_to])
         self.header_size = bounds.get(Criterion.HEADER_LENGTH, none)
         self.body_size = bounds.get(Criterion.BODY_LENGTH, none)
         self.recipients = bounds.get(Criterion.TO_FIELDS, none)

@@ -295,6 +295,7 @@ class Inspector(Session):
             commands = self.commands
             observer = Observer(self.connection)
             observer.authenticating = commands.verb is AUTH_RESPONSE
+            observer.after_auth = commands.after_auth
             observer.request(commands.arrived.rstrip(b"\n") + b"\n", 0, 0)
             self.events[:0] = observer.events
 

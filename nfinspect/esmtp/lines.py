@@ -6,11 +6,15 @@ LF and without a stuffed dot (docs/appliance.md, section 10).
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 CR: Final = 13
 LF: Final = 10
 DOT: Final = 46
+
+_MOST_REPEATED: Final = 2**32 - 2
+"""Of what an expression may repeat."""
 
 
 def line_length(data: bytes, start: int, stop: int) -> int:
@@ -62,21 +66,42 @@ def long_lines(data: bytes, start: int, end: int, limits: tuple[int, ...]) -> li
     return found
 
 
+class ShortLine:
+    """Finds finished lines that are not longer than a limit."""
+
+    __slots__ = ("_here", "_upcoming", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        line = rb"\.?+[^\n]{0,%d}+\r?\n" % min(limit, _MOST_REPEATED)
+        self._here = re.compile(line)
+        self._upcoming = re.compile(rb"\n(?=" + line + rb")")
+
+    def first(self, data: bytes, start: int, end: int) -> int:
+        """Where the first one in ``data[start:end]`` begins; -1 if there is none. ``start`` must be the
+        start of a line."""
+        if self._here.match(data, start, end) is not None:
+            return start
+        found = self._upcoming.search(data, start, end)
+        return -1 if found is None else found.end()
+
+
 def short_lines(
-    data: bytes, start: int, end: int, limits: tuple[int, ...]
+    data: bytes, start: int, end: int, limits: tuple[ShortLine, ...]
 ) -> list[tuple[int, int]]:
-    """The same for the first finished line that is not longer than each of the descending limits."""
+    """The same as `long_lines` for the first finished line that is not longer than each of the
+    descending limits."""
     found: list[tuple[int, int]] = []
     index, count = 0, len(limits)
-    while index < count:
-        newline = data.find(b"\n", start, end)
-        if newline < 0:
+    while index < count and start < end:
+        position = limits[index].first(data, start, end)
+        if position < 0:
             break
-        length = line_length(data, start, newline)
-        if length <= limits[index]:
-            found.append((start, length))
-            while index < count and limits[index] >= length:
-                index += 1
+        newline = data.find(b"\n", position, end)
+        length = line_length(data, position, newline)
+        found.append((position, length))
+        while index < count and limits[index].limit >= length:
+            index += 1
         start = newline + 1
     return found
 

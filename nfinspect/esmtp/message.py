@@ -145,12 +145,12 @@ class MessageScanner:
                     HEADER_LINE, asked.header_lines, data, start, first, is_line, facts
                 )
             if first < lines_end:
-                _measure_header_lines(asked.header_lines, data, first, lines_end, facts)
+                _measure_header_lines(asked, data, first, lines_end, facts)
         elif self.length:
             is_line = body_end > start
             self._measure_open_line(BODY_LINE, asked.body_lines, data, start, first, is_line, facts)
         if header_end < body_end:
-            _measure_body_lines(asked.body_lines, data, max(first, header_end), body_end, facts)
+            _measure_body_lines(asked, data, max(first, header_end), body_end, facts)
         if asked.whole:
             self._measure_whole(
                 asked, data, start, lines_end, header_end, body_end, opening == HEADER, over, facts
@@ -291,24 +291,24 @@ def _note_message_id(session: Session, data: bytes, start: int, end: int) -> Non
 
 
 def _measure_header_lines(
-    bounds: Bounds, data: bytes, start: int, end: int, facts: list[Fact]
+    asked: Asked, data: bytes, start: int, end: int, facts: list[Fact]
 ) -> None:
+    bounds = asked.header_lines
     if first_long_line(data, start, end, bounds.lowest) >= 0:
         for position, length in long_lines(data, start, end, bounds.above):
             text = field_name(data, position)
             facts.append(Fact(HEADER_LINE, position, length, text))
     if bounds.up_to:
-        for position, length in short_lines(data, start, end, bounds.up_to):
+        for position, length in short_lines(data, start, end, asked.short_header_lines):
             text = field_name(data, position)
             facts.append(Fact(HEADER_LINE, position, length, text, length, complete=True))
 
 
-def _measure_body_lines(
-    bounds: Bounds, data: bytes, start: int, end: int, facts: list[Fact]
-) -> None:
+def _measure_body_lines(asked: Asked, data: bytes, start: int, end: int, facts: list[Fact]) -> None:
+    bounds = asked.body_lines
     if first_long_line(data, start, end, bounds.lowest) >= 0:
         for position, length in long_lines(data, start, end, bounds.above):
             facts.append(Fact(BODY_LINE, position, length))
     if bounds.up_to:
-        for position, length in short_lines(data, start, end, bounds.up_to):
+        for position, length in short_lines(data, start, end, asked.short_body_lines):
             facts.append(Fact(BODY_LINE, position, length, b"", length, complete=True))

@@ -54,8 +54,8 @@ class Observer(StreamWatcher):
         self.starttls_sent = False
         self.authenticating = False
         """The client's next line is the response to a 334, or may be one."""
-        self.after_auth = False
-        """AUTH was seen: a line that is no command may be a response that the server did not ask
+        self.after_auth = unknown
+        """AUTH was seen, or may have been: a line that is no command may be a response that the server did not ask
         for."""
         self.in_message = False
         self.blob = 0
@@ -114,6 +114,7 @@ class Observer(StreamWatcher):
         """Bytes of the client are missing, and the server has not answered them."""
         self.command.clear()
         self.unknown = self.unknown or not self.in_message
+        self.after_auth = True
 
     def _command(self, line: bytes) -> None:
         if self.unknown or self.in_message:

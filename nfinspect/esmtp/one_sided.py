@@ -137,3 +137,4 @@ class OneSided(StreamWatcher):
             observer, phase = self._observer, inspector.dialogue.phase
             observer.in_message = phase == MESSAGE
             observer.authenticating = phase == AUTH_RESPONSE
+            observer.after_auth = inspector.commands.after_auth

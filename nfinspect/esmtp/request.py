@@ -28,7 +28,16 @@ from nfinspect.esmtp.envelope import (
 from nfinspect.esmtp.evaluation import Fact, Standing, evaluate, judge
 from nfinspect.esmtp.keywords import STARTTLS
 from nfinspect.esmtp.session import REMEMBERED, Session
-from nfinspect.esmtp.verbs import AUTH_RESPONSE, DATA, MAIL, RSET, Request, Verb
+from nfinspect.esmtp.verbs import (
+    AUTH_RESPONSE,
+    DATA,
+    MAIL,
+    OTHER_VERBS,
+    PERMITTED_WITH_TLS,
+    RSET,
+    Request,
+    Verb,
+)
 from nfinspect.events import (
     REQUEST,
     CharacterReplaced,
@@ -60,11 +69,14 @@ _SIZE: Final = re.compile(rb"[ \t]SIZE=([0-9]{1,18})(?![^ \t])", re.IGNORECASE)
 _XEXCH50: Final = re.compile(rb"XEXCH50[ \t]+([0-9]+)", re.IGNORECASE)
 _AUTHENTICATES: Final = rb"(?:AUTH|X-EXPS|XAUTH[A-Z]*)[\s=]"
 _INITIAL_RESPONSE: Final = re.compile(
-    rb"(" + _AUTHENTICATES + rb"+[^\s=]+[\s=]+)\S.*", re.IGNORECASE | re.DOTALL
+    rb"(\s*" + _AUTHENTICATES + rb"+[^\s=]+[\s=]+)\S.*", re.IGNORECASE | re.DOTALL
 )
-_BEGINS_AUTH: Final = re.compile(_AUTHENTICATES + rb"|(?:AUTH|X-EXPS|XAUTH[A-Z]*)\Z", re.IGNORECASE)
+_BEGINS_AUTH: Final = re.compile(
+    rb"\s*(?:" + _AUTHENTICATES + rb"|(?:AUTH|X-EXPS|XAUTH[A-Z]*)\Z)", re.IGNORECASE
+)
 _COMMAND: Final = re.compile(
-    rb"[A-Za-z]+[ \t]|(QUIT|RSET|NOOP|DATA|HELP|STARTTLS)\Z", re.IGNORECASE
+    rb"(?:" + b"|".join((*PERMITTED_WITH_TLS, *OTHER_VERBS)) + rb"|X{4,})(?:[ \t]|\Z)",
+    re.IGNORECASE,
 )
 
 
@@ -101,6 +113,7 @@ class CommandScanner:
 
     __slots__ = (
         "arrived",
+        "auth_seen",
         "bracket",
         "ended_in_cr",
         "latest",
@@ -120,6 +133,8 @@ class CommandScanner:
         """Its first bytes as they arrived, without the line ending."""
         self.latest = b""
         """The verb of the latest permitted command that is complete."""
+        self.auth_seen = False
+        """AUTH, or what stands for it, was seen: a line that is no command may be a credential."""
         self._begin()
 
     def _begin(self) -> None:
@@ -466,10 +481,15 @@ class CommandScanner:
             slowed(session, met)
         return False
 
+    @property
+    def after_auth(self) -> bool:
+        """Whether AUTH, or what stands for it, was seen, or has begun."""
+        return self.auth_seen or begins_auth(self.arrived)
+
     def listed(self, verb: Verb | None, line: bytes) -> bytes:
         """A line as a transcript shows it: after AUTH, which may have been refused, one that is no
         command may be a response."""
-        if verb is None and self.latest == AUTH and not looks_like_command(line):
+        if verb is None and self.auth_seen and not looks_like_command(line):
             if not begins_auth(line):
                 return b"***"
         return as_listed(verb, line)
@@ -503,6 +523,7 @@ class CommandScanner:
             session.blob = announced_blob(line)
             if begins_auth(line):
                 self.latest = AUTH
+                self.auth_seen = True
             dialogue.expect_reply(Request.BDAT if announced else Request.MASKED)
             if announced:
                 dialogue.begin_chunk(announced)
@@ -540,6 +561,8 @@ class CommandScanner:
         elif verb.response:
             dialogue.expect_auth_reply()
             return
+        elif request == Request.AUTH:
+            self.auth_seen = True
         self.latest = verb.word
         dialogue.expect_reply(request)
 
@@ -578,8 +601,8 @@ def declared_size(line: bytes) -> int:
 
 
 def looks_like_command(line: bytes) -> bool:
-    """Whether a line is a command rather than mail text or a response in an AUTH exchange, which is
-    base64."""
+    """Whether a line has a known verb, and so is a command rather than mail text or a response in an
+    AUTH exchange."""
     return _COMMAND.match(line) is not None
 
 

@@ -101,6 +101,28 @@ AUTH_RESPONSE: Final = Verb(b"", Request.AUTH, response=True)
 PERMITTED_WITH_TLS: Final = PERMITTED | {STARTTLS.word: STARTTLS}
 
 
+OTHER_VERBS: Final = (
+    # Of other RFCs (821, 2033, 2645, 3030, 4468), of Postfix, and of Exchange.
+    b"EXPN",
+    b"TURN",
+    b"LHLO",
+    b"ATRN",
+    b"BDAT",
+    b"BURL",
+    b"XCLIENT",
+    b"XFORWARD",
+    b"X-ANONYMOUSTLS",
+    b"X-EXPS",
+    b"X-LINK2STATE",
+    b"XAUTH",
+    b"XEXCH50",
+    b"XPROXY",
+    b"XPROXYFROM",
+    b"XPROXYTO",
+)
+"""Verbs that never pass, but tell a command from other text."""
+
+
 def prefixes(words: dict[bytes, Verb]) -> frozenset[bytes]:
     """All prefixes of the words, including the empty string and the words themselves."""
     return frozenset(word[:length] for word in words for length in range(len(word) + 1))

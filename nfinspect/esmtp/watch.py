@@ -28,6 +28,7 @@ def watch(
         dialogue = inspector.dialogue
         observer.in_message = dialogue.phase == MESSAGE
         observer.authenticating = dialogue.phase == AUTH_RESPONSE
+        observer.after_auth = observer.after_auth or inspector.commands.after_auth
         if dialogue.phase in (CHUNK, CHUNK_ANNOUNCED):
             observer.chunk = dialogue.announced
         if cause is UninspectedCause.RECORDED_WITHOUT_FILTER:

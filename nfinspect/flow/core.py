@@ -8,7 +8,7 @@ from typing import Final
 
 from nfinspect.actions import Action, Drop, DropReason, Emit
 from nfinspect.arrival import Arrival, Token
-from nfinspect.events import Endpoint, Event
+from nfinspect.events import Endpoint, Event, Mapped
 from nfinspect.flow.holding import Holding
 from nfinspect.flow.permissions import EngineOptions
 from nfinspect.flow.waiting import Waiting
@@ -130,6 +130,16 @@ class Core:
                 server.interface,
             )
         )
+
+    def mapped(self, end: Endpoint, other: Endpoint) -> Mapped | None:
+        """What *end* is beyond a static translation, on the side of *other*; None if none applies."""
+        if not self.policy.translations:
+            return None
+        size = len(end.address)
+        found = self._classifier.mapped(
+            4 if size == 4 else 6, int.from_bytes(end.address), end.port, other.interface
+        )
+        return None if found is None else Mapped(found[0].to_bytes(size), found[1])
 
     def is_outbound(self, client: Endpoint, server: Endpoint) -> bool:
         """Whether a connection is begun from the side of higher security."""

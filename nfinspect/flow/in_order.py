@@ -85,9 +85,9 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     that passed before come in front of it."""
     stream, core = passage.stream, passage.core
     limits, ledger = core.options.limits, core.ledger
-    if not limits.admits(
-        len(fresh), stream.memory.size + stream.kept, ledger.memory_bytes + ledger.kept_bytes
-    ):
+    # A stream of which bytes are kept goes on, or they could never be judged.
+    kept = 0 if stream.kept else ledger.kept_bytes
+    if not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes + kept):
         if repeats:
             return b""
         passage.drop(DropReason.MEMORY_BOUND)

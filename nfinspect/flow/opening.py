@@ -252,5 +252,6 @@ def _create(core: Core, key: bytes, ends: tuple[Endpoint, Endpoint], plan: Plan)
         connection.inspection = core.prepared(plan.inspection)
         connection.inspector = connection.inspection.begin(identity)
     core.table.add(connection)
-    core.emit(ConnectionBuilt(identity))
+    client, server = ends
+    core.emit(ConnectionBuilt(identity, core.mapped(client, server), core.mapped(server, client)))
     return connection

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nfinspect.live import exempt_connections
 from nfinspect.rules.diversion import (
     NAT,
     RAW,
@@ -16,6 +17,7 @@ from nfinspect.rules.diversion import (
     application,
     are_others,
     our_chains,
+    passes_marked,
     removal,
     translating,
     untracking,
@@ -43,6 +45,10 @@ class AddressFamily(NamedTuple):
 IPV4, IPV6 = AddressFamily("IPv4", "iptables", 4), AddressFamily("IPv6", "ip6tables", 6)
 
 
+class Notice(str):
+    """Said of rules that were applied, and no reason to worry."""
+
+
 class _NoTableError(Exception):
     pass
 
@@ -67,7 +73,15 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {TABLES[0]}; the rules are at the end of"
                 f" {table} FORWARD instead, ahead of the firewall's own rules"
             )
-        text = application(diversion, table, family.version, present)
+        open_ones = exempt_and_open(family, present)
+        if open_ones and are_others(present, diversion, family.version):
+            warnings.append(
+                Notice(
+                    f"{family.name}: connections that are open and were exempt as they began stay so"
+                    f" to their end: {open_ones}"
+                )
+            )
+        text = application(diversion, table, family.version, present, keep_marked=bool(open_ones))
         try:
             text += untracking(_list(family, RAW))
         except _NoTableError:
@@ -89,6 +103,16 @@ def apply(diversion: Diversion) -> list[str]:
     for family, text in texts:
         _restore(family, text)
     return warnings
+
+
+def exempt_and_open(family: AddressFamily, present: Sequence[str]) -> int:
+    """Return how many open connections pass as exempt by the rules of a table."""
+    if not passes_marked(present):
+        return 0
+    try:
+        return exempt_connections.count(family.version)
+    except OSError:  # unknown: they would break if there are some
+        return 1
 
 
 def remove() -> bool:
@@ -166,6 +190,14 @@ def in_place(family: AddressFamily) -> dict[str, list[str]]:
     if not any(our_chains(present) for present in listing(family).values()):
         return {}  # looking at further tables would load their modules
     return {table: present for table, present in _all_tables(family) if kept(present)}
+
+
+def ours_in_place() -> bool:
+    """Whether there are rules of nfinspect.
+
+    Raises RulesError.
+    """
+    return any(our_chains(p) for family in families() for p in listing(family).values())
 
 
 def others_in_place(diversion: Diversion) -> bool:

@@ -15,7 +15,7 @@ from nfinspect.live import rollback
 from nfinspect.live.aside import Aside
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.foresight import foresee
-from nfinspect.live.iptables import RulesError
+from nfinspect.live.iptables import Notice, RulesError
 from nfinspect.live.notify import notify
 from nfinspect.policy import Configuration, ConfigurationError
 from nfinspect.policy.model import Policy
@@ -23,6 +23,10 @@ from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.of_policy import diversion_of
 
 NO_FILE = "it is the default, without a file (run --config FILE)"
+RULES_STAY = (
+    "the rules do not follow, as this filter has not applied them: whom they divert, exempt"
+    " and translate is still what the former configuration says (nfinspect rules --apply)"
+)
 UNCHANGED = "the policy stays as it is: "
 
 
@@ -91,7 +95,12 @@ class Reload:
         elif self._diverting.busy:
             warnings = self._diverting.take()
             if warnings is not None:
-                self._finish([f"warning: {warning}" for warning in warnings])
+                self._finish(
+                    [
+                        f"{'notice' if isinstance(each, Notice) else 'warning'}: {each}"
+                        for each in warnings
+                    ]
+                )
         elif self._foreseeing.busy:
             foreseen = self._foreseeing.take()
             if foreseen is not None:
@@ -141,15 +150,25 @@ class Reload:
 
     def _accept(self, configuration: Configuration) -> None:
         self._adopt(configuration)
-        self._now = configuration
+        before, self._now = self._now, configuration
         self._messages = [f"notice: {notice}" for notice in configuration.notices]
-        old = self._diversion
-        grown = None if old is None else self._grown(configuration.policy, old)
-        if grown is None:
+        if self._diversion is None and before is None:
             self._finish([])
         else:
-            self._diversion = grown
-            self._diverting.start(lambda: self._applied(grown))
+            self._diverting.start(lambda: self._follow(before, configuration.policy))
+
+    def _follow(self, before: Configuration | None, policy: Policy) -> list[str]:
+        """Let the rules follow, and return what there is to say. Not in the worker's loop: a long
+        access list takes its time."""
+        old = self._diversion
+        if old is None:
+            changed = before is not None and diversion_of(before.policy) != diversion_of(policy)
+            return [RULES_STAY] if changed else []
+        grown = self._grown(policy, old)
+        if grown is None:
+            return []
+        self._diversion = grown
+        return self._applied(grown)
 
     @staticmethod
     def _grown(policy: Policy, old: Diversion) -> Diversion | None:
@@ -161,7 +180,7 @@ class Reload:
 
     def _applied(self, diversion: Diversion) -> list[str]:
         try:
-            return self._divert(diversion) + diversion.notes
+            return [*self._divert(diversion), *map(Notice, diversion.notes)]
         except RulesError as error:
             return [f"cannot apply the rules: {error}"]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from time import time
 from typing import NamedTuple, Protocol, Self
 
@@ -21,7 +22,7 @@ from nfinspect.audit import json_lines, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.suppression import LinesSuppressed, Suppression
 from nfinspect.events import Event
-from nfinspect.live import misfits, obstacles, survey
+from nfinspect.live import exempt_connections, iptables, misfits, obstacles, survey
 from nfinspect.live.closed_file import ClosedFile, KeepingAudit
 from nfinspect.live.control import DEFAULT_PATH, Answer, ControlServer
 from nfinspect.live.event_file import EventFile
@@ -234,11 +235,13 @@ class FilterService:
             return self._clear(cleared(words[1:]))
         return self._status.answer(words)
 
-    def _clear(self, address: bytes | None) -> Answer:
+    def _clear(self, address: bytes | None) -> Future[Answer]:
         before = self._engine.connections
         self._worker.act(lambda now: self._engine.clear(now, address))
         count = before - self._engine.connections
-        return Answer(f"{count} connection{'s' * (count != 1)} ended\n", {"connections": count})
+        future: Future[Answer] = Future()
+        Thread(target=_clear_exempt, args=(count, address, future), daemon=True).start()
+        return future
 
     def _renderers(
         self,
@@ -308,6 +311,23 @@ class FilterService:
         if self._options.as_json:
             return json.dumps({"counters": counts.data, "queue": queue.data})
         return (counts.text + queue.text).removesuffix("\n")
+
+
+def _clear_exempt(count: int, address: bytes | None, future: Future[Answer]) -> None:
+    """End the exempt connections, too, and answer; in a thread, as conntrack's table may be long."""
+    text = f"{count} connection{'s' * (count != 1)} ended\n"
+    exempt, trouble = 0, ""
+    for family in iptables.families():
+        if address is None or len(address) == (4 if family.version == 4 else 16):
+            try:
+                exempt += exempt_connections.clear(family.version, address)
+            except (OSError, ValueError) as error:
+                trouble = str(error)
+    if exempt:
+        text += f"{exempt} exempt connection{'s' * (exempt != 1)} ended\n"
+    if trouble:
+        text += f"exempt connections may be left: {trouble}\n"
+    future.set_result(Answer(text, {"connections": count, "exempt": exempt}))
 
 
 def json_line(event: Event | LinesSuppressed) -> str:

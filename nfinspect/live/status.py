@@ -13,7 +13,7 @@ from nfinspect import __version__
 from nfinspect.audit import show
 from nfinspect.audit.counters import Counters, Totals
 from nfinspect.audit.suppression import Suppression
-from nfinspect.live import queue_table
+from nfinspect.live import queue_table, route
 from nfinspect.live.control import Answer, UnanswerableError
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.misfits import FilterState
@@ -98,7 +98,12 @@ class Status:
             return Answer(block(setting(state) + activity(state)), dataclasses.asdict(state))
         if is_question(words):
             try:
-                found = answer(self._configuration, words, in_use=self._engine.connections)
+                found = answer(
+                    self._configuration,
+                    words,
+                    in_use=self._engine.connections,
+                    find=route.way,
+                )
             except QuestionError as error:
                 raise UnanswerableError(str(error)) from error
             return Answer(found.text, found.data)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from nfinspect.events import ClauseAction
-from nfinspect.policy.classify import Classifier, ClassTable, OpeningConnection
+from nfinspect.policy.classify import Classifier, ListTable, OpeningConnection
 from nfinspect.policy.commands import regex
 from nfinspect.policy.commands.access_lists import AccessLists, resolve_quietly
 from nfinspect.policy.conditions import Above
@@ -23,8 +23,9 @@ from nfinspect.policy.model import (
     Entry,
     Match,
     ServicePolicy,
+    Services,
 )
-from nfinspect.policy.ranges import BITS, Ranges, address_text
+from nfinspect.policy.ranges import BITS, Addresses, Ranges, address_text
 from nfinspect.policy.resolve import Configuration, Effective, in_order, is_complete
 from nfinspect.policy.useless import useless_clauses
 
@@ -41,8 +42,8 @@ NOT_INSPECTION = "docs/troubleshooting.md#not-the-inspection"
 MANY_RECIPIENTS = 1000
 """A limit from which on mailing lists are not what it cuts off."""
 
-MOST_COMPARED = 10_000
-"""Pairs of entries that are compared to find out whether one list holds another."""
+MOST_STEPS = 500_000
+"""Of comparing entries of access lists with each other."""
 
 MOST_CLASSES = 100
 """Earlier classes, and later ones, that a class is compared with."""
@@ -222,7 +223,8 @@ def _published(configuration: Configuration, effective: Effective) -> set[int]:
         for entry in resolve_quietly(effective.draft, name)
         if entry.permit and any(SMTP in ports for protocol, _, ports in entry.services if protocol)
     ]
-    let_in = {v: Ranges.of(r for a in permitted for r in a.of(v).ranges) for v in BITS}
+    each = {id(found): found for found in permitted}.values()
+    let_in = {v: Ranges.of(r for a in each for r in a.of(v).ranges) for v in BITS}
     found = set()
     for translation in configuration.policy.translations:
         real = translation.real[0]
@@ -244,6 +246,7 @@ def _all_classes(configuration: Configuration) -> Iterator[tuple[ServicePolicy, 
 
 def _classes(configuration: Configuration, effective: Effective) -> Iterator[Finding]:
     words = _class_words(effective)
+    comparing = _Comparing()
     for policy in configuration.policy.service_policies:
         for number, found in enumerate(policy.classes):
             word = words.get((policy.name, found.name))
@@ -258,7 +261,7 @@ def _classes(configuration: Configuration, effective: Effective) -> Iterator[Fin
             first = max(0, number - MOST_CLASSES)
             for at, other in enumerate(policy.classes[first : number + MOST_CLASSES], first):
                 how = _shadows(other, found, is_earlier=at < number)
-                if how and _covers(other.match, found.match):
+                if how and comparing.match(other.match, found.match):
                     yield advice(
                         name,
                         f"no effect: class '{other.name}' matches the same traffic, and {how}",
@@ -293,52 +296,86 @@ def _can_match(match: Match) -> bool:
     )
 
 
-def _covers(one: Match, other: Match) -> bool:
-    """Whether *one* surely holds every connection that *other* holds."""
-    if not one.ports.covers(other.ports):
-        return False
-    if one.entries is None or one.entries == other.entries:
-        return True
-    if other.entries is None or len(one.entries) * len(other.entries) > MOST_COMPARED:
-        return False
-    if not all(entry.permit and entry.certain for entry in one.entries):
-        return False
-    return all(
-        any(_entry_covers(mine, theirs) for mine in one.entries)
-        for theirs in other.entries
-        if theirs.permit
-    )
+class _Comparing:
+    """Compares entries as long as that takes `MOST_STEPS` at most; what is not compared covers nothing.
 
+    What entries share is compared once.
+    """
 
-def _entry_covers(one: Entry, other: Entry) -> bool:
-    return (
-        one.source.covers(other.source)
-        and one.destination.covers(other.destination)
-        and all(
+    def __init__(self) -> None:
+        self._left = MOST_STEPS
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def match(self, one: Match, other: Match) -> bool:
+        """Whether *one* surely holds every connection that *other* holds."""
+        if not one.ports.covers(other.ports):
+            return False
+        if one.entries is None:
+            return True
+        if other.entries is None:
+            return False
+        self._left -= len(one.entries)
+        if self._left <= 0 or not all(entry.certain for entry in one.entries):
+            return False
+        if one.entries is other.entries:
+            return True
+        if not all(entry.permit for entry in one.entries):
+            return False
+        return all(
+            any(self.entry(mine, theirs) for mine in one.entries)
+            for theirs in other.entries
+            if theirs.permit
+        )
+
+    def entry(self, one: Entry, other: Entry) -> bool:
+        """Whether *one* matches whatever *other* matches."""
+        self._left -= 1
+        return (
+            self._left > 0
+            and self._addresses(one.source, other.source)
+            and self._addresses(one.destination, other.destination)
+            and self._services(one.services, other.services)
+        )
+
+    def _addresses(self, one: Addresses, other: Addresses) -> bool:
+        key = id(one), id(other)
+        if one is other or key in self._known:
+            return one is other or self._known[key]
+        self._left -= len(other.v4.ranges) + len(other.v6.ranges)
+        known = self._known[key] = self._left > 0 and one.covers(other)
+        return known
+
+    def _services(self, one: Services, other: Services) -> bool:
+        key = id(one), id(other)
+        if one is other or key in self._known:
+            return one is other or self._known[key]
+        self._left -= len(one) * len(other)
+        known = self._known[key] = self._left > 0 and all(
             any(
                 protocol in (0, theirs) and source.covers(s) and destination.covers(d)
-                for protocol, source, destination in one.services
+                for protocol, source, destination in one
             )
-            for theirs, s, d in other.services
+            for theirs, s, d in other
         )
-    )
+        return known
 
 
 def _entries(configuration: Configuration) -> Iterator[Finding]:
     """Yield advice about entries that an earlier one leaves nothing to match."""
+    comparing = _Comparing()
     seen: set[int] = set()
     for _, found in _all_classes(configuration):
         entries = found.match.entries
         if not entries or id(entries) in seen or len(entries) > LONGEST_LIST:
             continue
         seen.add(id(entries))
-        table = ClassTable(Match(entries=entries), in_doubt=True)
+        table = ListTable(entries, in_doubt=True)
         for entry in entries:
             for connection in _corner(entry):
                 earlier = table.deciding(connection)
                 if earlier is None or earlier is entry or earlier.word is None or not entry.word:
                     break
-                if earlier.certain and _entry_covers(earlier, entry):
+                if earlier.certain and comparing.entry(earlier, entry):
                     yield advice(
                         entry.word,
                         f"never matches: line {earlier.word.line.number} matches all of it first",
@@ -366,26 +403,38 @@ def _corner(entry: Entry) -> Iterator[OpeningConnection]:
 def _interfaces(configuration: Configuration, effective: Effective) -> Iterator[Finding]:
     """Yield advice about interfaces that lines name, and that nothing defines."""
     known = {interface.name for interface in configuration.policy.interfaces} | {"any"}
-    named: list[tuple[str, Word | None]] = []
+    by_line: dict[int, list[tuple[str, Word]]] = {}
+    translating: set[int] = set()
     for translation in configuration.policy.translations:
-        named += [
-            (translation.real_interface, translation.word),
-            (translation.mapped_interface, translation.word),
-        ]
-    named += [(where, word) for where, word in effective.applied.items() if where]
-    missing: dict[str, Word] = {}
-    for name, word in named:
-        if name not in known and word is not None:
-            missing.setdefault(name, word)
-    by_line: dict[int, list[str]] = {}
-    for name, word in missing.items():
-        by_line.setdefault(word.line.number, []).append(name)
-    for names in by_line.values():
+        if translation.word is not None:
+            translating.add(translation.word.line.number)
+            for name in (translation.real_interface, translation.mapped_interface):
+                by_line.setdefault(translation.word.line.number, []).append(
+                    (name, translation.word)
+                )
+    for name, word in effective.applied.items():
+        if name:
+            by_line.setdefault(word.line.number, []).append((name, word))
+    told: set[str] = set()
+    for number, named in by_line.items():
+        names = [name for name, _ in named if name not in known | told]
+        if not names:
+            continue
+        told.update(names)
+        assumed = []
+        if not configuration.policy.interfaces:
+            assumed.append(
+                "the client's side of each connection is taken for the outside, the server's for the"
+                " inside"
+            )
+        elif number not in translating:
+            assumed.append("taken for a Linux interface of that name")
+        if number in translating:
+            assumed.append("the translation holds on every interface")
         yield advice(
-            missing[names[0]],
+            named[0][1],
             f"no nameif line and no --interface says what {_named(names)} for:"
-            " assumed are Linux interfaces of these names, clients on the outside and servers on the"
-            " inside",
+            f" {', and '.join(assumed)}",
             "assumed-interfaces",
             INTERFACES,
         )
@@ -404,9 +453,17 @@ def _translated(configuration: Configuration) -> Iterator[Finding]:
             translated.add((translation.version, address))
     if not translated:
         return
+    known: dict[int, bool] = {}
+
+    def is_translated(addresses: Addresses) -> bool:
+        if id(addresses) not in known:
+            known[id(addresses)] = not translated.isdisjoint(_hosts(addresses))
+        return known[id(addresses)]
+
     for _, found in _all_classes(configuration):
         for entry in found.match.entries or ():
-            if entry.word is not None and not translated.isdisjoint(_hosts(entry)):
+            named = (entry.source, entry.destination)
+            if entry.word is not None and any(map(is_translated, named)):
                 yield advice(
                     entry.word,
                     "names an address that a static translates: the class takes the real and the"
@@ -416,13 +473,12 @@ def _translated(configuration: Configuration) -> Iterator[Finding]:
                 )
 
 
-def _hosts(entry: Entry) -> Iterator[tuple[int, int]]:
-    """Yield the single addresses that *entry* names, with their version."""
-    for addresses in (entry.source, entry.destination):
-        for version in BITS:
-            for first, last in addresses.of(version).ranges:
-                if first == last:
-                    yield version, first
+def _hosts(addresses: Addresses) -> Iterator[tuple[int, int]]:
+    """Yield the single addresses among *addresses*, with their version."""
+    for version in BITS:
+        for first, last in addresses.of(version).ranges:
+            if first == last:
+                yield version, first
 
 
 def _no_service_policy(configuration: Configuration, effective: Effective) -> Iterable[Finding]:

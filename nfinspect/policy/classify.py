@@ -18,7 +18,7 @@ object.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from typing import NamedTuple
@@ -35,9 +35,10 @@ from nfinspect.policy.model import (
     ServicePolicy,
     Translation,
 )
-from nfinspect.policy.ranges import ALL_PORTS, BITS, Addresses, Ranges, address_text, prefixes
+from nfinspect.policy.ranges import ALL_PORTS, BITS, Ranges, address_text, blocks
 
 TCP = 6
+PORT_BITS = 16
 
 
 class OpeningConnection(NamedTuple):
@@ -68,12 +69,13 @@ class Classifier:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._global = [_Policy(p) for p in policy.service_policies if not p.interface]
+        tables = ListTables()
+        self._global = [_Policy(p, tables) for p in policy.service_policies if not p.interface]
         self._by_interface: dict[str, list[_Policy]] = {}
         for service_policy in policy.service_policies:
             if service_policy.interface:
                 self._by_interface.setdefault(service_policy.interface, []).append(
-                    _Policy(service_policy)
+                    _Policy(service_policy, tables)
                 )
         self._translations = _Translations(policy.translations)
         self._plans: dict[tuple[int, ...], Plan] = {}
@@ -115,9 +117,28 @@ class Classifier:
         """Return the entry of an access list for which *connection* is in a class."""
         for view in self._translations.views(connection):
             for table in (found.certain, found.possible):
-                entry = table.deciding(view) if table.has_list else None
+                entry = table.deciding(view)
                 if entry is not None and entry.permit:
                     return entry
+        return None
+
+    def mapped(self, version: int, address: int, port: int, beyond: str) -> tuple[int, int] | None:
+        """Return the address and the port that one end of a connection has on the interface *beyond*;
+        None if no static translates it there, or if the mapped address is not known."""
+        interfaces = {each.name: each for each in self._policy.interfaces}
+        for translation in self._translations.of(version, address):
+            interface = interfaces.get(translation.mapped_interface)
+            if interface is not None and interface.name != beyond:
+                continue  # its rules are for another interface (`rules.translation`)
+            if translation.protocol not in (0, TCP):
+                continue
+            if translation.protocol and translation.real_port != port:
+                continue
+            mapped = translation.mapped_address(address)
+            if mapped is None and interface is not None and interface.address is not None:
+                mapped = interface.address[1] if interface.address[0] == version else None
+            if mapped is not None:
+                return mapped, translation.mapped_port if translation.protocol else port
         return None
 
     def _make(self, deciding: Deciding, translation: Translation | None) -> Plan:
@@ -186,20 +207,22 @@ class _Matched:
 class AppliedClass:
     """A class of a policy-map that is applied."""
 
-    def __init__(self, policy: ClassPolicy, service_policy: ServicePolicy) -> None:
+    def __init__(
+        self, policy: ClassPolicy, service_policy: ServicePolicy, tables: ListTables
+    ) -> None:
         self.policy = policy
         self.service_policy = service_policy
-        self.certain = ClassTable(policy.match, in_doubt=False)
+        self.certain = ClassTable(policy.match, in_doubt=False, tables=tables)
         self.possible = self.certain
-        if policy.match.entries and not all(e.certain for e in policy.match.entries):
-            self.possible = ClassTable(policy.match, in_doubt=True)
+        if policy.match.entries and not tables.are_certain(policy.match.entries):
+            self.possible = ClassTable(policy.match, in_doubt=True, tables=tables)
 
 
 class _Policy:
     """A policy-map, with its classes by feature."""
 
-    def __init__(self, policy: ServicePolicy) -> None:
-        classes = [AppliedClass(c, policy) for c in policy.classes]
+    def __init__(self, policy: ServicePolicy, tables: ListTables) -> None:
+        classes = [AppliedClass(c, policy, tables) for c in policy.classes]
         self.exempting = [c for c in classes if c.policy.exempts]
         self.inspecting = [c for c in classes if c.policy.inspection is not None]
         self.setting = [c for c in classes if c.policy.settings is not None]
@@ -218,44 +241,32 @@ class _Policy:
 # Which connections a class holds.
 
 
-class ClassTable:
-    """The connections of a class: by the server's port, and by an access list.
+class ListTable:
+    """The entries of an access list, made ready to be asked.
 
-    A list is not read from its top: entries are found by source, by destination or by port,
+    The list is not read from its top: entries are found by source, by destination or by port,
     whichever has the fewest candidates, so that one of thousands is found in microseconds.
     """
 
-    def __init__(self, match: Match, in_doubt: bool) -> None:
-        self._ports = None if match.ports == ALL_PORTS else match.ports
-        self._entries: list[Entry] | None = None
-        if match.entries is not None:
-            # An uncertain entry that does not count here matches nothing.
-            counted = [e for e in match.entries if e.certain or e.permit == in_doubt]
-            self._entries = [e for e in counted if _tcp(e)]
-            self._services = [_tcp(e) for e in self._entries]
-            self._sources = {v: _ByAddress(v, (e.source for e in self._entries)) for v in BITS}
-            self._destinations = {
-                v: _ByAddress(v, (e.destination for e in self._entries)) for v in BITS
-            }
-            self._by_port = _ByPort(self._services)
-
-    @property
-    def has_list(self) -> bool:
-        """Whether an access list decides."""
-        return self._entries is not None
-
-    def holds(self, connection: OpeningConnection) -> bool:
-        """Whether *connection* is in the class."""
-        if self._ports is not None and connection.destination_port not in self._ports:
-            return False
-        if self._entries is None:
-            return True
-        entry = self.deciding(connection)
-        return entry is not None and entry.permit
+    def __init__(self, entries: Sequence[Entry], in_doubt: bool) -> None:
+        # An uncertain entry that does not count here matches nothing.
+        counted = [e for e in entries if e.certain or e.permit == in_doubt]
+        of_tcp: dict[int, list[tuple[Ranges, Ranges]]] = {}
+        """By the identity of what entries share."""
+        for entry in counted:
+            if id(entry.services) not in of_tcp:
+                of_tcp[id(entry.services)] = _tcp(entry)
+        self._entries = [e for e in counted if of_tcp[id(e.services)]]
+        self._services = [of_tcp[id(e.services)] for e in self._entries]
+        ports = {id(s): Ranges.of(r for _, d in s for r in d.ranges) for s in of_tcp.values()}
+        self._sources = {v: _ByBits(BITS[v], [e.source.of(v) for e in self._entries]) for v in BITS}
+        self._destinations = {
+            v: _ByBits(BITS[v], [e.destination.of(v) for e in self._entries]) for v in BITS
+        }
+        self._by_port = _ByBits(PORT_BITS, [ports[id(s)] for s in self._services])
 
     def deciding(self, connection: OpeningConnection) -> Entry | None:
         """Return the entry that decides about *connection*: the first that matches."""
-        assert self._entries is not None
         version, source, source_port, destination, destination_port, *_ = connection
         candidates = min(
             self._sources[version].candidates(source),
@@ -277,51 +288,79 @@ class ClassTable:
         return None
 
 
+class ListTables:
+    """The tables of several lists: classes that share a list share its table."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, bool], ListTable] = {}
+        self._certain: dict[int, bool] = {}
+
+    def are_certain(self, entries: Sequence[Entry]) -> bool:
+        """Whether all *entries* are certain."""
+        found = self._certain.get(id(entries))
+        if found is None:
+            found = self._certain[id(entries)] = all(e.certain for e in entries)
+        return found
+
+    def of(self, entries: Sequence[Entry], in_doubt: bool) -> ListTable:
+        """Return the table of *entries*, which live as long as this object."""
+        key = id(entries), in_doubt
+        table = self._made.get(key)
+        if table is None:
+            table = self._made[key] = ListTable(entries, in_doubt)
+        return table
+
+
+class ClassTable:
+    """The connections of a class: by the server's port, and by an access list."""
+
+    def __init__(self, match: Match, in_doubt: bool, tables: ListTables) -> None:
+        self._ports = None if match.ports == ALL_PORTS else match.ports
+        self._list = None if match.entries is None else tables.of(match.entries, in_doubt)
+
+    def holds(self, connection: OpeningConnection) -> bool:
+        """Whether *connection* is in the class."""
+        if self._ports is not None and connection.destination_port not in self._ports:
+            return False
+        if self._list is None:
+            return True
+        entry = self._list.deciding(connection)
+        return entry is not None and entry.permit
+
+    def deciding(self, connection: OpeningConnection) -> Entry | None:
+        """Return the entry of the class's list, if it has one, that decides about *connection*."""
+        return None if self._list is None else self._list.deciding(connection)
+
+
 def _tcp(entry: Entry) -> list[tuple[Ranges, Ranges]]:
     """Return the source and destination ports for which *entry* matches TCP."""
     return [(s, d) for protocol, s, d in entry.services if protocol in (0, TCP) and s and d]
 
 
-class _ByAddress:
-    """Entries by the networks that they name: for each length of prefix, by its bits.
+class _ByBits:
+    """Entries by the numbers that they name, addresses or ports: for each length of prefix, by its bits.
 
-    Entries with the same addresses, an object-group's, say, share one list.
+    Entries that share a set, an object-group's, say, share one list.
     """
 
-    def __init__(self, version: int, sets: Iterable[Addresses]) -> None:
-        self._bits = BITS[version]
+    def __init__(self, bits: int, sets: Sequence[Ranges]) -> None:
+        self._bits = bits
         self._by_length: dict[int, dict[int, list[list[int]]]] = {}
-        entries: dict[Ranges, list[int]] = {}
+        entries: dict[int, list[int]] = {}
+        # By identity: a set of thousands is not hashed for each entry.
+        shared = {id(found): found for found in sets}
         for number, found in enumerate(sets):
-            entries.setdefault(found.of(version), []).append(number)
-        for ranges, numbers in entries.items():
-            for length, prefix in prefixes(version, ranges):
+            entries.setdefault(id(found), []).append(number)
+        for identity, numbers in entries.items():
+            for length, prefix in blocks(bits, shared[identity]):
                 self._by_length.setdefault(length, {}).setdefault(prefix, []).append(numbers)
 
-    def candidates(self, address: int) -> list[list[int]]:
-        """Return the numbers of the entries that *address* may match, in sorted lists."""
+    def candidates(self, number: int) -> list[list[int]]:
+        """Return the entries that *number* may match, in sorted lists."""
         found: list[list[int]] = []
         for length, networks in self._by_length.items():
-            found += networks.get(address >> self._bits - length, ())
+            found += networks.get(number >> self._bits - length, ())
         return found
-
-
-class _ByPort:
-    """Entries by destination port, those with a range apart."""
-
-    def __init__(self, services: Iterable[list[tuple[Ranges, Ranges]]]) -> None:
-        self._by_port: dict[int, list[int]] = {}
-        self._wide: list[int] = []
-        for number, ports in enumerate(services):
-            ranges = [r for _, destination in ports for r in destination.ranges]
-            if all(first == last for first, last in ranges):
-                for port in {first for first, _ in ranges}:
-                    self._by_port.setdefault(port, []).append(number)
-            else:
-                self._wide.append(number)
-
-    def candidates(self, port: int) -> list[list[int]]:
-        return [self._by_port.get(port, []), self._wide]
 
 
 # Translated addresses.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from nfinspect.events import ClauseAction
 from nfinspect.policy.conditions import Condition, Not
@@ -214,13 +215,16 @@ class Settings:
         )
 
 
+Services: TypeAlias = tuple[tuple[int, Ranges, Ranges], ...]
+"""Protocol (0 is any), source ports, destination ports."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of an access list, with what its words stand for."""
 
     permit: bool
-    services: tuple[tuple[int, Ranges, Ranges], ...]
-    """Protocol (0 is any), source ports, destination ports."""
+    services: Services
     source: Addresses
     destination: Addresses
     certain: bool = True

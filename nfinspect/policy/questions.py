@@ -11,7 +11,7 @@ from nfinspect.policy.classify import OpeningConnection
 from nfinspect.policy.commands import ARGUMENTS, FRAGMENTS
 from nfinspect.policy.resolve import Configuration
 from nfinspect.policy.syntax import Mismatch, Statement, Syntax, closest
-from nfinspect.policy.trace import names_of_interfaces, service_policy_flow, trace
+from nfinspect.policy.trace import FindWay, names_of_interfaces, service_policy_flow, trace
 
 QUESTIONS = {
     "packet-tracer input INTERFACE tcp source:NETWORK source_port:PORT destination:NETWORK"
@@ -48,9 +48,14 @@ def is_question(words: Sequence[str]) -> bool:
 
 
 def answer(
-    configuration: Configuration, words: Sequence[str], *, in_use: int | None = None
+    configuration: Configuration,
+    words: Sequence[str],
+    *,
+    in_use: int | None = None,
+    find: FindWay | None = None,
 ) -> Reply:
-    """Answer one of `QUESTIONS`; *in_use* are the connections of a running filter.
+    """Answer one of `QUESTIONS`; *in_use* are the connections of a running filter, and *find* asks the
+    kernel for the way of a packet.
 
     Raises QuestionError.
     """
@@ -76,7 +81,13 @@ def answer(
             f"no interface is called {word.quoted}", names, closest(word.text, names)
         )
         raise QuestionError(f"{finding.sentence}\n{finding.excerpt}")
-    found = trace(configuration, connection, in_use=in_use, detailed="detailed" in statement)
+    found = trace(
+        configuration,
+        connection,
+        in_use=in_use,
+        detailed="detailed" in statement,
+        find=find,
+    )
     return Reply(found.text, found.data)
 
 

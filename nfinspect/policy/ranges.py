@@ -103,7 +103,12 @@ def address_text(version: int, value: int) -> str:
 
 def prefixes(version: int, ranges: Ranges) -> Iterator[tuple[int, int]]:
     """Yield the networks that make up *ranges*: the length of the prefix, and its bits."""
-    bits = BITS[version]
+    return blocks(BITS[version], ranges)
+
+
+def blocks(bits: int, ranges: Ranges) -> Iterator[tuple[int, int]]:
+    """Yield the aligned blocks that make up *ranges* of numbers of so many *bits*: how many of their
+    bits are the same, and these."""
     for first, last in ranges.ranges:
         while first <= last:
             # The largest network that begins at `first` and does not pass `last`.

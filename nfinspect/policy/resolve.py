@@ -9,6 +9,7 @@ from nfinspect.policy.commands import classes, inspection, interfaces, nat, pix6
 from nfinspect.policy.commands.classes import CLASS_DEFAULT, ClassMap, ClassMaps
 from nfinspect.policy.commands.inspection import InspectionMaps, MapDraft
 from nfinspect.policy.commands.numbers import IP, TCP
+from nfinspect.policy.commands.objects import undefined
 from nfinspect.policy.commands.policies import ClassDraft, PolicyMaps
 from nfinspect.policy.coverage import uncovered
 from nfinspect.policy.errors import ConfigurationError, Finding
@@ -87,6 +88,8 @@ class _Resolving:
     matches: dict[str, Match] = field(default_factory=dict)
     policies: dict[str, dict[str, ClassDraft]] = field(default_factory=dict)
     """The classes of each policy-map, in the order in which they are tried."""
+    ports: dict[int, Ranges] = field(default_factory=dict)
+    """The server's ports that the lists of classes permit, by the identity of their entries."""
 
 
 def is_complete(draft: Draft) -> bool:
@@ -133,7 +136,7 @@ def resolve(
     )
     global_timeouts = timeouts.resolve(draft)
     policy = Policy(
-        _plans(service_policies),
+        _plans(state, service_policies),
         inspections,
         pickup,
         service_policies,
@@ -181,12 +184,6 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     )
 
 
-def undefined(kind: str, name: Word, known: Iterable[str]) -> Finding:
-    """Return the error for a name that is not defined."""
-    message = f"{kind} {name.quoted} is not defined"
-    return name.finding(message, suggestion=closest(name.text, known))
-
-
 def _class_maps(state: _Resolving) -> dict[str, ClassMap]:
     default = state.default[ClassMaps].maps
     own = dict(state.draft[ClassMaps].maps)
@@ -210,6 +207,18 @@ def _policies(state: _Resolving) -> dict[str, dict[str, ClassDraft]]:
                 there = merged.get(class_name)
                 merged[class_name] = _added(there, own) if there else own
             found[name] = merged
+    for word in state.draft[PolicyMaps].applied.values():
+        # A part of a listing that applies the factory's policy-map, and leaves its definition out.
+        name = word.text
+        if name not in found and name in state.default[PolicyMaps].maps:
+            found[name] = dict(state.default[PolicyMaps].maps[name].classes)
+            state.draft.notice(
+                word,
+                f"policy-map {word.quoted} is not defined here: it is read as the factory"
+                " configuration has it, with inspection of mail",
+                "default-applies",
+                "docs/configuration.md#complete-and-partial-configurations",
+            )
     return found
 
 
@@ -224,10 +233,10 @@ def _added(there: ClassDraft, own: ClassDraft) -> ClassDraft:
 
 def _service_policies(state: _Resolving, applied: dict[str, Word]) -> tuple[ServicePolicy, ...]:
     found = []
-    fixups = _fixup_classes(state.draft, applied.get(""))
+    fixups = _fixup_classes(state, applied.get(""))
     for where, name in applied.items():
         if name.text not in state.policies:
-            state.draft.findings.append(undefined("policy-map", name, state.policies))
+            undefined(state.draft, "policy-map", name.text, name, state.policies)
             continue
         made = [_class(state, name.text, where, c) for c in state.policies[name.text].values()]
         own = tuple(c for c in made if c is not None)
@@ -242,14 +251,15 @@ def _service_policies(state: _Resolving, applied: dict[str, Word]) -> tuple[Serv
     return tuple(found)
 
 
-def _fixup_classes(draft: Draft, applied: Word | None) -> tuple[ClassPolicy, ...]:
+def _fixup_classes(state: _Resolving, applied: Word | None) -> tuple[ClassPolicy, ...]:
+    draft = state.draft
     if not pix6.applies(draft) or not pix6.match(draft).ports:
         return ()
     policy = applied.text if applied else "fixup"
     inspection = Inspection(policy, pix6.CLASS, pix6.MAP)
     match = pix6.match(draft)
     if word := draft[pix6.Fixups].word:
-        _report_many_ports(draft, match, word)
+        _report_many_ports(state, match, word)
     return (ClassPolicy(pix6.CLASS, match, inspection),)
 
 
@@ -258,9 +268,9 @@ def _check_names(state: _Resolving, policy_class: ClassDraft) -> bool:
     name, map_name = policy_class.name, policy_class.map_name
     if map_name is not None and map_name.text not in state.maps:
         kind = "policy-map type inspect esmtp"
-        state.draft.findings.append(undefined(kind, map_name, state.maps))
+        undefined(state.draft, kind, map_name.text, map_name, state.maps)
     if name.text not in state.class_maps and name.text != CLASS_DEFAULT:
-        state.draft.findings.append(undefined("class-map", name, state.class_maps))
+        undefined(state.draft, "class-map", name.text, name, state.class_maps)
         return False
     return True
 
@@ -281,7 +291,7 @@ def _class(
         )
         if inspection_map is not None:
             made = Inspection(policy_name, name, inspection_map, not interface)
-        _report_many_ports(state.draft, match, draft.inspect)
+        _report_many_ports(state, match, draft.inspect)
     class_map = state.class_maps.get(name)
     is_default = class_map is not None and class_map.default_inspection and match.entries is None
     exempts = (
@@ -308,41 +318,47 @@ def _match(state: _Resolving, name: str) -> Match:
     return state.matches[name]
 
 
-def _plans(service_policies: tuple[ServicePolicy, ...]) -> dict[int, Plan]:
+def _plans(state: _Resolving, service_policies: tuple[ServicePolicy, ...]) -> dict[int, Plan]:
     """Return what is known of connections by the server's port alone: the first class that inspects
     it decides, whatever addresses it may ask for."""
     found: dict[int, Plan] = {}
     for policy in service_policies:
         for policy_class in policy.classes:
             if policy_class.inspection is not None:
-                for port in _diverted(policy_class.match):
+                for port in _diverted(state, policy_class.match):
                     found.setdefault(port, Plan(policy_class.inspection))
     # If none inspects port 25 it keeps a plan: rules already in place may divert it to the filter.
     found.setdefault(classes.DEFAULT_INSPECTION_PORT, Plan(None))
     return found
 
 
-def _ports(match: Match) -> Ranges:
+def _ports(state: _Resolving, match: Match) -> Ranges:
     """Return the server's ports of the connections that a match may hold."""
     if match.ports != ALL_PORTS or match.entries is None:
         return match.ports
-    permitted = (services for entry in match.entries if entry.permit for services in entry.services)
-    return Ranges.of(r for protocol, _, d in permitted if protocol in (IP, TCP) for r in d.ranges)
+    key = id(match.entries)
+    if key not in state.ports:
+        shared = {id(e.services): e.services for e in match.entries if e.permit}
+        services = (service for each in shared.values() for service in each)
+        state.ports[key] = Ranges.of(
+            r for protocol, _, d in services if protocol in (IP, TCP) for r in d.ranges
+        )
+    return state.ports[key]
 
 
-def _report_many_ports(draft: Draft, match: Match, word: Word) -> None:
+def _report_many_ports(state: _Resolving, match: Match, word: Word) -> None:
     """Report ports that a class inspects, and that are not diverted."""
-    if any(last - first >= MOST_PORTS for first, last in _ports(match).ranges):
-        draft.leave_out(
+    if any(last - first >= MOST_PORTS for first, last in _ports(state, match).ranges):
+        state.draft.leave_out(
             word,
             f"not done as it stands: of a class without ports, or with a range of more than {MOST_PORTS},"
             f" only port {classes.DEFAULT_INSPECTION_PORT} is inspected",
         )
 
 
-def _diverted(match: Match) -> Iterator[int]:
+def _diverted(state: _Resolving, match: Match) -> Iterator[int]:
     """Yield the ports of a match that are diverted to the filter: see `MOST_PORTS`."""
-    for first, last in _ports(match).ranges:
+    for first, last in _ports(state, match).ranges:
         if last - first < MOST_PORTS:
             yield from range(first, last + 1)
         elif first <= classes.DEFAULT_INSPECTION_PORT <= last:

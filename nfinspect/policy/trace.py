@@ -6,9 +6,9 @@ and DIVERSION are ours (docs/appliance.md, section 6).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nfinspect.policy.classify import AppliedClass, Classifier, OpeningConnection
 from nfinspect.policy.commands import classes, pix6, policies
@@ -20,6 +20,24 @@ from nfinspect.policy.resolve import Configuration
 
 TCP = 6
 ALLOW, DROP = "ALLOW", "DROP"
+
+
+class Way(NamedTuple):
+    """Which way the kernel forwards a packet."""
+
+    device: str = ""
+    """The Linux interface where it leaves; empty if it does not."""
+    gateway: str = ""
+    """Empty if the destination is on that link."""
+    refusal: str = ""
+    """Why it is not forwarded."""
+    to_itself: bool = False
+    """It is for this machine."""
+
+
+FindWay = Callable[[str, OpeningConnection], Way | None]
+"""From the Linux interface where a packet comes in, and what it is behind the translation of its
+destination, to its way; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +116,29 @@ def trace(
     *,
     in_use: int | None = None,
     detailed: bool = False,
+    find: FindWay | None = None,
 ) -> Trace:
     """Return what happens to the connection that *seen* shows as its SYN arrives, ahead of any
     translation; *in_use* are the connections of a running filter, *detailed* adds what was matched
-    and what holds for the connection."""
+    and what holds for the connection, *find* asks the kernel for the way."""
     policy = configuration.policy
-    connection, undone = _untranslated(policy, seen)
+    connection, undone = _untranslated(policy, seen, find)
     phases = [] if undone is None else [_un_nat(seen, connection, undone)]
-    leaves, why = _egress(policy, connection.arrives, undone)
+    way = None if find is None else find(_device(policy, connection.arrives), connection)
+    leaves, why = _egress(policy, connection, undone, way)
+    refused = "" if way is None else way.refusal
+    phases.append(
+        TracePhase(
+            "ROUTE-LOOKUP",
+            "Resolve Egress Interface",
+            (),
+            (why,),
+            DROP if refused else ALLOW,
+        )
+    )
+    if refused or (way is not None and way.to_itself):
+        return Trace(tuple(phases), Plan(None), seen.arrives, leaves or "unknown", refused)
     connection = connection._replace(leaves=leaves)
-    phases.append(TracePhase("ROUTE-LOOKUP", "Resolve Egress Interface", (), (why,)))
     classifier = Classifier(policy)
     plan, deciding = classifier.plan(connection), classifier.deciding(connection)
     for found in dict.fromkeys((deciding.settings, deciding.normalizer, deciding.bypass)):
@@ -123,8 +154,13 @@ def trace(
     phases += _nat(policy, connection)
     port = connection.destination_port
     diverted = policy.plan(port) is not None
-    way = "the rules divert it to the filter" if diverted else "no rule diverts it to the filter"
-    phases.append(TracePhase("DIVERSION", "nfqueue", (), (f"TCP port {port}: {way}",)))
+    if not diverted:
+        what = "no rule diverts it to the filter"
+    elif deciding.inspection is not None and deciding.inspection.policy.exempts:
+        what = "exempt, so it passes without the filter"
+    else:
+        what = "the rules divert it to the filter"
+    phases.append(TracePhase("DIVERSION", "nfqueue", (), (f"TCP port {port}: {what}",)))
     if diverted and policy.plan(connection.source_port) is not None:
         reason = "(bad-syn) no mail server begins connections from its port"
         phases.append(TracePhase("FLOW-CREATION", result=DROP))
@@ -168,7 +204,7 @@ def service_policy_flow(configuration: Configuration, connection: OpeningConnect
 
 
 def _untranslated(
-    policy: Policy, seen: OpeningConnection
+    policy: Policy, seen: OpeningConnection, find: FindWay | None
 ) -> tuple[OpeningConnection, Translation | None]:
     for found in policy.translations:
         if found.version != seen.version or found.mapped_interface not in ("any", seen.arrives):
@@ -176,6 +212,9 @@ def _untranslated(
         if found.protocol and (found.protocol, found.mapped_port) != (TCP, seen.destination_port):
             continue
         mapped = _own_address(policy, found) if found.mapped is None else found.mapped
+        if mapped is None and find is not None:
+            way = find(_device(policy, seen.arrives), seen)
+            mapped = seen.destination if way is not None and way.to_itself else None
         if mapped is not None and 0 <= seen.destination - mapped <= found.real[1] - found.real[0]:
             real = found.real[0] + seen.destination - mapped
             port = found.real_port if found.protocol else seen.destination_port
@@ -223,8 +262,25 @@ def _nat(policy: Policy, connection: OpeningConnection) -> Iterator[TracePhase]:
             return
 
 
-def _egress(policy: Policy, arrives: str, undone: Translation | None) -> tuple[str, str]:
+def _device(policy: Policy, name: str) -> str:
+    """Return the Linux interface of a name."""
+    return next((each.device for each in policy.interfaces if each.name == name), name)
+
+
+def _egress(
+    policy: Policy, connection: OpeningConnection, undone: Translation | None, way: Way | None
+) -> tuple[str, str]:
     """Return the interface where the SYN leaves, and how that is known."""
+    arrives = connection.arrives
+    if way is not None:
+        if way.refusal:
+            return "", "the kernel does not forward it"
+        if way.to_itself:
+            return "NP Identity Ifc", "to this machine itself: not forwarded, so not filtered"
+        known = (each.name for each in policy.interfaces if each.device == way.device)
+        name = next(known, way.device)
+        hop = way.gateway or address_text(connection.version, connection.destination)
+        return name, f"found next-hop {hop} using egress ifc {name}"
     if undone is not None and undone.real_interface != "any":
         return undone.real_interface, f"found egress ifc {undone.real_interface} by its translation"
     names = names_of_interfaces(policy)

@@ -22,6 +22,7 @@ from nfinspect.lab.comparison import CUT, PASSED, LinePair
 from nfinspect.lab.comparison import rows as compared
 from nfinspect.lab.conversation import REPLY, REQUEST, CapturedSegment, Conversation, reassemble
 from nfinspect.packet.segment import SYN, Segment, parse
+from nfinspect.replay.redact import Redactor
 from nfinspect.replay.spool import Spool, SpooledList
 
 MOST_BYTES = 8 * 1024 * 1024
@@ -88,12 +89,13 @@ def rows(
     commands: Iterable[str],
     *,
     known: bool,
-    shown: Callable[[bytes], bytes] | None = None,
+    redactor: Redactor | None = None,
 ) -> list[LinePair | str]:
     """The lines of a connection; a string stands for lines that are left out.
 
     *items*: those of its `Wire`; *commands*: its transcript. *known*: its beginning was seen, so the
-    first line of the client is a command. *shown*: how the transcript shows a line, if not as it is.
+    first line of the client is a command. *redactor*: what makes pseudonyms in them, as in the
+    transcript.
     """
     sides = Conversation("", ""), Conversation("", "")
     for order, (side, request, packet, offset, text) in enumerate(items):
@@ -106,7 +108,10 @@ def rows(
         each.request = reassemble(each.segments, REQUEST)
         each.reply = reassemble(each.segments, REPLY)
     listed = {command.encode()[:REMEMBERED] for command in commands}
-    return list(_shortened(_shown(compared(*sides), listed, known, shown or bytes)))
+    shown = _shown(compared(*sides), listed, known, bytes if redactor is None else redactor.request)
+    if redactor is not None:
+        shown = ((text, redactor.row(row, message=text)) for text, row in shown)
+    return list(_shortened(shown))
 
 
 def _shown(

@@ -49,6 +49,10 @@ century."""
 MAX_SENDERS_NOTED = 20
 """Senders whose wrong checksums have a note of their own."""
 
+TO_THE_CARD = "the checksums of {} were left to its network card (offload): taken for right"
+ALL_WRONG = "the checksums of {} are all wrong (offload): not looked at"
+"""What is noted of a sender."""
+
 _WORD = Struct("!H")
 
 
@@ -338,19 +342,25 @@ class Replay:
         """Whether to use a packet although a checksum is wrong."""
         frame, datagram = arrival.token, arrival.datagram
         assert isinstance(frame, Frame)
-        if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
-            return True
         address = _source(datagram)
+        if self._checksums.left_to_the_card(sender, datagram, arrival.captured_length):
+            if sender.note is None:
+                sender.note = self._note_sender(TO_THE_CARD, address, frame.number)
+            else:
+                sender.note["packets"] += 1
+            return True
         if not self._checksums.mean_nothing(sender, self._ahead(address)):
             return False
+        sender.note = self._note_sender(ALL_WRONG, address, frame.number)
+        return True
+
+    def _note_sender(self, text: str, address: bytes, packet: int) -> dict[str, Any]:
+        """Note what the checksums of an address are like; returns the note."""
         self._senders_noted += 1
         many = self._senders_noted > MAX_SENDERS_NOTED
         if self._redactor is not None:
             address = self._redactor.address(address)
-        whose = "further senders" if many else address_text(address)
-        text = f"the checksums of {whose} are all wrong (offload): not looked at"
-        sender.note = self._note(text, frame.number)
-        return True
+        return self._note(text.format("further senders" if many else address_text(address)), packet)
 
     def _ahead(self, address: bytes) -> Iterator[bytes]:
         """The datagrams in the window that come from *address* and concern the filter."""
@@ -411,6 +421,7 @@ class Replay:
                 if action.reason is DropReason.NO_CONNECTION:
                     frame.record = None  # its addresses are those of a connection that is over
                 self._packets(frame).dropped += 1
+        self._records.settle_text()
 
     def _rest(self, frame: Frame, action: Action) -> None:
         """The rest of a packet that was cut has its own verdict; if it passes, it is a packet that
@@ -424,10 +435,21 @@ class Replay:
         """Write a datagram in place of that in *frame*."""
         if self._out is None:
             return
-        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        redacted = self._redacted(datagram, frame.record, frame.key)
         if redacted is not None:
             data = enclose(redacted, frame)
             self._out.write(frame.interface, self._time, data, len(data))
+
+    def _redacted(
+        self, datagram: bytes, record: ConnectionRecord | None, key: bytes
+    ) -> bytes | None:
+        """The datagram as --out may have it; None if it may not."""
+        if self._redactor is None:
+            return datagram
+        if record is None:  # nobody knows what it is: no word may stay
+            return self._redactor.datagram(datagram, request=True, message=True)
+        request = key == record.key
+        return self._redactor.datagram(datagram, request=request, message=record.text.was)
 
     def _leaves(self, frame: Frame, datagram: bytes) -> None:
         record: ConnectionRecord | None = frame.record
@@ -457,7 +479,7 @@ class Replay:
         else:  # nothing has been seen in this direction yet
             interface, head = record.heads[reverse_key(key)]
             head = turned(head, interface.link_type)
-        redacted = datagram if self._redactor is None else self._redactor.datagram(datagram)
+        redacted = self._redacted(datagram, record, key)
         if redacted is not None:
             data = framed(head, redacted)
             self._out.write(interface, self._time, data, len(data))
@@ -483,6 +505,8 @@ class Replay:
                 self._belongs(frame, record)
             return
         packet = frame.number if frame else None
+        if self._redactor is not None:
+            self._records.follow_text(emitted.event, event.connection.number)
         self._records.observe(event, event.connection, packet, self._now)
 
     def _belongs(self, frame: Frame, record: ConnectionRecord) -> None:

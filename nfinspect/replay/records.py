@@ -21,6 +21,7 @@ from nfinspect.replay.capture import CaptureInterface
 from nfinspect.replay.checksums import Sender
 from nfinspect.replay.dialogue import Wire
 from nfinspect.replay.findings import Findings, action_of, evidence_in
+from nfinspect.replay.redact import MailText
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
 
@@ -125,6 +126,7 @@ class ConnectionRecord:
         "replies",
         "senders",
         "sides",
+        "text",
         "wire",
     )
 
@@ -143,6 +145,7 @@ class ConnectionRecord:
         self.senders: dict[bytes, Sender] = {}
         """What is known of the checksums of both ends, by packet key."""
         self.sides = Sides()
+        self.text = MailText()
         self._last_command: tuple[int | None, str] = (None, "")
         """Packet number and text."""
         self._last_request: int | None = None
@@ -268,6 +271,8 @@ class Records:
         """By the packet keys of both directions."""
         self._ended: deque[ConnectionRecord] = deque()
         """Ended, in the order in which they did."""
+        self._followed: list[ConnectionRecord] = []
+        """Those with an event at the packet being decided."""
         self.total = PacketCounts()
         """Packets of the records that have been put away."""
         self.start = 0.0
@@ -305,6 +310,19 @@ class Records:
         ended = self._ended
         while ended and (len(ended) > MAX_ENDED or ended[0].last_seen + ended[0].quiet <= now):
             self._put_away(ended.popleft())
+
+    def follow_text(self, event: Event, number: int) -> None:
+        """Follow where the messages of a connection begin and end, for a capture without them."""
+        record = self._by_number.get(number)
+        if record is not None:
+            record.text.observe(event)
+            self._followed.append(record)
+
+    def settle_text(self) -> None:
+        """All that followed from a packet is decided."""
+        for record in self._followed:
+            record.text.settle()
+        self._followed.clear()
 
     def put_all_away(self) -> None:
         """Put all records away: there are no more packets."""

@@ -62,15 +62,14 @@ class Result:
 
     def rows(self, connection: dict[str, Any]) -> list[LinePair | str]:
         """The lines of a connection as its two ends saw them, if its segments were kept."""
-        rows = dialogue.rows(
+        return dialogue.rows(
             self.items(connection.get("wire", [])),
             self.items(connection["commands"]),
             known=not any(
                 finding["cause"] in dialogue.BEGINNING_UNKNOWN for finding in connection["findings"]
             ),
-            shown=self.redactor.text if self.redactor is not None else None,
+            redactor=self.redactor,
         )
-        return rows if self.redactor is None else [self.redactor.row(row) for row in rows]
 
     def syslog_lines(self) -> Iterator[str]:
         """The lines about the selected connections in order, from ``%ASA-`` on."""

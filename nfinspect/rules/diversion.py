@@ -54,6 +54,8 @@ FIRST = "-m conntrack --ctstate NEW --ctdir ORIGINAL"
 
 MARKED = f"{MARK:#x}/{MASK:#x}"
 
+PASSES_MARKED = f'-p tcp -m connmark --mark {MARKED} -m comment --comment "exempt" -j ACCEPT'
+
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
@@ -99,20 +101,28 @@ class Diversion:
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
 
-def application(diversion: Diversion, table: str, version: int, present: Sequence[str] = ()) -> str:
+def application(
+    diversion: Diversion,
+    table: str,
+    version: int,
+    present: Sequence[str] = (),
+    *,
+    keep_marked: bool = False,
+) -> str:
     """Return the text for ``iptables-restore --noflush`` that puts the rules for an IP version into
     *table*.
 
     *present* are the rules of the table as listed by ``iptables -S``; ours are replaced in the same
     transaction, so that applying twice has the effect of applying once. A text for a table without
-    our rules is refused as a whole where there are some, and changes nothing.
+    our rules is refused as a whole where there are some, and changes nothing. With *keep_marked*,
+    connections that were exempt as they began stay so, though the policy exempts nobody now.
     """
     chains: dict[str, list[str]] = {CHAIN: []}
     exempt = diversion.exempt.get(version)
     if exempt is not None and exempt.chains:
         decides, *_ = exempt.chains
         chains[CHAIN] = [
-            f'-p tcp -m connmark --mark {MARKED} -m comment --comment "exempt" -j ACCEPT',
+            PASSES_MARKED,
             *(
                 f"{ports} {FIRST} -j {decides}"
                 for ports in port_matches("--dport", diversion.ports)
@@ -122,6 +132,8 @@ def application(diversion: Diversion, table: str, version: int, present: Sequenc
         chains[EXEMPT] = [f"-j CONNMARK --set-xmark {MARKED}", "-j ACCEPT"]
         if any(f"-g {QUEUE}" in rule for rules in chains.values() for rule in rules):
             chains[QUEUE] = [f"-j {diversion.target}"]
+    elif keep_marked:
+        chains[CHAIN] = [PASSES_MARKED]
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
@@ -205,8 +217,15 @@ def are_others(present: Sequence[str], diversion: Diversion, version: int) -> bo
     """Whether the rules of a table, as listed by ``iptables -S``, include ours, but other ones than
     *diversion* needs: another policy or version of nfinspect has put them there. To which queue
     they divert does not count."""
-    wanted = _criteria(application(diversion, TABLES[0], version).splitlines())
-    return bool(found := _criteria(present)) and found != wanted
+    kept = passes_marked(present)
+    text = application(diversion, TABLES[0], version, keep_marked=kept)
+    return bool(found := _criteria(present)) and found != _criteria(text.splitlines())
+
+
+def passes_marked(present: Iterable[str]) -> bool:
+    """Whether exempt connections pass by the rules of a table, as listed by ``iptables -S``."""
+    wanted = f"-m connmark --mark {MARKED}"
+    return any(rule.startswith(f"-A {CHAIN} ") and wanted in rule for rule in present)
 
 
 def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import re
 import socket
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 
 from nfinspect.policy.model import ClassPolicy, Entry, Match, Policy, ServicePolicy, Translation
 from nfinspect.policy.ranges import ALL_PORTS, ANY, BITS, Ranges, prefixes
@@ -44,6 +45,7 @@ MOST_RULES = 4096
 _DEVICE = re.compile(r"[A-Za-z0-9_.@-]{1,15}", re.ASCII)
 """Names of interfaces that rules can name."""
 
+_NOBODY = Ranges()
 _EVERYTHING = (Entry(True, ((0, ALL_PORTS, ALL_PORTS),), ANY, ANY),)
 
 
@@ -243,20 +245,24 @@ def _lists(
     entries = [e for e in everything if e.certain or e.permit == in_doubt]
     while entries and not entries[-1].permit:
         entries.pop()
+    sources = _Tellable((e.source.of(version) for e in entries), version)
+    destinations = _Tellable((e.destination.of(version) for e in entries), version)
     translations = [
         each
         for each in policy.translations
         if each.version == version and each.protocol in (0, TCP) and each.mapped is not None
     ]
+    seen_from = [each for each in translations if each.protocol or sources.may_tell(each)]
+    seen_to = [each for each in translations if each.protocol or destinations.may_tell(each)]
     if all(entry.permit for entry in entries):
         yield (
             seen
             for entry in entries
-            for source, destination in _views(match, (entry,), translations, version)
+            for source, destination in _views(match, (entry,), seen_from, seen_to, version)
             for seen in _seen(match, entry, source, destination, policy, version)
         )
         return
-    for source, destination in _views(match, entries, translations, version):
+    for source, destination in _views(match, entries, seen_from, seen_to, version):
         yield (
             seen
             for entry in entries
@@ -264,14 +270,40 @@ def _lists(
         )
 
 
+class _Tellable:
+    """The addresses of a list, to rule out translations that it cannot tell from none quickly."""
+
+    def __init__(self, sets: Iterable[Ranges], version: int) -> None:
+        everybody = 0, (1 << BITS[version]) - 1
+        ranges = sorted({r for each in set(sets) for r in each.ranges if r != everybody})
+        self._firsts = [first for first, _ in ranges]
+        self._reach = list(accumulate((last for _, last in ranges), max))
+
+    def may_tell(self, view: Translation) -> bool:
+        """Whether the list names an address that is real or mapped."""
+        assert view.mapped is not None
+        first, last = view.real
+        return self._names(first, last) or self._names(view.mapped, view.mapped + last - first)
+
+    def _names(self, first: int, last: int) -> bool:
+        at = bisect_right(self._firsts, last)
+        return at > 0 and self._reach[at - 1] >= first
+
+
 def _views(
-    match: Match, entries: Sequence[Entry], translations: Sequence[Translation], version: int
+    match: Match,
+    entries: Sequence[Entry],
+    seen_from: Sequence[Translation],
+    seen_to: Sequence[Translation],
+    version: int,
 ) -> Iterator[tuple[View, View]]:
+    """Yield the ways to see clients and servers that *entries* can tell from one another."""
     sources: list[View] = [None]
     destinations: list[View] = [None]
-    for each in translations:
+    for each in seen_from:
         if any(_tells(each, e.source.of(version), [s for _, s, _ in e.services]) for e in entries):
             sources.append(each)
+    for each in seen_to:
         if any(
             _tells(each, e.destination.of(version), [match.ports, *(d for *_, d in e.services)])
             for e in entries
@@ -319,10 +351,14 @@ def _as_seen(addresses: Ranges, view: View) -> Ranges:
     first, last = view.real
     shift = view.mapped - first
     mapped = _part(addresses, first + shift, last + shift)
+    if not mapped.ranges:
+        return mapped
     return Ranges(tuple((a - shift, b - shift) for a, b in mapped.ranges))
 
 
 def _part(ranges: Ranges, first: int, last: int) -> Ranges:
+    if not ranges.ranges or ranges.ranges[-1][1] < first or ranges.ranges[0][0] > last:
+        return _NOBODY
     return Ranges(
         tuple((max(a, first), min(b, last)) for a, b in ranges.ranges if a <= last and b >= first)
     )

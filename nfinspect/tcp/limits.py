@@ -70,5 +70,5 @@ class Ledger:
     memory_bytes: int = 0
     kept_bytes: int = 0
     """Of passed bytes, those that inspections keep until they can judge them: unfinished header
-    fields. They share the bounds of the memory."""
+    fields. They share the total bound of the memory; a stream that has some goes on regardless."""
     reports: int = 0

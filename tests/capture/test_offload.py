@@ -129,11 +129,19 @@ def test_checksum_that_is_right_by_chance_does_not_make_the_others_wrong() -> No
     assert "bad-checksum" not in report["summary"]["dropped"]
 
 
-def test_checksums_without_the_length_are_left_to_segmentation_offload() -> None:
-    packets = [p if from_client(p) else lso(p) for p in conversation(LONG)]
-    report = replay(packets)
-    assert closing(report)["clause"] == HEADER
-    assert notes(report) == []
+@pytest.mark.parametrize("repeated", [1, 3])
+def test_checksums_without_the_length_are_left_to_segmentation_offload_and_noted_once(
+    repeated: int,
+) -> None:
+    packets = []
+    for number in range(repeated):
+        packets += conversation(LONG, port=41_000 + number)
+    changed = [p if from_client(p) else lso(p) for p in packets]
+    report = replay(changed)
+    clauses = [action["clause"] for each in report["connections"] for action in each["actions"]]
+    assert clauses.count(HEADER) == repeated
+    text = "the checksums of 198.51.100.25 were left to its network card (offload): taken for right"
+    assert notes(report) == [(text, sum(not from_client(p) for p in packets), 2)]
 
 
 def test_damaged_first_packet_of_a_host_with_right_checksums_is_dropped() -> None:

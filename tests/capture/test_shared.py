@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -131,9 +133,9 @@ def test_packets_that_are_not_the_filters_are_not_in_a_redacted_capture(tmp_path
 def test_pseudonyms_of_a_run_are_consistent_and_those_of_another_are_not() -> None:
     one, other = Redactor(), Redactor()
     line = b"MAIL FROM:<Anna.Example@private.example> SIZE=12345"
-    assert one.text(line) == one.text(line) != other.text(line)
-    assert len(one.text(line)) == len(line)
-    assert one.text(line).startswith(b"MAIL FROM:<")
+    assert one.request(line) == one.request(line) != other.request(line)
+    assert len(one.request(line)) == len(line)
+    assert one.request(line).startswith(b"MAIL FROM:<")
     assert one.text(b"anna") == one.text(b"ANNA").lower()
 
 
@@ -150,7 +152,7 @@ def test_address_cut_by_a_packet_leaves_no_part_of_it() -> None:
     redactor = Redactor()
     for cut in range(1, len(b"anna@private.example 192.0.2.1")):
         whole = b"anna@private.example 192.0.2.1"
-        parts = redactor.text(b"x" + whole[:cut]) + redactor.text(whole[cut:])
+        parts = redactor.request(b"x" + whole[:cut]) + redactor.request(whole[cut:])
         assert b"anna@" not in parts
         assert b"private" not in parts
         assert b"192.0.2.1" not in parts
@@ -160,3 +162,94 @@ def test_redact_with_a_selection_by_address_is_a_usage_error(tmp_path: Path) -> 
     (tmp_path / "a.pcap").write_bytes(pcap([]))
     words = ["replay", str(tmp_path / "a.pcap"), "--redact", "--client", "192.0.2.1"]
     assert CliRunner().invoke(cli.main, words).exit_code == 2
+
+
+# --- Words of the protocol in other places
+
+WORDS = (
+    b"login",
+    b"data",
+    b"quit",
+    b"size",
+    b"mail",
+    b"helo",
+    b"start",
+    b"plain",
+    b"from",
+    b"to",
+    b"help",
+    b"ok",
+)
+LETTER = (
+    b"Subject: Login data: help from size to start\r\n"
+    b"X-Mail-Size: plain\r\nContent-Type: application/pdf; name=\"login data.pdf\"\r\n\r\n"
+    b"Data shows the size. Start here.\r\nQuit\r\nMail from: plain to help\r\n"
+    b"QUIT\r\nDATA\r\nHELO login\r\nMAIL FROM:<size@start.example>\r\n250 ok data\r\n.\r\n"
+)  # fmt: skip
+PLACES: dict[str, tuple[tuple[str, bytes], ...]] = {
+    "subject and text": (*MAIL, (">", LETTER), QUEUED),
+    "text in pieces": (
+        *MAIL, *((">", LETTER[at : at + 11]) for at in range(0, len(LETTER), 11)), QUEUED,
+    ),
+    "text not waited for": (*MAIL[:4], (">", b"DATA\r\n" + LETTER), ("<", b"354 go\r\n"), QUEUED),
+    "text with QUIT in its packet": (*MAIL, (">", LETTER + b"QUIT\r\n"), QUEUED),
+    "text of a closed connection": (*MAIL, (">", LETTER.replace(b"pdf", b"data" * 300)), QUEUED),
+    "a long file name": (*MAIL, (">", LETTER.replace(b"login data.", b"login data " * 26)), QUEUED),
+    "a long header": (*MAIL, (">", LETTER.replace(b"plain\r\n", b"data " * 250 + b"\r\n")), QUEUED),
+    "a chunk": (
+        (">", b"BDAT %d LAST\r\n" % len(LETTER)), (">", LETTER), ("<", b"250 ok\r\n"),
+    ),
+    "a chunk at once": ((">", b"BDAT %d LAST\r\n" % len(LETTER) + LETTER), ("<", b"250 ok\r\n")),
+    "addresses": (
+        (">", b"MAIL FROM:<data@login.example> SIZE=9 BODY=8BITMIME\r\n"), ("<", b"250 go\r\n"),
+        (">", b"RCPT TO:<start.quit@help.size.example>\r\n"), ("<", b"250 go\r\n"),
+    ),
+    "a long address": (
+        (">", b"MAIL FROM:<data@" + b"login." * 60 + b"example>\r\n"), ("<", b"250 go\r\n"),
+    ),
+    "a host's name": ((">", b"HELO mail.login.example\r\n"), ("<", b"250 mail.data.example size\r\n")),
+    "an unknown command": ((">", b"XFOO login data\r\n"), ("<", b"500 what is data\r\n")),
+    "a refusal": ((">", b"RSET\r\n"), ("<", b"550 5.7.1 the login of data is plain\r\n")),
+}  # fmt: skip
+ENVELOPE = b"mail from ok to ok data ok"
+PROTOCOL = {
+    # what may be left of them
+    "text with QUIT in its packet": ENVELOPE + b" quit",
+    "a chunk": b"ok",
+    "a chunk at once": b"ok",
+    "addresses": b"mail from size to",
+    "a long address": b"mail from",
+    "a host's name": b"helo",
+    "an unknown command": b"",
+    "a refusal": b"",
+}
+
+
+@pytest.mark.parametrize("side", ["both", ">", "from the middle"])
+@pytest.mark.parametrize("place", PLACES)
+def test_words_of_the_protocol_do_not_survive_in_other_places(
+    place: str, side: str, tmp_path: Path
+) -> None:
+    talk = (GREETING, *EHLO, *PLACES[place])
+    packets = conversation(talk) if side != ">" else one_side(talk, side)
+    if side == "from the middle":
+        packets = packets[3 + 2 * len((GREETING, *EHLO)) :]
+    out = tmp_path / "out.pcap"
+    text = report(packets, tmp_path, "--redact", "--dialogue", "--out", out)
+    told = report(packets, tmp_path, "--redact", "--json")
+    for private in (
+        b"login data", b"Login data", b"shows", b"size@start", b"login.example", b"data.pdf",
+        b"the login of", b"mail.login", b"what is data",
+    ):  # fmt: skip
+        assert private not in text + told
+    written = b" ".join(frame.data[40:] for frame in frames(out)).lower()
+    left = Counter(word for word in re.findall(rb"[a-z0-9]+", written) if word in WORDS)
+    assert left <= Counter(PROTOCOL.get(place, ENVELOPE).split()), written
+
+
+def test_header_fields_names_that_are_not_common_do_not_survive(tmp_path: Path) -> None:
+    for name, survives in ((b"X-Acme-Corporation", False), (b"References", True)):
+        header = name + b": " + b"a" * 1200 + b"\r\n\r\nx\r\n.\r\n"
+        packets = conversation((GREETING, *HELO, *MAIL, (">", header), QUEUED))
+        for output in ("--json", "--dialogue"):
+            assert (name in report(packets, tmp_path, "--redact", output)) is survives

@@ -24,7 +24,8 @@ class Verdict(enum.Enum):
 
     INSPECTED = "inspected: queued"
     EXEMPT = "exempt: not queued"
-    NO_CLASS = "no class inspects it: queued or not"
+    NO_CLASS = "not inspected, and not exempt for sure: queued or not"
+    """In no class, or bypassing, or from a server's port, too, which the filter drops."""
     NOT_DIVERTED = "a port that nobody inspects: not queued"
     FORGED = "from a server's port, which the filter drops: queued"
     LOST = "not seen again"
@@ -64,7 +65,7 @@ def judge(core: Core, policy: Policy, passed: Passed) -> Verdict:
     plan = core.plan(*core.endpoints(arrival, segment))
     if plan.inspection is not None:
         return Verdict.INSPECTED if queued else Verdict.BYPASS
-    if plan.decided_by and not plan.state_bypass:
+    if plan.decided_by and not plan.state_bypass and not from_server:
         return Verdict.NEEDLESS if queued else Verdict.EXEMPT
     return Verdict.NO_CLASS
 

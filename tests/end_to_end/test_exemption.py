@@ -3,6 +3,7 @@ and all other mail is inspected."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from nfinspect.lab.topology import (
     SERVER_ADDRESS,
 )
 
-MAPPED = "192.0.2.25"
+MAPPED, EXIM_MAPPED = "192.0.2.25", "192.0.2.26"
 
 CONFIGURATION = f"""\
 nameif ethernet0 outside security0
@@ -32,6 +33,7 @@ policy-map global_policy
 class ironport_esa
 no inspect esmtp
 static (inside,outside) {MAPPED} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 50 100
+static (inside,outside) {EXIM_MAPPED} {EXIM_ADDRESS} netmask 255.255.255.255
 """
 
 LISTENER = """\
@@ -62,7 +64,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Running
     path = tmp_path_factory.mktemp("exemption") / "fw.cfg"
     path.write_text(CONFIGURATION)
     with Lab(offloads=False) as lab:
-        lab.run(FILTER, ["ip", "address", "add", f"{MAPPED}/32", "dev", OUTSIDE.name])
+        for mapped in (MAPPED, EXIM_MAPPED):
+            lab.run(FILTER, ["ip", "address", "add", f"{mapped}/32", "dev", OUTSIDE.name])
         server = lab.popen(SERVER, ["python3", "-c", LISTENER])
         client = lab.popen(CLIENT, ["python3", "-c", LISTENER])
         for each in (server, client):
@@ -105,16 +108,21 @@ def test_other_mail_is_inspected(lab: tuple[Lab, RunningFilter]) -> None:
     assert reply == f"502 {CLIENT_ADDRESS} XXXXXXXX"
 
 
-def test_lines_name_direction_and_interfaces(lab: tuple[Lab, RunningFilter]) -> None:
+def test_lines_name_direction_interfaces_and_mapped_addresses(
+    lab: tuple[Lab, RunningFilter],
+) -> None:
     lab_, running = lab
-    assert call(lab_, SERVER, CLIENT_ADDRESS, EXIM_ADDRESS)[1] == f"502 {EXIM_ADDRESS} XXXXXXXX"
+    assert call(lab_, SERVER, CLIENT_ADDRESS, EXIM_ADDRESS)[1] == f"502 {EXIM_MAPPED} XXXXXXXX"
 
     def built() -> list[str]:
         return [line for line in running.syslog if "Built outbound TCP connection" in line]
 
     assert running.wait(lambda: bool(built()), 10)
     assert f" for outside:{CLIENT_ADDRESS}/25 " in built()[0]
-    assert f" to inside:{EXIM_ADDRESS}/" in built()[0]
+    assert re.search(rf" to inside:{EXIM_ADDRESS}/(\d+) \({EXIM_MAPPED}/\1\)$", built()[0])
+    assert call(lab_, CLIENT, EXIM_MAPPED)[1] == f"502 {CLIENT_ADDRESS} XXXXXXXX"
+    inbound = f" to inside:{EXIM_ADDRESS}/25 ({EXIM_MAPPED}/25)"
+    assert running.wait(lambda: any(line.endswith(inbound) for line in running.syslog), 10)
 
 
 def test_running_filter_says_why(lab: tuple[Lab, RunningFilter]) -> None:

@@ -22,7 +22,7 @@ from nfinspect.policy.commands.numbers import (
     protocol_of,
     protocol_word,
 )
-from nfinspect.policy.commands.objects import Operand, Resolved, Service
+from nfinspect.policy.commands.objects import Operand, Resolved
 from nfinspect.policy.grammar import (
     GLOBAL,
     Draft,
@@ -34,7 +34,7 @@ from nfinspect.policy.grammar import (
     nothing,
 )
 from nfinspect.policy.lexer import Line, Word
-from nfinspect.policy.model import Entry
+from nfinspect.policy.model import Entry, Services
 from nfinspect.policy.ranges import ALL_PORTS, ANY, NOBODY, Ranges, addresses
 from nfinspect.policy.syntax import Argument, Fragment, Statement, WordError, name, number
 
@@ -92,6 +92,12 @@ class AccessLists:
     lists: dict[str, ListDraft] = field(default_factory=dict)
     groups: list[Word] = field(default_factory=list)
     """Names in ``access-group`` lines."""
+    resolved: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """The entries of each list that a class names: they are resolved once."""
+    services: dict[tuple[str, str, PortOperand, PortOperand], Services] = field(
+        default_factory=dict
+    )
+    """What entries stand for that name an object: they share it."""
 
 
 def _list(draft: Draft, statement: Statement[Any]) -> ListDraft:
@@ -261,8 +267,12 @@ FAMILY = Family(
 
 def resolve(draft: Draft, name: str) -> tuple[Entry, ...]:
     """Return the entries of the list *name*, which is defined, with what they stand for."""
-    entries = draft[AccessLists].lists[name].entries
-    return tuple(_resolve(draft, entry) for entry in entries if not entry.inactive)
+    found = draft[AccessLists].resolved.get(name)
+    if found is None:
+        entries = draft[AccessLists].lists[name].entries
+        found = tuple(_resolve(draft, entry) for entry in entries if not entry.inactive)
+        draft[AccessLists].resolved[name] = found
+    return found
 
 
 def resolve_quietly(draft: Draft, name: str) -> tuple[Entry, ...]:
@@ -285,15 +295,6 @@ def _resolve(draft: Draft, entry: EntryDraft) -> Entry:
         uncertain = "the filter knows no users or security groups"
     source_ports = _port_ranges(draft, entry.source_ports, word)
     destination_ports = _port_ranges(draft, entry.destination_ports, word)
-    if not entry.named:
-        services: tuple[Service, ...] = (Service(entry.protocol, source_ports, destination_ports),)
-    else:
-        services = tuple(
-            service
-            if entry.source_ports == ALL and entry.destination_ports == ALL
-            else Service(service.protocol, source_ports, destination_ports)
-            for service in objects.services_of(draft, entry.named, entry.name, word)
-        )
     if uncertain:
         kind = "permit" if entry.permit else "deny"
         draft.leave_out(
@@ -304,12 +305,30 @@ def _resolve(draft: Draft, entry: EntryDraft) -> Entry:
     # What is unknown may be any address.
     return Entry(
         entry.permit,
-        tuple((s.protocol, s.source, s.destination) for s in services),
+        _services(draft, entry, source_ports, destination_ports),
         ANY if source.unknown else source.addresses,
         ANY if destination.unknown else destination.addresses,
         not uncertain,
         word,
     )
+
+
+def _services(draft: Draft, entry: EntryDraft, source: Ranges, destination: Ranges) -> Services:
+    """Return what an entry stands for whose own ports are *source* and *destination*."""
+    if not entry.named:
+        return ((entry.protocol, source, destination),)
+    # Ports in the line stand over those of the object.
+    own = entry.source_ports != ALL or entry.destination_ports != ALL
+    key = entry.named, entry.name, entry.source_ports, entry.destination_ports
+    known = draft[AccessLists].services
+    if found := known.get(key):
+        return found
+    found = tuple(
+        (s.protocol, source, destination) if own else (s.protocol, s.source, s.destination)
+        for s in objects.services_of(draft, entry.named, entry.name, entry.line.word(0))
+    )
+    known[key] = found
+    return found
 
 
 def _address(draft: Draft, operand: Operand, word: Word) -> Resolved:

@@ -163,7 +163,7 @@ def resolve(draft: Draft, class_map: ClassMap) -> Match:
         name = class_map.access_list
         lists = draft[AccessLists].lists
         if name.text not in lists:
-            draft.findings.append(undefined("access-list", name.text, name, lists))
+            undefined(draft, "access-list", name.text, name, lists)
             return NOTHING
         if not lists[name.text].is_extended:
             draft.error(name, f"{name.quoted} is no extended access-list")

@@ -69,9 +69,11 @@ def _level(draft: Draft, subject: InterfaceDraft, statement: Statement[Any]) -> 
 
 def _address(draft: Draft, subject: InterfaceDraft, statement: Statement[Any]) -> None:
     try:
-        subject.address = parse_address(statement["word"])
+        version, address = parse_address(statement["word"])
     except ValueError:  # dhcp, pppoe
         subject.address = None
+    else:  # an IPv6 address has a command of its own
+        subject.address = (version, address) if version == 4 else None
 
 
 def _old_name(draft: Draft, _: None, statement: Statement[Any]) -> None:

@@ -282,7 +282,7 @@ def _network(draft: Draft, static: StaticDraft, named: Network | str) -> Network
         _leave_out(draft, static, "a translation of a group of addresses")
         return None
     known: Mapping[str, Any] = objects.networks
-    draft.findings.append(undefined("object network", named, static.word, known))
+    undefined(draft, "object network", named, static.word, known)
     return None
 
 
@@ -292,7 +292,7 @@ def _take_ports(draft: Draft, static: StaticDraft) -> bool:
     for name in static.services:
         services = draft[Objects].services
         if name not in services:
-            draft.findings.append(undefined("object service", name, static.word, services))
+            undefined(draft, "object service", name, static.word, services)
             return False
         service = services[name].service
         if service is None or len(service.source) != 1 or service.protocol not in (TCP, UDP):

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from nfinspect.policy.commands.numbers import IP, TCP, UDP, port_words, protocol_word
+from nfinspect.policy.errors import MAX_ERRORS
 from nfinspect.policy.grammar import GLOBAL, Draft, Family, Mode, Row, Skipped, nothing
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.ranges import (
@@ -41,6 +42,9 @@ Found = TypeVar("Found")
 
 DEEPEST = 50
 """Object-groups nested in each other."""
+
+LARGEST = 500_000
+"""Networks, ranges and services in all object-groups together, those of nested ones included."""
 
 NETWORK_OBJECT = Mode("object network")
 SERVICE_OBJECT = Mode("object service")
@@ -121,6 +125,8 @@ class Objects:
     groups: dict[str, Group] = field(default_factory=dict)
     resolved: dict[tuple[str, str], Any] = field(default_factory=dict)
     """What groups stand for, by purpose and name: each is resolved once."""
+    size: int = 0
+    """Of what is resolved: see `LARGEST`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,16 +395,17 @@ def resolve(draft: Draft, operand: Operand, word: Word) -> Resolved:
     raise AssertionError(operand.kind)  # an interface: access_lists resolves it
 
 
-def undefined(kind: str, name: str, word: Word, known: Mapping[str, Any]) -> Any:
-    """Return the error for a name that is not defined."""
+def undefined(draft: Draft, kind: str, name: str, word: Word, known: Mapping[str, Any]) -> None:
+    """Report a name that is not defined. Similar names are looked for as long as errors are shown."""
     shown = f"'{name}'" if len(name) <= 60 else f"'{name[:57]}...'"
-    return word.finding(f"{kind} {shown} is not defined", suggestion=closest(name, known))
+    suggestion = closest(name, known) if len(draft.findings) < MAX_ERRORS else ""
+    draft.findings.append(word.finding(f"{kind} {shown} is not defined", suggestion=suggestion))
 
 
 def _of_object(draft: Draft, name: str, word: Word) -> Resolved:
     networks = draft[Objects].networks
     if name not in networks:
-        draft.findings.append(undefined("object network", name, word, networks))
+        undefined(draft, "object network", name, word, networks)
         return Resolved()
     found = networks[name]
     if found.fqdn:
@@ -417,8 +424,22 @@ def _once(
         return nothing
     if key not in resolved:
         resolved[key] = None
-        resolved[key] = find()
+        resolved[key] = find() if draft[Objects].size <= LARGEST else nothing
     return resolved[key]  # type: ignore[no-any-return]
+
+
+def _count(draft: Draft, name: str, word: Word, size: int) -> bool:
+    """Count what a group holds; return whether there is room for it."""
+    objects = draft[Objects]
+    had_room = objects.size <= LARGEST
+    objects.size += size
+    if had_room and objects.size > LARGEST:
+        draft.error(
+            word,
+            f"object-group '{name}', with those in it, is one too many: more than {LARGEST} networks"
+            " and services in all groups",
+        )
+    return objects.size <= LARGEST
 
 
 def _of_group(draft: Draft, name: str, word: Word, depth: int) -> Resolved:
@@ -429,6 +450,11 @@ def _of_group(draft: Draft, name: str, word: Word, depth: int) -> Resolved:
     def find() -> Resolved:
         parts = [resolve(draft, m, group.word) for m in group.members if isinstance(m, Operand)]
         parts += [_of_group(draft, n.text, n, depth + 1) for n in group.nested]
+        if len(parts) == 1:
+            return parts[0]
+        size = sum(len(p.addresses.v4.ranges) + len(p.addresses.v6.ranges) for p in parts)
+        if not _count(draft, name, word, size):
+            return Resolved()
         unknown = next((part.unknown for part in parts if part.unknown), "")
         return Resolved(
             Addresses(
@@ -444,7 +470,7 @@ def _of_group(draft: Draft, name: str, word: Word, depth: int) -> Resolved:
 def _find_group(draft: Draft, name: str, word: Word, depth: int, *kinds: str) -> Group | None:
     groups = draft[Objects].groups
     if name not in groups:
-        draft.findings.append(undefined("object-group", name, word, groups))
+        undefined(draft, "object-group", name, word, groups)
     elif groups[name].kind not in kinds:
         draft.error(word, f"'{name}' is an object-group {groups[name].kind}", kinds)
     elif depth > DEEPEST:
@@ -459,7 +485,7 @@ def services_of(draft: Draft, kind: str, name: str, word: Word) -> tuple[Service
     if kind == "object":
         services = draft[Objects].services
         if name not in services:
-            draft.findings.append(undefined("object service", name, word, services))
+            undefined(draft, "object service", name, word, services)
             return ()
         found = services[name].service
         return (found,) if found else ()
@@ -486,7 +512,7 @@ def _services_of_group(draft: Draft, name: str, word: Word, depth: int) -> tuple
                 found += services_of(draft, "object", nested.text, nested)
             else:
                 found += _services_of_group(draft, nested.text, nested, depth + 1)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) if _count(draft, name, word, len(found)) else ()
 
     return _once(draft, "service", name, word, find, ())
 
@@ -507,6 +533,9 @@ def ports_of(draft: Draft, name: str, word: Word, depth: int = 0) -> Ranges:
         for nested in group.nested:
             if nested.text in draft[Objects].groups:
                 found.append(ports_of(draft, nested.text, nested, depth + 1))
+        size = sum(len(ports.ranges) for ports in found)
+        if not _count(draft, name, word, size):
+            return Ranges()
         return Ranges.of(r for ports in found for r in ports.ranges)
 
     return _once(draft, "port", name, word, find, Ranges())

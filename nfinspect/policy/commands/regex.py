@@ -50,6 +50,8 @@ class Regexes:
     expressions: dict[str, RegexDraft] = field(default_factory=dict)
     classes: dict[str, RegexClass] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    missing: set[tuple[int, int]] = field(default_factory=set)
+    """Places of names that are not defined, and reported."""
     used_classes: set[str] = field(default_factory=set)
 
 
@@ -102,8 +104,7 @@ def resolve(draft: Draft, name: Word, *, is_class: bool) -> Matches | None:
         expression = _expression(draft, name)
         return None if expression is None else Matches(name.text, (expression,))
     if name.text not in regexes.classes:
-        found = undefined("class-map type regex", name.text, name, regexes.classes)
-        draft.findings.append(found)
+        undefined(draft, "class-map type regex", name.text, name, regexes.classes)
         return None
     regex_class = regexes.classes[name.text]
     if name.text not in regexes.used_classes and not regex_class.members:
@@ -118,9 +119,10 @@ def resolve(draft: Draft, name: Word, *, is_class: bool) -> Matches | None:
 def _expression(draft: Draft, name: Word) -> Expression | None:
     regexes = draft[Regexes]
     if name.text not in regexes.expressions:
-        found = undefined("regex", name.text, name, regexes.expressions)
-        if found not in draft.findings:
-            draft.findings.append(found)
+        place = name.line.number, name.column
+        if place not in regexes.missing:
+            regexes.missing.add(place)
+            undefined(draft, "regex", name.text, name, regexes.expressions)
         return None
     regex = regexes.expressions[name.text]
     regexes.used.add(name.text)

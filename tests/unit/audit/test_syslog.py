@@ -36,6 +36,7 @@ from nfinspect.events import (
     LineUnended,
     MailAnswered,
     MaliciousAddress,
+    Mapped,
     MessageSeen,
     ParameterMatched,
     ReplyAwaited,
@@ -104,6 +105,18 @@ LINES: list[tuple[Event, str]] = [
         ConnectionBuilt(dataclasses.replace(FOUR, outbound=True)),
         "%ASA-6-302013: Built outbound TCP connection 1 for inside:198.51.100.1/25"
         " (198.51.100.1/25) to outside:192.0.2.1/4321 (192.0.2.1/4321)",
+    ),
+    (
+        ConnectionBuilt(FOUR, server_mapped=Mapped(bytes((203, 0, 113, 5)), 2525)),
+        "%ASA-6-302013: Built inbound TCP connection 1 for outside:192.0.2.1/4321"
+        " (192.0.2.1/4321) to inside:198.51.100.1/25 (203.0.113.5/2525)",
+    ),
+    (
+        ConnectionBuilt(
+            dataclasses.replace(FOUR, outbound=True), Mapped(bytes((203, 0, 113, 5)), 4321)
+        ),
+        "%ASA-6-302013: Built outbound TCP connection 1 for inside:198.51.100.1/25"
+        " (198.51.100.1/25) to outside:192.0.2.1/4321 (203.0.113.5/4321)",
     ),
     (
         ConnectionTornDown(

@@ -165,6 +165,7 @@ def test_rules_of_another_configuration_are_pointed_out(monkeypatch: pytest.Monk
     Path("fw.cfg").write_text(LISTING)
     monkeypatch.setattr(check, "has_capability", lambda _: True)
     asked = []
+    monkeypatch.setattr(check, "ours_in_place", lambda: True)
     monkeypatch.setattr(
         check, "others_in_place", lambda diversion: not asked.append(diversion.ports)
     )

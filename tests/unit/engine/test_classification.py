@@ -122,3 +122,44 @@ def test_older_connection_is_picked_up_with_its_interfaces_and_timeouts() -> Non
     assert built.connection.client.interface == "outside"
     talk.wait(301)
     assert len(talk.emitted(ConnectionTornDown)) == 1
+
+
+def built_under(static: str, *, outbound: bool = False) -> ConnectionBuilt:
+    """The connection from the outside to a server on dmz, or the reverse."""
+    devices = ("eth1", "eth0") if outbound else ("eth0", "eth1")
+    (built,) = talk_under(DMZ + static, *devices).open().emitted(ConnectionBuilt)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("static", "wanted"),
+    [
+        ("static (dmz,outside) 203.0.113.5 {server}", ("203.0.113.5", 25)),
+        ("static (dmz,outside) tcp 203.0.113.5 2525 {server} 25", ("203.0.113.5", 2525)),
+        ("static (dmz,outside) tcp 203.0.113.5 2525 {server} 26", None),
+        ("static (dmz,outside) udp 203.0.113.5 25 {server} 25", None),
+        ("static (outside,dmz) 203.0.113.5 {server}", None),
+        ("static (dmz,elsewhere) 203.0.113.5 {server}", ("203.0.113.5", 25)),
+        ("static (dmz,outside) tcp interface smtp {server} smtp", None),
+        (
+            "ip address outside 203.0.113.7 255.255.255.0\n"
+            "static (dmz,outside) tcp interface smtp {server} smtp",
+            ("203.0.113.7", 25),
+        ),
+    ],
+)
+def test_connection_shows_what_a_static_makes_of_its_server(
+    static: str, wanted: tuple[str, int] | None
+) -> None:
+    built = built_under(static.format(server=address(SERVER)) + "\n")
+    mapped = built.server_mapped
+    assert built.client_mapped is None
+    assert wanted == (None if mapped is None else (address((mapped.address, 0)), mapped.port))
+
+
+def test_connection_shows_what_a_static_makes_of_its_client() -> None:
+    static = f"static (dmz,outside) 203.0.113.5 {address(CLIENT)}\n"
+    mapped = built_under(static, outbound=True).client_mapped
+    assert mapped is not None
+    assert address((mapped.address, 0)) == "203.0.113.5"
+    assert built_under(static).client_mapped is None

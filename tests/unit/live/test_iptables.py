@@ -151,3 +151,37 @@ def test_removal_without_rules_changes_nothing(kernel: Kernel) -> None:
     del kernel.tables["security"]
     assert not iptables.remove()
     assert kernel.restored == []
+
+
+MARKED = (
+    "-N NFINSPECT\n-A FORWARD -p tcp -j NFINSPECT\n-A NFINSPECT -p tcp -m connmark --mark"
+    " 0x8000000/0x8000000 -m comment --comment exempt -j ACCEPT\n"
+)
+
+
+@pytest.mark.parametrize("open_ones", [0, 3])
+def test_open_connections_that_were_exempt_stay_so_and_are_told_of(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, open_ones: int
+) -> None:
+    monkeypatch.setattr(iptables.exempt_connections, "count", lambda version: open_ones)
+    kernel.tables["security"] = MARKED
+    notices = iptables.apply(PORT_25)
+    assert ("-m connmark --mark" in kernel.inputs[-1]) == bool(open_ones)
+    assert [str(each) for each in notices] == [
+        f"{family}: connections that are open and were exempt as they began stay so to their end: 3"
+        for family in ("IPv4", "IPv6")
+        if open_ones
+    ]
+    assert all(isinstance(each, iptables.Notice) for each in notices)
+
+
+def test_connections_that_cannot_be_counted_are_not_cut_off(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(version: int) -> int:
+        raise OSError(95, "ctnetlink")
+
+    monkeypatch.setattr(iptables.exempt_connections, "count", fail)
+    kernel.tables["security"] = MARKED
+    iptables.apply(PORT_25)
+    assert "-m connmark --mark" in kernel.inputs[-1]

@@ -198,6 +198,19 @@ def test_manager_is_told_of_the_reading_and_its_end(monkeypatch: pytest.MonkeyPa
     assert "\nMONOTONIC_USEC=" in told[0]
 
 
+def test_rules_that_the_filter_has_not_applied_do_not_follow_and_that_is_said() -> None:
+    filter_ = Filter(lambda: with_ports(25, 587))
+    filter_.reload._now = with_ports(25)
+    filter_.reload.want()
+    filter_.rounds()
+    first, warning = filter_.reports
+    assert first == AGAIN
+    assert warning.startswith("warning: the rules do not follow, as this filter has not applied")
+    filter_.reload.want()
+    filter_.rounds()
+    assert filter_.reports[2:] == [AGAIN]
+
+
 # ---- what would change
 
 

@@ -1,5 +1,8 @@
 """Advice: each kind where it is due, with its line, and not elsewhere."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from nfinspect.policy import default_text, parse_policy
@@ -21,9 +24,26 @@ def inspecting(*classes: str) -> list[str]:
     return [*maps, "policy-map p", *policy, "service-policy p global"]
 
 
-@pytest.mark.parametrize(
-    ("code", "line", "lines"),
-    [
+MAP = ["policy-map type inspect esmtp m"]
+USED = ["policy-map global_policy", " class inspection_default", "  inspect esmtp m"]
+
+GIVEN: list[tuple[str, int, list[str]]] = [
+        (
+            "never-acts",
+            4,
+            [*MAP, " match cmd verb VRFY HELP", "  reset", " match cmd verb HELP", "  log", *USED],
+        ),
+        (
+            "closes-everything",
+            2,
+            [*MAP, " match not body length gt 9", "  drop-connection", *USED],
+        ),
+        (
+            "regex",
+            1,
+            ["regex r a{2}", *MAP, " match sender-address regex r", "  log", *USED],
+        ),
+        ("unused-regex", 1, ["regex r a", *MAP, *USED]),
         ("match-address", 3, [*ESA[:2], " match address l", *APPLY]),
         ("bare-address", 1, ["access-list l permit ip any 192.168.1.1", *ESA[1:], *APPLY]),
         ("new-connections", 6, [*ESA, *APPLY]),
@@ -79,8 +99,23 @@ def inspecting(*classes: str) -> list[str]:
         ("inspect-smtp", 3, ["policy-map global_policy", " class inspection_default",
                              "  inspect smtp"]),
         ("no-service-policy", 1, ["ASA Version 9.8(2)", "hostname fw"]),
-    ],
-)  # fmt: skip
+        ("old-words", 3, ["policy-map global_policy", " class class-default",
+                          "  set connection timeout tcp 1:00:00"]),
+        ("overridden", 4, ["policy-map type inspect esmtp _default_esmtp_map", " parameters",
+                           "  allow-tls", "  no allow-tls"]),
+        ("unused-class-map", 1, ["class-map c", *APPLY[:1], " class inspection_default",
+                                 "  inspect esmtp"]),
+        ("without-effect", 1, ["policy-map type inspect esmtp m", *inspecting("c")]),
+        ("inspects-nothing", 2, ["policy-map p", "service-policy p global"]),
+        ("default-applies", 1, []),
+        ("default-applies", 1, ["service-policy global_policy global"]),
+        ("regex", 1, ["regex r a*", "policy-map type inspect esmtp _default_esmtp_map",
+                      " match sender-address regex r", "  log"]),
+        ("unused-regex", 1, ["regex r a"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "line", "lines"), GIVEN)
 def test_advice_is_given_with_its_line(code: str, line: int, lines: list[str]) -> None:
     found = [(f.code, f.line) for f in advise(configuration(*lines))]
     assert (code, line) in found
@@ -118,3 +153,11 @@ def test_every_advice_has_a_code_a_section_and_a_line() -> None:
         assert found.read.startswith("docs/")
         assert found.line >= 1
         assert "remove" not in found.message
+
+
+def test_every_advice_of_the_documents_has_a_row_above() -> None:
+    table = Path("docs/configuration.md").read_text().partition("| code | says |")[2]
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    documented = {code for row in rows for code in re.findall(r"`([a-z0-9-]+)`", row.split("|")[1])}
+    # That other rules are in place is seen by the command alone: tests/unit/cli/test_check.py.
+    assert documented - {"other-rules"} == {case[0] for case in GIVEN}

@@ -3,7 +3,10 @@
 import pytest
 
 from nfinspect.policy import Configuration, canonical, parse_policy
+from nfinspect.policy.classify import OpeningConnection
 from nfinspect.policy.questions import QuestionError, answer, is_question
+from nfinspect.policy.ranges import address_text
+from nfinspect.policy.trace import Way
 
 NOTE = """
 nameif ethernet0 outside security0
@@ -84,7 +87,7 @@ Subtype: nfqueue
 Result: ALLOW
 Config:
 Additional Information:
-TCP port 25: the rules divert it to the filter
+TCP port 25: exempt, so it passes without the filter
 
 Phase: 6
 Type: FLOW-CREATION
@@ -239,3 +242,47 @@ def test_questions_are_told_from_other_commands() -> None:
         assert is_question(words.split())
     for words in ("", "show", "show queue", "show service-policy inspect esmtp"):
         assert not is_question(words.split())
+
+
+# ---- the way that the kernel says
+
+
+def traced(way: Way | None, text: str = NOTE, to: str = "1.1.1.1 25") -> dict:
+    asked = []
+
+    def find(device: str, connection: OpeningConnection) -> Way | None:
+        asked.append((device, address_text(4, connection.destination)))
+        return way
+
+    words = f"packet-tracer input outside tcp 192.0.2.9 4000 {to}"
+    found = answer(configuration(text), words.split(), find=find).data
+    assert asked[-1][0] == "outside"
+    return dict(found)
+
+
+def test_egress_is_the_one_of_the_kernel_s_route_behind_the_translation() -> None:
+    found = traced(Way("inside", "192.168.1.254"))
+    assert found["output_interface"] == "inside"
+    (told,) = found["phases"][1]["information"]
+    assert told == "found next-hop 192.168.1.254 using egress ifc inside"
+    assert (
+        traced(Way("eth7"))["phases"][1]["information"][0]
+        == "found next-hop 192.168.1.1 using egress ifc eth7"
+    )
+    assert traced(None)["phases"][1]["information"][0].endswith("inside by its translation")
+
+
+def test_packet_that_the_kernel_does_not_forward_is_dropped_there() -> None:
+    found = traced(Way(refusal="(no-route) No route to host"))
+    assert (found["result"], found["reason"]) == ("drop", "(no-route) No route to host")
+    assert [phase["result"] for phase in found["phases"]] == ["ALLOW", "DROP"]
+    found = traced(Way(to_itself=True))
+    assert (found["result"], found["output_interface"]) == ("allow", "NP Identity Ifc")
+    assert [phase["type"] for phase in found["phases"]] == ["UN-NAT", "ROUTE-LOOKUP"]
+
+
+def test_static_of_an_interface_holds_for_the_machine_s_own_addresses() -> None:
+    text = "static (inside,outside) tcp interface smtp 192.168.1.2 smtp"
+    found = traced(Way(to_itself=True), text, "192.0.2.1 25")
+    assert found["phases"][0]["information"][1] == "Untranslate 192.0.2.1/25 to 192.168.1.2/25"
+    assert traced(Way("inside"), text, "192.0.2.1 25")["phases"][0]["type"] == "ROUTE-LOOKUP"

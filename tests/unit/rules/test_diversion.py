@@ -7,6 +7,7 @@ from nfinspect.rules.diversion import (
     application,
     are_others,
     describe,
+    passes_marked,
     removal,
     untracking,
 )
@@ -121,6 +122,18 @@ def test_rules_of_another_policy_or_version_are_told_from_those_of_this_one() ->
     assert are_others(LISTED, Diversion((25, 587)), 4)
     assert are_others(LISTED[:-1], PORT_25, 4)
     assert are_others([rule.replace(",UNTRACKED", "") for rule in LISTED], PORT_25, 4)
+
+
+def test_connections_that_were_exempt_pass_on_if_that_is_wanted() -> None:
+    passing = "-m connmark --mark 0x8000000/0x8000000"
+    text = application(PORT_25, "security", 4, PRESENT, keep_marked=True)
+    (rule,) = [line for line in text.splitlines() if passing in line]
+    assert rule.endswith("-j ACCEPT")
+    assert "CONNMARK" not in text  # nobody else gets the mark
+    listed = [*LISTED, rule.replace('"', "")]
+    assert passes_marked(listed)
+    assert not passes_marked(LISTED)
+    assert not are_others(listed, PORT_25, 4)
 
 
 def test_removal_deletes_our_rules_and_no_others() -> None:
