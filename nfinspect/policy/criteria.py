@@ -242,16 +242,3 @@ ROWS: Final = (
 )
 
 CRITERIA: Final = {row.criterion: row for row in ROWS}
-
-NOT_EVALUATED: Final = frozenset(
-    line.strip()
-    for line in """
-
-
-
-    """.splitlines()
-    if line.strip()
-)
-"""What is read and not done yet, in the configuration's words: criteria, criteria behind ``not``,
-actions, parameters. The parser reports such a line as not done, and the inspection does not have
-it."""

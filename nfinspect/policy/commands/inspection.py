@@ -1,6 +1,6 @@
 """Inspection maps: what is done to a mail session (docs/appliance.md, section 4).
 
-Clauses that nfinspect does not know keep their place, because syslog numbers clauses by place.
+The rows of ``match`` lines are those of the table of criteria.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from nfinspect.events import ClauseAction
 from nfinspect.policy.commands import regex
 from nfinspect.policy.conditions import Above, Condition, Matches, Not, OneOf
-from nfinspect.policy.criteria import MOST, NOT_EVALUATED, ROWS, CriterionRow, Kind
+from nfinspect.policy.criteria import MOST, ROWS, CriterionRow, Kind
 from nfinspect.policy.grammar import GLOBAL, Draft, Family, Meaning, Mode, Row, Skipped
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.model import (
@@ -51,8 +51,6 @@ class ClauseDraft:
     action: ClauseAction | None = None
     log: bool = False
     rate: int = 0
-    is_done: bool = True
-    """Whether it is evaluated: see `criteria.NOT_EVALUATED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,6 @@ class MapDraft:
     """Values set for fields of `model.Parameters`."""
     parameter_words: dict[str, Word] = field(default_factory=dict)
     """The word that set each of them last."""
-    not_done: dict[str, Any] = field(default_factory=dict)
-    """Values that are not evaluated yet, by field."""
     clauses: dict[str, ClauseDraft] = field(default_factory=dict)
     """In the order of the lines, by what tells one match from another."""
 
@@ -155,23 +151,11 @@ def _react(name: str) -> Meaning:
 def _set_parameters(draft: Draft, subject: MapDraft, word: Word, values: dict[str, object]) -> None:
     """Set fields of the map's parameters; as on the appliance, the last line wins."""
     said = subject.parameter_words
-    before = subject.parameters | subject.not_done
-    replaced = {said[n].line.number for n, v in values.items() if before.get(n, v) != v}
+    replaced = {said[n].line.number for n, v in values.items() if subject.parameters.get(n, v) != v}
     for line in replaced:
         draft.notice(word, f"this overrides line {line}", "overridden", READ)
+    subject.parameters |= values
     said |= dict.fromkeys(values, word)
-    for name, value in values.items():
-        parameter = name.replace("_", "-")
-        subject.not_done.pop(name, None)
-        if parameter in NOT_EVALUATED and value != getattr(_DEFAULTS, name):
-            draft.leave_out(word, f"not done: '{parameter}' has no effect yet")
-            subject.not_done[name] = value
-            subject.parameters.pop(name, None)
-        else:
-            subject.parameters[name] = value
-
-
-_DEFAULTS = Parameters()
 
 
 def _clause(row: CriterionRow) -> Meaning:
@@ -191,9 +175,6 @@ def _clause(row: CriterionRow) -> Meaning:
         criterion = f"not {row.criterion.value}" if negated else row.criterion.value
         text = f"match {criterion} {value.words}"
         clause = ClauseDraft(statement.word(), row, negated, value, text)
-        if not NOT_EVALUATED.isdisjoint((row.criterion.value, criterion)):
-            draft.leave_out(clause.word, "not done: this match and its action have no effect yet")
-            clause.is_done = False
         return _add(draft, subject, clause)
 
     return meaning
@@ -225,9 +206,6 @@ def _act(action: ClauseAction) -> Meaning:
         if "drop" in statement or "error" in statement:
             message = "7.x syntax, read as drop-connection; no protocol error is sent"
             draft.notice(word, message, "old-words", READ)
-        if subject.is_done and action.value in NOT_EVALUATED:
-            draft.leave_out(word, f"not done: {word.quoted} and its match have no effect yet")
-            subject.is_done = False
 
     return meaning
 
@@ -355,7 +333,7 @@ def resolve(draft: Draft, map_draft: MapDraft) -> InspectionMap:
             expected = ("its action on the next line",)
             draft.error(clause.word, "the match has no action", expected)
         condition = _condition(draft, clause)
-        if condition is not None and clause.action is not None and clause.is_done:
+        if condition is not None and clause.action is not None:
             criterion = clause.row.criterion
             clauses.append(
                 Clause(position, criterion, condition, clause.action, clause.log, clause.rate)
@@ -394,7 +372,7 @@ def lines(map_draft: MapDraft) -> Iterator[str]:
     if map_draft.description:
         yield f" description {map_draft.description}"
     yield " parameters"
-    for line in parameter_lines(Parameters(**map_draft.parameters | map_draft.not_done)):
+    for line in parameter_lines(Parameters(**map_draft.parameters)):
         yield f"  {line}"
     for clause in map_draft.clauses.values():
         yield f" {clause.text}"

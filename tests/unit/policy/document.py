@@ -5,25 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from nfinspect.policy.criteria import MOST, NOT_EVALUATED, ROWS, CriterionRow, Kind
+from nfinspect.policy.criteria import MOST, ROWS, CriterionRow, Kind
 
 DOCUMENT = Path(__file__).parents[3] / "docs/policy.md"
 
-BEGIN = "<!-- from nfinspect/policy/criteria.py: {} -->\n"
+BEGIN = "<!-- from nfinspect/policy/criteria.py -->\n"
 END = "<!-- end -->\n"
 
 
 def written() -> str:
-    """The text of the document with its tables made anew."""
-    text = DOCUMENT.read_text()
-    for name, lines in (("criteria", _criteria()), ("not done", _not_done())):
-        begin = BEGIN.format(name)
-        before, marker, rest = text.partition(begin)
-        _, end, after = rest.partition(END)
-        if not marker or not end:
-            raise ValueError(f"{DOCUMENT} has no place for the table {name}")
-        text = before + begin + "".join(f"{line}\n" for line in lines) + end + after
-    return text
+    """The text of the document with its table made anew."""
+    before, marker, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not marker or not end:
+        raise ValueError(f"{DOCUMENT} has no place for the table")
+    return before + BEGIN + "".join(f"{line}\n" for line in _criteria()) + END + after
 
 
 def _criteria() -> Iterator[str]:
@@ -50,16 +46,6 @@ def _value(row: CriterionRow) -> str:
             return "regex {NAME | class NAME}"
         case _:
             return f"gt N (1 to {MOST[row.kind]})"
-
-
-def _not_done() -> Iterator[str]:
-    if NOT_EVALUATED:
-        yield "Read, checked and reported as not done:"
-        yield ""
-    else:
-        yield "Nothing."
-    for words in sorted(NOT_EVALUATED, key=str.lower):
-        yield f"- `{words}`"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,26 @@ def inspecting(*classes: str) -> list[str]:
     return [*maps, "policy-map p", *policy, "service-policy p global"]
 
 
+MAP = ["policy-map type inspect esmtp m"]
+USED = ["policy-map global_policy", " class inspection_default", "  inspect esmtp m"]
+
 GIVEN: list[tuple[str, int, list[str]]] = [
+        (
+            "never-acts",
+            4,
+            [*MAP, " match cmd verb VRFY HELP", "  reset", " match cmd verb HELP", "  log", *USED],
+        ),
+        (
+            "closes-everything",
+            2,
+            [*MAP, " match not body length gt 9", "  drop-connection", *USED],
+        ),
+        (
+            "regex",
+            1,
+            ["regex r a{2}", *MAP, " match sender-address regex r", "  log", *USED],
+        ),
+        ("unused-regex", 1, ["regex r a", *MAP, *USED]),
         ("match-address", 3, [*ESA[:2], " match address l", *APPLY]),
         ("bare-address", 1, ["access-list l permit ip any 192.168.1.1", *ESA[1:], *APPLY]),
         ("new-connections", 6, [*ESA, *APPLY]),

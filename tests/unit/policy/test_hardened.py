@@ -1,4 +1,4 @@
-"""hardened.cfg: it is read, means what docs/hardened.md says, and tells what of it is not done."""
+"""hardened.cfg: it is read, and means what docs/hardened.md says."""
 
 import re
 from importlib import resources
@@ -9,9 +9,8 @@ import pytest
 from nfinspect.events import ClauseAction
 from nfinspect.policy import parse_policy
 from nfinspect.policy.advice import advise
-from nfinspect.policy.commands import inspection
 from nfinspect.policy.conditions import Matches
-from nfinspect.policy.criteria import NOT_EVALUATED, Criterion
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.expressions import compiled
 from nfinspect.policy.model import InspectionMap, Reaction
 
@@ -21,33 +20,11 @@ CLOSE = Reaction(ClauseAction.DROP_CONNECTION, True)
 
 
 @pytest.fixture
-def hardened(monkeypatch: pytest.MonkeyPatch) -> InspectionMap:
-    """The map, as if everything were evaluated."""
-    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
+def hardened() -> InspectionMap:
     configuration = parse_policy(TEXT, "hardened.cfg")
     assert configuration.not_done == ()
     (applied,) = configuration.policy.inspections
     return applied.map
-
-
-def test_what_is_not_evaluated_is_told_line_by_line() -> None:
-    configuration = parse_policy(TEXT, "hardened.cfg")
-    told = {configuration_line(f.line) for f in configuration.not_done}
-    for word in NOT_EVALUATED & {
-        "bare-newline",
-        "special-character",
-        "closing-reply",
-        "bdat-chunk",
-    }:
-        assert any(line.startswith(word) for line in told), word
-    (applied,) = configuration.policy.inspections
-    evaluated = len(applied.map.clauses)
-    matches = TEXT.partition("policy-map type inspect")[2].count("\n match ")
-    assert evaluated + sum(line.startswith("match") for line in told) == matches
-
-
-def configuration_line(number: int) -> str:
-    return TEXT.splitlines()[number - 1].strip()
 
 
 def test_advice_is_what_the_document_warns_of() -> None:
@@ -101,10 +78,7 @@ def test_commented_lines_are_valid_where_they_stand(hardened: InspectionMap) -> 
     assert not configuration.own_notices
 
 
-def test_map_for_a_gateway_in_the_document_closes_at_nothing_but_smuggling(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
+def test_map_for_a_gateway_in_the_document_closes_at_nothing_but_smuggling() -> None:
     (text,) = re.findall(r"^```cfg\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
     (applied,) = parse_policy(text, "gateway.cfg").policy.inspections
     assert (applied.map.clauses, applied.map.parameters.bare_newline) == ((), CLOSE)

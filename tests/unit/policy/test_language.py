@@ -1,6 +1,5 @@
 """Every criterion with every action: a clause, or an error at the word that the table does not have."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,9 +7,8 @@ import pytest
 from nfinspect.events import ClauseAction
 from nfinspect.policy import Configuration, ConfigurationError, canonical, parse_policy
 from nfinspect.policy.advice import advise
-from nfinspect.policy.commands import inspection
 from nfinspect.policy.conditions import Above, Condition, Expression, Matches, Not, OneOf
-from nfinspect.policy.criteria import CRITERIA, MOST, NOT_EVALUATED, ROWS, CriterionRow, Kind
+from nfinspect.policy.criteria import MOST, ROWS, CriterionRow, Kind
 from nfinspect.policy.errors import Finding
 from nfinspect.policy.model import Clause, MailRelay, Parameters, Reaction
 
@@ -54,11 +52,6 @@ def errors(*lines: str, head: str = HEAD) -> tuple[Finding, ...]:
     return error.value.findings
 
 
-@pytest.fixture
-def everything_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
-
-
 def values(row: CriterionRow) -> list[tuple[str, Condition]]:
     if row.kind is Kind.WORDS:
         several = f"{row.words[1]} {row.words[0]} {row.words[1]}"
@@ -82,7 +75,6 @@ CASES = [
 ]
 
 
-@pytest.mark.usefixtures("everything_done")
 @pytest.mark.parametrize(("row", "value", "condition"), CASES)
 def test_criterion_with_each_action_is_a_clause_or_an_error(
     row: CriterionRow, value: str, condition: Condition
@@ -104,26 +96,6 @@ def test_criterion_with_each_action_is_a_clause_or_an_error(
             allowed = tuple(each.value for each in row.actions)
             assert finding.message == f"{kind.value} is not allowed for {row.criterion.value}"
             assert finding.expected == allowed
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.criterion.value)
-def test_what_is_not_evaluated_is_reported_and_not_in_the_map(row: CriterionRow) -> None:
-    value = values(row)[0][0]
-    for action, negated in product(ACTIONS, (False, True)):
-        kind, *_ = ACTIONS[action]
-        if kind not in row.actions:
-            continue
-        criterion = f"{'not ' * negated}{row.criterion.value}"
-        configuration = read(f"match {criterion} {value}", action)
-        at_match = {row.criterion.value, criterion} & NOT_EVALUATED
-        at_action = kind.value in NOT_EVALUATED
-        if at_match or at_action:
-            (finding,) = configuration.not_done
-            assert finding.line == LINE + (not at_match)
-            assert configuration.maps[0].clauses == ()
-        else:
-            assert configuration.not_done == ()
-            assert len(configuration.maps[0].clauses) == 1
 
 
 @pytest.mark.parametrize(
@@ -308,31 +280,12 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.usefixtures("everything_done")
 @pytest.mark.parametrize("line", PARAMETERS)
 def test_parameter_sets_its_field_and_is_written_again(line: str) -> None:
     configuration = read("parameters", line)
     expected = Parameters(**PARAMETERS[line])
     assert configuration.maps[0].parameters == expected
     assert configuration.not_done == ()
-    assert f"  {line.lower()}\n" in canonical.text(configuration)
-
-
-@pytest.mark.parametrize("line", PARAMETERS)
-def test_parameter_that_is_not_evaluated_is_reported_and_not_set(line: str) -> None:
-    configuration = read("parameters", line)
-    changes = PARAMETERS[line]
-    name = line.removeprefix("no ").split()[0]
-    if changes and name in NOT_EVALUATED:
-        (finding,) = configuration.not_done
-        assert (finding.line, finding.message) == (
-            LINE + 1,
-            f"not done: '{name}' has no effect yet",
-        )
-        assert configuration.maps[0].parameters == Parameters()
-    else:
-        assert configuration.not_done == ()
-        assert configuration.maps[0].parameters == Parameters(**changes)
     assert f"  {line.lower()}\n" in canonical.text(configuration)
 
 
@@ -355,7 +308,6 @@ def test_faulty_parameter_is_an_error_at_its_word(line: str, column: int) -> Non
     assert (finding.line, finding.column) == (LINE + 1, column)
 
 
-@pytest.mark.usefixtures("everything_done")
 def test_last_parameter_line_wins_with_advice() -> None:
     configuration = read(
         "parameters",
@@ -376,13 +328,3 @@ def test_parameter_taken_back_is_not_reported_by_its_canonical_text() -> None:
     configuration = read("parameters", "closing-reply", "no closing-reply")
     assert configuration.maps[0].parameters == Parameters()
     assert "  no closing-reply\n" in canonical.text(configuration)
-
-
-def test_position_counts_clauses_that_are_not_done() -> None:
-    some = next(iter(c for c in CRITERIA if c.value in NOT_EVALUATED), None)
-    if some is None:
-        return
-    value = values(CRITERIA[some])[0][0]
-    configuration = read(f"match {some.value} {value}", "log", "match cmd line length gt 5", "log")
-    assert [clause.position for clause in configuration.maps[0].clauses] == [2]
-    assert replace(configuration.maps[0].clauses[0], position=1).words == "cmd line length gt 5"

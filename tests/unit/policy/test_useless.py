@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nfinspect.policy import default_text, parse_policy
+from nfinspect.policy import default_text, parse_policy, useless
 from nfinspect.policy.advice import advise
-from nfinspect.policy.commands import inspection
 from nfinspect.policy.conditions import Above, Condition, Not, OneOf
-from nfinspect.policy.useless import _includes
+from nfinspect.policy.useless import _Asked
 
 HEAD = """\
 regex exe "exe"
@@ -23,11 +22,6 @@ class-map type regex match-any any
 policy-map type inspect esmtp m
 """
 FIRST = HEAD.count("\n") + 1
-
-
-@pytest.fixture(autouse=True)
-def everything_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "NOT_EVALUATED", frozenset())
 
 
 def found(*lines: str) -> list[tuple[int, str]]:
@@ -116,17 +110,35 @@ def meets(condition: Condition, value: int | str) -> bool:
     raise AssertionError
 
 
+def includes(one: Condition, other: Condition) -> bool:
+    return _Asked.by(one).includes(_Asked.by(other))
+
+
 @given(conditions, conditions)
 def test_one_condition_includes_another_only_if_it_does(one: Condition, other: Condition) -> None:
     domains = {type(c.condition if isinstance(c, Not) else c) for c in (one, other)}
     if len(domains) > 1:
-        assert not _includes(one, other)
+        assert not includes(one, other)
         return
     domain = range(7) if domains == {Above} else "abcde"
-    if _includes(one, other):
+    if includes(one, other):
         assert all(meets(one, value) for value in domain if meets(other, value))
     elif isinstance(one, Not) == isinstance(other, Not):
         assert not all(meets(one, value) for value in domain if meets(other, value))
+
+
+def test_expression_of_many_clauses_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+    once = useless.compiled
+    monkeypatch.setattr(useless, "compiled", lambda e: judged.append(e.name) or once(e))
+    lines = [
+        line
+        for criterion in ("mime filetype", "sender-address")
+        for negation in ("", "not ")
+        for line in (f"match {negation}{criterion} regex class both", "reset")
+    ]
+    assert found(*lines) == []
+    assert sorted(judged) == ["exe", "zip"]
 
 
 def test_comparison_of_many_clauses_ends() -> None:
