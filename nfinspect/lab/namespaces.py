@@ -75,9 +75,9 @@ class Namespaces(AbstractContextManager["Namespaces"]):
             self._remove()
 
     def _remove(self) -> None:
-        if self.bridge:  # the previous settings are saved in a file outside the lab
-            with suppress(LabError):
-                self.run(FILTER, [*NFINSPECT, "rules", "--remove"], check=False)
+        # The previous rules, and the settings of a bridge, are kept in files outside the lab.
+        with suppress(LabError):
+            self.run(FILTER, [*NFINSPECT, "rules", "--remove"], check=False)
         topology.remove(self.prefix)
         shutil.rmtree(self.directory, ignore_errors=True)
 

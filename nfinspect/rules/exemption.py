@@ -10,8 +10,9 @@ that are open when the rules change stay where they are.
 What the rules do not say is queued, and the filter decides. That are
 
 - classes that would need more rules than `MOST_RULES` allows
-- where interfaces have policies of their own, connections that arrive on or leave by an interface
-  without a name; interfaces are matched by name, and a bridge's ports only with *bridged*
+- where interfaces have policies of their own, connections that neither arrive on nor leave by a named
+  interface, which may be those of a bridge's ports; with *bridged* these are seen. If an interface with a policy has
+  a name that rules cannot say, connections that do not do both
 - connections from a server's port, which the filter refuses
 - state bypass
 """
@@ -34,7 +35,7 @@ TCP = 6
 NEW = f"{CHAIN}-NEW"
 """Decides about first packets."""
 FROM, GLOBAL = f"{CHAIN}-FROM", f"{CHAIN}-GLOBAL"
-"""With policies of interfaces: packets from a named interface, and the global policy."""
+"""With policies of interfaces: packets that surely come in elsewhere, and the global policy."""
 
 OUTSIDE, INSIDE = "outside", "inside"
 """Where clients and servers are if no interface is named (`flow.core`)."""
@@ -99,19 +100,29 @@ class _Chains:
         names = {each.device: each.name for each in self.policy.interfaces}
         for each in of_interfaces:  # a device without a name has its own
             names.setdefault(each.interface, each.interface)
-        self.chains[FROM] = []
+        arriving: list[str] = []
+        leaving: list[str] = []
+        nameless = False
         for number, each in enumerate(of_interfaces, 1):
             chain = f"{CHAIN}-I{number}"
             self.chains[chain] = []
             self._write(chain, [each], is_last=False)
             for device in (device for device, name in names.items() if name == each.interface):
-                self.chains[NEW] += [f"{m} -j {chain}" for m in self._on("i", device)]
-                self.chains[FROM] += [f"{m} -j {chain}" for m in self._on("o", device)]
+                nameless |= not _DEVICE.fullmatch(device)
+                arriving += [f"{m} -j {chain}" for m in self._on("i", device)]
+                leaving += [f"{m} -j {chain}" for m in self._on("o", device)]
+        self.chains[NEW] += arriving
         self.chains[GLOBAL] = []
         self._write(GLOBAL, everywhere)
-        for device in names:
-            self.chains[NEW] += [f"{m} -j {FROM}" for m in self._on("i", device)]
-            self.chains[FROM] += [f"{m} -j {GLOBAL}" for m in self._on("o", device)]
+        into = [match for device in names for match in self._on("i", device)]
+        out = [match for device in names for match in self._on("o", device)]
+        if nameless:  # what does not surely come in elsewhere is left to the filter
+            self.chains[NEW] += [f"{match} -j {FROM}" for match in into]
+            self.chains[FROM] = [*leaving, *(f"{match} -j {GLOBAL}" for match in out)]
+        elif self.bridged:
+            self.chains[NEW] += [*leaving, f"-j {GLOBAL}"]
+        else:  # neither here nor there: perhaps a bridge's ports, which these rules do not see
+            self.chains[NEW] += [*leaving, *(f"{match} -j {GLOBAL}" for match in (*into, *out))]
 
     def _on(self, side: str, device: str) -> Iterator[str]:
         """Yield what matches packets that come in on, or leave by, a device."""

@@ -155,19 +155,23 @@ def test_policy_of_an_interface_that_exempts_holds_there_only() -> None:
     assert exempt(*lines, devices=DEVICES)
     assert exempt(*lines, devices=DEVICES, way=("eth1", "eth0"))
     assert not exempt(*lines, devices=DEVICES, way=("eth1", "eth1"))
-    assert not exempt(*lines, devices=DEVICES, way=("eth2", "eth0"))
+    assert exempt(*lines, devices=DEVICES, way=("eth2", "eth0"))
 
 
-def test_interface_without_a_name_is_left_to_the_filter() -> None:
-    assert not exempt(*ON_OUTSIDE, devices=DEVICES, way=("eth2", "eth1"))
-    assert not exempt(*ON_OUTSIDE, devices=DEVICES, way=("eth0", "eth2"))
-    # A bridge that the rules were not made for: its ports are not seen.
+def test_interface_without_a_name_has_the_global_policy_and_a_hidden_bridge_none() -> None:
+    for way in (("eth2", "eth1"), ("eth0", "eth2")):
+        assert exempt(*ON_OUTSIDE, devices=DEVICES, way=way)
+    assert not exempt(*ON_OUTSIDE, source="192.0.2.66", devices=DEVICES, way=("eth2", "eth0"))
+    # Perhaps of a bridge that the rules were not made for: its ports are not seen.
+    assert not exempt(*ON_OUTSIDE, devices=DEVICES, way=("eth2", "eth3"))
     assert not exempt(*ON_OUTSIDE, devices=DEVICES, bridged=True, with_ports=False)
+    assert exempt(*ON_OUTSIDE, devices=DEVICES, way=("eth2", "eth3"), bridged=True)
 
 
 def test_interface_that_no_rule_can_name_is_left_to_the_filter() -> None:
     devices = {"outside": "eth+", "inside": "eth1"}
     assert not exempt(*ON_OUTSIDE, devices=devices, way=("eth+", "eth1"))
+    assert not exempt(*ON_OUTSIDE, devices=devices, way=("eth2", "eth1"))
     assert exempt(*ON_OUTSIDE, devices=devices, way=("eth1", "eth1"))
 
 
