@@ -63,6 +63,8 @@ class EhloScanner:
         included; ``whole``: its beginning is."""
         rules = session.rules
         masked_from = end
+        known_now: bytes | None = None
+        """The keyword, if this packet has shown what it is."""
         if self.shown == Shown.MASKED:
             masked_from = start
         elif self.shown == Shown.UNDECIDED and start < end + ended:
@@ -104,20 +106,24 @@ class EhloScanner:
                 self.shown = Shown.VISIBLE
                 if keyword == PIPELINING:
                     session.dialogue.offer(pipelining=True)
-            for rule in rules.by_parameter.get(word, ()):
-                if rule.clause.action is not ClauseAction.MASK:
-                    match(session, rule, Evidence("EHLO keyword", keyword[:LONGEST_HIDDEN]))
-        if masked_from < end:
-            replacement = b"X" * (end - masked_from)
-            if ended:
-                letter = (self.letters - 1) % len(_LETTERS)
-                replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
-            if data[masked_from:end] == replacement and len(replacement) > 1:
-                session.already_masked(REPLY)
-                return
-            for rule in rules.by_parameter[self.word]:
-                if rule.clause.action is ClauseAction.MASK:
+            known_now = keyword
+        replacement = b"X" * (end - masked_from)
+        if replacement and ended:
+            letter = (self.letters - 1) % len(_LETTERS)
+            replacement = replacement[:-1] + _LETTERS[letter : letter + 1]
+        masks = bool(replacement)
+        if masks and len(replacement) > 1 and data[masked_from:end] == replacement:
+            session.already_masked(REPLY)
+            masks = False
+        if known_now is None and not masks:
+            return
+        for rule in rules.by_parameter.get(self.word, ()):
+            if rule.clause.action is ClauseAction.MASK:
+                if masks:
                     match(session, rule)
+            elif known_now is not None:
+                match(session, rule, Evidence("EHLO keyword", known_now[:LONGEST_HIDDEN]))
+        if masks:
             session.overwrite(data, masked_from, replacement)
 
 

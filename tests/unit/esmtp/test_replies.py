@@ -550,3 +550,19 @@ def test_owed_ehlo_reply_is_masked_and_not_counted() -> None:
 
 def test_anomalies_after_a_close_are_not_reported() -> None:
     closed(b"NOOP\r\n").server(b"354 x\r\n").owes(0)
+
+
+def test_clauses_for_a_masked_keyword_are_tried_in_the_order_of_the_map() -> None:
+    ehlo = Criterion.EHLO_REPLY_PARAMETER
+    both = map_with(
+        (ehlo, MASK, True, ("size",)),
+        (ehlo, LOG, True, ("size", "vrfy")),
+        (ehlo, DROP, False, ("vrfy",)),
+    )
+    talk = Transcript(both).server(b"220 2\r\n").client(b"EHLO c\r\n")
+    talk.server(
+        b"250-s\r\n250 SIZE 9\r\n",
+        matched(1, True, both),
+        matched(2, True, both),
+        client_gets=b"250-s\r\n250 XXXXXA\r\n",
+    )
