@@ -120,6 +120,43 @@ def test_second_section_has_its_own_byte_order_and_interfaces() -> None:
     assert [(f.data, f.interface.link_type) for f in capture] == [(b"a", 1), (b"b", 101)]
 
 
+ODD_BLOCKS = {
+    "name resolution": (4, b"\1\0\7\0\xc0\0\2\1a\0\0\0\0\0\0\0"),
+    "interface statistics": (5, bytes(12)),
+    "systemd journal": (9, b"__CURSOR=s=1;i=2\nMESSAGE=x\n"),
+    "decryption secrets": (10, b"KSLT\4\0\0\0abcd"),
+    "custom": (0x0BAD, b"\x12\x34\0\0data"),
+    "custom, not to be copied": (0x40000BAD, b"\x12\x34\0\0data"),
+    "process event": (0x80000001, bytes(4)),
+    "nobody's": (0x7FFFFFFF, b""),
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ODD_BLOCKS)
+def test_blocks_that_hold_no_packet_are_passed_over(kind: str, order: str) -> None:
+    number, body = ODD_BLOCKS[kind]
+    odd = block(number, body, order)
+    data = odd.join(
+        [
+            section(order), interface(1, order), enhanced(b"a", 1, order=order),
+            section(order), interface(101, order, options=resolution(9, order)),
+            enhanced(b"b", 2, order=order), b"",
+        ]
+    )  # fmt: skip
+    found, damage = read(data)
+    assert [(number, packet) for number, _, packet, _ in found] == [(1, b"a"), (2, b"b")]
+    assert damage is None
+
+
+@pytest.mark.parametrize("offset", [-1_700_000_000, -(2**63), 2**63 - 1])
+def test_absurd_time_offset_is_no_error(offset: int) -> None:
+    options = pack("<HHq", 14, 8, offset) + resolution(9) + bytes(4)
+    found, damage = read(section() + interface(options=options) + enhanced(b"x", START))
+    assert 0 <= found[0][1] <= LATEST
+    assert damage is None
+
+
 @pytest.mark.parametrize("write", [wrpcap, wrpcapng])
 def test_capture_written_by_scapy_is_read(write: Callable[..., None], tmp_path: Path) -> None:
     packets = [Ether() / IP() / Raw(b"x" * n) for n in range(5)]
