@@ -171,7 +171,10 @@ class Counters:
         packets dropped by reason, and every tally of `TALLIES`.
         """
         return {
-            "service_policy": [_to_json(c) for c in self.inspections(policy, totals)],
+            "service_policy": [
+                _to_json(each, "would_" * self.only_watches)
+                for each in self.inspections(policy, totals)
+            ],
             "connections": {
                 "built": self.built,
                 "in_use": self.in_use,
@@ -188,7 +191,8 @@ class Counters:
         }
 
 
-def _to_json(counts: InspectionCounts) -> dict[str, Any]:
+def _to_json(counts: InspectionCounts, prefix: str) -> dict[str, Any]:
+    """What show prints of an inspection; *prefix*: of the names of what is dropped."""
     inspection = counts.inspection
     result: dict[str, Any] = {
         "service_policy": inspection.service_policy,
@@ -197,8 +201,8 @@ def _to_json(counts: InspectionCounts) -> dict[str, Any]:
         "inspect": "esmtp",
         "map": inspection.map.name,
         "packet": counts.packet,
-        "drop": counts.drop,
-        "reset_drop": counts.reset_drop,
+        f"{prefix}drop": counts.drop,
+        f"{prefix}reset_drop": counts.reset_drop,
     }
     if counts.mask_banner is not None:
         result["mask_banner"] = counts.mask_banner

@@ -60,7 +60,7 @@ def print_lead(
     """Print the findings, as `findings.counted` returns them, of *total* connections; before them,
     what makes the answer incomplete by the *summary*."""
     incomplete = summary["incomplete"]
-    damaged = summary["dropped"].get(_BAD_CHECKSUM, 0)
+    damaged = summary["would_drop" if summary["only_watches"] else "dropped"].get(_BAD_CHECKSUM, 0)
     out.print()
     if incomplete:
         print_indented(out, INCOMPLETE, "", style="bold yellow")

@@ -176,7 +176,7 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     if summary["only_watches"]:
         out.print(f"  {ONLY_WATCHES}", soft_wrap=True)
     dropped = "would drop" if summary["only_watches"] else "dropped"
-    for reason, count in summary["dropped"].items():
+    for reason, count in summary[dropped.replace(" ", "_")].items():
         print_indented(out, f"{dropped} {reason}: {count:,} ({DROPPED_BECAUSE[reason]})", "  ")
     fragments = summary["fragments"]
     if fragments["joined"] or fragments["discarded"]:

@@ -210,7 +210,10 @@ class Status:
     def queue(self) -> Answer:
         """``show queue``."""
         state = self._queue_state()
-        return Answer(show.queue(state), dataclasses.asdict(state))
+        data = dataclasses.asdict(state)
+        if state.only_watches:
+            data["would_drop"] = data.pop("dropped")
+        return Answer(show.queue(state), data)
 
     def _queue_state(self) -> show.QueueState:
         packets, queue = self._packets, self._queue

@@ -549,7 +549,7 @@ class Replay:
                 **total.to_json(),
             },
             "only_watches": self._counters.only_watches,
-            "dropped": dropped,
+            "would_drop" if self._counters.only_watches else "dropped": dropped,
             "fragments": {
                 "joined": self._fragments_joined,
                 "datagrams": self._datagrams_joined,

@@ -790,3 +790,12 @@ def test_client_that_waits_for_the_rest_of_a_greeting_is_told_so(tmp_path: Path)
     lead = lead_of(replayed(capture(tmp_path / "waits.pcap", packets)))
     assert "greeting: 1 of 1 connection" in lead
     assert "    because: unfinished greeting (packet 4)\n" in lead
+
+
+def test_monitor_names_in_json_what_would_have_been_dropped(tmp_path: Path) -> None:
+    path = capture(tmp_path / "long.pcap", conversation(LEFT))
+    report = json.loads(replayed(path, "--json", "--monitor"))
+    assert report["summary"]["would_drop"] == {"inspection": 1}
+    assert "dropped" not in report["summary"]
+    assert report["counters"]["service_policy"][0]["would_drop"] == 1
+    assert "would drop inspection: 1" in replayed(path, "--monitor")

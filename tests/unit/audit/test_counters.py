@@ -1,5 +1,6 @@
 """What is counted, and under which names."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import get_args
@@ -8,6 +9,7 @@ import pytest
 
 from nfinspect.actions import DropReason
 from nfinspect.audit.counters import TALLIES, Counters
+from nfinspect.audit.show import QueueState
 from nfinspect.events import (
     BannerMasked,
     ClauseAction,
@@ -27,6 +29,7 @@ from nfinspect.events import (
     TeardownReason,
 )
 from nfinspect.policy import default_policy, parse_policy
+from tests.unit.audit.document import DOCS
 
 C = Connection(
     1, Endpoint("outside", bytes([192, 0, 2, 1]), 4321), Endpoint("inside", bytes(16), 25)
@@ -154,3 +157,39 @@ def test_json_contains_what_show_prints_and_all_other_counts() -> None:
     assert result["dropped_packets"] == {"bad-checksum": 2}
     assert result["masked_commands"] == {"incomplete command": 1, "unknown command": 2}
     assert result["duplicate_syns"] == 1
+
+
+# --- Names in JSON
+
+
+def names(value: object) -> set[str]:
+    """The names in an object of counters, but for reasons and causes, which are values."""
+    if isinstance(value, list):
+        return {name for each in value for name in names(each)}
+    if not isinstance(value, dict):
+        return set()
+    return {
+        name
+        for key, each in value.items()
+        for name in (
+            {key} | (names(each) if key in ("service_policy", "match", "connections") else set())
+        )
+    }
+
+
+@pytest.mark.parametrize("only_watches", [False, True])
+def test_every_name_in_json_is_in_the_documents(only_watches: bool) -> None:
+    text = (DOCS / "operation.md").read_text()
+    policy = default_policy()
+    found = names(Counters(only_watches=only_watches).to_json(policy, {}))
+    found |= {field.name for field in dataclasses.fields(QueueState)}
+    assert {name for name in found if f"`{name}`" not in text} == set()
+
+
+def test_what_would_have_been_dropped_is_not_called_dropped() -> None:
+    counters = Counters(only_watches=True)
+    counters.dropped(DropReason.BAD_CHECKSUM)
+    result = counters.to_json(default_policy(), {})
+    assert result["would_drop_packets"] == {"bad-checksum": 1}
+    assert not {"dropped_packets", "drop", "reset_drop"} & names(result)
+    assert result["service_policy"][0]["would_drop"] == 0
