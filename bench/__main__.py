@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import clauses, loss, machine, memory, micro, profiling
+from bench import classification, clauses, loss, machine, memory, micro, profiling
 from bench.forms import form
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
@@ -135,6 +135,13 @@ def micro_() -> None:
     click.echo(f"nfinspect, {form()}\n")
     for workload in micro.WORKLOADS:
         click.echo("\n".join([*micro.run(workload), ""]))
+
+
+@bench.command(name="classification")
+def classification_() -> None:
+    """Count what finding a connection's class costs in long access lists; needs no root."""
+    click.echo(f"nfinspect, {form()}\n")
+    click.echo("\n".join(classification.run()))
 
 
 if __name__ == "__main__":

@@ -335,19 +335,22 @@ def _tcp(entry: Entry) -> list[tuple[Ranges, Ranges]]:
 class _ByBits:
     """Entries by the numbers that they name, addresses or ports: for each length of prefix, by its bits.
 
-    Entries that share a set, an object-group's, say, share one list.
+    Entries with the same set share one list.
     """
 
     def __init__(self, bits: int, sets: Sequence[Ranges]) -> None:
         self._bits = bits
         self._by_length: dict[int, dict[int, list[list[int]]]] = {}
-        entries: dict[int, list[int]] = {}
-        # By identity: a set of thousands is not hashed for each entry.
-        shared = {id(found): found for found in sets}
+        entries: dict[Ranges, list[int]] = {}
+        # A large set, an object-group's, is not hashed for each entry that shares it.
+        shared: dict[int, list[int]] = {}
         for number, found in enumerate(sets):
-            entries.setdefault(id(found), []).append(number)
-        for identity, numbers in entries.items():
-            for length, prefix in blocks(bits, shared[identity]):
+            numbers = shared.get(id(found))
+            if numbers is None:
+                numbers = shared[id(found)] = entries.setdefault(found, [])
+            numbers.append(number)
+        for found, numbers in entries.items():
+            for length, prefix in blocks(bits, found):
                 self._by_length.setdefault(length, {}).setdefault(prefix, []).append(numbers)
 
     def candidates(self, number: int) -> list[list[int]]:
