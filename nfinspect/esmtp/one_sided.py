@@ -128,7 +128,9 @@ class OneSided(StreamWatcher):
         self.events += [each for each in inspector.events if not isinstance(each, ServerAnomaly)]
         inspector.events.clear()
         if inspector.closing is not None:
-            self.events.append(WouldClose(inspector.connection, side, inspector.closing))
+            self.events.append(
+                WouldClose(inspector.connection, side, inspector.closing, inspector.resetting)
+            )
             self._only_list()
 
     def _only_list(self) -> None:

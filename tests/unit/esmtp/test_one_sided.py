@@ -10,11 +10,13 @@ from nfinspect.events import (
     REPLY,
     REQUEST,
     BannerMasked,
+    ClauseAction,
     CloseCause,
     Event,
     MessageSeen,
     WouldClose,
 )
+from nfinspect.policy.criteria import Criterion
 from nfinspect.policy.model import InspectionMap
 from tests.unit.esmtp.transcript import (
     CONNECTION,
@@ -27,6 +29,7 @@ from tests.unit.esmtp.transcript import (
     default_with,
     ehlo_masked,
     malicious,
+    map_with,
     masked,
     matched,
     reply,
@@ -156,3 +159,11 @@ def test_measurement_ends_when_the_other_direction_appears(first: str) -> None:
     else:
         talk.server(b"220 a\r\n", BANNER, reply(b"220 a"))
     talk.client(b"XFOO\r\n", command(b"XFOO"))
+
+
+def test_would_reset_is_told_apart() -> None:
+    resets = map_with((Criterion.COMMAND_LINE_LENGTH, ClauseAction.RESET, False, 20))
+    talk = Visible(resets)
+    talk.measured.request(b"EHLO a\r\nNOOP 9012345678901234567\r\n", 34, 0)
+    (event,) = [each for each in talk.measured.events if isinstance(each, WouldClose)]
+    assert event.reset
