@@ -4,13 +4,15 @@ Python's email package (`tests.differential`; more cases: ``python -m tests.diff
 import pytest
 
 from nfinspect.esmtp.clauses import Rules
-from tests.differential import session
+from nfinspect.policy.criteria import Criterion
+from tests.differential import dialogue, drawing, session
 from tests.differential.compare import differences
 from tests.differential.naive import Outcome
 from tests.differential.written import misread
 
 CASES = 20_000
 MAILS = 300
+DIALOGUES = 3000
 
 
 def test_naive_and_streaming_evaluation_agree() -> None:
@@ -21,6 +23,15 @@ def test_naive_and_streaming_evaluation_agree() -> None:
 def test_what_another_program_reads_of_its_mails_is_what_is_evaluated() -> None:
     for text in misread(MAILS, seed=1):
         pytest.fail(text)
+
+
+def test_clauses_about_commands_and_replies_agree() -> None:
+    for text in dialogue.differences(DIALOGUES, seed=1):
+        pytest.fail(text)
+
+
+def test_every_criterion_is_drawn() -> None:
+    assert {*drawing.OF_MESSAGES, *dialogue.OF_DIALOGUES} == set(Criterion)
 
 
 def test_a_difference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
