@@ -126,6 +126,7 @@ class MessageScanner:
         fields: list[Field] = []
         structure = self.structure
         opening = structure.section
+        structure.frugal = session.frugal
         if opening == HEADER and session.transcript:
             _note_message_id(session, data, start, end)
         header_end = structure.read(asked, data, start, first, end, self.head, self.length, fields)

@@ -9,7 +9,8 @@ multipart/digest that part is a message (RFC 2046 section 5.1.5). A boundary wit
 part as well: mail readers end a header at a line that is no field.
 
 Fields. One that spans packets is kept until it ends, up to ``FIELD_BOUND`` bytes; that it ends, the next
-line's first bytes tell. Of a longer one the rest is unknown.
+line's first bytes tell. Of a longer one the rest is unknown. While all connections together keep too
+much, the bound is ``FRUGAL_BOUND``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ LF: Final = 10
 
 FIELD_BOUND: Final = 65536
 """Bytes kept of a field that spans packets."""
+FRUGAL_BOUND: Final = 2048
+"""The same, while all messages together keep too many."""
 HEAD: Final = 40
 """Bytes kept of a line that spans packets: more than a field name has."""
 
@@ -114,12 +117,14 @@ def next_boundary(data: bytes, start: int, end: int) -> int:
 class StructureReader:
     """Where in the structure of a message the next byte is."""
 
-    __slots__ = ("field", "message_type", "part_within", "section", "typed")
+    __slots__ = ("field", "frugal", "message_type", "part_within", "section", "typed")
 
     def __init__(self) -> None:
         self.section = HEADER
         self.field: bytearray | None = None
         """An unfinished field that has been asked for, as far as it has arrived."""
+        self.frugal = False
+        """Little may be kept."""
         self.message_type = False
         """The current header has a content type ``message/…``."""
         self.typed = False
@@ -221,7 +226,8 @@ class StructureReader:
         field = self.field
         assert field is not None
         known = len(field)
-        taken = min(end, start + max(FIELD_BOUND + 1 - known, 0))
+        bound = FRUGAL_BOUND if self.frugal else FIELD_BOUND
+        taken = min(end, start + max(bound + 1 - known, 2))  # two show whether it has ended
         field += data[start:taken]
         stop = _FIELD_END.search(field, max(known - 2, 0))
         if stop is not None:
@@ -229,7 +235,7 @@ class StructureReader:
             self.field = None
             self._end_field(asked, bytes(field[: stop.end()]), position, fields, whole=True)
             return position
-        if len(field) <= FIELD_BOUND:
+        if len(field) <= bound:
             return -1
         self.field = None
         self._end_field(asked, bytes(field), taken, fields, whole=False)

@@ -136,9 +136,7 @@ def _drain(passage: Passage) -> None:
         passage.drop(DropReason.OUT_OF_WINDOW)
         return
     limits, ledger = core.options.limits, core.ledger
-    if fresh and not limits.admits(
-        len(fresh), stream.memory.size, ledger.memory_bytes + ledger.kept_bytes
-    ):
+    if fresh and not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
         passage.drop(DropReason.MEMORY_BOUND)
         return
     if fresh and sequence <= stream.next and inspector is not None and inspector.replies_owed:

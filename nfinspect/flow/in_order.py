@@ -85,9 +85,7 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
     that passed before come in front of it."""
     stream, core = passage.stream, passage.core
     limits, ledger = core.options.limits, core.ledger
-    # A stream of which bytes are kept goes on, or they could never be judged.
-    kept = 0 if stream.kept else ledger.kept_bytes
-    if not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes + kept):
+    if not limits.admits(len(fresh), stream.memory.size, ledger.memory_bytes):
         if repeats:
             return b""
         passage.drop(DropReason.MEMORY_BOUND)
@@ -100,6 +98,7 @@ def _approved(passage: Passage, fresh: bytes, *, repeats: bool) -> bytes | None:
         connection.inspection.clock.now = passage.arrival.now
     if stream.direction is REQUEST:
         acknowledged = passage.acknowledgment - max(0, stream.peer.initial) - 1
+        inspector.frugal = ledger.kept_bytes > limits.kept_bytes_total
         passed = inspector.request(fresh, passage.segment.length, acknowledged)
         if inspector.kept != stream.kept:
             stream.keep(inspector.kept)

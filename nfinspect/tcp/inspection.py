@@ -97,10 +97,11 @@ class StreamInspector(StreamObserver):
     ``refusing``: the last call to ``request`` passed nothing, and the packet must be dropped rather
     than held. ``slowing``: because there is too much mail, so that TCP shall send it again later.
 
-    ``kept``: bytes of the client that it keeps, as it cannot judge them yet.
+    ``kept``: bytes of the client that it keeps, as it cannot judge them yet. ``frugal``: it is to keep
+    few, as all together keep too many.
     """
 
-    __slots__ = ("closing", "kept", "refusing", "resetting", "slowing", "uninspected")
+    __slots__ = ("closing", "frugal", "kept", "refusing", "resetting", "slowing", "uninspected")
 
     def __init__(self, events: list[Event] | None = None) -> None:
         super().__init__(events)
@@ -108,6 +109,7 @@ class StreamInspector(StreamObserver):
         self.uninspected: UninspectedCause | None = None
         self.refusing = False
         self.kept = 0
+        self.frugal = False
         self.resetting = False
         self.slowing = False
 

@@ -39,6 +39,9 @@ class Limits:
     room. The shrinking share, and 2 KiB each from the last quarter of the total, leave room for those
     who need little."""
     memory_bytes_total: int = 256 * MEBIBYTE
+    kept_bytes_total: int = 64 * MEBIBYTE
+    """Bytes of unfinished header fields that inspections keep. Beyond it, they keep little of a
+    field, and take a longer one for too long to be known."""
     closed_quiet: float = 600.0
     """A connection that inspection closed is forgotten after so long without a packet."""
     closed_longest: float = 7200.0
@@ -70,5 +73,5 @@ class Ledger:
     memory_bytes: int = 0
     kept_bytes: int = 0
     """Of passed bytes, those that inspections keep until they can judge them: unfinished header
-    fields. They share the total bound of the memory; a stream that has some goes on regardless."""
+    fields."""
     reports: int = 0

@@ -3,6 +3,8 @@ the field, the inspection or the connection."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nfinspect.actions import DropReason
@@ -20,8 +22,8 @@ FIELD = b"Content-Type: a/b;\r\n c=" + b"d" * 100
 class Mail(Talk):
     """A client that has sent DATA and ``header``."""
 
-    def __init__(self, header: bytes = FIELD, options: EngineOptions | None = None) -> None:
-        super().__init__(options=options)
+    def __init__(self, header: bytes = FIELD, **options: Any) -> None:
+        super().__init__(**options)
         self.open()
         self.server(b"220 x\r\n")
         for says, answer in (
@@ -32,7 +34,8 @@ class Mail(Talk):
         ):
             assert self.client(says) == says
             self.server(answer)
-        self.client(header)
+        if header:
+            self.client(header)
 
     @property
     def kept(self) -> int:
@@ -115,9 +118,42 @@ def test_stream_of_which_bytes_are_kept_goes_on_at_the_bound() -> None:
     assert talk.kept < 2000
 
 
-def test_kept_bytes_of_others_count_for_the_total_bound() -> None:
-    talk = Mail(options=EngineOptions(limits=Limits(memory_bytes=2000, memory_bytes_total=20_000)))
-    assert talk.client(b"\r\n.\r\n") == b"\r\n.\r\n"
-    talk.server(b"250 taken\r\n")
-    talk.engine.ledger.kept_bytes += 20_000
-    assert talk.client(b"NOOP\r\n") is DropReason.MEMORY_BOUND
+LONG = b"\r\n " + b"e" * 900
+SCARCE = EngineOptions(limits=Limits(kept_bytes_total=len(FIELD) + 3000))
+
+
+def test_field_of_any_length_is_kept_while_there_is_room() -> None:
+    talk = Mail()
+    for _ in range(20):
+        assert talk.client(LONG) == LONG
+    assert talk.kept == len(FIELD) + 20 * len(LONG)
+
+
+def test_field_beyond_two_kibibytes_is_taken_for_too_long_while_too_much_is_kept() -> None:
+    hog = Mail(options=SCARCE)
+    for _ in range(4):
+        hog.client(LONG)
+    kept = hog.kept
+    assert kept > 3000
+    other = Mail(engine=hog.engine, client=(b"\xc0\0\2\7", 7))
+    assert other.client(LONG) == LONG  # a kibibyte is room enough
+    other.client(b"\r\nX: y\r\n")
+    assert hog.kept == kept
+    assert hog.client(LONG) is DropReason.INSPECTION  # as a file name of 64 KiB
+    assert hog.kept == 0
+
+
+def test_large_packet_does_not_go_around_the_bound() -> None:
+    hog = Mail(options=SCARCE)
+    for _ in range(4):
+        hog.client(LONG)
+    other = Mail(b"", engine=hog.engine, client=(b"\xc0\0\2\7", 7))
+    assert other.client(FIELD + LONG * 3) is DropReason.INSPECTION
+
+
+def test_field_that_has_just_ended_is_known_all_the_same() -> None:
+    hog = Mail(options=SCARCE)
+    hog.client(LONG * 4 + b"\r\n")
+    assert hog.kept > 3000
+    assert hog.client(b"X: y\r\n") == b"X: y\r\n"
+    assert hog.kept == 0
