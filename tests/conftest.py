@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -17,6 +19,7 @@ os.environ.setdefault("NFINSPECT_FORM", "pure")
 
 from nfinspect import FORM
 from nfinspect.actions import Emit
+from nfinspect.audit.counters import Counters
 from nfinspect.audit.json_lines import to_json
 from nfinspect.audit.schema import ADDED_BY_REPLAY, IDENTITY, schema
 from nfinspect.engine import Engine
@@ -28,9 +31,13 @@ hypothesis.settings.register_profile("nfinspect", derandomize=True, deadline=Non
 hypothesis.settings.load_profile("nfinspect")
 
 
+SCHEMA = Path(__file__).parents[1] / "docs" / "events.schema.json"
+"""The same as `schema` makes; machine code does not tell it all that it asks."""
+
+
 @functools.cache
 def _validator(note: bool) -> Any:
-    whole = schema()
+    whole = json.loads(SCHEMA.read_text()) if FORM.compiled else schema()
     kinds = whole["$defs"]["note"]["oneOf"] if note else whole["oneOf"]
     return {
         kind["properties"]["event"]["const"]: jsonschema.Draft202012Validator(kind)
@@ -89,15 +96,25 @@ def check_event(event: Event) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def events_are_valid() -> Iterator[None]:
-    """Every event that an engine emits in any test is valid by the schema. The engine of the
-    compiled form cannot be patched; it emits the same events."""
-    if FORM.compiled:
-        yield
-        return
+    """Every event that an engine emits in any test is valid by the schema. The engine of the compiled
+    form cannot be patched, but what counts its events in replays and in the service can."""
     with pytest.MonkeyPatch.context() as patch:
+        if FORM.compiled:
+            patch.setattr(Counters, "observe", _checking_observed(Counters.observe))
+            yield
+            return
         for name in ("arrive", "tick", "flush"):
             patch.setattr(Engine, name, _checking(getattr(Engine, name)))
         yield
+
+
+def _checking_observed(method: Any) -> Any:
+    @functools.wraps(method)
+    def checked(counters: Counters, event: Event) -> None:
+        check_event(event)
+        method(counters, event)
+
+    return checked
 
 
 def _checking(method: Any) -> Any:
