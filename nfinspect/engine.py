@@ -15,7 +15,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mypy_extensions import mypyc_attr
 
@@ -26,7 +26,7 @@ from nfinspect.flow.core import Core, Prepare
 from nfinspect.flow.ending import after_closing, clear
 from nfinspect.flow.established import established
 from nfinspect.flow.idle import timed_out
-from nfinspect.flow.opening import begin, opening
+from nfinspect.flow.opening import begin, expect, opening
 from nfinspect.flow.passage import Passage
 from nfinspect.flow.permissions import LIVE, RECORDED, EngineOptions, Permissions
 from nfinspect.packet.checksum import tcp_checksum_valid
@@ -154,6 +154,28 @@ class Engine:
     def waits(self) -> tuple[int, int]:
         """Reported waits that still last: for a reply, and for the end of a line."""
         return self._core.waiting.lasting()
+
+    def expect(self, keys: Collection[bytes], now: float) -> None:
+        """Count connections older than the filter, by the keys of their packets from the client,
+        against their limits, until they are picked up or `keep_expected` says that they are over."""
+        core = self._core
+        core.begin(now)
+        if now < core.pickup_until:
+            for key in keys:
+                expect(core, key)
+
+    def keep_expected(self, keys: Collection[bytes], now: float) -> None:
+        """Count those no more that are not among *keys*; none if they are no longer picked up."""
+        table = self._core.table
+        over = now >= self._core.pickup_until
+        for key in list(table.expected):
+            if over or key not in keys:
+                table.expect_no_more(key)
+
+    @property
+    def expected(self) -> int:
+        """Connections older than the filter that count and of which no packet has come yet."""
+        return len(self._core.table.expected)
 
     @property
     def open_connections(self) -> list[TcpConnection]:

@@ -19,7 +19,8 @@ from nfinspect.tcp.inspection import PreparedInspection
 from nfinspect.tcp.limits import Ledger
 from nfinspect.tcp.table import Table
 
-INSIDE, OUTSIDE = "inside", "outside"
+INSIDE: Final = "inside"
+OUTSIDE: Final = "outside"
 """The servers' side and the clients' side, where no interfaces are configured or known."""
 CACHED_SERVERS: Final = 256
 """Server endpoints kept in the cache."""

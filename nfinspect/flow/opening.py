@@ -20,7 +20,7 @@ from nfinspect.events import (
     Translated,
     UninspectedCause,
 )
-from nfinspect.flow.core import Core
+from nfinspect.flow.core import INSIDE, OUTSIDE, Core
 from nfinspect.flow.ending import end, of_finished, reset
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.flow.uninspected import stop_inspecting
@@ -171,6 +171,8 @@ def _admitted(
     dropped."""
     source, destination = ends
     table = core.table
+    if table.expected:
+        table.expect_no_more(segment.key)
     decision = table.admission.decide(plan, source.address, destination.address, arrival.now)
     if decision.limit is not None:
         core.emit(_limit_reached(core, ends, decision, decision.limit))
@@ -239,6 +241,25 @@ def _pick_up(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         passage.pass_on(b"" if segment.length else None)
         return None
     return stream
+
+
+def expect(core: Core, key: bytes) -> None:
+    """Count a connection older than the filter, of which no packet has come yet, against the limits
+    that apply to it. Where it came in is not known: interfaces are taken for those of a filter without
+    any."""
+    half = (len(key) - 4) // 2
+    source, destination = key[:half], key[half:-4]
+    ends = (
+        Endpoint(OUTSIDE, source, int.from_bytes(key[-4:-2])),
+        Endpoint(INSIDE, destination, int.from_bytes(key[-2:])),
+    )
+    plan = core.plan(*ends)
+    table = core.table
+    if not plan.scopes or key in table.streams or key in table.expected:
+        return
+    connection = TcpConnection(Connection(0, *ends), key, plan, core.now, core.ledger)
+    connection.phase = ESTABLISHED
+    table.expect(connection)
 
 
 def _create(core: Core, key: bytes, ends: tuple[Endpoint, Endpoint], plan: Plan) -> TcpConnection:

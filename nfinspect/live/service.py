@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from nfinspect.live.injection import Injector
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.log_format import LogFormat, message, of_reader, syslog_line
 from nfinspect.live.notify import notify
+from nfinspect.live.older import OlderConnections, open_connections
 from nfinspect.live.overview import block, setting, surroundings
 from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
@@ -60,6 +61,16 @@ UNLIMITED = LogRate(0, 1)
 
 class LiveEngine(PacketDecider, Inspecting, Protocol):
     """What a live filter needs from the engine."""
+
+    @property
+    def expected(self) -> int:
+        """Older connections that count and have not been picked up."""
+
+    def expect(self, keys: Collection[bytes], now: float) -> None:
+        """Count these older connections."""
+
+    def keep_expected(self, keys: Collection[bytes], now: float) -> None:
+        """Count those no more that are not among these."""
 
     def restore_closed(self, key: bytes, since: float, now: float) -> bool:
         """Keep a connection closed that an earlier run closed."""
@@ -206,6 +217,10 @@ class FilterService:
             self._lines,
             suppression,
         )
+        older = OlderConnections(engine, lambda: open_connections(self._status.ports), self.report)
+        if self._status.has_limits:
+            older.begin()
+            services.append(older.serve)
         self._watch = Watch(survey.take, self._status.state, self.report)
         services.append(self._watch.serve)
 

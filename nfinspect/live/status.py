@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -39,7 +39,7 @@ from nfinspect.live.requests import (
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
-from nfinspect.policy.model import Inspection
+from nfinspect.policy.model import NO_LIMITS, Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
 from nfinspect.tcp.connection import TcpConnection
 
@@ -146,6 +146,21 @@ class Status:
         """Show what belongs to another configuration from now on."""
         self._policy = configuration.policy
         self._configuration = configuration
+
+    @property
+    def ports(self) -> Collection[int]:
+        """The servers' ports that the filter handles."""
+        return self._policy.plans.keys()
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether anything is counted."""
+        policy = self._policy
+        return any(each.limits != NO_LIMITS for each in policy.translations) or any(
+            each.settings is not None and each.settings.limits != NO_LIMITS
+            for service_policy in policy.service_policies
+            for each in service_policy.classes
+        )
 
     def state(self) -> FilterState:
         """``status``: what the filter knows of itself."""

@@ -72,6 +72,7 @@ class Table:
         "admission",
         "closed",
         "closing",
+        "expected",
         "finished",
         "limits",
         "refused",
@@ -93,6 +94,9 @@ class Table:
         did, by the client's key."""
         self.closed = 0
         """How many of ``remembered`` were closed by inspection."""
+        self.expected: dict[bytes, TcpConnection] = {}
+        """Connections older than the filter that count against limits although no packet of them has
+        come yet; by the client's key."""
         self.refused: dict[bytes, DropReason] = {}
         """Where nobody reacts: connections that a limit refused, whose packets go on, and
         why; by the client's key, oldest first."""
@@ -108,11 +112,25 @@ class Table:
         return len(self.streams) // 2 + self.closed >= self.limits.connections
 
     def add(self, connection: TcpConnection) -> None:
+        if self.expected:
+            self.expect_no_more(connection.key)
         self.streams[connection.key] = connection.client
         self.streams[reverse_key(connection.key)] = connection.server
         if connection.plan.scopes:
             self.admission.add(connection)
         self._set_timer(connection)
+
+    def expect(self, connection: TcpConnection) -> None:
+        """Count an established connection before its first packet."""
+        self.admission.add(connection)
+        self.admission.establish(connection)
+        self.expected[connection.key] = connection
+
+    def expect_no_more(self, key: bytes) -> None:
+        """Count it no more, if it was expected: it is picked up, begins anew, or is over."""
+        connection = self.expected.pop(key, None)
+        if connection is not None:
+            self.admission.take_back(connection)
 
     def establish(self, connection: TcpConnection) -> None:
         """Its handshake is complete, or it was picked up: its phase is past embryonic."""

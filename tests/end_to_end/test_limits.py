@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,36 @@ def test_connection_51_waits_for_one_to_end(lab: tuple[Lab, RunningFilter]) -> N
     assert None not in last
     for each in last:
         reset(each)
+
+
+def test_after_a_restart_idle_connections_hold_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "fw.cfg"
+    path.write_text(CONFIGURATION.replace("tcp 50 100", "tcp 3 0"))
+    with Lab(offloads=False) as lab:
+        lab.run(FILTER, ["ip", "address", "add", f"{MAPPED}/32", "dev", OUTSIDE.name])
+        server = lab.popen(SERVER, ["python3", "-c", LISTENER])
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        running = lab.filter(path)
+        kept = [connected(lab) for _ in range(3)]
+        assert None not in kept
+        running.end()
+        running = lab.filter(path)
+        assert connected(lab, SHORT) is None
+        assert running.wait(lambda: bool(refused(running)), 10)
+        assert "limit exceeded 3/3 " in refused(running)[0]
+        assert running.show("conn", "count") == "0 in use, 0 most used\n"
+        kept[0].sendall(b"NOOP\r\n")  # it is picked up, and counted once
+        assert running.wait(lambda: any("-302013: " in line for line in running.syslog), 10)
+        before = len(refused(running))
+        assert connected(lab, SHORT) is None
+        assert len(refused(running)) > before
+        for each in kept:
+            reset(each)
+        # The first was in the table; the others end in conntrack's, which is looked at again.
+        again = connected(lab, 30)
+        assert again is not None
+        again.close()
+        running.end()
+        server.terminate()
+        server.wait()

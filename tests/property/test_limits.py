@@ -38,6 +38,7 @@ STEPS = st.lists(
         st.tuples(st.sampled_from(["fin", "server fin", "rst", "server rst", "old", "close"]), WHO),
         st.tuples(st.just("wait"), st.sampled_from([1, 6, 31, 601, 4000])),
         st.tuples(st.sampled_from(["clear", "clear all"]), WHO),
+        st.tuples(st.sampled_from(["expect", "expect", "gone"]), WHO),
         st.tuples(st.just("policy"), st.integers(0, len(POLICIES) - 1)),
     ),
     min_size=10,
@@ -80,11 +81,16 @@ def step(talk: Talk, what: str) -> None:
             talk.client(b"NOOP\r\n", at=50, flags=ACK)
 
 
+def key_of(client: tuple[bytes, int]) -> bytes:
+    """The key of this client's packets."""
+    return client[0] + SERVER[0] + client[1].to_bytes(2, "big") + SERVER[1].to_bytes(2, "big")
+
+
 def check(engine: Engine) -> None:
     """Every count is what the table's open connections make it."""
     table = engine._core.table
     wanted: Counter[bytes] = Counter()
-    for connection in table.connections():
+    for connection in (*table.connections(), *table.expected.values()):
         if connection.phase is CLOSED:
             continue
         ends = connection.identity
@@ -125,6 +131,11 @@ def test_counts_are_those_of_the_open_connections_and_zero_at_the_end(
             talks[0].now = now
             talks[0].wait(value)
             now = talks[0].now
+        elif what == "expect":
+            client = talks[value].client_end
+            engine.expect({key_of(client)}, now)
+        elif what == "gone":
+            engine.keep_expected({key_of(talks[value].client_end)}, now)
         elif what.startswith("clear"):
             address = None if what == "clear all" else talks[value].client_end[0]
             talks[0]._verdict(engine.clear(now, address), None)
@@ -137,5 +148,6 @@ def test_counts_are_those_of_the_open_connections_and_zero_at_the_end(
                 assert event.count >= event.allowed > 0
             talk.events.clear()
     engine.clear(now)
+    engine.keep_expected((), now)
     check(engine)
     assert engine._core.table.admission.counted == 0

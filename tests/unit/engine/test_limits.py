@@ -312,6 +312,35 @@ def test_connection_older_than_the_filter_is_counted() -> None:
     assert old.engine._core.table.admission.connections(scope, SERVER[0]) == (1, 0)
 
 
+def test_connections_that_conntrack_knows_count_until_they_come_or_are_over() -> None:
+    crowd = Crowd(CLASS.format("conn-max 2"))
+    old = [crowd.client() for _ in range(2)]
+    keys = [
+        client[0] + SERVER[0] + client[1].to_bytes(2, "big") + SERVER[1].to_bytes(2, "big")
+        for client in (talk.client_end for talk in old)
+    ]
+    crowd.engine.expect(keys, 10.0)
+    new = crowd.client()
+    for talk in (*old, new):
+        talk.now = 11.0
+    assert syn(new) is DropReason.CONNECTION_LIMIT
+    assert (
+        old[0].server(b"250 ok\r\n", at=50, flags=ACK) == b"250 ok\r\n"
+    )  # picked up, counted once
+    assert crowd.engine.expected == 1
+    assert syn(new) is DropReason.CONNECTION_LIMIT
+    crowd.engine.keep_expected(keys[:1], 12.0)  # the other is over
+    assert crowd.engine.expected == 0
+    assert syn(new) == b""
+    new.server(flags=RST | ACK, at=-1, ack=0)
+    crowd.engine.expect(keys[1:], 13.0)
+    assert syn(old[1]) == b""  # a new connection on its addresses, in its place
+    assert crowd.engine.expected == 0
+    crowd.engine.expect([keys[1][:-4] + b"\1\1\0\x19"], 14.0)
+    crowd.engine.keep_expected([keys[1][:-4] + b"\1\1\0\x19"], 301.0)  # no longer picked up
+    assert crowd.engine.expected == 0
+
+
 def test_reload_of_the_same_lines_counts_on() -> None:
     crowd = Crowd(CLASS.format("conn-max 2"))
     crowd.open(1)
