@@ -182,3 +182,78 @@ def test_postfix_mail_with_starttls_passes_unchanged(
     assert any("status=sent" in line for line in stage.said)
     assert sum(queue(plain_lab)["uninspected"].values()) == 1
     assert queue(plain_lab)["verdicts"]["dropped"] == 0
+
+
+def limited(limit: int) -> str:
+    return (
+        f"policy-map type inspect esmtp m\n match cmd line length gt {limit}\n"
+        "  drop-connection log\n"
+        "policy-map global_policy\n class inspection_default\n  no inspect esmtp\n"
+        "  inspect esmtp m\n"
+    )
+
+
+LONG_NOOP = b"NOOP " + b"x" * 300
+
+
+def test_reload_holds_for_new_connections_and_still_touches_nothing(
+    plain_lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    config = tmp_path / "m.cfg"
+    config.write_text(limited(500))
+    watching = plain_lab.filter(config, arguments=["--monitor"])
+    request.addfinalizer(watching.end)
+    with RecordingServer(plain_lab, IPV4.server) as server:
+        with ClientConnection.open(plain_lab, IPV4.server) as old:
+            old.reply()
+            config.write_text(limited(200))
+            ask(plain_lab.directory / "control", ["reload"])
+            with ClientConnection.open(plain_lab, IPV4.server) as new:
+                new.reply()
+                assert new.command(LONG_NOOP).startswith("250")
+                assert watching.wait(lambda: len(findings(watching)) == 1, 10)
+            assert old.command(LONG_NOOP).startswith("250")
+        assert len(findings(watching)) == 1
+        received = [bytes(recording.received) for recording in server.recordings]
+    assert received == [LONG_NOOP + b"\r\n"] * 2
+    state = queue(plain_lab)
+    assert state["uninspected"][CLOSED] == 1
+    assert state["verdicts"]["rewritten"] == state["verdicts"]["dropped"] == 0
+    watching.stop()
+
+
+def test_connection_goes_on_over_a_restart(
+    plain_lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    watching = plain_lab.filter(arguments=["--monitor"])
+    request.addfinalizer(watching.end)
+    with RecordingServer(plain_lab, IPV4.server) as server:
+        with ClientConnection.open(plain_lab, IPV4.server) as client:
+            client.reply()
+            assert client.command("HELO client.example").startswith("250")
+            watching.stop()
+            again = plain_lab.filter(arguments=["--monitor"])
+            request.addfinalizer(again.end)
+            assert client.command(b"XYZZY").startswith("500")
+            assert client.command("QUIT").startswith("221")
+        received = bytes(server.recordings[0].received)
+    assert received == b"HELO client.example\r\nXYZZY\r\nQUIT\r\n"
+    verdicts = queue(plain_lab)["verdicts"]
+    assert verdicts["rewritten"] == verdicts["dropped"] == verdicts["injected"] == 0
+    again.stop()
+
+
+def test_on_a_bridge_mail_passes_unchanged_and_is_found_out(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with Lab(bridge=True, offloads=False) as lab:
+        watching = lab.filter(arguments=["--monitor"])
+        request.addfinalizer(watching.end)
+        with identical_on_both_sides(lab, tmp_path):
+            received = play(lab, long_header)
+        state = queue(lab)
+        assert HEADER in received
+        assert len(findings(watching)) == 1
+        assert state["uninspected"][CLOSED] == 1
+        assert state["verdicts"]["rewritten"] == state["verdicts"]["dropped"] == 0
+        watching.stop()
