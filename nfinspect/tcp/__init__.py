@@ -7,7 +7,8 @@
 ``gap``          what has been reported of segments beyond a gap
 ``placed``       a segment at its place in a stream
 ``inspection``   what the engine knows of an inspection
-``table``        all connections, those that are over, and timeouts
+``table``        all connections, and those that are over
+``timers``       when which is due; ``timeouts``: after how long
 ``admission``    who may open a connection: counts and limits
 ``limits``       the bounds, and the ledger of the totals
 ``ranges``       sets of sequence numbers
