@@ -82,7 +82,7 @@ class Core:
         return self.actions
 
     def drop(self, arrival: Arrival, reason: DropReason) -> None:
-        """Drop a packet that belongs to no connection."""
+        """Drop a packet that has no passage."""
         self.actions.append(Drop(arrival.token, reason))
 
     def emit(self, event: Event) -> None:

@@ -38,7 +38,7 @@ class Verdict(enum.Enum):
 class Decision:
     """A verdict, and the limit that has been reached, if one has."""
 
-    __slots__ = ("allowed", "begins", "count", "limit", "log", "reason", "scope", "verdict")
+    __slots__ = ("allowed", "begins", "count", "key", "limit", "log", "reason", "scope", "verdict")
 
     def __init__(
         self,
@@ -48,8 +48,7 @@ class Decision:
         scope: LimitScope | None = None,
         count: int = 0,
         allowed: int = 0,
-        begins: bool = False,
-        log: bool = True,
+        key: bytes = b"",
     ) -> None:
         self.verdict = verdict
         self.reason = reason
@@ -59,9 +58,11 @@ class Decision:
         self.count = count
         """Connections so far, without this one."""
         self.allowed = allowed
-        self.begins = begins
+        self.key = key
+        """Of the embryonic count that has reached its limit."""
+        self.begins = False
         """At an embryonic limit: the first SYN since the count was last below it."""
-        self.log = log
+        self.log = True
         """Whether a line may be written."""
 
 
@@ -121,17 +122,20 @@ class Admission:
         return len(self._counts) + len(self._above)
 
     def decide(self, plan: Plan, client: bytes, server: bytes, now: float) -> Decision:
-        """What happens to a SYN from *client* to *server* (addresses). Nothing is counted yet."""
+        """What happens to a SYN from *client* to *server* (addresses). It is not counted yet, but what
+        is written about its limit is."""
         found = ADMITTED
         for scope in plan.scopes:
-            decision = self._decide(scope, client, server, now)
+            decision = self._decide(scope, client, server)
             if decision.verdict is Verdict.REFUSE:
                 return decision
             if found is ADMITTED:
                 found = decision
+        if found.verdict is Verdict.INTERCEPT:
+            self._tell(found, now)
         return found
 
-    def _decide(self, scope: LimitScope, client: bytes, server: bytes, now: float) -> Decision:
+    def _decide(self, scope: LimitScope, client: bytes, server: bytes) -> Decision:
         limits, count = scope.limits, self._counts.count
         allowed = limits.connections
         if allowed and (found := count(_TOTAL + scope.key + server)) >= allowed:
@@ -149,26 +153,24 @@ class Admission:
         if allowed:
             key = _CLIENT_EMBRYONIC + scope.key + client
             if (found := count(key)) >= allowed:
-                log = now >= self._next_line
-                if log:
-                    self._next_line = now + PER_CLIENT_EMBRYONIC_PERIOD
-                return self._intercept(
-                    LimitKind.PER_CLIENT_EMBRYONIC, scope, key, found, allowed, log
-                )
+                kind = LimitKind.PER_CLIENT_EMBRYONIC
+                return Decision(Verdict.INTERCEPT, None, kind, scope, found, allowed, key)
         allowed = limits.embryonic
         if allowed:
             key = _EMBRYONIC + scope.key + server
             if (found := count(key)) >= allowed:
-                return self._intercept(LimitKind.EMBRYONIC, scope, key, found, allowed, True)
+                kind = LimitKind.EMBRYONIC
+                return Decision(Verdict.INTERCEPT, None, kind, scope, found, allowed, key)
         return ADMITTED
 
-    def _intercept(
-        self, limit: LimitKind, scope: LimitScope, key: bytes, count: int, allowed: int, log: bool
-    ) -> Decision:
-        begins = key not in self._above
-        if begins:
-            self._above.add(key)
-        return Decision(Verdict.INTERCEPT, None, limit, scope, count, allowed, begins, log)
+    def _tell(self, decision: Decision, now: float) -> None:
+        """The limit of this decision, and of no other, is being told."""
+        if decision.limit is LimitKind.PER_CLIENT_EMBRYONIC:
+            decision.log = now >= self._next_line
+            if decision.log:
+                self._next_line = now + PER_CLIENT_EMBRYONIC_PERIOD
+        decision.begins = decision.key not in self._above
+        self._above.add(decision.key)
 
     def add(self, connection: TcpConnection) -> None:
         """It enters the table, embryonic."""

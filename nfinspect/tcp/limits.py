@@ -1,4 +1,5 @@
-"""The bounds of everything that TCP reassembly keeps, and the ledger of the totals.
+"""The bounds of everything that TCP reassembly keeps, and the ledger of the totals. (How many connections a
+class may have is `admission`'s.)
 
 Each bound says what happens when it is reached; docs/tcp.md says it for operators.
 """

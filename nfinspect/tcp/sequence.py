@@ -1,7 +1,8 @@
-"""The only place that deals with sequence number wrap-around (RFC 9293 section 3.4).
+"""Sequence numbers that do not wrap around (RFC 9293 section 3.4).
 
 Everywhere else a sequence number is *absolute*: a plain integer that never wraps and equals the
-32-bit number modulo 2**32, so that ordinary comparison, addition and subtraction are right.
+32-bit number modulo 2**32, so that ordinary comparison, addition and subtraction are right. Where a packet is
+written it is cut to its 32 bits again.
 """
 
 from __future__ import annotations

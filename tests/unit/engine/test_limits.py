@@ -389,3 +389,17 @@ def test_monitor_mode_counts_and_tells_and_refuses_nobody() -> None:
     assert len(events) == 1
     assert not late.emitted(DeniedNoConnection)
     assert crowd.engine.connections == 1
+
+
+def test_line_of_a_client_is_not_used_up_by_a_syn_that_another_limit_refuses() -> None:
+    crowd = Crowd(STATIC.format(2, 0) + CLASS.format("per-client-embryonic-max 1"))
+    syn(crowd.client())
+    syn(crowd.client(2))
+    refused = crowd.client()
+    assert syn(refused) is DropReason.CONNECTION_LIMIT
+    for talk in crowd.talks[:2]:
+        talk.client(flags=RST)
+    syn(crowd.client())
+    told = crowd.client()
+    assert syn(told) not in (DropReason.CONNECTION_LIMIT, None)
+    assert len(lines(told)) == 1
