@@ -23,7 +23,7 @@ from nfinspect.actions import Action, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.esmtp.prepared import prepare_esmtp
 from nfinspect.flow.core import Core, Prepare
-from nfinspect.flow.ending import after_closing, clear
+from nfinspect.flow.ending import after_closing, clear, may_reopen
 from nfinspect.flow.established import established
 from nfinspect.flow.idle import timed_out
 from nfinspect.flow.opening import begin, expect, opening
@@ -80,7 +80,7 @@ class Engine:
         phase = stream.connection.phase
         if phase is ESTABLISHED and segment.flags & (SYN | RST | ACK) == ACK:
             established(passage)
-        elif phase is CLOSED:
+        elif phase is CLOSED and not may_reopen(passage):
             after_closing(passage)
         elif (opened := opening(passage)) is not None:
             established(opened)

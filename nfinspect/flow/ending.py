@@ -68,8 +68,21 @@ def close_by_inspection(passage: Passage, cause: CloseCause) -> None:
     _forget_if_drained(core, connection)
 
 
+def may_reopen(passage: Passage) -> bool:
+    """Whether this segment of a connection that inspection has closed may open a new one: both ends got
+    an RST, so the client's ports are free, and its SYN has another number than before."""
+    stream, segment = passage.stream, passage.segment
+    return (
+        stream.connection.reset
+        and segment.flags & (SYN | ACK) == SYN
+        and stream.direction is REQUEST
+        and unwrap(segment.sequence, stream.initial) != stream.initial
+    )
+
+
 def after_closing(passage: Passage) -> None:
-    """A segment of a connection that inspection has closed while replies were outstanding."""
+    """A segment of a connection that inspection has closed: while replies are outstanding they pass, and
+    after an RST whoever goes on gets another."""
     stream, segment = passage.stream, passage.segment
     connection, peer = stream.connection, stream.peer
     if segment.flags & (SYN | RST | ACK) != ACK:
@@ -225,7 +238,7 @@ def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
     finished, client_key = found
     side = 0 if segment.key == client_key else 1
     syn = segment.flags & (SYN | ACK) == SYN
-    if syn and _may_reopen(finished, side, segment):
+    if syn and _may_follow(finished, side, segment):
         return False
     if _is_repeated(finished, side, segment):
         pass_stray(core, arrival, segment, without_payload=segment.length > 0)
@@ -237,7 +250,7 @@ def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
     return True
 
 
-def _may_reopen(finished: Finished, side: int, segment: Segment) -> bool:
+def _may_follow(finished: Finished, side: int, segment: Segment) -> bool:
     """Whether this SYN may open a new connection: its sequence number must be higher, or after an
     RST any other than before. (If the RST did not reach the server, a SYN-ACK of the old connection
     would answer the same number: inspection would begin anew, and the server would go on.)"""

@@ -28,7 +28,7 @@ from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.policy.model import Plan
 from nfinspect.tcp import handshake
 from nfinspect.tcp.admission import Decision
-from nfinspect.tcp.connection import ESTABLISHED, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.sequence import UNKNOWN
 from nfinspect.tcp.stream import Stream
 
@@ -84,8 +84,9 @@ def opening(passage: Passage) -> Passage | None:
     if not flags & (SYN | ACK):
         passage.drop(DropReason.BAD_FLAGS)
         return None
-    if flags & (SYN | ACK) == SYN and _seen_from_one_side_only(stream):
-        end(core, stream.connection, TeardownReason.UNKNOWN)
+    closed = stream.connection.phase is CLOSED  # the ends got an RST, see `ending.may_reopen`
+    if flags & (SYN | ACK) == SYN and (closed or _seen_from_one_side_only(stream)):
+        end(core, stream.connection, None if closed else TeardownReason.UNKNOWN)
         begun = _new_connection(core, arrival, segment)
         if begun is None:
             return None

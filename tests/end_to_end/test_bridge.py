@@ -5,6 +5,7 @@ what cannot be inspected does not pass; removing the rules restores everything.
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import struct
 import sys
@@ -325,12 +326,17 @@ def test_removal_restores_settings_although_the_guard_has_been_flushed() -> None
         assert settings(lab) == before
 
 
-def test_without_nft_nothing_is_changed() -> None:
+def test_without_nft_nothing_is_changed(tmp_path: Path) -> None:
+    for family in ("iptables", "ip6tables"):
+        for program in (family, f"{family}-save", f"{family}-restore"):
+            found = shutil.which(program)
+            assert found
+            (tmp_path / program).symlink_to(found)
     with Lab(bridge=True) as lab:
         before, others = settings(lab), saved()
         done = lab.run(
             FILTER,
-            ["env", "PATH=/nowhere", *NFINSPECT, "rules", "--bridge", "--apply"],
+            ["env", f"PATH={tmp_path}", *NFINSPECT, "rules", "--bridge", "--apply"],
             check=False,
         )
         assert (done.returncode, done.stdout) == (1, "")

@@ -81,14 +81,40 @@ def test_what_still_comes_from_an_end_is_answered_with_the_number_that_it_acknow
     assert resets(talk) == [(25, 3, RST)]
 
 
-@pytest.mark.parametrize("flags", [RST, RST | ACK, SYN])
-def test_rst_and_syn_are_dropped_and_not_answered(flags: int) -> None:
+@pytest.mark.parametrize(("flags", "at"), [(RST, None), (RST | ACK, None), (SYN, -1)])
+def test_rst_and_the_same_syn_are_dropped_and_not_answered(flags: int, at: int | None) -> None:
     talk = greeted()
     talk.server(b"250 s\r\n")
     talk.client(LONG)
     talk.injected.clear()
-    assert talk.client(b"", flags=flags) is DropReason.CLOSED_CONNECTION
+    where = {} if at is None else {"at": at}
+    assert talk.client(b"", flags=flags, **where) is DropReason.CLOSED_CONNECTION
     assert not talk.injected
+
+
+def test_syn_with_another_number_begins_anew_as_both_ends_are_free() -> None:
+    talk = greeted()
+    talk.server(b"250 s\r\n")
+    talk.client(LONG)
+    talk.next = {"client": 5001, "server": 7001}
+    assert talk.client(flags=SYN, at=5000) == b""
+    assert talk.server(flags=SYN | ACK, at=7000, ack=5001) == b""
+    assert talk.client(flags=ACK) == b""
+    assert talk.server(b"220 2\r\n") == b"220 2\r\n"
+    assert talk.client(b"XYZZY\r\n") == b"XXXXX\r\n"
+    assert talk.server(b"500 x\r\n") == b"500 x\r\n"
+    assert talk.client(LONG) is DropReason.INSPECTION
+    assert talk.engine.connections == 1
+
+
+def test_after_drop_connection_no_syn_passes() -> None:
+    """The server still has the old connection, and the client could go on with it."""
+    talk = greeted(
+        map_with((Criterion.COMMAND_LINE_LENGTH, ClauseAction.DROP_CONNECTION, True, 10))
+    )
+    talk.server(b"250 s\r\n")
+    talk.client(LONG)
+    assert talk.client(b"", flags=SYN, at=5000) is DropReason.CLOSED_CONNECTION
 
 
 def test_forged_acknowledgement_of_what_never_passed_is_not_answered() -> None:
@@ -104,7 +130,7 @@ def test_connection_stays_closed_and_is_forgotten_when_it_has_been_quiet() -> No
     talk = greeted()
     talk.server(b"250 s\r\n")
     talk.client(LONG)
-    assert talk.client(b"", flags=SYN, at=5000) is DropReason.CLOSED_CONNECTION
+    assert talk.client(b"NOOP\r\n") is DropReason.CLOSED_CONNECTION
     talk.wait(601)
     assert talk.engine.connections == 0
     assert talk.client(b"", flags=SYN, at=9000, ack=0) == b""
