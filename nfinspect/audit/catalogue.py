@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nfinspect.actions import DropReason
+from nfinspect.esmtp.verbs import PERMITTED
 from nfinspect.events import CloseCause, CommandMaskReason, TeardownReason, UninspectedCause
 
 
@@ -28,6 +29,8 @@ class Explanation(NamedTuple):
     """The numbers of the messages that go with it, in order (docs/appliance.md, section 7)."""
     follows: str = ""
     """For what was recorded without the filter: what would become of the mail behind it."""
+    normal: bool = False
+    """Nothing is wrong: what stands under `cure` is to be known, and cures nothing."""
 
 
 DROPPED: Mapping[DropReason, Explanation] = {
@@ -308,16 +311,19 @@ ENDED: Mapping[TeardownReason, Explanation] = {
 
 UNINSPECTED: Mapping[UninspectedCause, Explanation] = {
     UninspectedCause.TLS: Explanation(
-        "the server accepted STARTTLS: what follows is encrypted; 108007 with 'allow-tls action log'",
+        "the server accepted STARTTLS: what follows is encrypted; logged as 108007 with 'allow-tls action"
+        " log'",
         "troubleshooting.md#no-tls",
         "'no allow-tls' keeps TLS out, if it must be inspected",
         (108007,),
+        normal=True,
     ),
     UninspectedCause.MIDSTREAM: Explanation(
         "its SYN was not seen, so nobody knows where its dialogue stands",
         "troubleshooting.md#older-connections",
-        "none is needed: later connections are inspected; a capture must begin before the connection",
+        "later connections are inspected; a capture must begin before the connection",
         (302013,),
+        normal=True,
     ),
     UninspectedCause.UNSEEN_DATA: Explanation(
         "the receiver acknowledged bytes that never came through the filter, or are not in the capture",
@@ -327,7 +333,8 @@ UNINSPECTED: Mapping[UninspectedCause, Explanation] = {
     UninspectedCause.RECORDED_WITHOUT_FILTER: Explanation(
         "the server accepted a command that would have been masked here",
         "replay.md#how-replay-differs-from-live",
-        "none: what would have followed cannot be known",
+        "what would have followed cannot be known",
+        normal=True,
     ),
     UninspectedCause.BARE_LF_ANSWERED: Explanation(
         "behind the filter the client would wait for ever, as bare LF ends no line",
@@ -361,7 +368,8 @@ MASKED: Mapping[CommandMaskReason, Explanation] = {
     CommandMaskReason.UNKNOWN_VERB: Explanation(
         "the verb is not one of the fifteen",
         "troubleshooting.md#x",
-        "the verb is not among the fifteen that pass; for STARTTLS: 'allow-tls'",
+        "no line of the map lets this verb pass; the client does without it, or take its path to the server out"
+        " of the inspection",
     ),
     CommandMaskReason.SHORT_VERB: Explanation(
         "a verb has four letters",
@@ -382,7 +390,18 @@ MASKED: Mapping[CommandMaskReason, Explanation] = {
 """Why a command line was overwritten with X; no syslog line."""
 
 FOUND: Mapping[str, Explanation] = {
-    # the beginning of the cause of any other finding of a replay
+    # the beginning of the cause of any other finding of a replay; with the verb, if that has a row of
+    # its own
+    "unknown command: STARTTLS": Explanation(
+        "without 'allow-tls', STARTTLS is not one of the verbs that pass",
+        "troubleshooting.md#no-tls",
+        "'allow-tls'",
+    ),
+    "chunk": Explanation(
+        "the bytes that a masked BDAT announced, and that the client sent without waiting for the reply",
+        "troubleshooting.md#x",
+        "as for BDAT: the client must not use CHUNKING where it is not offered; then nothing of it is sent",
+    ),
     "match cmd line length": Explanation(
         "a longer command line than the clause allows",
         "troubleshooting.md#long-commands-and-senders",
@@ -500,6 +519,14 @@ FOUND: Mapping[str, Explanation] = {
         "name the keyword in no clause of the map, or 'log' it",
         follows="the client would not learn of it, and send the mail without it, or not at all",
     ),
+    "used, although hidden: a verb": Explanation(
+        "the client used a verb of its own name, which a keyword of the reply to EHLO announces that is hidden"
+        " here",
+        "troubleshooting.md#out-of-the-inspection-altogether",
+        "none is needed if the client goes on without it; no line of the map lets {verb} pass; else take the"
+        " path between client and server out of the inspection",
+        follows="the client would not learn of it; {verb} in spite of it is masked, and answered by 500",
+    ),
     "used, although hidden: STARTTLS": Explanation(
         "the client began TLS",
         "troubleshooting.md#no-tls",
@@ -539,8 +566,9 @@ FOUND: Mapping[str, Explanation] = {
     "injection behind STARTTLS": Explanation(
         "the client sent more in the packet of STARTTLS: the attack of CVE-2011-0411, or a broken client",
         "troubleshooting.md#closed-without-a-clause",
-        "none is needed: STARTTLS is masked here, so nothing of it gets into TLS; with 'allow-tls' it closes"
-        " the connection. Look at the client, and at what the server made of it",
+        "someone sent {verb} in the same packet as STARTTLS: a possible attack or a broken client. Look at the"
+        " client, and at what the server made of it; no line of the map: STARTTLS is masked here, so nothing of it"
+        " gets into TLS, and with 'allow-tls' it closes the connection",
     ),
     "unfinished greeting": Explanation(
         "the server's greeting has no CR LF, or no last line",
@@ -635,14 +663,25 @@ COUNTERS: Mapping[type[enum.Enum], tuple[str, str]] = {
 """Where each kind is counted: what show prints (if it does), and the name in JSON, by reason."""
 
 
-def explained(cause: str) -> Explanation | None:
+def explained(cause: str, command: str = "") -> Explanation | None:
     """The row for a finding of a replay, whose cause is a reason's value or begins like a key of
-    `FOUND`; None if there is none."""
-    row = _BY_VALUE.get(cause)
+    `FOUND`; None if there is none. *command*: the line that it is about, if any; the row names its
+    verb."""
+    verb = command.partition(" ")[0].upper()
+    row = FOUND.get(f"{cause}: {verb}") or _BY_VALUE.get(cause)
     if row is None:
         beginnings = [beginning for beginning in FOUND if cause.startswith(beginning)]
         row = FOUND[max(beginnings, key=len)] if beginnings else None
-    return row
+    if row is _HIDDEN and cause.endswith(f": {verb}") and verb.encode() not in PERMITTED:
+        row = FOUND["used, although hidden: a verb"]
+    if row is None:
+        return None
+    cure, follows = (text.replace("{verb}", verb or "more") for text in (row.cure, row.follows))
+    return row._replace(cure=cure, follows=follows)
+
+
+_HIDDEN = FOUND["used, although hidden"]
+"""Of a keyword that is a parameter, if nothing else is known of it."""
 
 
 _BY_VALUE = {

@@ -10,8 +10,16 @@ from rich.text import Text
 
 from nfinspect.actions import DropReason
 from nfinspect.audit.catalogue import explained
-from nfinspect.events import CloseCause, UninspectedCause
-from nfinspect.replay.findings import CLOSED, HELD, MASKED, NOTED, UNINSPECTED
+from nfinspect.events import CloseCause, CommandMaskReason, UninspectedCause
+from nfinspect.replay.findings import (
+    BEFORE_GREETING,
+    CLOSED,
+    HELD,
+    MASKED,
+    NOTED,
+    UNINSPECTED,
+    USED_HIDDEN,
+)
 
 HEADINGS = {
     CLOSED: ("closed by inspection", "bold red"),
@@ -38,6 +46,7 @@ CHECKSUMS = (
 """About bytes that are unseen."""
 _BAD_CHECKSUM = DropReason.BAD_CHECKSUM.value
 _UNSEEN = CloseCause.UNSEEN_DATA.value
+_UNKNOWN = CommandMaskReason.UNKNOWN_VERB.value
 
 NARROWEST = 40
 """Columns for text, at least."""
@@ -46,6 +55,12 @@ NOTHING = (
     "nothing was closed or held, nothing masked but greetings and EHLO replies, and everything was"
     " inspected to its end"
 )
+NOTHING_BUT = (
+    "nothing was closed or held, nothing masked but greetings and EHLO replies; but see below"
+)
+
+ELSEWHERE = (USED_HIDDEN, BEFORE_GREETING)
+"""Beginnings of causes that explain a command that is masked at the same packet."""
 
 INCOMPLETE = "this answer is incomplete: not everything in the capture could be used"
 NOTHING_SO_FAR = (
@@ -77,21 +92,33 @@ def print_lead(
             print_indented(out, NOTHING, "", style="bold green")
         return
     if total and all(finding["kind"] == NOTED for finding in findings):
-        print_indented(out, NOTHING, "")
+        print_indented(out, NOTHING_BUT, "")
     kind = None
     for finding in findings:
         if finding["kind"] != kind:
             kind = finding["kind"]
             heading, style = HEADINGS[kind]
             out.print(heading, style=style)
-        _print_finding(out, finding, total)
+        _print_finding(out, finding, total, _told_by(finding, findings))
         if damaged and finding["cause"] in (UninspectedCause.UNSEEN_DATA.value, _UNSEEN):
             print_indented(
                 out, CHECKSUMS.format(damaged, "s" * (damaged != 1)), "    ", style="bold yellow"
             )
 
 
-def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
+def _told_by(finding: dict[str, Any], findings: list[dict[str, Any]]) -> str:
+    """The cause of another finding that tells all of this one: of commands that were masked, each at a
+    packet of the other; empty if there is none."""
+    if finding["cause"] == _UNKNOWN and finding["count"] == finding["connections"]:
+        for other in findings:
+            if other["cause"].startswith(ELSEWHERE) and all(
+                place in other["places"] for place in finding["places"]
+            ):
+                return str(other["cause"])
+    return ""
+
+
+def _print_finding(out: Console, finding: dict[str, Any], total: int, told_by: str) -> None:
     kind, places = finding["kind"], finding["places"]
     count = finding["connections"]
     head = Text("  ").append(finding["cause"], style="bold")
@@ -114,11 +141,19 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int) -> None:
     because = finding.get("because")
     if because:
         print_indented(out, f"because: {because}", "    ", style="bold")
-    known = explained(finding["cause"])
+    if told_by:
+        print_indented(out, f"see '{told_by}' below", "    ")
+        return
+    evidence = finding.get("evidence", {})
+    known = explained(
+        finding["cause"], evidence["text"] if evidence.get("what") == "command" else ""
+    )
     if known is not None and known.follows:
         print_indented(out, f"behind the filter: {known.follows}", "    ")
     if known is not None and known.cure and not because:
-        print_indented(out, f"cure: {known.cure} (docs/{known.section})", "    ", style="green")
+        begin, style = ("note", "") if known.normal else ("cure", "green")
+        text = f"{begin}: {known.cure} (docs/{known.section})"
+        print_indented(out, text, "    ", style=style)
 
 
 def evidence_lines(finding: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from nfinspect import events
 from nfinspect.audit.json_lines import iso, to_json
 from nfinspect.audit.text import escaped
 from nfinspect.esmtp.keywords import STARTTLS
-from nfinspect.events import ClauseAction, CloseCause, Event
+from nfinspect.events import AnomalyKind, ClauseAction, CloseCause, Event
 from nfinspect.replay.greeting import UNFINISHED, Greeting
 from nfinspect.replay.hidden import keywords_used
 from nfinspect.replay.other_firewall import OtherFirewall
@@ -40,6 +40,8 @@ USED_HIDDEN = "used, although hidden: "
 """The beginning of the cause of a finding that no single event shows: in the capture the client used a
 keyword of the EHLO reply that the filter hides."""
 
+BEFORE_GREETING = "sent before the greeting"
+
 PIPELINING = "PIPELINING"
 
 ALREADY = {
@@ -47,6 +49,12 @@ ALREADY = {
     for direction, side in ((events.REPLY, "server"), (events.REQUEST, "client"))
 }
 """The cause of a finding about another inspecting firewall."""
+
+SAME = {
+    CloseCause.STARTTLS_INJECTION.value: INJECTION,
+    CloseCause.UNASKED_354.value: AnomalyKind.UNASKED_354.value,
+}
+"""By the cause of a close, the cause of what is noted just before, which is the same fact."""
 
 BY_THE_MAP = (CloseCause.CLAUSE, CloseCause.PARAMETER)
 """Causes of a close of which another event names the line."""
@@ -204,15 +212,18 @@ class Findings:
             evidence = _seen("line", event.line)
         elif isinstance(event, events.CommandMasked) and command:
             evidence = _seen("command", command.encode())
+        elif isinstance(event, events.ChunkMasked):
+            evidence = {"ending": f"{event.announced:,} bytes of mail after BDAT were masked too"}
         found = finding_of(event, self._clause)
         if found is None:
             return
         if isinstance(event, events.SentEarly) and not self.greeted:
-            found = NOTED, "sent before the greeting"
+            found = NOTED, BEFORE_GREETING
         if found[0] == CLOSED:
             evidence = self._evidence
-            if found[1] == CloseCause.STARTTLS_INJECTION.value:
-                self._found.pop((NOTED, INJECTION), None)
+            self._no_tls = None  # that is why no mail followed
+            if found[1] in SAME:
+                self._found.pop((NOTED, SAME[found[1]]), None)
         finding, new = self._count(found, packet, time, evidence)
         if new and isinstance(event, events.ClauseMatched):
             self._in_mail = finding
@@ -279,8 +290,8 @@ class Findings:
 
 
 def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The findings of all *connections* by cause: those that closed most come first, and `NO_TLS`
-    last.
+    """The findings of all *connections* by cause: those that closed most come first, `INJECTION` before
+    all else that is noted, and `NO_TLS` last.
 
     Each has ``kind``, ``cause``, ``connections``, how often it acted (``count``), and ``places``, the
     numbers and first packets of the first `MOST_PLACES` connections, and the evidence of the first
@@ -304,6 +315,7 @@ def counted(connections: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         key=lambda entry: (
             entry["cause"] == NO_TLS,
             KINDS.index(entry["kind"]),
+            entry["cause"] != INJECTION,
             entry["cause"] != UNFINISHED,
             -entry["connections"],
         ),

@@ -422,7 +422,6 @@ def test_long_addresses_are_not_broken_in_a_pipe(tmp_path: Path) -> None:
     [
         ((">", b"HELP me\r\nNOOP\r\n"), "a reply without a numeric code"),
         ((">", b"EXPN\r\n"), "unknown command"),
-        ((">", b"NOOP " + b"a" * 600 + b"\r\n"), "match cmd line length gt 512"),
     ],
 )
 def test_that_a_client_left_for_want_of_tls_stands_behind_what_else_was_found(
@@ -439,6 +438,84 @@ def test_that_a_client_left_for_want_of_tls_stands_behind_what_else_was_found(
         for found in json.loads(replayed(path, "--json"))["connections"][0]["findings"]
     ]
     assert (causes[0], causes[-1]) == (before, "STARTTLS hidden, and no mail followed")
+
+
+def test_close_is_reason_enough_for_no_mail(tmp_path: Path) -> None:
+    talk = (GREETING, *EHLO, (">", b"NOOP " + b"a" * 600 + b"\r\n"))
+    text = replayed(capture(tmp_path / "tls.pcap", conversation(talk)))
+    assert "match cmd line length gt 512: 1 of 1" in text
+    assert "no mail followed" not in text
+
+
+def test_354_that_closes_is_one_finding(tmp_path: Path) -> None:
+    talk = (GREETING, *HELO, (">", b"NOOP\r\n"), ("<", b"354 go\r\n"))
+    lead = lead_of(replayed(capture(tmp_path / "354.pcap", conversation(talk))))
+    assert "  unasked-354: 1 of 1 connection\n" in lead
+    assert "    reply 354 go\n" in lead
+    assert "354 without DATA:" not in lead
+
+
+def test_clean_sentence_points_to_what_is_noticed(tmp_path: Path) -> None:
+    text = replayed(capture(tmp_path / "tls.pcap", conversation((GREETING, *EHLO, *QUIT))))
+    assert "nothing masked but greetings and EHLO replies; but see below\n" in text
+    assert "inspected to its end" not in lead_of(text)
+
+
+def test_what_is_normal_has_a_note_and_no_cure(tmp_path: Path) -> None:
+    tls = ((">", b"STARTTLS\r\n"), ("<", b"220 go\r\n"), (">", b"\x16\x03\x01\0\x02ab"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *tls)))
+    lead = lead_of(replayed(path))
+    assert "    note: what would have followed cannot be known (docs/" in lead
+    (tmp_path / "tls.cfg").write_text(ALLOW_TLS)
+    lead = lead_of(replayed(path, "--config", tmp_path / "tls.cfg"))
+    assert "    note: 'no allow-tls' keeps TLS out" in lead
+    assert "cure" not in lead
+
+
+# --- Commands that are masked
+
+
+def test_masked_command_that_another_finding_explains_points_to_it(tmp_path: Path) -> None:
+    refused = ((">", b"STARTTLS\r\n"), ("<", b"454 not now\r\n"))
+    path = capture(tmp_path / "tls.pcap", conversation((*OFFERED, *refused, *QUIT)))
+    lead = lead_of(replayed(path))
+    masked, _, noticed = lead.partition("\nnoticed\n")
+    assert "    command STARTTLS\n    see 'used, although hidden: STARTTLS' below" in masked
+    assert "cure" not in masked
+    assert "    cure: 'allow-tls' (docs/troubleshooting.md#no-tls)\n" in noticed
+
+
+@pytest.mark.parametrize(("verb", "tls"), [(b"STARTTLS", True), (b"XFOO", False)])
+def test_cure_of_a_masked_command_names_tls_for_starttls_only(
+    verb: bytes, tls: bool, tmp_path: Path
+) -> None:
+    refused = ((">", verb + b"\r\n"), ("<", b"500 what\r\n"))
+    path = capture(tmp_path / "masked.pcap", conversation((GREETING, *HELO, *refused, *QUIT)))
+    lead = lead_of(replayed(path))
+    assert ("cure: 'allow-tls'" in lead) is tls
+    assert ("cure: no line of the map lets this verb pass" in lead) is not tls
+
+
+@pytest.mark.parametrize("verb", ["XEXCH50", "XFOO"])
+def test_cure_for_a_verb_of_its_own_is_no_line_of_the_map(verb: str, tmp_path: Path) -> None:
+    ehlo = ((">", b"EHLO c.example\r\n"), ("<", f"250-m.example\r\n250 {verb}\r\n".encode()))
+    used = ((">", f"{verb} 12 2\r\n".encode()), ("<", b"500 no\r\n"))
+    path = capture(tmp_path / "verb.pcap", conversation((GREETING, *ehlo, *used, *QUIT)))
+    lead = lead_of(replayed(path))
+    assert f"    behind the filter: the client would not learn of it; {verb} in spite of it" in lead
+    assert (
+        f"    cure: none is needed if the client goes on without it; no line of the map lets {verb} pass"
+        in lead
+    )
+    assert "name the keyword" not in lead
+
+
+def test_chunk_behind_a_masked_bdat_is_told_with_its_length_and_a_cure(tmp_path: Path) -> None:
+    chunk = ((">", b"BDAT 454 LAST\r\n" + b"a" * 454), ("<", b"500 what\r\n"))
+    path = capture(tmp_path / "chunk.pcap", conversation((*OFFERED, *chunk, *QUIT)))
+    lead = lead_of(replayed(path))
+    _, _, told = lead.partition("  chunk: 1 of 1 connection\n")
+    assert "    454 bytes of mail after BDAT were masked too\n    cure: as for BDAT" in told
 
 
 def lead_of(text: str) -> str:
@@ -593,6 +670,8 @@ def test_what_follows_a_masked_starttls_in_its_packet_is_named_an_injection(
     assert report["counters"]["starttls_injections"] == 1
     text = replayed(path)
     assert "injection behind STARTTLS: 1 of 1 connection\n    connection 1, packet 10" in text
+    assert "noticed\n  injection behind STARTTLS" in text
+    assert "    cure: someone sent RSET in the same packet as STARTTLS: a possible attack" in text
     assert "CVE-2011-0411" not in text or "closed by inspection" not in text
 
 
