@@ -613,6 +613,12 @@ FOUND: Mapping[str, Explanation] = {
         "look for a firewall between the place of the capture and the server that has closed the session, or for"
         " loss there; if only large packets are lost, for the path MTU",
     ),
+    "the client's data is not acknowledged: only large packets": Explanation(
+        "the client's large packets do not reach the server, and smaller ones do",
+        "troubleshooting.md#nobody-answers",
+        "look at the path MTU: for a link that carries only smaller packets, with a firewall that drops the ICMP"
+        " message that says so; otherwise for a firewall that has closed the session, or for loss",
+    ),
     "the client is silent": Explanation(
         "the client stopped in the middle of a mail, and everything it had sent was acknowledged",
         "troubleshooting.md#nobody-answers",

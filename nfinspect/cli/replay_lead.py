@@ -34,6 +34,8 @@ MOST_PLACES = {CLOSED: 100}
 PLACES = 8
 """The same for any other."""
 
+WOULD_CLOSE = "would have been closed by inspection"
+
 LONGEST = 100
 """Characters shown of what a finding is about."""
 
@@ -94,16 +96,49 @@ def print_lead(
     if total and all(finding["kind"] == NOTED for finding in findings):
         print_indented(out, NOTHING_BUT, "")
     kind = None
+    headings = HEADINGS | {CLOSED: (_closed_heading(findings, summary), HEADINGS[CLOSED][1])}
     for finding in findings:
         if finding["kind"] != kind:
             kind = finding["kind"]
-            heading, style = HEADINGS[kind]
+            heading, style = headings[kind]
             out.print(heading, style=style)
         _print_finding(out, finding, total, _told_by(finding, findings))
         if damaged and finding["cause"] in (UninspectedCause.UNSEEN_DATA.value, _UNSEEN):
             print_indented(
                 out, CHECKSUMS.format(damaged, "s" * (damaged != 1)), "    ", style="bold yellow"
             )
+
+
+def _closed_heading(findings: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """Monitor mode closes nothing, and what was recorded from one side was not seen to be closed."""
+    one_sided = {
+        number
+        for finding in findings
+        if finding["cause"] == UninspectedCause.ONE_SIDED.value
+        for number, _ in finding["places"]
+    }
+    closed = [place for each in findings if each["kind"] == CLOSED for place in each["places"]]
+    supposed = sum(number in one_sided for number, _ in closed)
+    if summary["only_watches"] or (closed and supposed == len(closed)):
+        return WOULD_CLOSE
+    return f"{HEADINGS[CLOSED][0]}, or would have been" if supposed else HEADINGS[CLOSED][0]
+
+
+def verdict(findings: list[dict[str, Any]], total: int, summary: dict[str, Any]) -> str:
+    """The report in one line: the first of the *findings* of *total* connections, and how many more
+    there are."""
+    if not findings:
+        return NOTHING_SO_FAR if summary["incomplete"] else NOTHING if total else "no connection"
+    first = findings[0]
+    heading = HEADINGS[first["kind"]][0]
+    if first["kind"] == CLOSED:
+        heading = _closed_heading(findings, summary)
+    text = f"{heading}: {first['cause']}: {first['connections']:,} of {total:,}"
+    text += f" connection{'s' * (total != 1)}"
+    more = len(findings) - 1
+    if more:
+        text += f"; {more:,} other finding{'s' * (more != 1)} above"
+    return text
 
 
 def _told_by(finding: dict[str, Any], findings: list[dict[str, Any]]) -> str:
@@ -145,8 +180,10 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int, told_by: s
         print_indented(out, f"see '{told_by}' below", "    ")
         return
     evidence = finding.get("evidence", {})
+    only_large = finding.get("sizes", {}).get("only_large")
     known = explained(
-        finding["cause"], evidence["text"] if evidence.get("what") == "command" else ""
+        finding["cause"] + (": only large packets" if only_large else ""),
+        evidence["text"] if evidence.get("what") == "command" else "",
     )
     if known is not None and known.follows:
         print_indented(out, f"behind the filter: {known.follows}", "    ")
@@ -169,8 +206,9 @@ def evidence_lines(finding: dict[str, Any]) -> list[str]:
             text += f" ({evidence['measured']:,} {unit}, {evidence['allowed']:,} allowed)"
         lines.append(text)
     if mail:
-        others = mail["recipients"] - 1
-        parts = [mail["sender"], mail["recipient"] + (f" and {others} more" if others > 0 else "")]
+        number = mail["recipients"]
+        others = f", the {_ordinal(number)}, and {number - 1:,} before it" if number > 1 else ""
+        parts = [mail["sender"], mail["recipient"] + others]
         if mail["message_id"]:
             parts.append(f"Message-ID {mail['message_id']}")
         lines.append("mail: " + ", ".join(filter(None, parts)))
@@ -183,7 +221,22 @@ def evidence_lines(finding: dict[str, Any]) -> list[str]:
         lines.append(f"the server's answer: {finding['answer']}")
     if finding.get("ending"):
         lines.append(finding["ending"])
+    if finding.get("sizes"):
+        lines.append(_sizes(finding["sizes"]))
     return lines
+
+
+def _sizes(sizes: dict[str, Any]) -> str:
+    least, most = sizes["unacknowledged"]
+    lost = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    largest = sizes["acknowledged"]
+    known = f"the largest that was has {largest:,}" if largest else "none that was"
+    return f"bytes of the packets that are not acknowledged: {lost}; {known}"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
 
 
 def print_indented(

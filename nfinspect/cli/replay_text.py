@@ -15,7 +15,7 @@ from nfinspect.audit.catalogue import DROPPED_BECAUSE, UNINSPECTED
 from nfinspect.audit.show import ONLY_WATCHES
 from nfinspect.audit.text import escaped
 from nfinspect.cli.console import console
-from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead
+from nfinspect.cli.replay_lead import evidence_lines, print_indented, print_lead, verdict
 from nfinspect.events import CommandMaskReason, Direction, TeardownReason, UninspectedCause
 from nfinspect.lab.side_by_side import has_boundary, side_by_side
 from nfinspect.replay.dialogue import MOST_SEGMENTS
@@ -96,22 +96,19 @@ def print_result(result: Result, *, stderr: bool = False, dialogue: bool = False
     if not result.selection.everything:
         selected = sum(1 for _ in result.connections())
         out.print(f"reported on: {selected:,} of {_count(total, 'connection')}")
-    print_lead(out, result.findings(), selected, result.summary)
+    findings = result.findings()
+    print_lead(out, findings, selected, result.summary)
     _print_deeds(out, result, selected)
     if dialogue:
         _print_dialogues(out, result, selected)
-    connections = list(islice(result.connections(), MOST_CONNECTIONS))
-    if connections:
-        _heading(out, "connections")
-        out.print(_table(connections))
-    if selected > len(connections):
-        left_out = selected - len(connections)
-        out.print(f"and {left_out:,} more connections; --json has them all", style="italic")
+    _print_connections(out, result, selected)
     _heading(out, "syslog")
     for line in result.syslog_lines():
         out.print(line, soft_wrap=True)
     _heading(out, "show service-policy inspect esmtp")
     out.print(result.show, end="", soft_wrap=True)
+    _heading(out, "verdict")
+    print_indented(out, verdict(findings, selected, result.summary), "  ")
 
 
 def print_ended(connection: dict[str, Any], *, stderr: bool = False) -> None:
@@ -166,11 +163,19 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
         out,
         f"{packets['seen']:,} inspected: {packets['accepted']:,} accepted,"
         f" {packets['rewritten']:,} rewritten, {packets['dropped']:,} dropped"
-        f" ({packets['held']:,} were held, {packets['injected']:,} injected);"
+        f" ({packets['held']:,} waited first, for a missing segment or a reply;"
+        f" {packets['injected']:,} injected);"
         f" {packets['copied']:,} not for the filter"
         + (f", {packets['copies']:,} second copies" if packets["copies"] else ""),
         "",
     )
+    headers = packets["rewritten_headers"]
+    if headers:
+        text = (
+            f"{packets['rewritten']:,} rewritten: {packets['rewritten'] - headers:,} in their data, and"
+            f" {headers:,} in nothing but their headers, by the TCP normalizer (TTL, options, urgent pointer)"
+        )
+        print_indented(out, text, "  ")
     if packets["read"] and packets["read"] == packets["copied"]:
         _print_elsewhere(out, summary)
     if summary["only_watches"]:
@@ -206,6 +211,26 @@ def _print_elsewhere(out: Console, summary: dict[str, Any]) -> None:
         else:
             text += f"'--inspect-port {port}' inspects it"
         print_indented(out, text, "  ", style="yellow")
+
+
+def _print_connections(out: Console, result: Result, selected: int) -> None:
+    """Print the connections; of many, only those with a finding."""
+    few = selected <= FEW_CONNECTIONS
+    named = (each for each in result.connections() if few or each["findings"])
+    connections = list(islice(named, MOST_CONNECTIONS))
+    left_out = sum(1 for _ in named)
+    if not selected:
+        return
+    _heading(out, "connections")
+    if connections:
+        out.print(_table(connections))
+    if left_out:
+        out.print(f"and {left_out:,} more connections; --json has them all", style="italic")
+    quiet = selected - len(connections) - left_out
+    if quiet:
+        out.print(
+            f"  {_count(quiet, 'connection')}, nothing to say; --json has them all", style="italic"
+        )
 
 
 def _table(connections: list[dict[str, Any]]) -> Table:
@@ -305,6 +330,8 @@ def noted(note: dict[str, Any]) -> tuple[str, str]:
         facts["keywords"] = ", ".join(note["keywords"])
     if note["event"] == "two-sides":
         facts["judged"] = JUDGED[note["judged"]]
+    if note.get("clause"):
+        facts["cause"] = note["clause"]
     sentence = SENTENCES[note["event"]].format_map(facts)
     if note["event"] == "uninspected":
         sentence += f"; {UNINSPECTED[UninspectedCause(note['cause'])].meaning}"

@@ -420,7 +420,10 @@ class Replay:
                 elif self._out is not None:
                     self._out.copy(frame, self._time)
             elif isinstance(action, Replace):
-                self._packets(frame).rewritten += 1
+                packets = self._packets(frame)
+                packets.rewritten += 1
+                came = _payload(frame.data[frame.offset : frame.end])
+                packets.rewritten_headers += came is not None and came == _payload(action.datagram)
                 self._leaves(frame, action.datagram)
                 self._write(frame, action.datagram)
             else:
@@ -580,3 +583,9 @@ def _bad_checksum(action: Action) -> bool:
     if isinstance(action, Would):
         action = action.decision
     return isinstance(action, Drop) and action.reason is DropReason.BAD_CHECKSUM
+
+
+def _payload(datagram: bytes) -> bytes | None:
+    """The data of a TCP segment; None if it is none."""
+    segment = parse(datagram)
+    return None if isinstance(segment, DropReason) else segment.payload_bytes

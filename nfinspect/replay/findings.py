@@ -136,7 +136,7 @@ def _seen(what: str, text: bytes) -> dict[str, Any]:
     return {"evidence": {"what": what, "text": escaped(text), "measured": 0, "allowed": 0}}
 
 
-EVIDENCE = ("time", "evidence", "mail", "answer", "did", "because", "ending")
+EVIDENCE = ("time", "evidence", "mail", "answer", "did", "because", "ending", "sizes")
 """What a finding may say about the thing that it is about."""
 
 
@@ -144,7 +144,6 @@ class Findings:
     """The findings of one connection."""
 
     __slots__ = (
-        "_clause",
         "_evidence",
         "_found",
         "_greeting",
@@ -153,14 +152,16 @@ class Findings:
         "_no_tls",
         "_other",
         "_unended",
+        "clause",
         "greeted",
     )
 
     def __init__(self) -> None:
         self.greeted = False
         """The server has."""
-        self._clause = ""
-        """The latest clause that closes; inspection says afterwards that it has closed."""
+        self.clause = ""
+        """The latest clause that closes, or line under parameters; inspection says afterwards that it has
+        closed."""
         self._evidence: dict[str, Any] = {}
         """Its evidence, or that of another event after which inspection closes."""
         self._found: dict[tuple[str, str], dict[str, Any]] = {}
@@ -196,11 +197,11 @@ class Findings:
             self._no_tls = None  # nobody can tell whether a mail followed
         if isinstance(event, events.ClauseMatched):
             if event.action.closes:
-                self._clause = f"match {event.criterion}"
+                self.clause = f"match {event.criterion}"
                 self._evidence = evidence
         elif isinstance(event, events.ParameterMatched):
             if event.action.closes:
-                self._clause = event.parameter
+                self.clause = event.parameter
                 self._evidence = evidence
         elif isinstance(event, events.MaliciousAddress):
             self._evidence = _seen("address", event.address) | evidence
@@ -214,7 +215,7 @@ class Findings:
             evidence = _seen("command", command.encode())
         elif isinstance(event, events.ChunkMasked):
             evidence = {"ending": f"{event.announced:,} bytes of mail after BDAT were masked too"}
-        found = finding_of(event, self._clause)
+        found = finding_of(event, self.clause)
         if found is None:
             return
         if isinstance(event, events.SentEarly) and not self.greeted:

@@ -20,7 +20,7 @@ from nfinspect.packet.segment import reverse_key
 from nfinspect.replay.capture import CaptureInterface
 from nfinspect.replay.checksums import Sender
 from nfinspect.replay.dialogue import Wire
-from nfinspect.replay.findings import Findings, action_of, evidence_in
+from nfinspect.replay.findings import BY_THE_MAP, Findings, action_of, evidence_in
 from nfinspect.replay.redact import MailText
 from nfinspect.replay.sides import Sides
 from nfinspect.replay.spool import Spool, SpooledList, SpooledTable
@@ -70,6 +70,9 @@ NOTED = (
 """Events that go to a connection's ``notes``, as audit renders them."""
 
 
+CLOSES = (events.InspectionClosed, events.WouldClose)
+
+
 def line_text(line: bytes) -> str:
     r"""A command or reply line as text: UTF-8, with invalid bytes as ``\xHH``."""
     return line.decode("utf-8", "backslashreplace")
@@ -78,10 +81,12 @@ def line_text(line: bytes) -> str:
 class PacketCounts:
     """Packets by verdict."""
 
-    __slots__ = ("accepted", "dropped", "held", "injected", "rewritten")
+    __slots__ = ("accepted", "dropped", "held", "injected", "rewritten", "rewritten_headers")
 
     def __init__(self) -> None:
         self.accepted = self.rewritten = self.dropped = self.held = self.injected = 0
+        self.rewritten_headers = 0
+        """Those of the rewritten that leave with the data that they came with."""
 
     def add(self, other: PacketCounts) -> None:
         """Add the counts of *other*."""
@@ -99,6 +104,7 @@ class PacketCounts:
             "seen": self.seen,
             "accepted": self.accepted,
             "rewritten": self.rewritten,
+            "rewritten_headers": self.rewritten_headers,
             "dropped": self.dropped,
             "held": self.held,
             "injected": self.injected,
@@ -215,6 +221,8 @@ class ConnectionRecord:
                     facts["command"] = command
                 elif kind is events.ReplyAwaited:
                     facts["reply_to"] = self._last_request
+                elif isinstance(event, CLOSES) and event.cause in BY_THE_MAP:
+                    facts["clause"] = self.findings.clause
                 self.notes.append({**facts, "packet": packet})
 
     def conclude(self, time: float) -> None:

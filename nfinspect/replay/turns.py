@@ -31,6 +31,8 @@ UNKNOWN = {"BDAT": ("500", "502"), "STARTTLS": ("500", "502")}
 """Replies of a server, or of a firewall before it, that does not know these verbs. The filter does not let
 them pass either."""
 
+UNACKNOWLEDGED = "the client's data is not acknowledged"
+
 LEAST_HEADER = 20
 """Bytes of a TCP header."""
 
@@ -42,6 +44,12 @@ IN_VAIN = 3
 
 MOMENT = 0.05
 """Seconds that are too short to be told."""
+
+MOST_OUTSTANDING = 100
+"""Unacknowledged packets whose sizes are remembered, the oldest ones."""
+
+LARGE = 576
+"""Bytes of a packet that passes any path (RFC 791)."""
 
 MOST_OWED = 1000
 """Replies that the server owes; beyond that nobody counts them."""
@@ -80,8 +88,10 @@ class Turns:
         "_end",
         "_heard",
         "_in_message",
+        "_largest",
         "_mail",
         "_open",
+        "_outstanding",
         "_owed",
         "_packet",
         "_repeats",
@@ -106,6 +116,11 @@ class Turns:
         """The sequence number after the client's latest data."""
         self._acknowledged: int | None = None
         """The server's latest acknowledgement."""
+        self._outstanding: dict[int, int] = {}
+        """The client's packets with data that are not acknowledged: bytes of the datagram by the sequence
+        number after it."""
+        self._largest = 0
+        """The largest of its packets with data that was acknowledged."""
         self._sent_at = self._heard = time
         """When the client's latest data came, and anything from the server."""
         self._repeats = 0
@@ -137,15 +152,26 @@ class Turns:
                 else:
                     self._sent, self._packet = end, frame.number
                 self._sent_at = time
+                if end in self._outstanding or len(self._outstanding) < MOST_OUTSTANDING:
+                    self._outstanding[end] = frame.end - begin
         else:
             self._heard = time
             if flags & (ACK | RST) == ACK and (
                 self._acknowledged is None or _after(acknowledged, self._acknowledged)
             ):
                 self._acknowledged, self._repeats = acknowledged, 0
+                self._have_arrived()
         if flags & (FIN | RST) and self._end is None:
             does = "reset the connection" if flags & RST else "ended the connection"
             self._end = Departure(CLIENT if sent else SERVER, does, frame.number, time)
+
+    def _have_arrived(self) -> None:
+        """Packets have been acknowledged."""
+        assert self._acknowledged is not None
+        for end in list(self._outstanding):
+            if _after(end, self._acknowledged):
+                break
+            self._largest = max(self._largest, self._outstanding.pop(end))
 
     def uninspected(self, cause: UninspectedCause) -> None:
         """Inspection has ended."""
@@ -242,7 +268,7 @@ class Turns:
             elif end - since < PATIENCE:
                 return None
         elif self._unacknowledged and (end - self._heard >= PATIENCE or self._repeats >= IN_VAIN):
-            kind, cause, since = HELD, "the client's data is not acknowledged", self._heard
+            kind, cause, since = HELD, UNACKNOWLEDGED, self._heard
             if self._owed:
                 about, packet = self._owed[0], self._owed[0].packet
         elif self._in_message:
@@ -275,6 +301,8 @@ class Turns:
         if self._repeats >= IN_VAIN and self._unacknowledged:
             ending = f"sent {self._repeats + 1} times; {ending}"
         found = {"kind": kind, "cause": cause, "packet": packet, "ending": ending}
+        if cause == UNACKNOWLEDGED:
+            found |= self._sizes()
         mail = self._about(None) if about is None or self._mail[2] else {}
         return found | mail | self._about(about)
 
@@ -283,6 +311,19 @@ class Turns:
         if self._sent is None or self._acknowledged is None:
             return False
         return _after(self._sent, self._acknowledged)
+
+    def _sizes(self) -> dict[str, Any]:
+        """How large the packets are that got lost, and the largest that did not."""
+        lost = [
+            size for end, size in self._outstanding.items() if _after(end, self._acknowledged or 0)
+        ]
+        if not lost:
+            return {}
+        least, most = min(lost), max(lost)
+        sizes = {"unacknowledged": [least, most], "acknowledged": self._largest}
+        return {
+            "sizes": sizes | {"only_large": least > max(self._largest, LARGE) and self._largest > 0}
+        }
 
     def _ending(self, quiet: float) -> str:
         if self._end is None:

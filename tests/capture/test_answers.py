@@ -30,8 +30,10 @@ from tests.capture.recorded import (
     MAIL,
     QUIT,
     conversation,
+    from_client,
     replayed,
 )
+from tests.property.test_captures import with_checksums
 from tests.unit.replay.stand_in import pcap
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +73,55 @@ def test_clean_capture_says_that_nothing_was_found(tmp_path: Path) -> None:
     text = replayed(capture(tmp_path / "clean.pcap", conversation(CLEAN)))
     assert "nothing was closed or held, nothing masked but greetings and EHLO replies" in text
     assert "cure" not in text
+
+
+def test_report_of_many_connections_lists_those_with_findings_and_ends_with_a_verdict(
+    tmp_path: Path,
+) -> None:
+    text = replayed(mixed(tmp_path / "mixed.pcap"))
+    table = text[text.index("\nconnections\n") : text.index("\nsyslog\n")]
+    assert "192.0.2.1:50001" in table
+    assert "192.0.2.1:50002" in table
+    assert "192.0.2.1:41000" not in table
+    assert "  40 connections, nothing to say; --json has them all\n" in table
+    said = f"closed by inspection: {HEADER}: 1 of 42 connections; 1 other finding above"
+    assert text.endswith(f"\nverdict\n  {said}\n")
+
+
+def test_verdict_of_clean_connections_is_the_clean_sentence(tmp_path: Path) -> None:
+    packets = [p for n in range(50) for p in conversation(CLEAN, port=41_000 + n)]
+    text = replayed(capture(tmp_path / "clean.pcap", packets))
+    assert "connections\n  50 connections, nothing to say; --json has them all\n\nsyslog" in text
+    assert text.endswith("and everything was inspected to its end\n")
+
+
+@pytest.mark.parametrize("sides", ["one", "both", "mixed", "monitor"])
+def test_heading_says_closed_only_of_what_was_seen_to_be(sides: str, tmp_path: Path) -> None:
+    packets, options = conversation(LEFT), ["--monitor"] * (sides == "monitor")
+    if sides in ("one", "mixed"):
+        packets = [packet for packet in packets if packet[22:24] == b"\0\x19"]
+    if sides == "mixed":
+        packets += conversation(LEFT, port=40_002)
+    text = replayed(*options, capture(tmp_path / "long.pcap", packets))
+    heading = {
+        "both": "\nclosed by inspection\n",
+        "mixed": "\nclosed by inspection, or would have been\n",
+    }.get(sides, "\nwould have been closed by inspection\n")
+    assert heading in lead_of(text)
+
+
+def test_close_names_its_clause(tmp_path: Path) -> None:
+    text = replayed(capture(tmp_path / "long.pcap", conversation(LEFT)))
+    assert f"at a packet from the client (cause: {HEADER})\n" in text
+
+
+def test_rewritten_packets_are_told_apart(tmp_path: Path) -> None:
+    packets = conversation(CLEAN)
+    packets[5] = with_checksums(packets[5][:8] + b"\x20" + packets[5][9:])
+    later = sum(from_client(packet) for packet in packets[6:])
+    text = replayed(capture(tmp_path / "ttl.pcap", packets))
+    said = f"{1 + later} rewritten: 1 in their data, and {later} in nothing but their headers"
+    assert said in text
 
 
 def test_closed_connection_beyond_the_listed_ones_is_described(

@@ -18,6 +18,7 @@ from tests.capture.recorded import (
     MAIL,
     QUIT,
     conversation,
+    from_client,
     replayed,
 )
 from tests.unit.replay.mail import datagram
@@ -220,6 +221,25 @@ def test_refusal_is_named_with_the_servers_words(
     number = 4 + 2 * (len(dialogue) - len(QUIT) - 1)
     assert finding["packet"] == number
     assert finding["answer"] == dialogue[-len(QUIT) - 1][1].decode().splitlines()[-1]
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize(
+    ("size", "first"), [(1_000, "look at the path MTU"), (300, "look for a firewall")]
+)
+def test_lost_data_is_told_with_its_sizes(size: int, first: str, six: bool, tmp_path: Path) -> None:
+    line = b"X" * (size - 2) + b"\r\n"
+    packets = conversation((GREETING, *HELO, *ENVELOPE, (">", line), (">", line + line)), six=six)
+    lost, after = packets[-7], packets[-5]
+    path = tmp_path / "mail.pcap"
+    path.write_bytes(pcap([*packets[:-7], lost, after, *[lost] * 5], 101))
+    text = replayed(path)
+    least, largest = len(lost), max(len(p) for p in packets[:-7] if from_client(p))
+    assert (
+        f"    bytes of the packets that are not acknowledged: {least:,} to {len(after):,};"
+        f" the largest that was has {largest:,}\n"
+    ) in text
+    assert f"    cure: {first}" in text
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,7 @@ EXCHANGE = Script(
 STRICTER = default_text().replace("cmd RCPT count gt 100", "cmd RCPT count gt 10")
 
 CLOSED, MASKED, HELD = "closed by inspection", "commands masked", "waited, or waits still"
+WOULD_CLOSE = "would have been closed by inspection"
 UNINSPECTED, NOTED = "not inspected, or not to the end", "noticed"
 NOTHING = "nothing was closed or held, nothing masked but greetings and EHLO replies"
 
@@ -296,7 +297,7 @@ CAPTURES = (
             CLOSED,
             "match cmd RCPT count gt 100",
             f"recipient TO:<{RECIPIENT}> (101 recipients, 100 allowed)",
-            f"mail: {MAIL_FROM}, {RCPT_TO} and 100 more",
+            f"mail: {MAIL_FROM}, {RCPT_TO}, the 101st, and 100 before it",
         ),
         at=b"RCPT TO:",
         count=101,
@@ -548,7 +549,12 @@ CAPTURES = (
         "black-hole",
         "large packets are lost between the place of the capture and the server",
         black_hole,
-        lead=(HELD, "the client's data is not acknowledged", "the path MTU"),
+        lead=(
+            HELD,
+            "the client's data is not acknowledged",
+            "bytes of the packets that are not acknowledged: ",
+            "cure: look at the path MTU",
+        ),
     ),
     LabCapture(
         "stricter-firewall",
@@ -579,7 +585,7 @@ CAPTURES = (
         "a header line of 1,200 bytes; only the client's packets were captured",
         swaks(header=LONG_LIST),
         expression="tcp dst port 25",
-        lead=(CLOSED, LONG_FIELD, "header field X-Long", UNINSPECTED, "one-sided capture"),
+        lead=(WOULD_CLOSE, LONG_FIELD, "header field X-Long", UNINSPECTED, "one-sided capture"),
         at=b"X-Long: ",
     ),
     LabCapture(

@@ -22,10 +22,11 @@ from tests.end_to_end.lab_captures import (
     NOTED,
     NOTHING,
     UNINSPECTED,
+    WOULD_CLOSE,
     LabCapture,
 )
 
-HEADINGS = (CLOSED, MASKED, HELD, UNINSPECTED, NOTED)
+HEADINGS = (CLOSED, WOULD_CLOSE, MASKED, HELD, UNINSPECTED, NOTED)
 WRONG = [capture for capture in CAPTURES if capture.cause != CLEAN]
 RIGHT = [capture for capture in CAPTURES if capture.cause == CLEAN]
 

@@ -128,8 +128,8 @@ def test_json_is_one_object_with_connections_counters_syslog_and_summary(mail: P
         {"clause": "match header line length gt 998", "action": "drop-connection", "packet": 13},
     ]
     assert connection["packets"] == {
-        "seen": 14, "accepted": 13, "rewritten": 0, "dropped": 1, "held": 0, "injected": 0,
-        "copies": 0,
+        "seen": 14, "accepted": 13, "rewritten": 0, "rewritten_headers": 0, "dropped": 1, "held": 0,
+        "injected": 0, "copies": 0,
     }  # fmt: skip
     assert connection["bytes"] == 345
     assert connection["close_reason"] == "Flow closed by inspection"
@@ -151,13 +151,15 @@ def test_text_shows_connections_actions_syslog_and_counters(mail: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     text = result.stdout
     assert "14 inspected: 13 accepted, 0 rewritten, 1 dropped" in text
+    assert "(0 waited first, for a missing segment or a reply; 0 injected)" in text
+    assert "in nothing but their headers" not in text
     for line in (
         "    packet 4  mask  mask-banner\n",
         "    packet 9  not inspected from here on: recorded without the filter;"
         " the server accepted a command that would have been masked here\n",
         "    packet 13  drop-connection  match header line length gt 998\n",
         "    packet 13  inspection closed the connection at a packet from the client"
-        " (cause: clause)\n",
+        " (cause: match header line length gt 998)\n",
         "%ASA-6-302014: Teardown TCP connection 1 for outside:192.0.2.1/40000 to"
         " inside:198.51.100.25/25 duration 0:01:01 bytes 345 Flow closed by inspection\n",
         "        match header line length gt 998\n          drop-connection log, packet 1\n",
@@ -169,6 +171,7 @@ def test_text_shows_connections_actions_syslog_and_counters(mail: Path) -> None:
         "client, server",
         "\nsyslog\n",
         "show service",
+        "\nverdict\n  closed by inspection: match header line length gt 998: 1 of 1 connection; 1 other",
     ]
     assert sorted(order, key=text.index) == order
     table = text[text.index("client, server") : text.index("\nsyslog\n")]

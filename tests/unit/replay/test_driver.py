@@ -98,7 +98,19 @@ def test_rewritten_datagram_keeps_its_link_header_and_padding(tmp_path: Path) ->
     assert written == [packet.replace(b"DATA\r\n", b"XXXX\r\n") for packet in packets]
     (connection,) = as_json(result)["connections"]
     assert connection["packets"]["rewritten"] == 1
+    assert connection["packets"]["rewritten_headers"] == 0
     assert connection["packets"]["seen"] == len(packets)
+
+
+def test_rewritten_packets_with_the_data_that_they_came_with_are_counted(tmp_path: Path) -> None:
+    def script(arrival: Arrival, segment: Segment) -> list[Action] | None:
+        lowered = arrival.datagram[:8] + b"\x20" + arrival.datagram[9:]
+        return [Replace(arrival.token, lowered)]
+
+    packets = [ethernet(packet) for packet in session()]
+    result, _ = replayed(pcap(packets), tmp_path / "out.pcap", StandIn(script))
+    counts = as_json(result)["summary"]["packets"]
+    assert counts["rewritten"] == counts["rewritten_headers"] > 0
 
 
 def test_packet_cut_to_its_bare_ack_is_padded_to_the_smallest_frame(tmp_path: Path) -> None:
@@ -133,8 +145,8 @@ def test_held_packet_is_written_with_the_time_of_its_verdict(tmp_path: Path) -> 
     assert after[-1].time == before[4].time
     (connection,) = as_json(result)["connections"]
     assert connection["packets"] == {
-        "seen": 5, "accepted": 5, "rewritten": 0, "dropped": 0, "held": 1, "injected": 0,
-        "copies": 0,
+        "seen": 5, "accepted": 5, "rewritten": 0, "rewritten_headers": 0, "dropped": 0, "held": 1,
+        "injected": 0, "copies": 0,
     }  # fmt: skip
 
 
