@@ -15,6 +15,7 @@ from nfinspect.replay.findings import (
     BEFORE_GREETING,
     CLOSED,
     HELD,
+    INJECTION,
     MASKED,
     NOTED,
     UNINSPECTED,
@@ -61,8 +62,9 @@ NOTHING_BUT = (
     "nothing was closed or held, nothing masked but greetings and EHLO replies; but see below"
 )
 
-ELSEWHERE = (USED_HIDDEN, BEFORE_GREETING)
-"""Beginnings of causes that explain a command that is masked at the same packet."""
+ELSEWHERE = (INJECTION, USED_HIDDEN, BEFORE_GREETING)
+"""Beginnings of causes that explain a command that is masked at the same packet; or, of what is sent
+before the greeting, on the same connection, as its packet is the acknowledgement."""
 
 INCOMPLETE = "this answer is incomplete: not everything in the capture could be used"
 NOTHING_SO_FAR = (
@@ -129,7 +131,7 @@ def verdict(findings: list[dict[str, Any]], total: int, summary: dict[str, Any])
     there are."""
     if not findings:
         return NOTHING_SO_FAR if summary["incomplete"] else NOTHING if total else "no connection"
-    first = findings[0]
+    first = _told_by(findings[0], findings) or findings[0]
     heading = HEADINGS[first["kind"]][0]
     if first["kind"] == CLOSED:
         heading = _closed_heading(findings, summary)
@@ -141,19 +143,30 @@ def verdict(findings: list[dict[str, Any]], total: int, summary: dict[str, Any])
     return text
 
 
-def _told_by(finding: dict[str, Any], findings: list[dict[str, Any]]) -> str:
-    """The cause of another finding that tells all of this one: of commands that were masked, each at a
-    packet of the other; empty if there is none."""
+def _told_by(finding: dict[str, Any], findings: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Another finding that tells all of this one, which is of commands that were masked; None if there
+    is none."""
     if finding["cause"] == _UNKNOWN and finding["count"] == finding["connections"]:
         for other in findings:
-            if other["cause"].startswith(ELSEWHERE) and all(
-                place in other["places"] for place in finding["places"]
-            ):
-                return str(other["cause"])
-    return ""
+            if other["cause"].startswith(ELSEWHERE) and _covers(other, finding):
+                return other
+    return None
 
 
-def _print_finding(out: Console, finding: dict[str, Any], total: int, told_by: str) -> None:
+def _covers(other: dict[str, Any], finding: dict[str, Any]) -> bool:
+    known = dict(other["places"])
+    for number, packet in finding["places"]:
+        at = known.get(number)
+        if at is None or packet is None:
+            return False
+        if at != packet and (at < packet or other["cause"] != BEFORE_GREETING):
+            return False
+    return True
+
+
+def _print_finding(
+    out: Console, finding: dict[str, Any], total: int, told_by: dict[str, Any] | None
+) -> None:
     kind, places = finding["kind"], finding["places"]
     count = finding["connections"]
     head = Text("  ").append(finding["cause"], style="bold")
@@ -177,7 +190,7 @@ def _print_finding(out: Console, finding: dict[str, Any], total: int, told_by: s
     if because:
         print_indented(out, f"because: {because}", "    ", style="bold")
     if told_by:
-        print_indented(out, f"see '{told_by}' below", "    ")
+        print_indented(out, f"see '{told_by['cause']}' below", "    ")
         return
     evidence = finding.get("evidence", {})
     only_large = finding.get("sizes", {}).get("only_large")

@@ -173,7 +173,8 @@ def _print_summary(out: Console, summary: dict[str, Any]) -> None:
     if headers:
         text = (
             f"{packets['rewritten']:,} rewritten: {packets['rewritten'] - headers:,} in their data, and"
-            f" {headers:,} in nothing but their headers, by the TCP normalizer (TTL, options, urgent pointer)"
+            f" {headers:,} in nothing but their headers (a younger timestamp, if they waited; TTL, options or urgent"
+            " pointer, by the TCP normalizer)"
         )
         print_indented(out, text, "  ")
     if packets["read"] and packets["read"] == packets["copied"]:

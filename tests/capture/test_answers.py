@@ -534,6 +534,20 @@ def test_masked_command_that_another_finding_explains_points_to_it(tmp_path: Pat
     assert "    command STARTTLS\n    see 'used, although hidden: STARTTLS' below" in masked
     assert "cure" not in masked
     assert "    cure: 'allow-tls' (docs/troubleshooting.md#no-tls)\n" in noticed
+    said = "noticed: used, although hidden: STARTTLS: 1 of 1 connection; 3 other findings above"
+    assert replayed(path).endswith(f"\nverdict\n  {said}\n")
+
+
+def test_verb_masked_before_the_greeting_points_to_what_explains_it(tmp_path: Path) -> None:
+    proxy = (">", b"PROXY TCP4 192.0.2.9 198.51.100.25 4000 25\r\n")
+    path = capture(tmp_path / "proxy.pcap", conversation((proxy, GREETING, *HELO, *QUIT)))
+    masked = lead_of(replayed(path)).partition("\nnoticed\n")[0]
+    assert "    see 'sent before the greeting' below" in masked
+    later = (GREETING, *HELO, (">", b"XFOO\r\n"), ("<", b"500 what\r\n"), *QUIT)
+    path = capture(tmp_path / "later.pcap", conversation(((">", b"NOOP\r\n"), *later)))
+    lead = lead_of(replayed(path))
+    assert "sent before the greeting: 1 of 1" in lead
+    assert "see '" not in lead
 
 
 @pytest.mark.parametrize(("verb", "tls"), [(b"STARTTLS", True), (b"XFOO", False)])

@@ -657,7 +657,13 @@ CAPTURES = (
         "injected",
         "commands behind STARTTLS in the same packet",
         in_pieces(EHLO, pieces=(b"STARTTLS\r\nRSET\r\nNOOP\r\n",)),
-        lead=(MASKED, "command STARTTLS", f"{NOTED}\n  injection behind STARTTLS", "command RSET"),
+        lead=(
+            MASKED,
+            "command STARTTLS",
+            "see 'injection behind STARTTLS' below",
+            f"{NOTED}\n  injection behind STARTTLS",
+            "command RSET",
+        ),
         at=b"STARTTLS\r\n",
     ),
     LabCapture(
@@ -668,6 +674,7 @@ CAPTURES = (
             MASKED,
             "unknown command",
             "command PROXY TCP4 203.0.113.9 198.51.100.25 4000 25",
+            "see 'sent before the greeting' below",
             "sent before the greeting",
             "a server that waits for a PROXY line",
         ),
