@@ -23,6 +23,7 @@ class DropReason(enum.Enum):
     TABLE_FULL = "table-full"
     CONNECTION_LIMIT = "connection-limit"
     PER_CLIENT_LIMIT = "per-client-limit"
+    INTERCEPTED = "intercepted"
     CLOSED_CONNECTION = "closed-connection"
     INSPECTION = "inspection"
     BAD_SYN = "bad-syn"

@@ -34,6 +34,7 @@ from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.inspection import InspectionTotals
+from nfinspect.tcp.interception import Interceptions
 from nfinspect.tcp.limits import Ledger
 
 __all__ = ["LIVE", "RECORDED", "Engine", "EngineOptions", "InspectionTotals", "Permissions"]
@@ -171,6 +172,11 @@ class Engine:
         for key in list(table.expected):
             if over or key not in keys:
                 table.expect_no_more(key)
+
+    @property
+    def interceptions(self) -> Interceptions:
+        """Whom TCP intercept protects; the driver says whether that is possible."""
+        return self._core.table.admission.interceptions
 
     @property
     def expected(self) -> int:

@@ -89,6 +89,7 @@ class TeardownReason(enum.Enum):
     SYN_TIMEOUT = "SYN Timeout"
     FIN_TIMEOUT = "FIN Timeout"
     CONNECTION_TIMEOUT = "Conn-timeout"
+    INTERCEPTED = "Flow terminated by TCP Intercept"
     TIMED_OUT_WITH_RESET = "Flow timed out with reset"
     CLOSED_BY_INSPECTION = "Flow closed by inspection"
     CLEARED = "Cleared"
@@ -257,8 +258,8 @@ class TableFull:
 @dataclass(frozen=True, slots=True)
 class LimitReached:
     """A SYN found a connection limit reached, and was dropped [201011, 201013; of a static of PIX 6
-    201002, 201009]; or an embryonic limit, at which TCP intercept would begin, and passed [201010,
-    201012; of a static 201003, 407002]."""
+    201002, 201009]; or an embryonic limit, and was dropped if TCP intercept is possible, else passed
+    [201010, 201012; of a static 201003, 407002]."""
 
     source: Endpoint
     destination: Endpoint

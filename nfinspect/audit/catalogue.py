@@ -89,6 +89,13 @@ DROPPED: Mapping[DropReason, Explanation] = {
         "a higher limit; or fewer connections at a time from that client",
         (201013,),
     ),
+    DropReason.INTERCEPTED: Explanation(
+        "a SYN at which TCP intercept begins, or that comes before the kernel has begun it; the client's"
+        " next one is answered by the kernel",
+        "tcp.md#tcp-intercept",
+        "find who opens so many connections and does not complete them; or a higher limit",
+        (201010, 201012),
+    ),
     DropReason.CLOSED_CONNECTION: Explanation(
         "a packet of a connection that inspection has closed, or that is over",
         "tcp.md#ends",
@@ -267,6 +274,13 @@ ENDED: Mapping[TeardownReason, Explanation] = {
         "its handshake was not complete after the embryonic timeout, 30 seconds by default",
         "tcp.md#ends",
         "does the server listen, and does its answer come back this way?",
+        (302014,),
+    ),
+    TeardownReason.INTERCEPTED: Explanation(
+        "TCP intercept had connected its client to the server, and the handshake was not complete after"
+        " the embryonic timeout",
+        "tcp.md#tcp-intercept",
+        "",
         (302014,),
     ),
     TeardownReason.FIN_TIMEOUT: Explanation(

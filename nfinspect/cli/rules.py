@@ -130,8 +130,10 @@ def _print(diversion: Diversion, families: tuple[AddressFamily, ...]) -> None:
         present = there.get(table, ())
         kept = bool(iptables.exempt_and_open(family, present))
         text = application(diversion, table, family.version, present, keep_marked=kept)
-        text += untracking(there.get(RAW, ()))
-        text += translating(diversion.nat.get(family.version, ()), there.get(NAT, ()))
+        version = family.version
+        intercepted = version if diversion.intercepts else 0
+        text += untracking(there.get(RAW, ()), intercepted)
+        text += translating(diversion.nat.get(version, ()), there.get(NAT, ()), intercepted)
         click.echo(text, nl=False)
 
 

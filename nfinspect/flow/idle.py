@@ -26,7 +26,8 @@ def timed_out(core: Core, connection: TcpConnection) -> None:
         end(core, connection, None)
         return
     if connection.phase < ESTABLISHED:
-        end(core, connection, TeardownReason.SYN_TIMEOUT)
+        proxied = connection.proxied
+        end(core, connection, TeardownReason.INTERCEPTED if proxied else TeardownReason.SYN_TIMEOUT)
         return
     if connection.half_closed:
         end(core, connection, TeardownReason.FIN_TIMEOUT)
@@ -61,9 +62,14 @@ def _asked(core: Core, connection: TcpConnection, dead: DeadConnectionDetection)
     for stream in (connection.client, connection.server):
         if not asked or stream.last_seen + connection.plan.timeouts.idle <= core.now:
             core.emit(IdleProbe(connection.identity, stream.peer.direction))
-            _inject(core, stream, _keep_alive(stream))
+            ask(core, stream)
     table.ask_again(connection, core.now + dead.interval)
     return True
+
+
+def ask(core: Core, stream: Stream) -> None:
+    """Make the sender of *stream* acknowledge."""
+    _inject(core, stream, _keep_alive(stream))
 
 
 def _keep_alive(stream: Stream) -> bytes:

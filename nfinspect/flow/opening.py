@@ -7,6 +7,7 @@ from dataclasses import replace
 from nfinspect.actions import DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
+    REPLY,
     REQUEST,
     Connection,
     ConnectionBuilt,
@@ -22,13 +23,16 @@ from nfinspect.events import (
 )
 from nfinspect.flow.core import INSIDE, OUTSIDE, Core
 from nfinspect.flow.ending import end, of_finished, reset
+from nfinspect.flow.idle import ask
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.flow.uninspected import stop_inspecting
+from nfinspect.packet.options import syn_options
 from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
 from nfinspect.policy.model import Plan
 from nfinspect.tcp import handshake
-from nfinspect.tcp.admission import Decision
+from nfinspect.tcp.admission import Decision, Verdict
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
+from nfinspect.tcp.interception import Target
 from nfinspect.tcp.sequence import UNKNOWN
 from nfinspect.tcp.stream import Stream
 
@@ -50,6 +54,10 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         return None
     if segment.flags & (SYN | ACK) == SYN:
         return _new_connection(core, arrival, segment)
+    if segment.flags & SYN and core.table.admission.interceptions.proven(
+        segment.destination, segment.source, segment.source_port
+    ):
+        return _proxied(core, arrival, segment)
     refused = core.table.refused_for(key)
     if refused is not None:  # in a capture, and in monitor mode: its packets go on
         core.drop(arrival, refused)
@@ -98,6 +106,8 @@ def opening(passage: Passage) -> Passage | None:
         if reason is DropReason.DUPLICATE_SYN:
             core.emit(DuplicateSyn(connection.identity))
         core.drop(arrival, reason)
+        if connection.awaits_offset and stream.direction is REPLY:
+            ask(core, stream.peer)  # the server speaks already; it will do so again
         return None
     stream.heard(arrival.now)
     if arrival.link_source:
@@ -113,6 +123,13 @@ def opening(passage: Passage) -> Passage | None:
         passage.pass_on(b"", ENDING_FLAGS)
     else:
         passage.pass_on()
+    if flags & SYN and connection.plan.scopes and stream.direction is REPLY:
+        server = connection.identity.server
+        core.table.admission.interceptions.answers(
+            server.address, server.port, syn_options(segment)
+        )
+        if connection.awaits_offset:
+            ask(core, stream.peer)
     return None
 
 
@@ -182,10 +199,49 @@ def _admitted(
         if core.permissions.nobody_reacts:
             table.refuse(segment.key, decision.reason)
         return False
-    # TCP intercept is to begin here for `Verdict.INTERCEPT`; until it does, the SYN passes.
+    if decision.verdict is Verdict.INTERCEPT and _intercepted(core, ends, decision):
+        core.drop(arrival, DropReason.INTERCEPTED)
+        return False
     if table.refused:
         table.refused.pop(segment.key, None)
     return True
+
+
+def _intercepted(core: Core, ends: tuple[Endpoint, Endpoint], decision: Decision) -> bool:
+    """Let the kernel answer SYNs from now on. False if it cannot: then the SYN passes."""
+    client, server = ends
+    each = client.address if decision.limit is LimitKind.PER_CLIENT_EMBRYONIC else b""
+    mapped = core.mapped(server, client)
+    return core.table.admission.interceptions.begin(
+        Target(each, server.address, server.port),
+        decision.key,
+        None if mapped is None else (mapped.address, mapped.port),
+    )
+
+
+def _proxied(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
+    """A server's answer to SYNPROXY, which has connected a client that completed the handshake."""
+    server, client = core.endpoints(arrival, segment)
+    table = core.table
+    if table.full:
+        core.emit(TableFull(client, server))
+        core.drop(arrival, DropReason.TABLE_FULL)
+        return None
+    plan = core.plan(client, server)
+    refused = table.admission.refuse(plan, client.address, server.address)
+    if refused is not None and refused.limit is not None and refused.reason is not None:
+        core.emit(_limit_reached(core, (client, server), refused, refused.limit))
+        core.drop(arrival, refused.reason)
+        return None
+    for key in (segment.key, segment.reverse_key):
+        table.forget(key)
+    connection = _create(core, segment.reverse_key, (client, server), plan)
+    handshake.begin_proxied(connection.client, segment)
+    connection.client.heard(arrival.now)
+    if arrival.ingress != arrival.egress:
+        connection.server.bar(arrival.egress)
+        connection.client.came_from(arrival.egress, b"")
+    return connection.server
 
 
 def _limit_reached(

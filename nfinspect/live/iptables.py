@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from nfinspect.live import exempt_connections
+from nfinspect.live import exempt_connections, ipsets
 from nfinspect.rules.diversion import (
     NAT,
     RAW,
@@ -22,6 +23,7 @@ from nfinspect.rules.diversion import (
     translating,
     untracking,
 )
+from nfinspect.rules.interception import PROXY, SYNS, filling
 from nfinspect.rules.kept import Kept, kept, restoring
 
 TIMEOUT = 30.0
@@ -66,7 +68,15 @@ def apply(diversion: Diversion) -> list[str]:
     """
     warnings = []
     texts = []
+    named = False
+    if diversion.intercepts:
+        try:
+            ipsets.create(each.version for each in families())
+        except ipsets.SetsError as error:
+            warnings.append(f"TCP intercept is not possible: {error}")
+            diversion = replace(diversion, intercepts=False)
     for family in families():
+        intercepted = family.version if diversion.intercepts else 0
         table, present = _best_table(family)
         if table != TABLES[0]:
             warnings.append(
@@ -83,7 +93,9 @@ def apply(diversion: Diversion) -> list[str]:
             )
         text = application(diversion, table, family.version, present, keep_marked=bool(open_ones))
         try:
-            text += untracking(_list(family, RAW))
+            raw = _list(family, RAW)
+            named = named or _name_sets(raw)
+            text += untracking(raw, intercepted)
         except _NoTableError:
             warnings.append(
                 f"{family.name}: this kernel has no table {RAW}; on untracked connections, NAT may"
@@ -91,7 +103,7 @@ def apply(diversion: Diversion) -> list[str]:
             )
         nat = diversion.nat.get(family.version, ())
         try:
-            text += translating(nat, _list(family, NAT))
+            text += translating(nat, _list(family, NAT), intercepted)
         except _NoTableError:
             if nat:
                 warnings.append(
@@ -102,6 +114,8 @@ def apply(diversion: Diversion) -> list[str]:
         _restore(family, text, "--test")
     for family, text in texts:
         _restore(family, text)
+    if named and not diversion.intercepts:
+        ipsets.destroy()
     return warnings
 
 
@@ -120,13 +134,20 @@ def remove() -> bool:
 
     Raises RulesError.
     """
-    removed = False
+    removed = named = False
     for family in families():
         for table, present in _all_tables(family):
+            named = named or _name_sets(present)
             if text := removal(table, present):
                 _restore(family, text)
                 removed = True
+    if named:
+        ipsets.destroy()
     return removed
+
+
+def _name_sets(present: Sequence[str]) -> bool:
+    return f"-N {SYNS}" in present
 
 
 def keep() -> dict[str, Kept]:
@@ -149,18 +170,26 @@ def put_back(before: Mapping[str, Kept]) -> bool:
     what it accepted in a test.
     """
     texts = []
+    named = False
     for family in families():
         wanted = before.get(family.name, {})
-        text = "".join(
-            restoring(table, wanted.get(table, []), present)
-            for table, present in _all_tables(family)
-        )
+        text = ""
+        for table, present in _all_tables(family):
+            named = named or _name_sets(present)
+            text += restoring(table, wanted.get(table, []), present)
         if text:
             texts.append((family, text))
+    if any("--match-set" in text for _, text in texts):
+        try:
+            ipsets.create(each.version for each in families())
+        except ipsets.SetsError as error:
+            raise RulesError(str(error)) from error
     for family, text in texts:
         _restore(family, text, "--test")
     for family, text in texts:
         _restore(family, text)
+    if named:
+        ipsets.destroy()  # those that no rule names any more
     return bool(texts)
 
 
@@ -168,6 +197,20 @@ def _all_tables(family: AddressFamily) -> Iterator[tuple[str, list[str]]]:
     for table in (*TABLES, RAW, NAT):
         with contextlib.suppress(_NoTableError):
             yield table, _list(family, table)
+
+
+def fill(rules: Mapping[int, Sequence[str]]) -> bool:
+    """Make these the rules of chain `PROXY`, by IP version; False if there is no such chain.
+
+    Raises RulesError.
+    """
+    found = False
+    for family in families():
+        for table, present in listing(family).items():
+            if f"-N {PROXY}" in present:
+                found = True
+                _restore(family, filling(table, rules.get(family.version, ())))
+    return found
 
 
 def listing(family: AddressFamily) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ from nfinspect.live.closed_file import ClosedFile, KeepingAudit
 from nfinspect.live.control import DEFAULT_PATH, Answer, ControlServer
 from nfinspect.live.event_file import EventFile
 from nfinspect.live.injection import Injector
+from nfinspect.live.intercept import Intercept
 from nfinspect.live.lines import LineWriter
 from nfinspect.live.log_format import LogFormat, message, of_reader, syslog_line
 from nfinspect.live.notify import notify
@@ -41,6 +42,8 @@ from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
+from nfinspect.rules.interception import intercepts
+from nfinspect.tcp.interception import Interceptions
 
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the reader of its stdout."""
@@ -71,6 +74,10 @@ class LiveEngine(PacketDecider, Inspecting, Protocol):
 
     def keep_expected(self, keys: Collection[bytes], now: float) -> None:
         """Count those no more that are not among these."""
+
+    @property
+    def interceptions(self) -> Interceptions:
+        """Whom TCP intercept protects."""
 
     def restore_closed(self, key: bytes, since: float, now: float) -> bool:
         """Keep a connection closed that an earlier run closed."""
@@ -127,6 +134,7 @@ class FilterService:
         Raises QueueError, ControlError or InjectionError with the reason; nothing is left behind.
         """
         self._engine = engine
+        self._policy = configuration.policy
         self._options = options
         self._counters = Counters(only_watches=options.only_watches)
         # Stderr may be blocked as well as stdout, perhaps as it is the same pipe.
@@ -221,6 +229,12 @@ class FilterService:
         if self._status.has_limits:
             older.begin()
             services.append(older.serve)
+        if not options.only_watches:
+            intercept = Intercept(
+                engine.interceptions, lambda: intercepts(self._policy), self.report
+            )
+            services.append(intercept.serve)
+            stack.callback(intercept.close)
         self._watch = Watch(survey.take, self._status.state, self.report)
         services.append(self._watch.serve)
 
@@ -237,6 +251,7 @@ class FilterService:
 
     def adopt(self, configuration: Configuration) -> None:
         """Let connections that begin from now on follow another configuration."""
+        self._policy = configuration.policy
         self._engine.adopt(configuration.policy)
         self._status.adopt(configuration)
 

@@ -40,13 +40,6 @@ def _finding(
             f"limits count the connections that the filter sees, those to TCP port {ports}; other ports"
             " and UDP are not counted"
         )
-    if limits.per_client_embryonic or (
-        limits.embryonic and not 0 < limits.connections <= limits.embryonic
-    ):
-        reasons.append(
-            "at an embryonic limit TCP intercept does not begin: further connections are logged and"
-            " counted, and pass"
-        )
     if reasons:
         yield word.finding(f"not done as it stands: {'; '.join(reasons)}")
 

@@ -24,15 +24,17 @@ Only forwarded traffic is diverted. A mail server on the machine itself is out o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nfinspect.rules.interception import OUTPUT_DNAT, PROXY, SYN, SYNS, not_tracked, not_translated
 from nfinspect.rules.mark import MARK, MASK
 
 CHAIN = "NFINSPECT"
 DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
 EXEMPT, QUEUE = f"{CHAIN}-EXEMPT", f"{CHAIN}-QUEUE"
-CALLED = (CHAIN, DNAT, SNAT)
+CALLED = (CHAIN, DNAT, SNAT, PROXY, SYNS, OUTPUT_DNAT)
 """Our chains that a built-in chain jumps to. All others begin with `CHAIN` and a hyphen."""
 
 TABLES = ("security", "mangle")
@@ -40,7 +42,7 @@ TABLES = ("security", "mangle")
 
 RAW = "raw"
 NAT = "nat"
-BUILT_IN = ("FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING")
+BUILT_IN = ("FORWARD", "INPUT", "OUTPUT", "PREROUTING", "POSTROUTING")
 """The chains that jump to ours."""
 
 MULTIPORT = 15
@@ -84,6 +86,8 @@ class Diversion:
     """The rules of the chains `DNAT` and `SNAT`, by IP version (`rules.translation`)."""
     bridged: bool = False
     """Interfaces are matched on a bridge too, where that matters."""
+    intercepts: bool = False
+    """The kernel can answer SYNs (`rules.interception`)."""
 
     @property
     def notes(self) -> list[str]:
@@ -134,6 +138,9 @@ def application(
             chains[QUEUE] = [f"-j {diversion.target}"]
     elif keep_marked:
         chains[CHAIN] = [PASSES_MARKED]
+    if diversion.intercepts:
+        chains[CHAIN].insert(0, f'-p tcp -m comment --comment "TCP intercept" -j {PROXY}')
+        chains[PROXY] = []
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
@@ -144,7 +151,12 @@ def application(
                 f' -m comment --comment "{what}" -j {diversion.target}'
             )
     calls = [f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}']
+    if diversion.intercepts and diversion.nat.get(version):
+        calls.append(f'-A INPUT -p tcp -m comment --comment "nfinspect" -j {PROXY}')
     return _transaction(table, _replacing(present, chains, calls))
+
+
+_INTERFACE = re.compile(r" -i \S+ ")
 
 
 def port_matches(option: str, ports: Sequence[int]) -> list[str]:
@@ -175,19 +187,26 @@ def _replacing(
     ]
 
 
-def untracking(present: Sequence[str] = ()) -> str:
-    """Return the text that puts the rules for packets sent by the filter into table raw.
+def untracking(present: Sequence[str] = (), intercepted: int = 0) -> str:
+    """Return the text that puts the rules for packets sent by the filter into table raw, and those for
+    TCP intercept, if an IP version is *intercepted*.
 
     *present* is as in `application`.
     """
     call = f'-A OUTPUT -p tcp -m mark --mark {MARKED} -m comment --comment "nfinspect" -j {CHAIN}'
     rules = ['-m comment --comment "sent by nfinspect" -j CT --notrack']
-    return _transaction(RAW, _replacing(present, {CHAIN: rules}, [call]))
+    chains, calls = {CHAIN: rules}, [call]
+    if intercepted:
+        chains[SYNS] = not_tracked(intercepted)
+        calls.append(
+            f'-A PREROUTING -p tcp -m tcp {SYN} -m comment --comment "nfinspect" -j {SYNS}'
+        )
+    return _transaction(RAW, _replacing(present, chains, calls))
 
 
-def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
+def translating(rules: Sequence[str], present: Sequence[str] = (), intercepted: int = 0) -> str:
     """Return the text that puts *rules*, of the chains `DNAT` and `SNAT`, into table nat, or without
-    rules removes them.
+    rules removes them; with those for TCP intercept, if an IP version is *intercepted*.
 
     *present* is as in `application`.
     """
@@ -197,7 +216,19 @@ def translating(rules: Sequence[str], present: Sequence[str] = ()) -> str:
         f'-A {built_in} -m comment --comment "nfinspect" -j {chain}'
         for built_in, chain in (("PREROUTING", DNAT), ("POSTROUTING", SNAT))
     ]
-    lines = _replacing(present, {DNAT: (), SNAT: ()}, calls)
+    chains: dict[str, Sequence[str]] = {DNAT: (), SNAT: ()}
+    if intercepted:
+        chains[DNAT] = not_translated(intercepted)
+        chains[OUTPUT_DNAT] = [
+            _INTERFACE.sub(" ", rule).removeprefix(f"-A {DNAT} ")
+            for rule in rules
+            if rule.startswith(f"-A {DNAT} ")
+        ]
+        calls.append(
+            "-A OUTPUT -p tcp -m addrtype ! --src-type LOCAL"
+            f' -m comment --comment "nfinspect" -j {OUTPUT_DNAT}'
+        )
+    lines = _replacing(present, chains, calls)
     return _transaction(NAT, [*lines, *rules])
 
 
@@ -234,6 +265,7 @@ def _criteria(rules: Iterable[str]) -> set[frozenset[str]]:
         frozenset(rule.partition(" -j NFQUEUE")[0].replace(",", " ").replace('"', "").split())
         for rule in rules
         if rule.startswith((f"-A {CHAIN} ", f"-A {CHAIN}-"))
+        and not rule.startswith(f"-A {PROXY} ")  # the running filter fills it
     }
 
 

@@ -1,10 +1,11 @@
-"""What the rules of a policy divert, exempt and translate."""
+"""What the rules of a policy divert, exempt, translate and intercept."""
 
 from __future__ import annotations
 
 from nfinspect.policy.model import Policy
 from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.exemption import exempting
+from nfinspect.rules.interception import intercepts
 from nfinspect.rules.translation import nat_rules
 
 
@@ -30,4 +31,5 @@ def diversion_of(
         exempting(policy, bridged=bridged),
         nat_rules(policy),
         bridged,
+        intercepts(policy) and not bridged,
     )

@@ -7,7 +7,7 @@ count of all connections and of embryonic ones, each client its own of the conne
 of the scope. Whatever is open in the table is counted, from `Admission.add` to `Admission.take_back`, once each;
 whoever has no limits costs nothing. An embryonic connection is a connection.
 
-At an embryonic limit the decision is to intercept: TCP intercept is not done yet, the SYN passes.
+At an embryonic limit the decision is to intercept (`interception`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nfinspect.actions import DropReason
 from nfinspect.events import LimitKind
 from nfinspect.policy.model import LimitScope, Plan
 from nfinspect.tcp.connection import ESTABLISHED, TcpConnection
+from nfinspect.tcp.interception import Interceptions
 from nfinspect.tcp.stream import NOT_YET
 
 PER_CLIENT_EMBRYONIC_PERIOD: Final = 10.0
@@ -107,7 +108,7 @@ class Admission:
     """The one place that counts connections against limits. The table tells it what is added,
     established and removed."""
 
-    __slots__ = ("_above", "_counts", "_next_line")
+    __slots__ = ("_above", "_counts", "_next_line", "interceptions")
 
     def __init__(self, counts: Counts | None = None) -> None:
         self._counts = counts or Counts()
@@ -115,6 +116,7 @@ class Admission:
         """Keys of embryonic counts that have reached their limit."""
         self._next_line = NOT_YET
         """When 201012 may be written again."""
+        self.interceptions = Interceptions()
 
     @property
     def counted(self) -> int:
@@ -124,31 +126,28 @@ class Admission:
     def decide(self, plan: Plan, client: bytes, server: bytes, now: float) -> Decision:
         """What happens to a SYN from *client* to *server* (addresses). It is not counted yet, but what
         is written about its limit is."""
+        found = self.refuse(plan, client, server)
+        if found is not None:
+            return found
         found = ADMITTED
         for scope in plan.scopes:
-            decision = self._decide(scope, client, server)
-            if decision.verdict is Verdict.REFUSE:
-                return decision
-            if found is ADMITTED:
-                found = decision
+            found = self._embryonic(scope, client, server)
+            if found is not ADMITTED:
+                break
         if found.verdict is Verdict.INTERCEPT:
             self._tell(found, now)
         return found
 
-    def _decide(self, scope: LimitScope, client: bytes, server: bytes) -> Decision:
+    def refuse(self, plan: Plan, client: bytes, server: bytes) -> Decision | None:
+        """Why a client that has completed the handshake gets no connection; None if it does."""
+        for scope in plan.scopes:
+            refused = self._refused(scope, client, server)
+            if refused is not None:
+                return refused
+        return None
+
+    def _embryonic(self, scope: LimitScope, client: bytes, server: bytes) -> Decision:
         limits, count = scope.limits, self._counts.count
-        allowed = limits.connections
-        if allowed and (found := count(_TOTAL + scope.key + server)) >= allowed:
-            return Decision(
-                Verdict.REFUSE, DropReason.CONNECTION_LIMIT,
-                LimitKind.CONNECTIONS, scope, found, allowed,
-            )  # fmt: skip
-        allowed = limits.per_client
-        if allowed and (found := count(_CLIENT + scope.key + client)) >= allowed:
-            return Decision(
-                Verdict.REFUSE, DropReason.PER_CLIENT_LIMIT,
-                LimitKind.PER_CLIENT, scope, found, allowed,
-            )  # fmt: skip
         allowed = limits.per_client_embryonic
         if allowed:
             key = _CLIENT_EMBRYONIC + scope.key + client
@@ -162,6 +161,22 @@ class Admission:
                 kind = LimitKind.EMBRYONIC
                 return Decision(Verdict.INTERCEPT, None, kind, scope, found, allowed, key)
         return ADMITTED
+
+    def _refused(self, scope: LimitScope, client: bytes, server: bytes) -> Decision | None:
+        limits, count = scope.limits, self._counts.count
+        allowed = limits.connections
+        if allowed and (found := count(_TOTAL + scope.key + server)) >= allowed:
+            return Decision(
+                Verdict.REFUSE, DropReason.CONNECTION_LIMIT,
+                LimitKind.CONNECTIONS, scope, found, allowed,
+            )  # fmt: skip
+        allowed = limits.per_client
+        if allowed and (found := count(_CLIENT + scope.key + client)) >= allowed:
+            return Decision(
+                Verdict.REFUSE, DropReason.PER_CLIENT_LIMIT,
+                LimitKind.PER_CLIENT, scope, found, allowed,
+            )  # fmt: skip
+        return None
 
     def _tell(self, decision: Decision, now: float) -> None:
         """The limit of this decision, and of no other, is being told."""
@@ -205,8 +220,11 @@ class Admission:
                 self._counts.take_back(_CLIENT + scope.key + ends.client.address)
 
     def _lower(self, key: bytes, allowed: int) -> None:
-        if self._counts.take_back(key) < allowed and self._above:
+        left = self._counts.take_back(key)
+        if left < allowed and self._above:
             self._above.discard(key)
+        if self.interceptions.active:
+            self.interceptions.fallen(key, left, allowed)
 
     def connections(self, scope: LimitScope, server: bytes) -> tuple[int, int]:
         """Connections of a server in a scope: all, and those that are embryonic."""

@@ -45,6 +45,7 @@ class Farewell:
 class TcpConnection:
     __slots__ = (
         "ack_owed",
+        "awaits_offset",
         "challenge",
         "client",
         "closed_quiet",
@@ -56,6 +57,7 @@ class TcpConnection:
         "key",
         "phase",
         "plan",
+        "proxied",
         "reset",
         "sack_permitted",
         "server",
@@ -92,6 +94,10 @@ class TcpConnection:
         self.ack_owed = False
         """Inspection closed it at a packet that was the first to acknowledge a reply. The client's
         next ACK must pass, or the server would retransmit that reply for a long time."""
+        self.proxied = False
+        """TCP intercept connected its client, so that its SYN never came by."""
+        self.awaits_offset = False
+        """So what the proxy adds to the server's numbers is not known before the client's first ACK."""
         self.farewell: Farewell | None = None
         """Inspection closed it, and the client has been told so."""
         self.reset = False

@@ -25,6 +25,14 @@ def begin(client: Stream, segment: Segment) -> None:
     client.connection.sack_permitted = offered.sack_permitted
 
 
+def begin_proxied(client: Stream, segment: Segment) -> None:
+    """Its SYN never came by: it is SYNPROXY's SYN that this SYN-ACK answers. It permits SACK only if
+    that one did."""
+    client.assume_proxied(segment.acknowledgment)
+    connection = client.connection
+    connection.sack_permitted = connection.proxied = connection.awaits_offset = True
+
+
 def receive(stream: Stream, segment: Segment, *, incomplete: bool) -> DropReason | None:
     """Check a SYN, or a segment of a connection not yet established.
 
@@ -84,12 +92,17 @@ def _client_ack(stream: Stream, segment: Segment, *, incomplete: bool) -> DropRe
         if not incomplete:
             return DropReason.NOT_ESTABLISHED
         server.assume_opened(segment.acknowledgment)
-    elif unwrap(segment.acknowledgment, server.next) != server.next:
+    elif (
+        not connection.awaits_offset and unwrap(segment.acknowledgment, server.next) != server.next
+    ):
         return DropReason.INVALID_ACK
     sequence = stream.absolute(segment.sequence, stream.next)
     # A SYN cookie is also valid for a few other numbers, where the server's stream would then begin.
     if sequence < stream.next or (sequence > stream.next and not incomplete):
         return DropReason.OUT_OF_WINDOW
+    if connection.awaits_offset:
+        server.learn_offset(segment.acknowledgment)
+        connection.awaits_offset = False
     connection.phase = ESTABLISHED
     return None
 
@@ -131,7 +144,12 @@ def resets(stream: Stream, segment: Segment) -> bool | None:
             return True if refused else None
         if connection.challenge is not None and segment.sequence == connection.challenge:
             return False
-    if segment.flags & ACK and unwrap(segment.acknowledgment, stream.peer.next) > stream.peer.next:
+    unknown = connection.awaits_offset and stream.direction is REQUEST
+    if (
+        segment.flags & ACK
+        and not unknown
+        and unwrap(segment.acknowledgment, stream.peer.next) > stream.peer.next
+    ):
         return None
     number = stream.absolute(segment.sequence, stream.next)
     if number in (stream.next, stream.fin):

@@ -242,6 +242,18 @@ class Stream:
         self.acknowledged = acknowledged
         self.scale = LARGEST_WINDOW_SCALE
 
+    def assume_proxied(self, acknowledgment: int) -> None:
+        """SYNPROXY opened the connection for the client, whose options went with its SYN. To assume
+        too large a window does no harm."""
+        self.open_at(acknowledgment - 1)
+        self.scale = self.offered_scale = LARGEST_WINDOW_SCALE
+
+    def learn_offset(self, acknowledgment: int) -> None:
+        """The receiver acknowledges the SYN-ACK with this number, which SYNPROXY had sent it before
+        the server chose its own: what it adds is known now."""
+        self.translate((acknowledgment - self.next) & 0xFFFF_FFFF)
+        self.open_at(self.initial + self.offset)
+
     def offer(self, offered: SynOptions) -> None:
         """The client's first SYN offers these options."""
         self.scale = self.offered_scale = offered.window_scale or 0

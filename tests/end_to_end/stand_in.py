@@ -26,6 +26,7 @@ from nfinspect.packet.craft import craft_reset
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy import default_configuration
 from nfinspect.policy.model import Inspection, Policy
+from nfinspect.tcp.interception import Interceptions
 
 
 class AcceptAll:
@@ -34,6 +35,10 @@ class AcceptAll:
     def __init__(self) -> None:
         self.totals: dict[Inspection, Totals] = {}
         self.waiting: list[object] = []
+
+    @property
+    def interceptions(self) -> Interceptions:
+        return Interceptions()
 
     @property
     def held(self) -> int:

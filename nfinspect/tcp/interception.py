@@ -1,0 +1,116 @@
+"""Whom TCP intercept protects, and how their server answers (docs/appliance.md, section 5).
+
+The kernel's SYNPROXY does it: it answers SYNs with cookies, and connects a client that completes the
+handshake to the server. The engine says for whom, the driver tells the kernel. It begins at an embryonic
+limit, and ends when no more than half as many connections are embryonic.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from nfinspect.packet.options import SynOptions
+
+MOST: Final = 16_384
+"""Targets at a time, and servers whose options are known; further ones are not intercepted."""
+
+AFTERWARDS: Final = 5.0
+"""Seconds after the end in which servers still answer SYNs of the proxy."""
+
+UNKNOWN_END: Final = -1.0
+"""A target has ended since `Interceptions.settle` was called."""
+
+
+class Target(NamedTuple):
+    """Whose SYNs are intercepted."""
+
+    client: bytes
+    """Empty: those of all clients."""
+    server: bytes
+    port: int
+
+
+class Intercepted(NamedTuple):
+    """What the driver needs to know of a target."""
+
+    mapped: tuple[bytes, int] | None
+    """The server's address and port beyond a static translation; clients address these."""
+    options: SynOptions | None
+    """What the server's last SYN-ACK offered; None if none has been seen."""
+
+
+class Interceptions:
+    """All targets of the moment."""
+
+    __slots__ = ("_by_count", "_ended", "_options", "active", "changes", "possible")
+
+    def __init__(self) -> None:
+        self.possible = False
+        """Whether the driver can intercept; else SYNs above an embryonic limit pass."""
+        self.active: dict[Target, Intercepted] = {}
+        self.changes = 0
+        """How often ``active`` has changed."""
+        self._by_count: dict[bytes, set[Target]] = {}
+        """By the key of the count that has reached its limit."""
+        self._ended: dict[Target, tuple[Intercepted, float]] = {}
+        """Until when the server may still answer the proxy."""
+        self._options: dict[tuple[bytes, int], SynOptions] = {}
+
+    def answers(self, server: bytes, port: int, offered: SynOptions) -> None:
+        """A server's SYN-ACK offers these options."""
+        known = self._options
+        if known.get((server, port)) != offered and (len(known) < MOST or (server, port) in known):
+            known[server, port] = offered
+
+    def begin(self, target: Target, key: bytes, mapped: tuple[bytes, int] | None) -> bool:
+        """Intercept until the count of *key* has fallen. False if it cannot be done."""
+        if not self.possible:
+            return False
+        self._ended.pop(target, None)
+        if target not in self.active:
+            if len(self.active) + len(self._ended) >= MOST:
+                return False
+            options = self._options.get((target.server, target.port))
+            self.active[target] = Intercepted(mapped, options)
+            self.changes += 1
+        self._by_count.setdefault(key, set()).add(target)
+        return True
+
+    def fallen(self, key: bytes, left: int, allowed: int) -> None:
+        """So many embryonic connections of a count are left."""
+        if left > allowed // 2 or key not in self._by_count:
+            return
+        for target in self._by_count.pop(key):
+            if not any(target in others for others in self._by_count.values()):
+                self._ended[target] = self.active.pop(target), UNKNOWN_END
+                self.changes += 1
+
+    def settle(self, now: float) -> None:
+        """Forget what ended long ago; called by the driver from time to time."""
+        for target, (known, until) in list(self._ended.items()):
+            if until == UNKNOWN_END:
+                self._ended[target] = known, now + AFTERWARDS
+            elif until <= now:
+                del self._ended[target]
+                self.changes += 1
+
+    def served(self) -> dict[Target, Intercepted]:
+        """For whom clients' answers to the proxy may still come."""
+        return {target: known for target, (known, _) in self._ended.items()} | self.active
+
+    def give_up(self) -> None:
+        """The driver cannot intercept: all targets are forgotten, until they are named again."""
+        self.possible = False
+        self.changes += 1
+        self.active.clear()
+        self._by_count.clear()
+        self._ended.clear()
+
+    def proven(self, client: bytes, server: bytes, port: int) -> bool:
+        """Whether the proxy may have connected this client, so that its SYN never came by."""
+        if not self.active and not self._ended:
+            return False
+        for target in (Target(b"", server, port), Target(client, server, port)):
+            if target in self.active or target in self._ended:
+                return True
+        return False
