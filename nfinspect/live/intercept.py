@@ -4,7 +4,7 @@ worker's loop."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import monotonic
+from time import monotonic, sleep
 from typing import Protocol
 
 from nfinspect.live import ipsets, iptables
@@ -16,6 +16,9 @@ from nfinspect.tcp.interception import Intercepted, Interceptions, Target
 
 RENEWAL = 5.0
 """Seconds after which sets and rules are put in place again, as somebody may have replaced the rules."""
+
+PAUSE = 0.01
+"""Seconds, while the filter ends and waits for the kernel."""
 
 Servers = frozenset[tuple[bytes, int, SynOptions | None]]
 
@@ -71,6 +74,8 @@ class Intercept:
         self._putting: Aside[set[Target]] = Aside("intercept")
         self._next_look = 0.0
         self._said = False
+        self._trouble = ""
+        """Said last, and not over."""
         self._changes = -1
         """Nothing is known of what the kernel has now."""
         self._renewal = 0.0
@@ -78,6 +83,12 @@ class Intercept:
         """What is in the sets."""
         self._told: set[Target] = set()
         """Of whom it was said that intercept has begun."""
+
+    def begin(self) -> None:
+        """Find out whether intercept is possible before the first packet."""
+        if self._has_limits():
+            self._next_look = monotonic() + RENEWAL
+            self._found(self._kernel.ready())
 
     def serve(self) -> None:
         """Do what can be done without waiting."""
@@ -99,7 +110,11 @@ class Intercept:
 
     def close(self) -> None:
         """End all of it."""
-        if self._placed or self._putting.busy:
+        until = monotonic() + iptables.TIMEOUT
+        while self._putting.busy and monotonic() < until:
+            self._take()
+            sleep(PAUSE)
+        if self._placed:
             gone = self._placed | _targets(self._interceptions.active)
             self._interceptions.possible = False
             try:
@@ -110,19 +125,23 @@ class Intercept:
     def _look(self, now: float) -> None:
         if self._looking.busy:
             ready = self._looking.take()
-            if ready:
-                self._interceptions.possible = True
-                self._changes = -1
-                self._said = False
-            elif ready is not None and not self._said:
-                self._said = True
-                self._report(
-                    "notice: at an embryonic limit SYNs pass: there are no rules for TCP intercept"
-                    " (nfinspect rules --apply; on a bridge there are none)"
-                )
+            if ready is not None:
+                self._found(ready)
         elif now >= self._next_look and self._has_limits():
             self._next_look = now + RENEWAL
             self._looking.start(self._kernel.ready)
+
+    def _found(self, ready: bool) -> None:
+        if ready:
+            self._interceptions.possible = True
+            self._changes = -1
+            self._said = False
+        elif not self._said:
+            self._said = True
+            self._report(
+                "notice: at an embryonic limit SYNs pass: there are no rules for TCP intercept"
+                " (nfinspect rules --apply; on a bridge there are none)"
+            )
 
     def _take(self) -> None:
         try:
@@ -130,10 +149,12 @@ class Intercept:
         except (OSError, iptables.RulesError, ipsets.SetsError) as error:
             self._interceptions.give_up()
             self._placed = set()
-            self._report(f"warning: TCP intercept is not possible now, SYNs pass: {error}")
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._report(f"warning: TCP intercept is not possible now, SYNs pass: {error}")
             return
         if placed is not None:
-            self._placed = placed
+            self._placed, self._trouble = placed, ""
 
     def _put(self, servers: Servers, wanted: set[Target], gone: set[Target]) -> set[Target]:
         self._kernel.put(servers, wanted, gone)

@@ -233,6 +233,7 @@ class FilterService:
             intercept = Intercept(
                 engine.interceptions, lambda: intercepts(self._policy), self.report
             )
+            intercept.begin()
             services.append(intercept.serve)
             stack.callback(intercept.close)
         self._watch = Watch(survey.take, self._status.state, self.report)

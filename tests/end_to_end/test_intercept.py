@@ -4,11 +4,15 @@ inspected, and with the flood it ends."""
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -33,15 +37,30 @@ CONFIGURATION = """\
 nameif ethernet0 outside security0
 nameif ethernet1 inside security100
 """
-LIMITED = f"policy-map global_policy\n class class-default\n  set connection embryonic-conn-max {EMBRYONIC}\n"
+CLASS = f"policy-map global_policy\n class class-default\n  set connection {{}} {EMBRYONIC}\n"
+LIMITED, PER_CLIENT = CLASS.format("embryonic-conn-max"), CLASS.format("per-client-embryonic-max")
 STATIC = (
     f"static (inside,outside) {MAPPED} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 0 {EMBRYONIC}\n"
 )
+
+
+class Case(NamedTuple):
+    text: str
+    address: str
+    members: str
+    """What `in_place` lists while intercept lasts."""
+    lines: tuple[str, ...] = ("201010",)
+    pair: bool = False
+    """One client floods, which is a real one."""
+
+
 CASES = {
-    "IPv4": (LIMITED, SERVER_ADDRESS),
-    "IPv6": (LIMITED, SERVER_ADDRESS6),
-    "static": (STATIC, MAPPED),
+    "IPv4": Case(LIMITED, SERVER_ADDRESS, "NFINSPECT-SERVERS4 1\n"),
+    "IPv6": Case(LIMITED, SERVER_ADDRESS6, "NFINSPECT-SERVERS6 1\n"),
+    "static": Case(STATIC, MAPPED, "NFINSPECT-SERVERS4 2\n", ("201003", "407002")),
+    "pair": Case(PER_CLIENT, SERVER_ADDRESS, "NFINSPECT-PAIRS4 1\n", ("201012",), True),
 }
+NO_RESETS = ["OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP"]
 FORGED = {4: "203.0.113.", 6: "2001:db8:5::"}
 FLOOD = 3 * EMBRYONIC
 MAIL = random.Random(20).randbytes(1024 * 1024).hex().encode()
@@ -89,18 +108,25 @@ while True:
 @pytest.fixture(params=CASES)
 def case(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[Lab, RunningFilter, str]]:
-    text, address = CASES[request.param]
-    path = tmp_path / "fw.cfg"
-    path.write_text(CONFIGURATION + text)
+) -> Iterator[tuple[Lab, RunningFilter, Case]]:
+    chosen = CASES[request.param]
     with Lab(offloads=False) as lab:
-        lab.run(FILTER, ["ip", "address", "add", f"{MAPPED}/32", "dev", OUTSIDE.name])
-        lab.run(FILTER, ["ip", "route", "add", FORGED[4] + "0/24", "via", CLIENT_ADDRESS])
-        lab.run(FILTER, ["ip", "route", "add", FORGED[6] + "/64", "via", CLIENT_ADDRESS6])
-        running = lab.filter(path)
-        yield lab, running, address
+        running = filtered(lab, chosen, tmp_path)
+        yield lab, running, chosen
         running.stop()
         assert "NFINSPECT" not in in_place(lab)
+
+
+def filtered(lab: Lab, chosen: Case, directory: Path) -> RunningFilter:
+    path = directory / "fw.cfg"
+    path.write_text(CONFIGURATION + chosen.text)
+    for command in (
+        ["address", "replace", f"{MAPPED}/32", "dev", OUTSIDE.name],
+        ["route", "replace", FORGED[4] + "0/24", "via", CLIENT_ADDRESS],
+        ["route", "replace", FORGED[6] + "/64", "via", CLIENT_ADDRESS6],
+    ):
+        lab.run(FILTER, ["ip", *command])
+    return lab.filter(path)
 
 
 LISTING = """\
@@ -128,14 +154,15 @@ def proxied(running: RunningFilter) -> int:
     return sum(int(line.split()[column], 16) for line in lines[1:])
 
 
-def flood(lab: Lab, to: str, first: int, flags: str = "S") -> None:
-    """Send a packet from each of many forged addresses."""
+def flood(lab: Lab, case: Case, first: int, flags: str = "S") -> None:
+    """Send a packet from each of many forged addresses, or from as many ports of the client."""
+    to = case.address
     version = 6 if ":" in to else 4
     layer = IPv6 if version == 6 else IP
     options = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (1, 0)), ("WScale", 7)]
     lines = [
         bytes(
-            layer(src=FORGED[version] + str(host), dst=to)
+            layer(src=CLIENT_ADDRESS if case.pair else FORGED[version] + str(host), dst=to)
             / TCP(
                 sport=1024 + host,
                 dport=25,
@@ -149,6 +176,13 @@ def flood(lab: Lab, to: str, first: int, flags: str = "S") -> None:
     lab.run(CLIENT, ["python3", "-c", SENDER, to], input="\n".join(lines))
 
 
+def listening(lab: Lab) -> subprocess.Popen[str]:
+    server = lab.popen(SERVER, ["python3", "-c", LISTENER])
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    return server
+
+
 def logged(running: RunningFilter, number: str) -> int:
     return sum(f"-{number}: " in line for line in running.syslog)
 
@@ -158,31 +192,29 @@ def said(running: RunningFilter, words: str) -> list[str]:
 
 
 def test_a_flood_is_intercepted_and_mail_gets_through(
-    case: tuple[Lab, RunningFilter, str],
+    case: tuple[Lab, RunningFilter, Case],
 ) -> None:
-    lab, running, address = case
+    lab, running, chosen = case
     before = in_place(lab)
-    server = lab.popen(SERVER, ["python3", "-c", LISTENER])
+    server = listening(lab)
     assert server.stdout is not None
-    assert server.stdout.readline() == "ready\n"
-    flood(lab, address, 1)
+    if chosen.pair:
+        lab.run(CLIENT, ["iptables", "-A", *NO_RESETS])
+    flood(lab, chosen, 1)
     assert running.wait(lambda: bool(said(running, "TCP intercept begins")), 10)
-    name = "NFINSPECT-SERVERS6" if ":" in address else "NFINSPECT-SERVERS4"
-    entries = 1 + (address == MAPPED)
-    assert running.wait(lambda: f"{name} {entries}\n" in in_place(lab), 10)
+    assert running.wait(lambda: chosen.members in in_place(lab), 10)
     assert "SYNPROXY --sack-perm --timestamp --wscale " in in_place(lab)
-    limits = ("201003", "407002") if address == MAPPED else ("201010",)
-    for limit in limits:
-        assert running.wait(lambda limit=limit: logged(running, limit) > 0, 10)
+    for line in chosen.lines:
+        assert running.wait(lambda line=line: logged(running, line) > 0, 10)
     assert logged(running, "302013") == EMBRYONIC
 
     dropped = running.show_json("queue")["dropped"]["intercepted"]
-    flood(lab, address, 101)
+    flood(lab, chosen, 101)
     assert running.show_json("queue")["dropped"]["intercepted"] == dropped
 
-    client = lab.socket(CLIENT, socket.AF_INET6 if ":" in address else socket.AF_INET)
+    client = lab.socket(CLIENT, socket.AF_INET6 if ":" in chosen.address else socket.AF_INET)
     client.settimeout(15)
-    client.connect((address, 25))
+    client.connect((chosen.address, 25))
     body = b"".join(MAIL[at : at + 76] + b"\r\n" for at in range(0, len(MAIL), 76))
     with client, client.makefile("rwb") as lines:
         assert lines.readline() == b"220 " + b"*" * len("mail.example ESMTP") + b"\r\n"
@@ -204,8 +236,34 @@ def test_a_flood_is_intercepted_and_mail_gets_through(
     assert proxied(running) == 1
     assert running.wait(lambda: logged(running, "302013") == EMBRYONIC + 1, 10)
 
-    flood(lab, address, 1, "R")  # those who wait give up
+    if chosen.pair:
+        lab.run(CLIENT, ["iptables", "-D", *NO_RESETS])
+    flood(lab, chosen, 1, "R")  # those who wait give up
     assert running.wait(lambda: bool(said(running, "TCP intercept ends")), 20)
-    assert running.wait(lambda: in_place(lab) == before, 20)
+    assert running.wait(lambda: chosen.members not in in_place(lab), 20)
+    if chosen.address == MAPPED:  # the others need not wait so long, too
+        assert running.wait(lambda: in_place(lab) == before, 20)
     server.terminate()
     server.wait()
+
+
+def test_intercept_ends_with_the_filter_and_the_next_one_ends_what_a_killed_one_left(
+    tmp_path: Path,
+) -> None:
+    chosen = CASES["IPv4"]
+    with Lab(offloads=False) as lab:
+        running = filtered(lab, chosen, tmp_path)
+        before = in_place(lab)
+        server = listening(lab)
+        for way in ("terminate", "kill"):
+            flood(lab, chosen, 1)
+            assert running.wait(lambda: chosen.members in in_place(lab), 10)
+            if way == "kill":
+                os.kill(running.pid, signal.SIGKILL)
+            running.end()
+            assert (in_place(lab) == before) == (way == "terminate")
+            running = filtered(lab, chosen, tmp_path)
+        assert running.wait(lambda: in_place(lab) == before, 10)
+        running.stop()
+        server.terminate()
+        server.wait()

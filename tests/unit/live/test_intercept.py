@@ -101,6 +101,8 @@ def test_clients_use_the_mapped_address(clock: Clock) -> None:
 
 def test_without_rules_it_is_said_once_and_looked_for_again(clock: Clock) -> None:
     stage = Stage(Kernel(ready=False))
+    stage.keeper.begin()
+    clock.now += intercept.RENEWAL
     for _ in range(3):
         stage.round()
         clock.now += intercept.RENEWAL
@@ -118,8 +120,14 @@ def test_if_the_kernel_refuses_syns_pass_again(clock: Clock) -> None:
     stage.kernel.error = SetsError("why")
     clock.now += intercept.RENEWAL
     stage.round()
-    assert stage.said[1:] == ["warning: TCP intercept is not possible now, SYNs pass: why"]
+    said = ["warning: TCP intercept is not possible now, SYNs pass: why"]
+    assert stage.said[1:] == said
     assert not stage.interceptions.active
+    for _ in range(2):  # it is tried again, and the same is not said again
+        clock.now += intercept.RENEWAL
+        stage.round()
+        stage.round()
+    assert stage.said[1:] == [*said, "notice: TCP intercept ends for 192.0.2.1 port 25"]
 
 
 def test_it_ends_with_the_filter(clock: Clock) -> None:
