@@ -170,7 +170,7 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
         core.drop(arrival, DropReason.TABLE_FULL)
         return None
     plan = core.plan(source, destination)
-    if plan.scopes and not _admitted(core, arrival, segment, (source, destination), plan):
+    if plan.scopes and not _admitted(core, arrival, segment, plan):
         return None
     for key in (segment.key, segment.reverse_key):
         core.table.forget(key)
@@ -182,12 +182,10 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
     return connection.client
 
 
-def _admitted(
-    core: Core, arrival: Arrival, segment: Segment, ends: tuple[Endpoint, Endpoint], plan: Plan
-) -> bool:
+def _admitted(core: Core, arrival: Arrival, segment: Segment, plan: Plan) -> bool:
     """Whether the limits of its class and of its server let a connection begin; if not, its SYN is
     dropped."""
-    source, destination = ends
+    source, destination = ends = core.endpoints(arrival, segment)
     table = core.table
     if table.expected:
         table.expect_no_more(segment.key)
