@@ -26,7 +26,7 @@ class FirstPacket:
 
 def chains_of(text: str) -> dict[str, list[list[str]]]:
     """Return the rules of each chain that a text for iptables-restore makes, as words."""
-    chains: dict[str, list[list[str]]] = {"FORWARD": []}
+    chains: dict[str, list[list[str]]] = {"FORWARD": [], "INPUT": []}
     for line in text.splitlines():
         words = shlex.split(line)
         if words[0] == "-N":
