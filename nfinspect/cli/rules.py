@@ -24,6 +24,7 @@ from nfinspect.rules.diversion import (
     translating,
     untracking,
 )
+from nfinspect.rules.interception import creating
 from nfinspect.rules.of_policy import diversion_of
 
 ONLY = {"4": (iptables.IPV4,), "6": (iptables.IPV6,), None: (iptables.IPV4, iptables.IPV6)}
@@ -126,6 +127,9 @@ def _print(diversion: Diversion, families: tuple[AddressFamily, ...]) -> None:
         click.echo(describe(diversion, family.name), nl=False)
         if there:
             click.echo("# They replace the rules of nfinspect that are in place now.")
+        if diversion.intercepts:
+            click.echo("# They need sets, which --apply creates; by hand, before the rules:")
+            click.echo("".join(f"#   {line}\n" for line in creating(family.version)), nl=False)
         table = next((table for table in TABLES if table in there), TABLES[0])
         present = there.get(table, ())
         kept = bool(iptables.exempt_and_open(family, present))

@@ -11,7 +11,7 @@ from nfinspect.live import ipsets, iptables
 from nfinspect.live.aside import Aside
 from nfinspect.packet.options import SynOptions
 from nfinspect.policy.ranges import address_text
-from nfinspect.rules.interception import proxy_rules
+from nfinspect.rules.interception import LIFETIME, proxy_rules
 from nfinspect.tcp.interception import Intercepted, Interceptions, Target
 
 RENEWAL = 5.0
@@ -120,7 +120,7 @@ class Intercept:
             try:
                 self._put(frozenset(), set(), gone)
             except (OSError, iptables.RulesError, ipsets.SetsError) as error:
-                self._report(f"warning: TCP intercept goes on for {ipsets.LIFETIME} s: {error}")
+                self._report(f"warning: TCP intercept goes on for {LIFETIME} s: {error}")
 
     def _look(self, now: float) -> None:
         if self._looking.busy:

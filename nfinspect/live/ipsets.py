@@ -13,11 +13,8 @@ from time import sleep
 from typing import Any
 
 from nfinspect.packet.segment import TCP_PROTOCOL
-from nfinspect.rules.interception import pairs_set, servers_set
+from nfinspect.rules.interception import LIFETIME, kinds, pairs_set, servers_set
 from nfinspect.tcp.interception import Target
-
-LIFETIME = 30
-"""Seconds."""
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -60,13 +57,10 @@ def create(versions: Iterable[int]) -> None:
     """
     with _opened() as sets:
         for version in versions:
-            for name, kind in (
-                (servers_set(version), "ip,port"),
-                (pairs_set(version), "ip,port,ip"),
-            ):
+            for name, kind in kinds(version):
                 sets.create(
                     name,
-                    stype=f"hash:{kind}",
+                    stype=kind,
                     family=FAMILIES[version],
                     exclusive=False,
                     timeout=LIFETIME,

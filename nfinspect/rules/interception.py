@@ -37,6 +37,24 @@ def pairs_set(version: int) -> str:
     return f"{CHAIN}-PAIRS{version}"
 
 
+LIFETIME = 30
+"""Seconds for which an entry stays in a set."""
+
+
+def kinds(version: int) -> tuple[tuple[str, str], ...]:
+    """Return the names of the sets, each with its type."""
+    return (servers_set(version), "hash:ip,port"), (pairs_set(version), "hash:ip,port,ip")
+
+
+def creating(version: int) -> list[str]:
+    """Return the commands that create the sets by hand."""
+    family = "inet" if version == 4 else "inet6"
+    return [
+        f"ipset create {name} {kind} family {family} timeout {LIFETIME}"
+        for name, kind in kinds(version)
+    ]
+
+
 def intercepts(policy: Policy) -> bool:
     """Return whether a policy has an embryonic limit."""
     limits = [translation.limits for translation in policy.translations]

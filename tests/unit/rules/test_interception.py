@@ -5,7 +5,7 @@ import pytest
 from nfinspect.packet.options import SynOptions
 from nfinspect.policy import parse_policy
 from nfinspect.rules.diversion import Diversion, application, are_others, translating, untracking
-from nfinspect.rules.interception import filling, intercepts, proxy_rules
+from nfinspect.rules.interception import creating, filling, intercepts, proxy_rules
 from nfinspect.rules.of_policy import diversion_of
 
 CLASS = "policy-map global_policy\n class class-default\n  set connection {}\n"
@@ -75,3 +75,10 @@ def test_the_chain_that_the_filter_fills_makes_no_other_rules() -> None:
     text = application(diversion, "security", 4) + filling("security", rules)
     assert not are_others(text.splitlines(), diversion, 4)
     assert are_others(text.splitlines(), Diversion((25,)), 4)
+
+
+def test_the_sets_can_be_made_by_hand() -> None:
+    assert creating(6) == [
+        "ipset create NFINSPECT-SERVERS6 hash:ip,port family inet6 timeout 30",
+        "ipset create NFINSPECT-PAIRS6 hash:ip,port,ip family inet6 timeout 30",
+    ]
