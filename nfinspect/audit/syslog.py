@@ -227,36 +227,18 @@ def _logs(action: ClauseAction) -> Callable[[Any], bool]:
     return lambda event: event.log and event.action is action
 
 
-def _of_clauses() -> list[Message]:
-    rest = "ESMTP {message} from {source} to {destination}; matched Class {position}: {criterion}"
-    kind, facts = events.ClauseMatched, _clause_matched
+def _of_matches(
+    subject: str, end: str, kind: type[Event], facts: Callable[[Any], Facts]
+) -> list[Message]:
+    """108004 and 108005 about a clause or a parameter, as *subject* says."""
+    rest = "ESMTP {message} from {source} to {destination}; " + end
+    received = f"ESMTP {subject}: Received {rest}"
     return [
         *(
-            Message(4, 108004, f"ESMTP Classification: {done} {rest}", kind, facts, _logs(action))
+            Message(4, 108004, f"ESMTP {subject}: {done} {rest}", kind, facts, _logs(action))
             for action, done in _DONE.items()
         ),
-        Message(
-            6,
-            108005,
-            f"ESMTP Classification: Received {rest}",
-            kind,
-            facts,
-            _logs(ClauseAction.LOG),
-        ),
-    ]
-
-
-def _of_parameters() -> list[Message]:
-    rest = "ESMTP {message} from {source} to {destination}; {information}"
-    kind, facts = events.ParameterMatched, _parameter_matched
-    return [
-        *(
-            Message(4, 108004, f"ESMTP Parameter: {done} {rest}", kind, facts, _logs(action))
-            for action, done in _DONE.items()
-        ),
-        Message(
-            6, 108005, f"ESMTP Parameter: Received {rest}", kind, facts, _logs(ClauseAction.LOG)
-        ),
+        Message(6, 108005, received, kind, facts, _logs(ClauseAction.LOG)),
     ]
 
 
@@ -270,8 +252,13 @@ MESSAGES = (
         " from {source} to {destination}. Mail Address:{argument}",
         events.MaliciousAddress, _malicious_address,
     ),
-    *_of_clauses(),
-    *_of_parameters(),
+    *_of_matches(
+        "Classification",
+        "matched Class {position}: {criterion}",
+        events.ClauseMatched,
+        _clause_matched,
+    ),
+    *_of_matches("Parameter", "{information}", events.ParameterMatched, _parameter_matched),
     Message(
         7, 108006, "Detected ESMTP size violation from {source} to {destination};"
         " declared size is: {declared}, actual size is {actual}",

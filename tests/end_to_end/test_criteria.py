@@ -14,10 +14,9 @@ from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.topology import CLIENT, SCRIPT_ADDRESS, SERVER
 from nfinspect.live.control import ask
-from nfinspect.policy.conditions import Matches, Not
 from nfinspect.policy.criteria import CRITERIA, Criterion, Scope
-from nfinspect.policy.model import Clause
 from tests.end_to_end.ends import eventually
+from tests.policy_text import clause_of, configuration
 from tests.unit.engine.test_criteria import CASES, EHLO, Step, name, rows
 
 PATIENCE = 20.0
@@ -29,28 +28,6 @@ NUMBERS = {
 }
 
 ROWS = [row for row in rows() if row[3] or row[2] is ClauseAction.RATE_LIMIT]
-
-
-def configuration(clause: Clause) -> str:
-    condition = (
-        clause.condition.condition if isinstance(clause.condition, Not) else clause.condition
-    )
-    expressions = condition.expressions if isinstance(condition, Matches) else ()
-    return "\n".join(
-        (
-            *(f'regex {each.name} "{each.pattern}"' for each in expressions),
-            "policy-map type inspect esmtp m",
-            f" match {clause.words}",
-            f"  {clause.action_words}",
-            "class-map inspection_default",
-            " match default-inspection-traffic",
-            "policy-map global_policy",
-            " class inspection_default",
-            "  inspect esmtp m",
-            "service-policy global_policy global",
-            "",
-        )
-    )
 
 
 class Ends:
@@ -122,12 +99,6 @@ def listener(plain_lab: Lab) -> Iterator[socket.socket]:
     listening.settimeout(PATIENCE)
     yield listening
     listening.close()
-
-
-def clause_of(criterion: Criterion, negated: bool, action: ClauseAction, log: bool) -> Clause:
-    case = CASES[criterion]
-    condition = Not(case.negated or case.condition) if negated else case.condition
-    return Clause(1, criterion, condition, action, log, rate=1)
 
 
 @pytest.mark.parametrize(("criterion", "negated", "action", "log"), ROWS, ids=name)
