@@ -178,14 +178,6 @@ class Dialogue:
         """What the outstanding replies will answer, oldest first. A list, since it is short, and an
         empty deque is larger than the rest of a dialogue."""
         self.phase = DialoguePhase.COMMANDS
-        self.shut = True
-        """Nothing from the client passes before the next reply."""
-        self.pipelining = False
-        """The client may pipeline commands: it said EHLO, and saw PIPELINING."""
-        self.offered = False
-        """See ``offer``."""
-        self.transaction = False
-        """A mail transaction may be open on the server (RFC 5321 section 4.1.4)."""
         self.recipients = 0
         """RCPT commands since MAIL."""
         self.recipients_before = 0
@@ -202,6 +194,14 @@ class Dialogue:
         """Replies that may have answered one more line than they were taken to answer."""
         self.doubtful_until = 0
         """Offset in the reply stream at which the latest of them ends."""
+        self.shut = True
+        """Nothing from the client passes before the next reply."""
+        self.pipelining = False
+        """The client may pipeline commands: it said EHLO, and saw PIPELINING."""
+        self.offered = False
+        """See ``offer``."""
+        self.transaction = False
+        """A mail transaction may be open on the server (RFC 5321 section 4.1.4)."""
         self.replying = False
         """The oldest outstanding reply has begun and is not complete."""
         self.claimed = False

@@ -59,12 +59,8 @@ class ReplyScanner:
     def __init__(self) -> None:
         self.first_code = b""
         """The code of the reply's first line; empty between replies."""
-        self.solicited = False
-        """The reply was outstanding."""
         self.lines = 0
         """Complete lines of the reply."""
-        self.banner = False
-        """The reply is a greeting, to be masked."""
         self.ehlo: EhloScanner | None = None
         """While a reply to EHLO arrives."""
         self.line = b""
@@ -74,6 +70,10 @@ class ReplyScanner:
         self.code = b""
         """The current line's code, once complete."""
         self.numeric = True
+        self.solicited = False
+        """The reply was outstanding."""
+        self.banner = False
+        """The reply is a greeting, to be masked."""
 
     def scan(self, session: Session, data: bytes) -> int:
         """Inspect the next bytes; returns the position after the last one that may pass."""

@@ -128,6 +128,14 @@ class CommandScanner:
         "verb",
     )
 
+    # Named here to lie side by side, as in `StreamInspector`.
+    auth_seen: bool
+    bracket: bool
+    ended_in_cr: bool
+    mask_reported: bool
+    slowed: bool
+    special: bool
+
     def __init__(self) -> None:
         self.arrived = b""
         """Its first bytes as they arrived, without the line ending."""

@@ -68,17 +68,19 @@ class Session(StreamInspector):
         events: list[Event] | None = None,
     ) -> None:
         super().__init__(events)
-        self.connection = connection
-        self.rules = rules
         self.transcript = transcript
         self.unfiltered = unfiltered
+        self.bare_line_feed = False
+        """The client's unfinished line holds a bare LF, which a server may take for its end."""
+        self.reported = False
+        """A clause has matched in the message, so the reply to that is of interest."""
+        self.connection = connection
+        self.rules = rules
         self.dialogue = Dialogue()
         self.edited: bytearray | None = None
         """A copy of the packet's data with the changes made so far; None if there are none."""
         self.already: tuple[Direction, ...] = ()
         """The directions that have been reported as masked before."""
-        self.bare_line_feed = False
-        """The client's unfinished line holds a bare LF, which a server may take for its end."""
         self.blob = 0
         """Bytes that the last masked line, an XEXCH50, announced."""
         self.matched = 0
@@ -98,8 +100,6 @@ class Session(StreamInspector):
         is larger."""
         self.size = 0
         """Bytes of that message, while it arrives."""
-        self.reported = False
-        """A clause has matched in its message, so the reply to that is of interest."""
 
     @property
     def over(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from nfinspect.actions import Action, Drop, DropReason, Emit
+from nfinspect.actions import Action, Drop, DropReason, Emit, Inject
 from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Endpoint, Event, Mapped
 from nfinspect.flow.holding import Holding
@@ -17,6 +17,7 @@ from nfinspect.policy import classify
 from nfinspect.policy.model import Inspection, Plan, Policy
 from nfinspect.tcp.inspection import PreparedInspection
 from nfinspect.tcp.limits import Ledger
+from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.table import Table
 
 INSIDE: Final = "inside"
@@ -84,6 +85,19 @@ class Core:
     def drop(self, arrival: Arrival, reason: DropReason) -> None:
         """Drop a packet that has no passage."""
         self.actions.append(Drop(arrival.token, reason))
+
+    def inject(self, stream: Stream, datagram: bytes) -> None:
+        """Send a packet in the name of the stream's sender to its receiver."""
+        receiver = stream.peer
+        self.actions.append(
+            Inject(
+                datagram,
+                stream.direction,
+                receiver.device,
+                receiver.link_source,
+                stream.link_source,
+            )
+        )
 
     def emit(self, event: Event) -> None:
         """Report what happens to a connection by this call."""

@@ -11,7 +11,7 @@ the last byte that passed to it. It ignores one with another number, and challen
 
 from __future__ import annotations
 
-from nfinspect.actions import DropReason, Inject
+from nfinspect.actions import DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
     REPLY,
@@ -119,19 +119,8 @@ def after_closing(passage: Passage) -> None:
 
 def inject_reset(core: Core, stream: Stream, number: int) -> None:
     """Send an RST in the name of the stream's sender to its receiver, who expects this number."""
-    receiver = stream.peer
-    datagram = craft_reset(
-        stream.key, sequence=stream.on_the_wire(number), hop_limit=stream.hop_limit
-    )
-    core.actions.append(
-        Inject(
-            datagram,
-            stream.direction,
-            receiver.device,
-            receiver.link_source,
-            stream.link_source,
-        )
-    )
+    sequence = stream.on_the_wire(number)
+    core.inject(stream, craft_reset(stream.key, sequence=sequence, hop_limit=stream.hop_limit))
 
 
 def _drain(passage: Passage) -> None:

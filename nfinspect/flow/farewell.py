@@ -11,7 +11,7 @@ has room; the server has not sent a FIN.
 
 from __future__ import annotations
 
-from nfinspect.actions import DropReason, Inject
+from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST
 from nfinspect.flow.core import Core
 from nfinspect.flow.passage import Passage
@@ -92,6 +92,4 @@ def _send(core: Core, stream: Stream, farewell: Farewell, *, again: bool) -> Non
             options=options,
             hop_limit=server.hop_limit,
         )
-    core.actions.append(
-        Inject(datagram, server.direction, stream.device, stream.link_source, server.link_source)
-    )
+    core.inject(server, datagram)

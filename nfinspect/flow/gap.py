@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from nfinspect.actions import DropReason, Inject
+from nfinspect.actions import DropReason
 from nfinspect.flow.core import Core
 from nfinspect.flow.passage import Passage
 from nfinspect.packet.craft import craft_acknowledgment
@@ -194,15 +194,7 @@ def _acknowledge(core: Core, stream: Stream, gap: Gap, first: Iterable[Block] = 
         options=options,
         hop_limit=receiver.hop_limit,
     )
-    core.actions.append(
-        Inject(
-            datagram,
-            receiver.direction,
-            stream.device,
-            stream.link_source,
-            receiver.link_source,
-        )
-    )
+    core.inject(receiver, datagram)
 
 
 def _probe(core: Core, stream: Stream, gap: Gap) -> None:
@@ -227,12 +219,4 @@ def _probe(core: Core, stream: Stream, gap: Gap) -> None:
         payload=stream.memory.recall(last, stream.next),
         hop_limit=stream.hop_limit,
     )
-    core.actions.append(
-        Inject(
-            datagram,
-            stream.direction,
-            receiver.device,
-            receiver.link_source,
-            stream.link_source,
-        )
-    )
+    core.inject(stream, datagram)

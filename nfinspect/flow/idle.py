@@ -9,7 +9,6 @@ time begins anew. Nobody can answer in a capture: there the connection counts as
 
 from __future__ import annotations
 
-from nfinspect.actions import Inject
 from nfinspect.events import IdleProbe, TeardownReason
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import end, inject_reset
@@ -69,7 +68,7 @@ def _asked(core: Core, connection: TcpConnection, dead: DeadConnectionDetection)
 
 def ask(core: Core, stream: Stream) -> None:
     """Make the sender of *stream* acknowledge."""
-    _inject(core, stream, _keep_alive(stream))
+    core.inject(stream.peer, _keep_alive(stream))
 
 
 def _keep_alive(stream: Stream) -> bytes:
@@ -83,12 +82,4 @@ def _keep_alive(stream: Stream) -> bytes:
         window=stream.window_field,
         options=b"" if stamps is None else timestamps_option(*stamps),
         hop_limit=other.hop_limit,
-    )
-
-
-def _inject(core: Core, stream: Stream, datagram: bytes) -> None:
-    """Send a packet to the sender of *stream*."""
-    other = stream.peer
-    core.actions.append(
-        Inject(datagram, other.direction, stream.device, stream.link_source, other.link_source)
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nfinspect.actions import Accept, Drop, DropReason, Emit, Inject, Replace
+from nfinspect.actions import Accept, Drop, DropReason, Emit, Replace
 from nfinspect.arrival import Arrival, Token
 from nfinspect.events import Event
 from nfinspect.flow.core import Core
@@ -175,18 +175,9 @@ class Passage(PlacedSegment):
         if isinstance(short, DropReason):
             return
         stream = self.stream
-        receiver = stream.peer
         largest = min(stream.largest_segment, FITS_ANY_PATH[short.version])
-        self.core.actions.extend(
-            Inject(
-                piece,
-                stream.direction,
-                receiver.device,
-                receiver.link_source,
-                self.arrival.link_source,
-            )
-            for piece in split(short, max(1, largest - len(short.options)))
-        )
+        for piece in split(short, max(1, largest - len(short.options))):
+            self.core.inject(stream, piece)
 
 
 def pass_stray(

@@ -85,10 +85,17 @@ class TcpConnection:
         self.inspector: StreamInspector | None = None
         self.watcher: StreamWatcher | None = None
         """Who reads on for a transcript once it is no longer inspected."""
-        self.uninspected = plan.inspection is None
-        """Bytes pass unchanged, except retransmissions of what passed under inspection."""
         self.timer = 0.0
         """When its timer in the table is due."""
+        self.farewell: Farewell | None = None
+        """Inspection closed it, and the client has been told so."""
+        self.closed_quiet = 0.0
+        """Seconds without a packet after which a closed connection is forgotten."""
+        self.challenge: int | None = None
+        """The number that the server acknowledged in answer to the SYN because it still knows an
+        older connection (RFC 9293 section 3.5.1); the client's RST carries it."""
+        self.uninspected = plan.inspection is None
+        """Bytes pass unchanged, except retransmissions of what passed under inspection."""
         self.timed_by_either = False
         """One direction may be missing, so it has not been quiet while the other is heard."""
         self.ack_owed = False
@@ -98,17 +105,10 @@ class TcpConnection:
         """TCP intercept connected its client, so that its SYN never came by."""
         self.awaits_offset = False
         """So what the proxy adds to the server's numbers is not known before the client's first ACK."""
-        self.farewell: Farewell | None = None
-        """Inspection closed it, and the client has been told so."""
         self.reset = False
         """Inspection closed it with an RST to both ends."""
         self.sack_permitted = False
         """Both ends permit SACK (RFC 2018 section 2)."""
-        self.closed_quiet = 0.0
-        """Seconds without a packet after which a closed connection is forgotten."""
-        self.challenge: int | None = None
-        """The number that the server acknowledged in answer to the SYN because it still knows an
-        older connection (RFC 9293 section 3.5.1); the client's RST carries it."""
 
     def __repr__(self) -> str:
         how = "uninspected" if self.uninspected else "inspected"

@@ -107,8 +107,10 @@ class StreamInspector(StreamObserver):
         super().__init__(events)
         self.closing: CloseCause | None = None
         self.uninspected: UninspectedCause | None = None
-        self.refusing = False
         self.kept = 0
+        # Side by side, here and in what inherits, as eight bool take 8 bytes in the compiled form, and
+        # one between others as many.
+        self.refusing = False
         self.frugal = False
         self.resetting = False
         self.slowing = False
