@@ -28,7 +28,7 @@ from nfinspect.flow.established import established
 from nfinspect.flow.idle import timed_out
 from nfinspect.flow.opening import begin, expect, opening
 from nfinspect.flow.passage import Passage
-from nfinspect.flow.permissions import LIVE, RECORDED, EngineOptions, Permissions
+from nfinspect.flow.permissions import AS_LIVE, LIVE, RECORDED, EngineOptions, Permissions
 from nfinspect.packet.checksum import tcp_checksum_valid
 from nfinspect.packet.segment import ACK, RST, SYN, Segment, parse
 from nfinspect.policy.model import Inspection, Policy
@@ -37,7 +37,15 @@ from nfinspect.tcp.inspection import InspectionTotals
 from nfinspect.tcp.interception import Interceptions
 from nfinspect.tcp.limits import Ledger
 
-__all__ = ["LIVE", "RECORDED", "Engine", "EngineOptions", "InspectionTotals", "Permissions"]
+__all__ = [
+    "AS_LIVE",
+    "LIVE",
+    "RECORDED",
+    "Engine",
+    "EngineOptions",
+    "InspectionTotals",
+    "Permissions",
+]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -26,7 +26,7 @@ from rich.progress import (
 from nfinspect.cli.configuration import config_option
 from nfinspect.cli.errors import FINDINGS, UsageFailure
 from nfinspect.cli.replay_text import print_ended, print_result
-from nfinspect.engine import RECORDED, Engine, EngineOptions
+from nfinspect.engine import AS_LIVE, RECORDED, Engine, EngineOptions
 from nfinspect.monitor import Monitor
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import ClassPolicy, Match, Policy
@@ -48,6 +48,7 @@ LONG = 8 * 1024 * 1024
 """Bytes of captures from which on a progress bar is shown."""
 
 OPTIONS = EngineOptions(RECORDED, transcript=True)
+LIVE_RULES = EngineOptions(AS_LIVE, transcript=True)
 WATCHING = EngineOptions(with_changes(RECORDED, only_watches=True), transcript=True)
 
 EVERY = 0
@@ -152,6 +153,12 @@ def _end_option(name: str, whose: str) -> Callable[[Callable[..., Any]], Callabl
     " a connection, it goes on uninspected.",
 )
 @click.option(
+    "--as-live",
+    is_flag=True,
+    help="By the rules for live traffic: nothing is believed of a capture's kind, so nothing goes on"
+    " uninspected, and nothing sent early is released; packets larger than 1,500 bytes are cut first.",
+)
+@click.option(
     "--separate",
     is_flag=True,
     help="Judge each capture by itself, with a report for each; with --json, print an array.",
@@ -170,6 +177,7 @@ def replay(
     checksums: str,
     separate: bool,
     monitor: bool,
+    as_live: bool,
 ) -> int:
     """Run captures through the filter, and report what it does to them.
 
@@ -195,6 +203,8 @@ def replay(
             "--redact and --client or --server: the report has pseudonyms; select by --only or"
             " --dialogue N."
         )
+    if as_live and monitor:
+        raise click.UsageError("--as-live and --monitor: a trial lets every packet pass.")
     redactor = Redactor() if redact else None
     policy = _inspecting(configuration.policy, more_ports)
     selection = Selection(dialogue or None, only, clients, servers)
@@ -209,13 +219,14 @@ def replay(
             if monitor:
                 engine: Engine = Monitor(policy, WATCHING, started=0.0)
             else:
-                engine = Engine(policy, OPTIONS, started=0.0)
+                engine = Engine(policy, LIVE_RULES if as_live else OPTIONS, started=0.0)
             tells = piped and not as_json
             run = Replay(
                 policy,
                 engine,
                 writer,
                 ChecksumUse(checksums),
+                as_live=as_live,
                 only_watches=monitor,
                 redactor=redactor,
                 pictured=partial(_pictured, dialogue) if dialogue is not None else None,

@@ -34,6 +34,8 @@ class Permissions:
 
 
 LIVE = Permissions()
+AS_LIVE = Permissions(tokens_kept=True)
+"""A capture that is judged as if its packets were in the filter's path now."""
 RECORDED = Permissions(
     incomplete_handshake=True,
     missing_side=True,

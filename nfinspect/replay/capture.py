@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, BinaryIO, Protocol, cast
@@ -88,6 +88,7 @@ class Frame:
         "length",
         "number",
         "offset",
+        "parts",
         "record",
         "time",
     )
@@ -107,6 +108,8 @@ class Frame:
         """Where the datagram begins, after the link header."""
         self.end = 0
         """Where the datagram ends; link padding may follow."""
+        self.parts: Sequence[Frame] = ()
+        """The fragments that it was made of, if it was."""
         self.key = b""
         """See ``Segment.key``."""
         self.record: Any = None

@@ -20,11 +20,12 @@ from nfinspect.audit import show, syslog
 from nfinspect.audit.counters import Counters
 from nfinspect.audit.json_lines import iso
 from nfinspect.audit.text import address as address_text
-from nfinspect.packet.checksum import ip_header_valid
+from nfinspect.packet.checksum import ip_header_valid, tcp_checksum_valid
 from nfinspect.packet.segment import TCP_PROTOCOL, Segment, parse, ports, reverse_key
 from nfinspect.policy.model import Policy
 from nfinspect.replay.capture import SECOND, Capture, Frame
 from nfinspect.replay.checksums import Checksums, ChecksumUse, Sender
+from nfinspect.replay.cutting import MTU, cut
 from nfinspect.replay.elsewhere import Elsewhere
 from nfinspect.replay.fragments import Decided, Reassembler, is_fragment
 from nfinspect.replay.incomplete import LINK_TYPE, SNAP_LENGTH, incomplete
@@ -53,6 +54,8 @@ TO_THE_CARD = "the checksums of {} were left to its network card (offload): take
 ALL_WRONG = "the checksums of {} are all wrong (offload): not looked at"
 """What is noted of a sender."""
 
+CUT = f"longer than {MTU:,} bytes (segmentation offload); cut as a network card does"
+
 _WORD = Struct("!H")
 
 
@@ -78,12 +81,15 @@ class Replay:
         out: CaptureWriter | None = None,
         checksums: ChecksumUse = ChecksumUse.AUTO,
         *,
+        as_live: bool = False,
         only_watches: bool = False,
         redactor: Redactor | None = None,
         pictured: Callable[[int], bool] | None = None,
         ended: Callable[[ConnectionRecord], None] | None = None,
     ) -> None:
         """*engine* must have been started at time 0.0, which is that of the first packet.
+
+        *as_live*: datagrams larger than the MTU are cut first, as the filter in the path sees them.
 
         *redactor*: what replaces everything private in the result and in *out*, which then has only
         packets that concern the filter.
@@ -96,6 +102,7 @@ class Replay:
         self._redactor = redactor
         self._engine = engine
         self._out = out
+        self._as_live = as_live
         self._counters = Counters(only_watches=only_watches)
         self._fragments = Reassembler()
         self._checksums = Checksums(checksums)
@@ -118,6 +125,9 @@ class Replay:
         self._fragments_joined = 0
         self._datagrams_joined = 0
         self._fragments_discarded = 0
+        self._cut = 0
+        """Datagrams cut, and into how many pieces."""
+        self._pieces = 0
         self._captures: list[dict[str, Any]] = []
         self._notes: dict[str, dict[str, Any]] = {}
 
@@ -259,7 +269,7 @@ class Replay:
             captured_length = frame.length - offset
         if captured_length is not None and captured_length > len(datagram):
             self._note(SNAP_LENGTH, frame.number)
-        self._arrive(frame, datagram, found, captured_length)
+        self._whole(frame, datagram, found, captured_length)
 
     def _joined(self, decided: Decided) -> None:
         """Handle fragments that were reassembled or given up."""
@@ -278,6 +288,7 @@ class Replay:
             data = last.data[: last.offset] + whole
             joined = Frame(last.number, last.time, last.interface, data, len(data))
             joined.offset, joined.end = last.offset, len(data)
+            joined.parts = decided.frames
             self._arrive(joined, whole, found)
 
     def _copy(self, frame: Frame) -> None:
@@ -286,15 +297,40 @@ class Replay:
         if self._out is not None and self._redactor is None:
             self._out.copy(frame, self._time)
 
+    def _whole(
+        self, frame: Frame, datagram: bytes, found: tuple[int, int], captured_length: int | None
+    ) -> None:
+        """Give a datagram as it was captured to the engine, in pieces if it has to be cut."""
+        segment = None
+        if self._as_live and len(datagram) > MTU:
+            segment = parse(datagram, captured_length)
+        if not isinstance(segment, Segment):
+            self._arrive(frame, datagram, found, captured_length)
+            return
+        sender = self._checksums.sender(_source(datagram))
+        arrival = Arrival(frame, datagram, self._now, captured_length)
+        right = not sender.verified or (ip_header_valid(datagram) and tcp_checksum_valid(segment))
+        if not right and not self._usable(sender, arrival):
+            self._arrive(frame, datagram, found, captured_length)  # damaged: dropped whole
+            return
+        self._note(CUT, frame.number)
+        pieces = cut(frame, segment)
+        self._cut += 1
+        self._pieces += len(pieces)
+        for piece, part in pieces:
+            self._arrive(piece, part, found, completed=True)
+
     def _arrive(
         self,
         frame: Frame,
         datagram: bytes,
         found: tuple[int, int],
         captured_length: int | None = None,
+        *,
+        completed: bool = False,
     ) -> None:
         """Give a datagram that concerns the filter to the engine, and apply its actions. See
-        ``Arrival`` for *captured_length*."""
+        ``Arrival`` for *captured_length*. *completed*: its checksum says nothing of its sender's."""
         self._let_time_pass()
         frame.key = packet_key(datagram, found)
         record = self._records.find(frame.key)
@@ -316,7 +352,9 @@ class Replay:
             actions = self._engine.arrive(arrival)
         else:  # live, the kernel drops it before any filter
             actions = [Drop(frame, DropReason.BAD_CHECKSUM)]
-        if not sender.verified:
+        if completed:
+            pass
+        elif not sender.verified:
             if sender.note is not None:
                 sender.note["packets"] += 1
         elif not any(_bad_checksum(action) for action in actions):
@@ -558,6 +596,11 @@ class Replay:
                 "datagrams": self._datagrams_joined,
                 "discarded": self._fragments_discarded,
             },
+            **(
+                {"as_live": True, "cut": {"datagrams": self._cut, "pieces": self._pieces}}
+                if self._as_live
+                else {}
+            ),
             "connections": self._counters.built,
             "ports": sorted(self.policy.plans),
             "elsewhere": {str(port): first for port, first in self._elsewhere.ports.items()},
