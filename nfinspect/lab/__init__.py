@@ -4,5 +4,6 @@
 use: it also captures on their interfaces, and starts the filter. `postfix` and `exim` are mail servers, each in
 a directory of the lab; `dialogue` has a client and a server that send exactly the given bytes.
 `cases` is the table of test cases, `case` runs one. `streams` reads captures, `comparison` compares
-both sides of the filter, and `demo` shows it all.
+both sides of the filter, and `demo` shows it all. `gateway_receiver` and `gateway_sender` are email
+gateways with the `mail_log` of AsyncOS.
 """
