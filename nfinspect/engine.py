@@ -22,6 +22,7 @@ from mypy_extensions import mypyc_attr
 from nfinspect.actions import Action, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.esmtp.prepared import prepare_esmtp
+from nfinspect.flow import kernel
 from nfinspect.flow.core import Core, Prepare
 from nfinspect.flow.ending import after_closing, clear, may_reopen
 from nfinspect.flow.established import established
@@ -35,6 +36,7 @@ from nfinspect.policy.model import Inspection, Policy
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
 from nfinspect.tcp.inspection import InspectionTotals
 from nfinspect.tcp.interception import Interceptions
+from nfinspect.tcp.kernel_connection import KernelConnection, Sighting
 from nfinspect.tcp.limits import Ledger
 
 __all__ = [
@@ -103,7 +105,10 @@ class Engine:
         while (
             connection := core.table.expired(now, picking_up=now < core.pickup_until)
         ) is not None:
-            timed_out(core, connection)
+            if isinstance(connection, KernelConnection):
+                kernel.timed_out(core, connection)
+            elif isinstance(connection, TcpConnection):
+                timed_out(core, connection)
         if now >= core.pickup_until:
             core.table.forget_ended()
         return actions
@@ -141,7 +146,38 @@ class Engine:
             ends = connection.identity.client.address, connection.identity.server.address
             if connection.phase is not CLOSED and (address is None or address in ends):
                 clear(core, connection)
+        for passed in list(core.table.passed.values()):
+            ends = passed.identity.client.address, passed.identity.server.address
+            if address is None or address in ends:
+                kernel.clear(core, passed)
         return actions
+
+    def tell(self, sightings: Collection[Sighting], now: float) -> list[Action]:
+        """Connection tracking has told something of connections that the kernel passes by itself."""
+        core = self._core
+        actions = core.begin(now)
+        for sighting in sightings:
+            kernel.told(core, sighting)
+        return actions
+
+    def look(self, sightings: Collection[Sighting], since: float, now: float) -> list[Action]:
+        """All that connection tracking knows of such connections; it was asked at *since*. Those that it
+        does not know are over; whoever has been quiet for too long is ended."""
+        core = self._core
+        actions = core.begin(now)
+        kernel.looked(core, sightings, since)
+        return actions
+
+    def forgotten(self) -> list[bytes]:
+        """Handles of entries that connection tracking must forget; each is returned once."""
+        core = self._core
+        found, core.forgotten = core.forgotten, []
+        return found
+
+    @property
+    def passed(self) -> int:
+        """Connections in the table that the kernel passes by itself."""
+        return len(self._core.table.passed)
 
     @property
     def totals(self) -> dict[Inspection, InspectionTotals]:
@@ -192,9 +228,13 @@ class Engine:
         return len(self._core.table.expected)
 
     @property
-    def open_connections(self) -> list[TcpConnection]:
+    def open_connections(self) -> list[TcpConnection | KernelConnection]:
         """Those in the table that inspection has not closed, for show; to be read only."""
-        return [each for each in self._core.table.connections() if each.phase is not CLOSED]
+        table = self._core.table
+        found: list[TcpConnection | KernelConnection] = []
+        found += [each for each in table.connections() if each.phase is not CLOSED]
+        found += table.passed.values()
+        return found
 
     def clear_totals(self) -> None:
         """Count inspected packets anew."""

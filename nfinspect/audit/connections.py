@@ -13,12 +13,15 @@ from nfinspect.policy.commands.policies import settings_words
 from nfinspect.policy.model import NO_LIMITS, ConnectionLimits, Policy, Translation
 from nfinspect.policy.ranges import address_text
 from nfinspect.tcp.connection import ESTABLISHED, SYN_SENT, TcpConnection
+from nfinspect.tcp.kernel_connection import KernelConnection
 from nfinspect.tcp.stream import Stream
 
 MOST_LISTED = 2_000
 """Connections that one answer lists: the filter decides no packets meanwhile."""
 
 TCP = 6
+
+Shown = TcpConnection | KernelConnection
 
 FLAGS = (
     "Flags: A - awaiting inside ACK to SYN, a - awaiting outside ACK to SYN, B - initial SYN from outside,\n"
@@ -38,7 +41,7 @@ class Wanted:
     """Of either end."""
     port: int | None = None
 
-    def admits(self, connection: TcpConnection) -> bool:
+    def admits(self, connection: Shown) -> bool:
         """Whether it is one of them."""
         identity = connection.identity
         ends = identity.client, identity.server
@@ -47,17 +50,12 @@ class Wanted:
         )
 
 
-def flags(connection: TcpConnection) -> str:
+def flags(connection: Shown) -> str:
     """The flags of a connection, as show conn writes them."""
-    outbound = connection.identity.outbound
+    if isinstance(connection, KernelConnection):
+        return _kernel_flags(connection)
     inside, outside = _sides(connection)
-    found = ""
-    if connection.phase >= ESTABLISHED:
-        found += "U"
-    elif connection.phase is SYN_SENT:
-        found += "saA" if outbound else "SaA"
-    else:
-        found += "A" if outbound else "a"
+    found = _phase_flags(connection)
     if inside.fin is not None:
         found += "f"
     if outside.fin is not None:
@@ -74,11 +72,33 @@ def flags(connection: TcpConnection) -> str:
         found += "M"
     if connection.phase >= ESTABLISHED and not (inside.heard_from and outside.heard_from):
         found += "i"
-    if not outbound:
-        found += "B"
-    if connection.plan.state_bypass:
-        found += "b"
-    return found
+    return found + _origin_flags(connection)
+
+
+def _kernel_flags(connection: KernelConnection) -> str:
+    """Those of one that the kernel passes, as far as connection tracking tells: neither who has sent
+    data nor what was acknowledged."""
+    outbound = connection.identity.outbound
+    found = _phase_flags(connection)
+    if connection.client_closed if outbound else connection.server_closed:
+        found += "f"
+    if connection.server_closed if outbound else connection.client_closed:
+        found += "F"
+    return found + _origin_flags(connection)
+
+
+def _phase_flags(connection: Shown) -> str:
+    outbound = connection.identity.outbound
+    if connection.phase >= ESTABLISHED:
+        return "U"
+    if connection.phase is SYN_SENT:
+        return "saA" if outbound else "SaA"
+    return "A" if outbound else "a"
+
+
+def _origin_flags(connection: Shown) -> str:
+    found = "" if connection.identity.outbound else "B"
+    return found + "b" if connection.plan.state_bypass else found
 
 
 def _sides(connection: TcpConnection) -> tuple[Stream, Stream]:
@@ -95,7 +115,7 @@ def mapped(translation: Translation | None, real: bytes) -> bytes:
     return b"" if found is None else found.to_bytes(len(real))
 
 
-def _end(connection: TcpConnection, end: Endpoint) -> str:
+def _end(connection: Shown, end: Endpoint) -> str:
     """``interface address:port``, with the mapped address in brackets behind the real one."""
     text = ip_port(end)
     translated = _mapped_end(connection, end)
@@ -105,7 +125,7 @@ def _end(connection: TcpConnection, end: Endpoint) -> str:
     return f"{end.interface} {text}"
 
 
-def _mapped_end(connection: TcpConnection, end: Endpoint) -> str:
+def _mapped_end(connection: Shown, end: Endpoint) -> str:
     if end is not connection.identity.server:
         return ""
     found = mapped(connection.plan.translation, end.address)
@@ -116,7 +136,7 @@ def _slashed(end: Endpoint, host: str = "") -> str:
     return f"{host or address(end.address)}/{end.port}"
 
 
-def _line(connection: TcpConnection, now: float) -> str:
+def _line(connection: Shown, now: float) -> str:
     lower, higher = connection.identity.sides
     return (
         f"TCP {_end(connection, lower)} {_end(connection, higher)},"
@@ -125,7 +145,7 @@ def _line(connection: TcpConnection, now: float) -> str:
     )
 
 
-def _detail(connection: TcpConnection, now: float, *, long: bool) -> str:
+def _detail(connection: Shown, now: float, *, long: bool) -> str:
     ends = []
     for end in connection.identity.sides:
         text = f"{end.interface}:{_slashed(end)}"
@@ -146,7 +166,7 @@ def _detail(connection: TcpConnection, now: float, *, long: bool) -> str:
 
 
 def connections(
-    found: Sequence[TcpConnection], wanted: Wanted, now: float, in_use: int, most_used: int
+    found: Sequence[Shown], wanted: Wanted, now: float, in_use: int, most_used: int
 ) -> tuple[str, dict[str, Any]]:
     """``show conn``: the text, and the JSON. *found* are all open connections."""
     lines = [f"{in_use} in use, {most_used} most used"]
@@ -169,7 +189,7 @@ def connections(
     return text, data
 
 
-def to_json(connection: TcpConnection, now: float) -> dict[str, Any]:
+def to_json(connection: Shown, now: float) -> dict[str, Any]:
     """One connection."""
     identity, inspection = connection.identity, connection.plan.inspection
     return {
@@ -185,7 +205,8 @@ def to_json(connection: TcpConnection, now: float) -> dict[str, Any]:
         "uptime": round(now - connection.created, 3),
         "bytes": connection.payload_bytes,
         "map": inspection.map.name if inspection else None,
-        "inspected": not connection.uninspected,
+        "inspected": isinstance(connection, TcpConnection) and not connection.uninspected,
+        "passed_by_kernel": isinstance(connection, KernelConnection),
         "limits": [scope.name for scope in connection.plan.scopes],
     }
 
@@ -193,8 +214,8 @@ def to_json(connection: TcpConnection, now: float) -> dict[str, Any]:
 @dataclass(slots=True)
 class _Host:
     end: Endpoint
-    connections: list[TcpConnection] = field(default_factory=list)
-    served: list[TcpConnection] = field(default_factory=list)
+    connections: list[Shown] = field(default_factory=list)
+    served: list[Shown] = field(default_factory=list)
     """Those of which it is the server."""
 
     @property
@@ -210,7 +231,7 @@ class _Host:
 
 
 def local_hosts(
-    found: Sequence[TcpConnection], wanted: bytes | None, now: float
+    found: Sequence[Shown], wanted: bytes | None, now: float
 ) -> tuple[str, dict[str, Any]]:
     """``show local-host``: the hosts of both sides, by interface; their connections too if one host
     is *wanted*."""
@@ -300,7 +321,7 @@ def _network(translation: Translation, first: int) -> str:
 
 def set_connection(
     policy: Policy,
-    found: Sequence[TcpConnection],
+    found: Sequence[Shown],
     refused: Mapping[str, int],
     *,
     detailed: bool,
@@ -346,7 +367,7 @@ Servers = dict[bytes, list[int]]
 """Connections and embryonic ones by the server's address."""
 
 
-def _by_scope(found: Iterable[TcpConnection]) -> dict[tuple[str, str], Servers]:
+def _by_scope(found: Iterable[Shown]) -> dict[tuple[str, str], Servers]:
     counted: dict[tuple[str, str], Servers] = {}
     for connection in found:
         scopes = {(scope.name, scope.interface) for scope in connection.plan.scopes}

@@ -12,7 +12,7 @@ from nfinspect.events import Endpoint, Event, Mapped
 from nfinspect.flow.holding import Holding
 from nfinspect.flow.permissions import EngineOptions
 from nfinspect.flow.waiting import Waiting
-from nfinspect.packet.segment import Segment
+from nfinspect.packet.segment import ACK, SYN, Segment
 from nfinspect.policy import classify
 from nfinspect.policy.model import Inspection, Plan, Policy
 from nfinspect.tcp.inspection import PreparedInspection
@@ -39,6 +39,7 @@ class Core:
         "_prepare",
         "actions",
         "connection_number",
+        "forgotten",
         "holding",
         "inspections",
         "ledger",
@@ -68,6 +69,9 @@ class Core:
         self.pickup_until = started + policy.midstream_pickup
         """Until then, connections older than the filter are picked up."""
         self.connection_number = 0
+        self.forgotten: list[bytes] = []
+        """Connections that the kernel passed and that have timed out, by their handles: connection
+        tracking must forget them."""
         self.actions: list[Action] = []
         """What the call in progress has decided so far, in order."""
         self.now = started
@@ -164,7 +168,8 @@ class Core:
     def endpoints(self, arrival: Arrival, segment: Segment) -> tuple[Endpoint, Endpoint]:
         """Source and destination, with the names of the interfaces between which the segment goes.
         If none are configured, or known, servers are inside, and all other hosts outside."""
-        to_server = self.policy.plan(segment.destination_port) is not None
+        opens = segment.flags & (SYN | ACK) == SYN
+        to_server = opens or self.policy.plan(segment.destination_port) is not None
         near, far = (OUTSIDE, INSIDE) if to_server else (INSIDE, OUTSIDE)
         if self._interfaces:
             near = self._interfaces.get(arrival.ingress, arrival.ingress) or near

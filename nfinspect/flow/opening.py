@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nfinspect.actions import DropReason
+from nfinspect.actions import Accept, DropReason
 from nfinspect.arrival import Arrival
 from nfinspect.events import (
     REPLY,
@@ -21,6 +21,7 @@ from nfinspect.events import (
     Translated,
     UninspectedCause,
 )
+from nfinspect.flow import kernel
 from nfinspect.flow.core import INSIDE, OUTSIDE, Core
 from nfinspect.flow.ending import end, of_finished, reset
 from nfinspect.flow.idle import ask
@@ -44,6 +45,11 @@ def begin(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
     if key == segment.reverse_key:  # a socket connected to itself: its directions look the same
         core.drop(arrival, DropReason.MALFORMED)
         return None
+    passed = core.table.find_passed(key)
+    if passed is not None:
+        stream = kernel.another(core, arrival, segment, passed)
+        if stream is not None or passed.key in core.table.passed:
+            return stream
     remembered = core.table.recall(key)
     if remembered is not None and remembered.closed_by_inspection:
         if not segment.flags & SYN:
@@ -165,15 +171,22 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
         core.drop(arrival, DropReason.BAD_SYN)
         return None
     source, destination = core.endpoints(arrival, segment)
+    plan = core.plan(source, destination)
+    passed = kernel.passes(core, plan, segment.destination_port)
+    if passed and not plan.scopes:
+        core.actions.append(Accept(arrival.token))
+        return None
     if core.table.full:  # nothing is evicted to make room
         core.emit(TableFull(source, destination))
         core.drop(arrival, DropReason.TABLE_FULL)
         return None
-    plan = core.plan(source, destination)
     if plan.scopes and not _admitted(core, arrival, segment, plan):
         return None
     for key in (segment.key, segment.reverse_key):
         core.table.forget(key)
+    if passed:
+        kernel.begin(core, arrival, segment, plan)
+        return None
     connection = _create(core, segment.key, (source, destination), plan)
     handshake.begin(connection.client, segment)
     connection.client.heard(arrival.now)
@@ -233,6 +246,9 @@ def _proxied(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         return None
     for key in (segment.key, segment.reverse_key):
         table.forget(key)
+    if core.options.kernel_passes and core.policy.plan(server.port) is None:
+        kernel.begin(core, arrival, segment, plan)
+        return None
     connection = _create(core, segment.reverse_key, (client, server), plan)
     handshake.begin_proxied(connection.client, segment)
     connection.client.heard(arrival.now)

@@ -55,3 +55,6 @@ class EngineOptions:
     """Emit every command and reply line (``CommandSeen``, ``ReplySeen``), and every
     end of a message (``MessageSeen``)."""
     limits: Limits = field(default_factory=Limits)
+    kernel_passes: bool = False
+    """The kernel passes exempt connections, and those to other ports, by itself: of these only the
+    opening packets come, and the driver tells the rest (`Engine.tell`)."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nfinspect import __version__
 from nfinspect.audit import connections, show
-from nfinspect.audit.connections import Wanted
+from nfinspect.audit.connections import Shown, Wanted
 from nfinspect.audit.counters import Counters, Totals
 from nfinspect.audit.suppression import Suppression
 from nfinspect.live import queue_table, route
@@ -41,7 +41,6 @@ from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import NO_LIMITS, Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
-from nfinspect.tcp.connection import TcpConnection
 
 
 class Inspecting(Protocol):
@@ -56,7 +55,7 @@ class Inspecting(Protocol):
         """Connections in the table."""
 
     @property
-    def open_connections(self) -> Sequence[TcpConnection]:
+    def open_connections(self) -> Sequence[Shown]:
         """Those of them that inspection has not closed."""
 
     @property

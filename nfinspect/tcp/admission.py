@@ -18,7 +18,7 @@ from typing import Final
 from nfinspect.actions import DropReason
 from nfinspect.events import LimitKind
 from nfinspect.policy.model import LimitScope, Plan
-from nfinspect.tcp.connection import ESTABLISHED, TcpConnection
+from nfinspect.tcp.connection import ESTABLISHED, OpenConnection
 from nfinspect.tcp.interception import Interceptions
 from nfinspect.tcp.stream import NOT_YET
 
@@ -187,7 +187,7 @@ class Admission:
         decision.begins = decision.key not in self._above
         self._above.add(decision.key)
 
-    def add(self, connection: TcpConnection) -> None:
+    def add(self, connection: OpenConnection) -> None:
         """It enters the table, embryonic."""
         ends = connection.identity
         for scope in connection.plan.scopes:
@@ -199,7 +199,7 @@ class Admission:
             if scope.limits.per_client_embryonic:
                 add(_CLIENT_EMBRYONIC + key + ends.client.address)
 
-    def establish(self, connection: TcpConnection) -> None:
+    def establish(self, connection: OpenConnection) -> None:
         """It is no longer embryonic."""
         ends = connection.identity
         for scope in connection.plan.scopes:
@@ -209,7 +209,7 @@ class Admission:
             if allowed:
                 self._lower(_CLIENT_EMBRYONIC + scope.key + ends.client.address, allowed)
 
-    def take_back(self, connection: TcpConnection) -> None:
+    def take_back(self, connection: OpenConnection) -> None:
         """It is over, whatever ended it."""
         if connection.phase < ESTABLISHED:
             self.establish(connection)
@@ -221,7 +221,7 @@ class Admission:
 
     def _lower(self, key: bytes, allowed: int) -> None:
         left = self._counts.take_back(key)
-        if left < allowed and self._above:
+        if (left < allowed or not left) and self._above:
             self._above.discard(key)
         if self.interceptions.active:
             self.interceptions.fallen(key, left, allowed)

@@ -42,34 +42,12 @@ class Farewell:
         nobody."""
 
 
-class TcpConnection:
-    __slots__ = (
-        "ack_owed",
-        "awaits_offset",
-        "challenge",
-        "client",
-        "closed_quiet",
-        "created",
-        "farewell",
-        "identity",
-        "inspection",
-        "inspector",
-        "key",
-        "phase",
-        "plan",
-        "proxied",
-        "reset",
-        "sack_permitted",
-        "server",
-        "timed_by_either",
-        "timer",
-        "uninspected",
-        "watcher",
-    )
+class OpenConnection:
+    """What the table, its timers and the limits know of any connection."""
 
-    def __init__(
-        self, identity: Connection, key: bytes, plan: Plan, now: float, ledger: Ledger
-    ) -> None:
+    __slots__ = ("created", "identity", "key", "phase", "plan", "timer")
+
+    def __init__(self, identity: Connection, key: bytes, plan: Plan, now: float) -> None:
         self.identity = identity
         """How events name it."""
         self.key = key
@@ -77,6 +55,35 @@ class TcpConnection:
         self.plan = plan
         self.created = now
         self.phase = SYN_SENT
+        self.timer = 0.0
+        """When its timer in the table is due."""
+
+
+class TcpConnection(OpenConnection):
+    """One whose packets come by."""
+
+    __slots__ = (
+        "ack_owed",
+        "awaits_offset",
+        "challenge",
+        "client",
+        "closed_quiet",
+        "farewell",
+        "inspection",
+        "inspector",
+        "proxied",
+        "reset",
+        "sack_permitted",
+        "server",
+        "timed_by_either",
+        "uninspected",
+        "watcher",
+    )
+
+    def __init__(
+        self, identity: Connection, key: bytes, plan: Plan, now: float, ledger: Ledger
+    ) -> None:
+        super().__init__(identity, key, plan, now)
         self.client = Stream(self, REQUEST, ledger)
         self.server = Stream(self, REPLY, ledger)
         self.client.join(self.server)
@@ -85,8 +92,6 @@ class TcpConnection:
         self.inspector: StreamInspector | None = None
         self.watcher: StreamWatcher | None = None
         """Who reads on for a transcript once it is no longer inspected."""
-        self.timer = 0.0
-        """When its timer in the table is due."""
         self.farewell: Farewell | None = None
         """Inspection closed it, and the client has been told so."""
         self.closed_quiet = 0.0

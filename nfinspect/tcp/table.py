@@ -17,7 +17,8 @@ from nfinspect.actions import DropReason
 from nfinspect.events import REQUEST
 from nfinspect.packet.segment import reverse_key
 from nfinspect.tcp.admission import Admission
-from nfinspect.tcp.connection import CLOSED, TcpConnection
+from nfinspect.tcp.connection import CLOSED, ESTABLISHED, OpenConnection, TcpConnection
+from nfinspect.tcp.kernel_connection import KernelConnection
 from nfinspect.tcp.limits import Limits
 from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.timeouts import expires
@@ -75,6 +76,7 @@ class Table:
         "expected",
         "finished",
         "limits",
+        "passed",
         "refused",
         "remembered",
         "streams",
@@ -97,6 +99,8 @@ class Table:
         self.expected: dict[bytes, TcpConnection] = {}
         """Connections older than the filter that count against limits although no packet of them has
         come yet; by the client's key."""
+        self.passed: dict[bytes, KernelConnection] = {}
+        """Those that the kernel passes by itself, by the client's key."""
         self.refused: dict[bytes, DropReason] = {}
         """Where nobody reacts: connections that a limit refused, whose packets go on, and
         why; by the client's key, oldest first."""
@@ -105,11 +109,11 @@ class Table:
         self._timers = Timers()
 
     def __len__(self) -> int:
-        return len(self.streams) // 2
+        return len(self.streams) // 2 + len(self.passed)
 
     @property
     def full(self) -> bool:
-        return len(self.streams) // 2 + self.closed >= self.limits.connections
+        return len(self) + self.closed >= self.limits.connections
 
     def add(self, connection: TcpConnection) -> None:
         if self.expected:
@@ -119,6 +123,31 @@ class Table:
         if connection.plan.scopes:
             self.admission.add(connection)
         self._set_timer(connection)
+
+    def add_passed(self, connection: KernelConnection) -> None:
+        """It is embryonic, and counted from now on."""
+        if self.expected:
+            self.expect_no_more(connection.key)
+        self.passed[connection.key] = connection
+        self.admission.add(connection)
+        connection.timer = connection.created + connection.plan.timeouts.embryonic
+        self._timers.set(connection.key, connection.timer)
+
+    def establish_passed(self, connection: KernelConnection) -> None:
+        """Its handshake is complete; from now on it is up to the driver to find out that it is idle."""
+        self.admission.establish(connection)
+        self._timers.cancel(connection.key, connection.timer)
+
+    def remove_passed(self, connection: KernelConnection) -> None:
+        del self.passed[connection.key]
+        self.admission.take_back(connection)
+        self._timers.cancel(connection.key, connection.timer)
+
+    def find_passed(self, key: bytes) -> KernelConnection | None:
+        """The connection passed by the kernel that packets with this key or its reverse belong to."""
+        if not self.passed:
+            return None
+        return self.passed.get(key) or self.passed.get(reverse_key(key))
 
     def expect(self, connection: TcpConnection) -> None:
         """Count an established connection before its first packet."""
@@ -285,7 +314,7 @@ class Table:
     def deadline(self) -> float | None:
         return self._timers.deadline()
 
-    def expired(self, now: float, *, picking_up: bool) -> TcpConnection | None:
+    def expired(self, now: float, *, picking_up: bool) -> OpenConnection | None:
         """The next connection that has timed out; the caller removes it. Also lets go of remembered
         connections that have been quiet for long enough, but not entirely while older connections
         are still ``picking_up``."""
@@ -300,6 +329,11 @@ class Table:
                     if self._asked:
                         self._asked.pop(key, None)
                     self._set_timer(connection)
+                continue
+            passed = self.passed.get(key)
+            if passed is not None:
+                if passed.timer == when and passed.phase < ESTABLISHED:
+                    return passed
                 continue
             known = self.remembered.get(key)
             if known is not None and known.closed_by_inspection and known.timer == when:

@@ -129,6 +129,7 @@ def test_show_conn_prints_a_line_each() -> None:
         "bytes": 0,
         "map": "_default_esmtp_map",
         "inspected": True,
+        "passed_by_kernel": False,
         "limits": ["class class-default", f"static {HOST}"],
     }
 
