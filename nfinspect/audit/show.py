@@ -69,6 +69,12 @@ class QueueState:
     (``queue_user_dropped``)."""
     enobufs: int = 0
     """How often the socket reported an overrun (ENOBUFS)."""
+    syn_queue: int = 0
+    """The number of the queue for SYNs, and the same of it."""
+    syns_waiting: int = 0
+    syns_received: int = 0
+    syns_lost: int = 0
+    """SYNs that the kernel dropped because their queue was full."""
     received: int = 0
     gso: int = 0
     """GSO packets among the received ones."""
@@ -94,6 +100,8 @@ def queue(state: QueueState) -> str:
         f" line unended {state.unended_lines_now} now, {state.unended_lines} in all",
         f"  lost: kernel dropped {state.kernel_dropped}, user dropped {state.user_dropped},"
         f" ENOBUFS {state.enobufs}",
+        f"  SYNs: queue {state.syn_queue}, received {state.syns_received},"
+        f" waiting {state.syns_waiting}, lost {state.syns_lost}",
         f"  lines: waiting {state.waiting_lines}, lost {state.lost_lines},"
         f" suppressed {state.suppressed_lines}",
     ]

@@ -7,21 +7,23 @@ from typing import Any
 
 import click
 
+from nfinspect.rules.queues import MOST
+
 
 def queue_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--queues`` and ``--queue-num`` to *command*, as ``queues`` and ``queue_num``."""
     for option in (
         click.option(
             "--queue-num",
-            type=click.IntRange(0, 65535),
+            type=click.IntRange(0, MOST),
             default=0,
             show_default=True,
             metavar="K",
-            help="The number of the first queue.",
+            help="The number of the first queue; SYNs go to queue K + 32768.",
         ),
         click.option(
             "--queues",
-            type=click.IntRange(1, 65536),
+            type=click.IntRange(1, MOST + 1),
             default=1,
             show_default=True,
             metavar="N",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from nfinspect.live.survey import FORWARDING, FamilySurvey, Survey
 from nfinspect.rules.diversion import CHAIN
 from nfinspect.rules.diverted import DIRECTIONS, FamilyRules, Flow
+from nfinspect.rules.queues import syn_queue
 
 QUIET = 60.0
 """Seconds without a first packet after which `run` says so."""
@@ -99,6 +100,23 @@ ROWS = {
         "{family}: the rules send mail to queue {rules_queue}, which nobody reads: {unread}",
         "nfinspect run{queue_option}, or nfinspect rules --remove",
     ),
+    "syns-elsewhere": MisfitRow(
+        Severity.WARNING,
+        "{family}: the rules send SYNs to queue {rules_queue}, {reader}, and this filter reads them"
+        " from queue {syn_queue}: no connection begins",
+        APPLY,
+    ),
+    "syns-with-mail": MisfitRow(
+        Severity.NOTICE,
+        "{family}: the rules send SYNs to the queue that carries mail: a flood of them delays it",
+        APPLY,
+    ),
+    "syns-lost": MisfitRow(
+        Severity.NOTICE,
+        "SYNs were lost because their queue, {syn_queue}, was full: a flood of them, or a filter that"
+        " stood still; nfinspect show queue counts them",
+        "an embryonic limit lets the kernel answer a flood",
+    ),
     "forwarding-off": MisfitRow(
         Severity.WARNING,
         "{family} forwarding is off: no {family} mail passes this machine",
@@ -155,6 +173,8 @@ class FilterState:
     latest: float | None
     """Seconds since the latest packet."""
     waiting: int
+    syns_lost: int
+    """SYNs that their queue could not take."""
     held: int
     connections: int
     uninspected: dict[str, int]
@@ -205,6 +225,7 @@ def find(survey: Survey, state: FilterState | None, *, control: str = "") -> lis
         facts = {
             "chain": CHAIN,
             "queue": queue,
+            "syn_queue": syn_queue(queue),
             "queue_option": f" --queue-num {queue}" if queue else "",
             **facts,
         }
@@ -291,17 +312,30 @@ def _ports(rules: FamilyRules, state: FilterState) -> Iterator[Found]:
 
 def _queues(rules: FamilyRules, read: frozenset[int], own: int | None) -> Iterator[Found]:
     """What goes to a queue that is not the filter's *own*, or, without a filter, that nobody reads."""
+    found = False
     for number, flow in {flow.first_queue: flow for flow in rules.effective}.items():
         if own is not None and not flow.first_queue <= own <= flow.last_queue:
-            is_read = number in read
-            reader = (
-                "which another process reads"
-                if is_read
-                else f"which nobody reads ({_unread(flow)})"
-            )
-            yield "other-queue", {"rules_queue": number, "reader": reader}
+            found = True
+            yield "other-queue", {"rules_queue": number, "reader": _reader(flow, read)}
         elif own is None and number not in read:
             yield "unread-queue", {"rules_queue": number, "unread": _unread(flow)}
+    if own is not None and not found:
+        yield from _syns(rules, read, syn_queue(own))
+
+
+def _syns(rules: FamilyRules, read: frozenset[int], own: int) -> Iterator[Found]:
+    """The same for SYNs, if mail does go to the filter's queue."""
+    for number, flow in {flow.first_queue: flow for flow in rules.syns}.items():
+        if not flow.first_queue <= own <= flow.last_queue:
+            yield "syns-elsewhere", {"rules_queue": number, "reader": _reader(flow, read)}
+    if not {flow.port for flow in rules.flows} <= {flow.port for flow in rules.syns}:
+        yield "syns-with-mail", {}
+
+
+def _reader(flow: Flow, read: frozenset[int]) -> str:
+    if flow.first_queue in read:
+        return "which another process reads"
+    return f"which nobody reads ({_unread(flow)})"
 
 
 def _unread(flow: Flow) -> str:
@@ -313,6 +347,8 @@ def _passing(state: FilterState) -> Iterator[Found]:
         yield "inspects-nothing", {}
     if not state.received:
         yield "no-packets", {}
+    if state.syns_lost:
+        yield "syns-lost", {}
     for cause in sorted(state.uninspected):
         yield "uninspected", {"cause": cause}
 

@@ -21,11 +21,13 @@ from nfinspect.live.netlink import (
 from nfinspect.rules.mark import MARK
 
 U32 = Struct("!I")
+COMMAND = Struct("!BxH")
 
 NFNL_SUBSYS_QUEUE = 3
 NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT, NFQNL_MSG_CONFIG = 0, 1, 2
+NFQNL_CFG_CMD_BIND, NFQNL_CFG_CMD_UNBIND = 1, 2
 
-NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 2, 3, 4, 5
+NFQA_CFG_CMD, NFQA_CFG_PARAMS, NFQA_CFG_QUEUE_MAXLEN, NFQA_CFG_MASK, NFQA_CFG_FLAGS = 1, 2, 3, 4, 5
 NFQNL_COPY_NONE, NFQNL_COPY_PACKET = 0, 2
 NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO = 1, 4
 
@@ -37,6 +39,12 @@ NFQA_SKB_CSUMNOTREADY, NFQA_SKB_GSO = 1, 2
 
 COPY_RANGE = 0xFFFF
 """Bytes requested; the kernel grants 65,531, the most one attribute can carry."""
+
+
+def command(queue: int, kind: int) -> bytes:
+    """Return the message that binds a queue, or unbinds it; the kernel acknowledges it."""
+    attributes = attribute(NFQA_CFG_CMD, COMMAND.pack(kind, 0))
+    return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, attributes, resource=queue)
 
 
 def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> bytes:
@@ -54,13 +62,15 @@ def set_flags_and_length(queue: int, max_length: int, *, fail_open: bool) -> byt
     return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, NLM_F_ACK, attributes, resource=queue)
 
 
-def set_copying(queue: int, mode: int, *, acknowledge: bool = False) -> bytes:
-    """Return the message that makes the kernel queue whole packets (NFQNL_COPY_PACKET), or none any
-    more (NFQNL_COPY_NONE).
+def set_copying(
+    queue: int, mode: int, *, most: int = COPY_RANGE, acknowledge: bool = False
+) -> bytes:
+    """Return the message that makes the kernel queue whole packets (NFQNL_COPY_PACKET), up to *most*
+    bytes of each, or none any more (NFQNL_COPY_NONE).
 
     The kernel acknowledges it if *acknowledge* is set.
     """
-    parameters = U32.pack(COPY_RANGE) + bytes([mode])
+    parameters = U32.pack(most) + bytes([mode])
     attributes = attribute(NFQA_CFG_PARAMS, parameters)
     flags = NLM_F_ACK if acknowledge else 0
     return request(NFNL_SUBSYS_QUEUE, NFQNL_MSG_CONFIG, flags, attributes, resource=queue)

@@ -61,9 +61,10 @@ def activity(state: FilterState) -> list[Line]:
     """What the filter has done so far."""
     latest = "" if state.latest is None else f", the latest {duration(state.latest)} ago"
     causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
+    lost = f", SYNs lost {state.syns_lost}" if state.syns_lost else ""
     return [
         ("running", f"{duration(state.running)}, process {state.process}"),
-        ("packets", f"{state.received}{latest}; waiting {state.waiting}, held {state.held}"),
+        ("packets", f"{state.received}{latest}; waiting {state.waiting}, held {state.held}{lost}"),
         ("connections", f"{state.connections} in use; passed uninspected: {causes or 'none'}"),
     ]
 

@@ -1,4 +1,4 @@
-"""One NFQUEUE: packets in runs, their verdicts joined.
+"""One NFQUEUE, with another for SYNs beside it: packets in runs, their verdicts joined.
 
 NetfilterQueue binds and unbinds the queue; no other module imports that library. Everything else
 happens on its socket, here and in Python: the library would copy a packet's payload twice, send
@@ -14,6 +14,12 @@ Messages are read into one reused buffer, as allocating 64 KiB per packet would 
 everything else. It holds bytes of earlier, longer packets behind the message: nothing is read
 beyond the length that the kernel returned.
 
+SYNs come from a queue of their own on the same socket, so that waiting for both is one read. They are
+set aside as they are read, and decided when no other packet is there, or, a few at a time, between two
+runs: a flood of them delays what belongs to connections by no more than that. How many wait is bounded by
+the kernel, which drops further ones. No later packet of its connection can overtake a SYN, as none is
+sent before the server has answered it. One that is repeated meanwhile is decided after the first.
+
 ENOBUFS, by which the kernel reports lost packets, is counted.
 """
 
@@ -24,14 +30,16 @@ import errno
 import os
 import socket
 import warnings
+from collections import deque
 from collections.abc import Callable
 from struct import Struct
 from time import monotonic
 
 from nfinspect.arrival import Arrival
 from nfinspect.live import nfnetlink, obstacles
-from nfinspect.live.queue_message import MessageReader
-from nfinspect.live.verdicts import Verdicts
+from nfinspect.live.queue_message import QUEUE_AT, MessageReader, QueuedPacket
+from nfinspect.live.verdicts import SYN, Verdicts
+from nfinspect.rules.queues import SYN_QUEUES, syn_queue
 
 MAX_LENGTH = 16_384
 """Packets without a verdict, unread or held; the kernel drops further ones."""
@@ -39,6 +47,17 @@ MAX_LENGTH = 16_384
 RECEIVE_BUFFER = 32 * 1024 * 1024
 """Bytes requested. The kernel doubles it for its overhead; that holds about 1,000 packets of 64
 KiB, or more than MAX_LENGTH packets within an MTU of 1,500."""
+
+MAX_SYNS = 1024
+"""SYNs without a verdict; the kernel drops further ones. Enough for as many clients at once, and decided in
+some 20 ms."""
+
+SYN_COPY_RANGE = 9216
+"""Bytes of a SYN that are read, a jumbo frame. Longer ones, which can only come in fragments, count as
+truncated: `MAX_SYNS` of them would take the room of data in the receive buffer."""
+
+SYN_TURN = 4
+"""SYNs decided between two runs."""
 
 MESSAGE_LIMIT = 128 * 1024
 """Bytes. The longest message has 65,531 bytes of a packet and about 200 of metadata."""
@@ -54,6 +73,7 @@ LOOK_AHEAD = 16
 
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h; missing in the socket module
 TIMEVAL = Struct("@ll")
+SYN_BIT = SYN_QUEUES >> 8
 
 
 class QueueError(Exception):
@@ -63,7 +83,7 @@ class QueueError(Exception):
 class Queue:
     """A bound queue. Until it is closed, packets may get their verdicts in any order.
 
-    A packet's token is its number in the queue, as four bytes. Verdicts are collected, and sent at
+    A packet's token is its number in the queue, as `Verdicts` wants it. Verdicts are collected, and sent at
     the end of a run or by `send_verdicts`.
     """
 
@@ -77,6 +97,7 @@ class Queue:
         "_send",
         "_socket",
         "_spin",
+        "_syns",
         "_verdicts",
         "_view",
         "accept",
@@ -86,15 +107,17 @@ class Queue:
         "overflows",
         "refused_verdicts",
         "replace",
+        "syns",
         "unreadable",
     )
 
     def __init__(
         self, number: int, *, fail_open: bool = False, spin: float = 0.0, only_watches: bool = False
     ) -> None:
-        """Bind queue *number*.
+        """Bind queue *number* and the one for SYNs.
 
-        With *fail_open* the kernel passes packets uninspected while the queue is full. *spin*: for
+        With *fail_open* the kernel passes packets uninspected while the queue is full; SYNs, whose
+        answers would be refused, only if the filter *only_watches*. *spin*: for
         so many seconds after a run, look for the next packet without sleeping.
         Raises QueueError with the reason if it cannot be bound.
         """
@@ -106,9 +129,13 @@ class Queue:
         self.refused_verdicts = 0
         """Errors from the kernel, for example because a packet vanished with its interface."""
         self.unreadable = 0
-        self._only_watches = only_watches
         """Messages that could not be parsed; packets in them are dropped as far as they have a
         number."""
+        self.syns = 0
+        """Packets from the queue for SYNs."""
+        self._only_watches = only_watches
+        self._syns: deque[QueuedPacket] = deque()
+        """Those that wait for their turn."""
         self._handle: Callable[[Arrival], None] = lambda arrival: None
         self._spin = spin
         self._buffer = bytearray(MESSAGE_LIMIT)
@@ -138,21 +165,34 @@ class Queue:
         except OSError as error:
             raise QueueError(obstacles.of_queue(self.number)) from error
         self._library = library
+        syns = syn_queue(self.number)
         self._socket = socket.socket(fileno=os.dup(library.get_fd()))
         self._receive_into = self._socket.recv_into
         self._send = self._socket.send
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * Verdicts.LIMIT)
-            self._send(nfnetlink.set_flags_and_length(self.number, MAX_LENGTH, fail_open=fail_open))
-            refused = nfnetlink.refusal(self._socket.recv(4096))
-            if refused:
-                raise OSError(refused, os.strerror(refused))
+            self._ask(nfnetlink.set_flags_and_length(self.number, MAX_LENGTH, fail_open=fail_open))
+            try:
+                self._ask(nfnetlink.command(syns, nfnetlink.NFQNL_CFG_CMD_BIND))
+            except OSError as error:
+                self.close()
+                raise QueueError(obstacles.of_queue(syns)) from error
+            self._ask(nfnetlink.set_flags_and_length(syns, MAX_SYNS, fail_open=self._only_watches))
             self._wait_at_most(PATIENCE)
-            self._send(nfnetlink.set_copying(self.number, nfnetlink.NFQNL_COPY_PACKET))
+            copying = nfnetlink.NFQNL_COPY_PACKET
+            self._send(nfnetlink.set_copying(syns, copying, most=SYN_COPY_RANGE))
+            self._send(nfnetlink.set_copying(self.number, copying))
         except (OSError, ValueError) as error:
             self.close()
             raise QueueError(f"cannot configure queue {self.number}: {error}") from error
+
+    def _ask(self, message: bytes) -> None:
+        """Raises OSError if the kernel refuses it."""
+        self._send(message)
+        refused = nfnetlink.refusal(self._socket.recv(4096))
+        if refused:
+            raise OSError(refused, os.strerror(refused))
 
     def receive(self, handle: Callable[[Arrival], None], until: float) -> None:
         """Hand packets to *handle*, in order, until the monotonic time *until*, or until none came
@@ -165,15 +205,18 @@ class Queue:
         found_more = False
         while True:
             try:
-                self._read(0)
+                self._read(socket.MSG_DONTWAIT if self._syns else 0)
+                ahead += 1
+                if found_more or self._syns or ahead >= LOOK_AHEAD:
+                    ahead = 0
+                    found_more = self._read_ahead(LONGEST_RUN - 1) > 0
             except BlockingIOError:
-                return  # nothing came
-            ahead += 1
-            if found_more or ahead >= LOOK_AHEAD:
-                ahead = 0
-                found_more = self._read_ahead(LONGEST_RUN - 1) > 0
+                if not self._syns:
+                    return  # nothing came
+            if self._syns:
+                self._decide_syns()
             self.send_verdicts()
-            if self._spin:
+            if self._spin and not self._syns:
                 self._spin_on()
             if self.now >= until:
                 return
@@ -182,7 +225,8 @@ class Queue:
         """Like `receive`, but return as soon as no packet is ready."""
         self._handle = handle
         self.now = monotonic()
-        while self.now < until and self._read_ahead(LONGEST_RUN) > 0:
+        while self.now < until and (self._read_ahead(LONGEST_RUN) > 0 or self._syns):
+            self._decide_syns()
             self.send_verdicts()
 
     def send_verdicts(self) -> None:
@@ -202,9 +246,9 @@ class Queue:
         try:
             # What is still in the socket is read here, so that the library finds only its answer.
             self._wait_at_most(PATIENCE)
-            nothing = nfnetlink.set_copying(
-                self.number, nfnetlink.NFQNL_COPY_NONE, acknowledge=True
-            )
+            none = nfnetlink.NFQNL_COPY_NONE
+            self._send(nfnetlink.set_copying(syn_queue(self.number), none))
+            nothing = nfnetlink.set_copying(self.number, none, acknowledge=True)
             self._send(nothing)
             self._read_away()
             self._wait_at_most(0)  # the library must get the kernel's answer
@@ -227,9 +271,18 @@ class Queue:
             pass
         return count
 
+    def _decide_syns(self) -> None:
+        """Hand on some of those that wait."""
+        self.now = now = monotonic()
+        syns = self._syns
+        for _ in range(min(SYN_TURN, len(syns))):
+            self.syns += 1
+            token, datagram, metadata = syns.popleft()
+            self._handle(Arrival(token, datagram, now, *metadata))
+
     def _spin_on(self) -> None:
         end = self.now + self._spin
-        while True:
+        while not self._syns:
             if self._read_ahead(LONGEST_RUN):
                 self.send_verdicts()
                 end = self.now + self._spin
@@ -258,13 +311,18 @@ class Queue:
             self.unreadable += 1
             token = reader.packet_number(length)
             if token:
+                if self._buffer[QUEUE_AT] & SYN_BIT:
+                    token = SYN + token
                 (self.accept if self._only_watches else self.drop)(token)
             return
         if packet is None:
             self.refused_verdicts += 1
             return
-        # Unpacked and passed by position: the fastest way to make an Arrival.
         token, datagram, metadata = packet
+        if self._buffer[QUEUE_AT] & SYN_BIT:
+            self._syns.append((SYN + token, datagram, metadata))
+            return
+        # Unpacked and passed by position: the fastest way to make an Arrival.
         captured_length, checksum_ready, gso, ingress, egress, link_source = metadata
         self._handle(
             Arrival(

@@ -27,6 +27,8 @@ KIND = Struct("=4xH")
 """A message's type alone."""
 PACKET_HDR_LENGTH = ATTRIBUTE.size + 7
 """NFQA_PACKET_HDR: number (4 bytes), protocol (2), hook (1)."""
+QUEUE_AT = NETLINK_HEADER.size + 2
+"""The first byte of the queue's number."""
 NUMBER = slice(METADATA_START - 8, METADATA_START - 4)
 
 QueuedPacket = tuple[bytes, bytes, Metadata]

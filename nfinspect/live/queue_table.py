@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from nfinspect.rules.queues import syn_queue
+
 # For the network namespace of this process, like everything under /proc/net.
 TABLE = Path("/proc/net/netfilter/nfnetlink_queue")
 
@@ -24,6 +26,10 @@ class QueueRow(NamedTuple):
     user_dropped: int
     """Dropped because the owner's receive buffer was full (ENOBUFS there)."""
 
+    @property
+    def lost(self) -> int:
+        return self.queue_dropped + self.user_dropped
+
 
 def parse(table: str) -> dict[int, QueueRow]:
     """Return the rows of the *table* by queue number; lines of any other form are ignored."""
@@ -42,6 +48,11 @@ def bound() -> frozenset[int]:
         return frozenset(parse(TABLE.read_text()))
     except FileNotFoundError:
         return frozenset()
+
+
+def of_filter(number: int) -> tuple[QueueRow | None, QueueRow | None]:
+    """Return the rows of a filter's queue and of that for SYNs beside it, as `read` does."""
+    return read(number), read(syn_queue(number))
 
 
 def read(number: int) -> QueueRow | None:

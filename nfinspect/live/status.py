@@ -41,6 +41,7 @@ from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import NO_LIMITS, Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
+from nfinspect.rules.queues import syn_queue
 
 
 class Inspecting(Protocol):
@@ -164,7 +165,7 @@ class Status:
     def state(self) -> FilterState:
         """``status``: what the filter knows of itself."""
         policy, queue, now = self._policy, self._queue, monotonic()
-        row = queue_table.read(queue.number)
+        row, syns = queue_table.of_filter(queue.number)
         received = self._packets.seen + queue.unreadable
         return FilterState(
             version=__version__,
@@ -186,7 +187,8 @@ class Status:
             only_watches=self._identity.only_watches,
             received=received,
             latest=now - queue.now if received else None,
-            waiting=row.waiting if row else 0,
+            waiting=(row.waiting if row else 0) + (syns.waiting if syns else 0),
+            syns_lost=syns.lost if syns else 0,
             held=self._engine.held,
             connections=self._counters.in_use,
             uninspected=dict(self._counters.tallies["uninspected"]),
@@ -231,7 +233,7 @@ class Status:
 
     def _queue_state(self) -> show.QueueState:
         packets, queue = self._packets, self._queue
-        row = queue_table.read(queue.number)
+        row, syns = queue_table.of_filter(queue.number)
         tallies = self._counters.tallies
         replies_awaited, unended_lines = self._engine.waits
         dropped = {r.value: n for r, n in self._counters.dropped_packets.items()}
@@ -267,6 +269,10 @@ class Status:
             kernel_dropped=row.queue_dropped if row else 0,
             user_dropped=row.user_dropped if row else 0,
             enobufs=queue.overflows,
+            syn_queue=syn_queue(queue.number),
+            syns_waiting=syns.waiting if syns else 0,
+            syns_received=queue.syns,
+            syns_lost=syns.lost if syns else 0,
             received=packets.seen + queue.unreadable,
             gso=packets.gso,
             waiting_lines=self._lines.waiting,

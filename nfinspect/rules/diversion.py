@@ -10,6 +10,8 @@ Where they are, and why:
 - With a conntrack match that every packet meets, for its side effect: connection tracking
   reassembles fragments. Only the first fragment has ports; the others would bypass the queue.
 - In both directions, and for both families, with the same text.
+- SYNs, in either direction, go to a queue of their own (`rules.queues`): however many come, they take no
+  place in the one that carries data.
 - Without ``--queue-bypass``: while no filter runs on the queue, nothing passes.
 
 Exempt connections (`rules.exemption`) are marked in conntrack by chains that only their first packet
@@ -30,6 +32,7 @@ from dataclasses import dataclass, field
 
 from nfinspect.rules.interception import OUTPUT_DNAT, PROXY, SYN, SYNS, not_tracked, not_translated
 from nfinspect.rules.mark import MARK, MASK
+from nfinspect.rules.queues import syn_queue
 
 CHAIN = "NFINSPECT"
 DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
@@ -55,6 +58,9 @@ FIRST = "-m conntrack --ctstate NEW --ctdir ORIGINAL"
 """The first packet of a connection; while nobody answers, its repetitions too."""
 
 MARKED = f"{MARK:#x}/{MASK:#x}"
+
+OPENS = "-p tcp -m tcp --tcp-flags SYN,ACK SYN"
+"""The first packet of a handshake, whatever other flags it has."""
 
 PASSES_MARKED = f'-p tcp -m connmark --mark {MARKED} -m comment --comment "exempt" -j ACCEPT'
 
@@ -97,11 +103,18 @@ class Diversion:
     @property
     def target(self) -> str:
         """The NFQUEUE target with its options."""
-        last = self.first_queue + self.queues - 1
+        return self._target(self.first_queue)
+
+    @property
+    def syn_target(self) -> str:
+        """The same for SYNs."""
+        return self._target(syn_queue(self.first_queue))
+
+    def _target(self, first: int) -> str:
         if self.queues == 1:
-            queue = f"--queue-num {self.first_queue}"
+            queue = f"--queue-num {first}"
         else:
-            queue = f"--queue-balance {self.first_queue}:{last}"
+            queue = f"--queue-balance {first}:{first + self.queues - 1}"
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
 
@@ -135,12 +148,17 @@ def application(
         chains |= {name: list(rules) for name, rules in exempt.chains.items()}
         chains[EXEMPT] = [f"-j CONNMARK --set-xmark {MARKED}", "-j ACCEPT"]
         if any(f"-g {QUEUE}" in rule for rules in chains.values() for rule in rules):
-            chains[QUEUE] = [f"-j {diversion.target}"]
+            chains[QUEUE] = [f"{OPENS} -j {diversion.syn_target}", f"-j {diversion.target}"]
     elif keep_marked:
         chains[CHAIN] = [PASSES_MARKED]
     if diversion.intercepts:
         chains[CHAIN].insert(0, f'-p tcp -m comment --comment "TCP intercept" -j {PROXY}')
         chains[PROXY] = []
+    for ports in _several(diversion.ports):
+        chains[CHAIN].append(
+            f"{OPENS} -m multiport --ports {ports} {ANY_STATE}"
+            f' -m comment --comment "SYNs" -j {diversion.syn_target}'
+        )
     for port in diversion.ports:
         for option, what in (
             ("--dport", f"requests to port {port}"),
@@ -163,9 +181,13 @@ def port_matches(option: str, ports: Sequence[int]) -> list[str]:
     """Return what matches packets with one of *ports*; *option* is ``--dport`` or ``--sport``."""
     if len(ports) == 1:
         return [f"-p tcp -m tcp {option} {ports[0]}"]
+    return [f"-p tcp -m multiport {option}s {some}" for some in _several(ports)]
+
+
+def _several(ports: Sequence[int]) -> list[str]:
+    """Return *ports* as the match multiport takes them."""
     return [
-        f"-p tcp -m multiport {option}s {','.join(map(str, ports[at : at + MULTIPORT]))}"
-        for at in range(0, len(ports), MULTIPORT)
+        ",".join(map(str, ports[at : at + MULTIPORT])) for at in range(0, len(ports), MULTIPORT)
     ]
 
 
@@ -289,11 +311,11 @@ def _transaction(table: str, lines: Iterable[str]) -> str:
 def describe(diversion: Diversion, family: str) -> str:
     """Return comment lines that explain what the rules of *family* do."""
     ports = " and ".join(map(str, diversion.ports))
-    last = diversion.first_queue + diversion.queues - 1
-    queue = (
-        f"queue {diversion.first_queue}"
+    queue, syns = (
+        f"queue {first}"
         if diversion.queues == 1
-        else f"queues {diversion.first_queue} to {last}"
+        else f"queues {first} to {first + diversion.queues - 1}"
+        for first in (diversion.first_queue, syn_queue(diversion.first_queue))
     )
     without = "it passes uninspected (fail-open)" if diversion.fail_open else "none of it passes"
     exempt = diversion.exempt.get(4 if family == "IPv4" else 6)
@@ -305,6 +327,6 @@ def describe(diversion: Diversion, family: str) -> str:
     program = "iptables-restore" if family == "IPv4" else "ip6tables-restore"
     return (
         f"# {family}, for {program} --noflush: forwarded TCP to and from port {ports} goes to\n"
-        f"# {queue}. While no filter runs there, {without}. Packets that the filter\n"
-        f"# sends on untracked connections stay untracked.\n{more}"
+        f"# {queue}, SYNs to {syns}. While no filter runs there, {without}.\n"
+        f"# Packets that the filter sends on untracked connections stay untracked.\n{more}"
     )

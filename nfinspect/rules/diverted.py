@@ -14,6 +14,8 @@ from nfinspect.rules.diversion import CHAIN
 
 REQUESTS, REPLIES = "requests to", "replies from"
 DIRECTIONS = {"--dport": REQUESTS, "--sport": REPLIES}
+SYNS = "SYNs of"
+SYN_OPTIONS = {"--ports": SYNS}
 
 DECIDING = ("ACCEPT", "RETURN", "NFQUEUE", "QUEUE")
 """Targets that end FORWARD of a table before a later rule is reached, and let the packet pass."""
@@ -24,7 +26,7 @@ class Flow:
     """One rule of the chain."""
 
     direction: str
-    """`REQUESTS` or `REPLIES`."""
+    """`REQUESTS`, `REPLIES`, or `SYNS`, which is both."""
     port: int
     first_queue: int
     last_queue: int
@@ -41,9 +43,11 @@ class FamilyRules:
     called: bool = False
     """FORWARD calls the chain."""
     flows: tuple[Flow, ...] = ()
-    """The rules in the chain."""
+    """The rules in the chain, without those for SYNs alone."""
     ahead: tuple[str, ...] = ()
     """Rules in FORWARD ahead of the call that may decide about mail."""
+    syns: tuple[Flow, ...] = ()
+    """The rules for SYNs alone."""
 
     @property
     def effective(self) -> tuple[Flow, ...]:
@@ -62,26 +66,26 @@ def read(tables: Mapping[str, Sequence[str]]) -> FamilyRules:
 def _table(name: str, lines: Sequence[str]) -> FamilyRules:
     forward = [line for line in lines if line.startswith("-A FORWARD ")]
     calls = [number for number, line in enumerate(forward) if _target(_words(line)) == CHAIN]
-    flows = tuple(
-        flow for line in lines if line.startswith(f"-A {CHAIN} ") for flow in _flows(_words(line))
-    )
+    ours = [_words(line) for line in lines if line.startswith(f"-A {CHAIN} ")]
+    flows = tuple(flow for words in ours for flow in _flows(words, DIRECTIONS))
+    syns = tuple(flow for words in ours for flow in _flows(words, SYN_OPTIONS))
     ports = {flow.port for flow in flows}
     before = forward[: calls[0]] if calls else []
     ahead = tuple(line for line in before if _may_decide(_words(line), ports))
-    return FamilyRules(name, bool(calls), flows, ahead)
+    return FamilyRules(name, bool(calls), flows, ahead, syns)
 
 
-def _flows(words: Sequence[str]) -> Iterator[Flow]:
+def _flows(words: Sequence[str], directions: Mapping[str, str]) -> Iterator[Flow]:
     if _target(words) != "NFQUEUE":
         return
     first, _, last = (
         _value(words, "--queue-balance") or _value(words, "--queue-num") or "0"
     ).partition(":")
-    for option, direction in DIRECTIONS.items():
-        port = _value(words, option)
-        if port.isdecimal() and first.isdecimal():
-            bypass = "--queue-bypass" in words
-            yield Flow(direction, int(port), int(first), int(last or first), bypass)
+    for option, direction in directions.items():
+        for port in _value(words, option).split(","):
+            if port.isdecimal() and first.isdecimal():
+                bypass = "--queue-bypass" in words
+                yield Flow(direction, int(port), int(first), int(last or first), bypass)
 
 
 def _may_decide(words: Sequence[str], ports: set[int]) -> bool:

@@ -90,14 +90,18 @@ MISFITS = [
     (["chain-not-called"], [f"{each} -F FORWARD" for each in SECURITY], ["RULES"]),
     (["chain-not-called"], [f"{each} -F" for each in SECURITY], ["RULES"]),
     (["chain-empty"], [f"{each} -F NFINSPECT" for each in SECURITY], ["RULES"]),
-    (["direction-missing"], ["iptables -t security -D NFINSPECT 2"], ["RULES"]),
+    (["direction-missing"], ["iptables -t security -D NFINSPECT 3"], ["RULES"]),
     (["port-missing"], [
-        "ip6tables -t security -R NFINSPECT 1 -p tcp --dport 26 -j NFQUEUE",
-        "ip6tables -t security -R NFINSPECT 2 -p tcp --sport 26 -j NFQUEUE",
+        "ip6tables -t security -R NFINSPECT 2 -p tcp --dport 26 -j NFQUEUE",
+        "ip6tables -t security -R NFINSPECT 3 -p tcp --sport 26 -j NFQUEUE",
     ], ["RULES"]),
     (["rule-ahead"], ["iptables -t security -I FORWARD -p tcp --dport 25 -j ACCEPT"],
      ["iptables -t security -D FORWARD 1"]),
     (["other-queue"], ["RULES --apply --queue-num 5"], ["RULES"]),
+    (["syns-elsewhere"], [
+        "iptables -t security -R NFINSPECT 1 -p tcp --tcp-flags SYN,ACK SYN -m multiport --ports 25"
+        " -j NFQUEUE --queue-num 9",
+    ], ["RULES"]),
     (["forwarding-off"], ["sysctl -qw net.ipv4.ip_forward=0"], ["sysctl -qw net.ipv4.ip_forward=1"]),
     (["forwarding-off"], ["sysctl -qw net.ipv6.conf.all.forwarding=0"],
      ["sysctl -qw net.ipv6.conf.all.forwarding=1"]),

@@ -132,6 +132,10 @@ def test_show_queue_prints_waiting_and_lost_packets_verdicts_and_drop_reasons() 
         kernel_dropped=4,
         user_dropped=5,
         enobufs=6,
+        syn_queue=32771,
+        syns_waiting=10,
+        syns_received=200,
+        syns_lost=11,
         received=700,
         gso=80,
         waiting_lines=7,
@@ -147,6 +151,7 @@ Queue 3:
   received 700, gso 80, waiting 2, held 1, copy range 65535
   silent: reply awaited 3 now, 9 in all; line unended 1 now, 2 in all
   lost: kernel dropped 4, user dropped 5, ENOBUFS 6
+  SYNs: queue 32771, received 200, waiting 10, lost 11
   lines: waiting 7, lost 1000, suppressed 50
   verdicts: accepted 600, rewritten 90, dropped 8, injected 1
     dropped bad-checksum, packet 2
@@ -157,5 +162,5 @@ Queue 3:
     )
 
 
-def test_show_queue_of_an_unused_queue_prints_five_lines() -> None:
-    assert len(show.queue(show.QueueState(0)).splitlines()) == 5
+def test_show_queue_of_an_unused_queue_prints_six_lines() -> None:
+    assert len(show.queue(show.QueueState(0)).splitlines()) == 6

@@ -10,11 +10,12 @@ import pytest
 from nfinspect.live import misfits
 from nfinspect.live.misfits import ROWS, FilterState, Severity, find, stays
 from nfinspect.live.survey import FamilySurvey, Survey
-from nfinspect.rules.diverted import REPLIES, REQUESTS, FamilyRules, Flow
+from nfinspect.rules.diverted import REPLIES, REQUESTS, SYNS, FamilyRules, Flow
 
 NAMESPACE = 7
 FLOWS = (Flow(REQUESTS, 25, 0, 0, False), Flow(REPLIES, 25, 0, 0, False))
-RULES = FamilyRules("security", True, FLOWS)
+SYN_FLOWS = (Flow(SYNS, 25, 32768, 32768, False),)
+RULES = FamilyRules("security", True, FLOWS, (), SYN_FLOWS)
 BYPASS = dataclasses.replace(
     RULES, flows=tuple(dataclasses.replace(flow, fail_open=True) for flow in FLOWS)
 )
@@ -34,6 +35,7 @@ STATE = FilterState(
     received=10,
     latest=1.0,
     waiting=0,
+    syns_lost=0,
     held=0,
     connections=1,
     uninspected={},
@@ -80,6 +82,9 @@ CASES = [
     (["direction-missing"], survey(dataclasses.replace(RULES, flows=FLOWS[:1])), STATE),
     (["rule-ahead"], survey(dataclasses.replace(RULES, ahead=("-A FORWARD -j ACCEPT",))), STATE),
     (["other-queue"], survey(), state(queue=5)),
+    (["syns-elsewhere"], survey(dataclasses.replace(RULES, syns=(Flow(SYNS, 25, 9, 9, True),))), STATE),
+    (["syns-with-mail"], survey(dataclasses.replace(RULES, syns=())), STATE),
+    (["syns-lost"], survey(), state(syns_lost=1)),
     (["forwarding-off"], families(forwards=False), STATE),
     (["bridge-hidden"], families(forwards=False, bridges=True, bridged_seen=False), STATE),
     (["flowtable"], survey(flowtables=("filter fast",)), STATE),
@@ -141,10 +146,21 @@ def test_cure_applies_rules_to_the_filter_s_queue() -> None:
     assert default.cure == "nfinspect rules --apply"
     assert default.severity is Severity.WARNING
     on_5 = dataclasses.replace(
-        RULES, flows=tuple(dataclasses.replace(f, first_queue=5, last_queue=5) for f in FLOWS)
+        RULES,
+        flows=tuple(dataclasses.replace(f, first_queue=5, last_queue=5) for f in FLOWS),
+        syns=(Flow(SYNS, 25, 32773, 32773, False),),
     )
     (other,) = find(survey(on_5, NONE), state(queue=5))
     assert other.cure == "nfinspect rules --apply --queue-num 5"
+
+
+def test_queue_of_syns_that_the_filter_does_not_read_is_named() -> None:
+    elsewhere = dataclasses.replace(RULES, syns=(Flow(SYNS, 25, 9, 9, False),))
+    (misfit,) = find(survey(elsewhere, elsewhere), STATE)
+    assert str(misfit) == (
+        "warning: IPv4 and IPv6: the rules send SYNs to queue 9, which nobody reads (no mail passes),"
+        " and this filter reads them from queue 32768: no connection begins (nfinspect rules --apply)"
+    )
 
 
 def test_misfit_as_json_has_its_kind_severity_text_and_cure() -> None:

@@ -3,7 +3,7 @@
 import struct
 
 from nfinspect.live.netlink import messages, walk
-from nfinspect.live.verdicts import Verdicts
+from nfinspect.live.verdicts import SYN, Verdicts
 
 NUMBER = b"\0\0\1\2"
 
@@ -29,6 +29,21 @@ def test_accept_drop_and_replace() -> None:
         (7, {2: struct.pack("!I", 1) + NUMBER}),
         (7, {2: struct.pack("!I", 0) + NUMBER}),
         (7, {2: struct.pack("!I", 1) + NUMBER, 10: b"other"}),
+    ]
+
+
+def test_verdicts_on_syns_are_for_their_queue() -> None:
+    verdicts = Verdicts(7)
+    verdicts.accept(SYN + NUMBER)
+    verdicts.drop(SYN + NUMBER)
+    verdicts.accept(NUMBER)
+    verdicts.replace(SYN + NUMBER, b"other")
+    (group,) = verdicts.take()
+    assert parsed(b"".join(group)) == [
+        (32775, {2: struct.pack("!I", 1) + NUMBER}),
+        (32775, {2: struct.pack("!I", 0) + NUMBER}),
+        (7, {2: struct.pack("!I", 1) + NUMBER}),
+        (32775, {2: struct.pack("!I", 1) + NUMBER, 10: b"other"}),
     ]
 
 

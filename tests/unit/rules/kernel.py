@@ -74,6 +74,10 @@ def _unmatched(words: list[str], packet: FirstPacket) -> list[str] | None:
         option, value = words[at], words[at + 1]
         at += 2
         match option:
+            case "--tcp-flags":
+                assert (value, words[at]) == ("SYN,ACK", "SYN")
+                at += 1
+                continue
             case "!":
                 at, inverted = at - 1, True
                 continue
@@ -95,6 +99,9 @@ def _unmatched(words: list[str], packet: FirstPacket) -> list[str] | None:
                 found = int(value) == connection.destination_port
             case "--sports":
                 found = str(connection.source_port) in value.split(",")
+            case "--ports":
+                ends = str(connection.source_port), str(connection.destination_port)
+                found = not set(ends).isdisjoint(value.split(","))
             case "--dports":
                 found = str(connection.destination_port) in value.split(",")
             case "--mark":

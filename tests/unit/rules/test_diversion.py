@@ -34,6 +34,8 @@ def test_both_directions_are_queued_after_a_conntrack_match() -> None:
         "*security",
         "-N NFINSPECT",
         '-A FORWARD -p tcp -m comment --comment "nfinspect" -j NFINSPECT',
+        f"-A NFINSPECT -p tcp -m tcp --tcp-flags SYN,ACK SYN -m multiport --ports 25 {STATES}"
+        ' -m comment --comment "SYNs" -j NFQUEUE --queue-num 32768',
         f"-A NFINSPECT -p tcp -m tcp --dport 25 {STATES}"
         ' -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 0',
         f"-A NFINSPECT -p tcp -m tcp --sport 25 {STATES}"
@@ -78,20 +80,45 @@ def test_every_port_is_diverted_in_both_directions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("diversion", "target"),
+    ("diversion", "target", "syn_target"),
     [
-        (Diversion((25,), first_queue=7), "NFQUEUE --queue-num 7"),
-        (Diversion((25,), first_queue=7, queues=4), "NFQUEUE --queue-balance 7:10"),
-        (Diversion((25,), fail_open=True), "NFQUEUE --queue-num 0 --queue-bypass"),
+        (
+            Diversion((25,), first_queue=7),
+            "NFQUEUE --queue-num 7",
+            "NFQUEUE --queue-num 32775",
+        ),
+        (
+            Diversion((25,), first_queue=7, queues=4),
+            "NFQUEUE --queue-balance 7:10",
+            "NFQUEUE --queue-balance 32775:32778",
+        ),
+        (
+            Diversion((25,), fail_open=True),
+            "NFQUEUE --queue-num 0 --queue-bypass",
+            "NFQUEUE --queue-num 32768 --queue-bypass",
+        ),
     ],
 )
 def test_target_has_the_queues_and_bypasses_only_with_fail_open(
-    diversion: Diversion, target: str
+    diversion: Diversion, target: str, syn_target: str
 ) -> None:
     assert diversion.target == target
-    rules = [line for line in application(diversion, "mangle", 4).splitlines() if "port 25" in line]
+    syns, *rules = [
+        line for line in application(diversion, "mangle", 4).splitlines() if "NFQUEUE" in line
+    ]
+    assert syns.endswith(f" -j {syn_target}")
     assert len(rules) == 2
     assert all(rule.endswith(f" -j {target}") for rule in rules)
+
+
+def test_syns_of_any_number_of_ports_go_to_their_queue_first() -> None:
+    ports = tuple(range(100, 120))
+    targets = [
+        line.partition(" -j ")[2]
+        for line in application(Diversion(ports), "security", 4).splitlines()
+        if "NFQUEUE" in line
+    ]
+    assert targets == ["NFQUEUE --queue-num 32768"] * 2 + ["NFQUEUE --queue-num 0"] * 40
 
 
 def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
@@ -108,6 +135,9 @@ def test_rules_applied_again_replace_the_jump_in_one_transaction() -> None:
 LISTED = """\
 -N NFINSPECT
 -A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT
+-A NFINSPECT -p tcp -m tcp --tcp-flags SYN,ACK SYN -m multiport --ports 25\
+ -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
+ -m comment --comment SYNs -j NFQUEUE --queue-num 32771
 -A NFINSPECT -p tcp -m tcp --dport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\
  -m comment --comment "requests to port 25" -j NFQUEUE --queue-num 3
 -A NFINSPECT -p tcp -m tcp --sport 25 -m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED\

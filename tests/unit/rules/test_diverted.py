@@ -2,7 +2,7 @@
 
 import pytest
 
-from nfinspect.rules.diverted import REPLIES, REQUESTS, FamilyRules, Flow, read
+from nfinspect.rules.diverted import REPLIES, REQUESTS, SYNS, FamilyRules, Flow, read
 
 STATES = "-m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED"
 REQUESTS_25 = (
@@ -12,6 +12,10 @@ REQUESTS_25 = (
 REPLIES_25 = (
     f'-A NFINSPECT -p tcp -m tcp --sport 25 {STATES} -m comment --comment "replies from port 25"'
     " -j NFQUEUE --queue-num 3"
+)
+SYNS_25 = (
+    f"-A NFINSPECT -p tcp -m tcp --tcp-flags SYN,ACK SYN -m multiport --ports 25,587 {STATES}"
+    " -m comment --comment SYNs -j NFQUEUE --queue-num 32771"
 )
 CALL = "-A FORWARD -p tcp -m comment --comment nfinspect -j NFINSPECT"
 FLOWS = (Flow(REQUESTS, 25, 3, 3, False), Flow(REPLIES, 25, 3, 3, False))
@@ -27,6 +31,15 @@ def test_applied_rules_are_read_back() -> None:
     found = read(listing(CALL, REQUESTS_25, REPLIES_25))
     assert found == FamilyRules("security", True, FLOWS, ())
     assert found.effective == FLOWS
+
+
+def test_rules_for_syns_are_told_from_the_others() -> None:
+    found = read(listing(CALL, SYNS_25, REQUESTS_25, REPLIES_25))
+    assert found.flows == FLOWS
+    assert found.syns == (
+        Flow(SYNS, 25, 32771, 32771, False),
+        Flow(SYNS, 587, 32771, 32771, False),
+    )
 
 
 def test_tables_without_the_chain_have_no_rules() -> None:

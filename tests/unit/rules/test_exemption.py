@@ -241,10 +241,11 @@ def test_class_that_would_need_too_many_rules_has_none_and_is_named(
 def test_first_packet_marks_the_connection_and_the_mark_decides_for_both_directions() -> None:
     policy = parse_policy("\n".join([GATEWAY, *EXEMPT]), "a.cfg").policy
     text = application(diversion_of(policy), "security", 4)
-    marked, first, *queueing = [x for x in text.splitlines() if x.startswith("-A NFINSPECT ")]
+    marked, first, syns, *queueing = [x for x in text.splitlines() if x.startswith("-A NFINSPECT ")]
     assert "-m connmark --mark 0x8000000/0x8000000" in marked
     assert marked.endswith("-j ACCEPT")
     assert first.endswith("--dport 25 -m conntrack --ctstate NEW --ctdir ORIGINAL -j NFINSPECT-NEW")
+    assert syns.endswith("--queue-num 32768")
     assert len(queueing) == 2
     assert "-A NFINSPECT-EXEMPT -j CONNMARK --set-xmark 0x8000000/0x8000000" in text
     assert "connmark" not in application(diversion_of(policy), "security", 6)
