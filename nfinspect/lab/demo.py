@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -43,14 +42,12 @@ def demo(
     topology.require_programs(*PROGRAMS, *(["nft"] if bridge else []))
     with ExitStack() as stack:
         stack.enter_context(orderly_end())
-        if captures is None:
-            captures = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nfinspect-")))
         for config, cases in groupby(map(named, names), lambda case: case.config):
             yield from _run(cases, config, captures, bridge)
 
 
 def _run(
-    cases: Iterable[Case], config: str | None, captures: Path, bridge: bool
+    cases: Iterable[Case], config: str | None, captures: Path | None, bridge: bool
 ) -> Iterator[tuple[Case, Outcome] | Ending]:
     """Run the *cases* that share the policy *config*; None is the default policy."""
     with Lab(offloads=False, bridge=bridge) as lab:
@@ -61,7 +58,7 @@ def _run(
         running = lab.filter(file)
         stage = MailStage(lab)
         for case in cases:
-            yield case, run_case(case, stage, running, captures)
+            yield case, run_case(case, stage, running, captures or lab.directory)
         ending = Ending(running.show("service-policy", "inspect", "esmtp"), running.show("queue"))
         running.stop()
         yield ending

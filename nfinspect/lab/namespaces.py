@@ -9,23 +9,21 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 from pyroute2 import netns
 
-from nfinspect.lab import topology
-from nfinspect.lab.topology import FILTER, LabError
+from nfinspect.lab import place, topology
+from nfinspect.lab.topology import LabError, Shape
 
 Argument = str | Path
 
@@ -38,25 +36,32 @@ _numbers = itertools.count(1)
 class Namespaces(AbstractContextManager["Namespaces"]):
     """Client, filter and server, for the duration of a ``with`` block.
 
-    Without a *prefix* the lab gets a unique name, so any number of labs can coexist. *offloads* and
-    *bridge* are as in `topology.build`.
+    Without a *prefix* the lab gets a unique name, so any number of labs can coexist. The others are as
+    in `topology.Shape`.
     """
 
     def __init__(
-        self, prefix: str | None = None, *, offloads: bool = True, bridge: bool = False
+        self,
+        prefix: str | None = None,
+        *,
+        offloads: bool = True,
+        bridge: bool = False,
+        nat: bool = False,
+        ipv6: bool = False,
     ) -> None:
-        self.prefix = prefix or f"nfi{os.getpid()}-{next(_numbers)}"
-        self.offloads = offloads
-        self.bridge = bridge
-        self.directory = Path()
+        self.prefix = f"nfi{os.getpid()}-{next(_numbers)}" if prefix is None else prefix
+        self.shape = Shape(offloads, bridge, nat, ipv6)
+        self.directory = place.directory(self.prefix)
         """For the files of the lab's programs; readable by all, as mail servers switch users."""
         self._closing: list[Callable[[], object]] = []
 
     def __enter__(self) -> Self:
-        topology.build(self.prefix, offloads=self.offloads, bridge=self.bridge)
-        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
-        self.directory.chmod(0o755)
+        topology.build(self.prefix, self.shape)
         return self
+
+    @property
+    def bridge(self) -> bool:
+        return self.shape.bridge
 
     def __exit__(
         self,
@@ -70,16 +75,9 @@ class Namespaces(AbstractContextManager["Namespaces"]):
                     self._closing.pop()()
                 except (OSError, subprocess.SubprocessError, LabError):
                     if error is None:
-                        self._remove()
+                        topology.remove(self.prefix)
                         raise
-            self._remove()
-
-    def _remove(self) -> None:
-        # The previous rules, and the settings of a bridge, are kept in files outside the lab.
-        with suppress(LabError):
-            self.run(FILTER, [*NFINSPECT, "rules", "--remove"], check=False)
-        topology.remove(self.prefix)
-        shutil.rmtree(self.directory, ignore_errors=True)
+            topology.remove(self.prefix)
 
     def at_close(self, callback: Callable[[], object]) -> None:
         """Call *callback* when the lab is taken down; the last one registered is called first."""

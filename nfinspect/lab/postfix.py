@@ -19,7 +19,7 @@ from nfinspect.lab.mailbox import Maildir
 from nfinspect.lab.topology import SERVER_ADDRESS, SERVER_ADDRESS6, LabError, require_programs
 
 if TYPE_CHECKING:
-    from nfinspect.lab.lab import Lab
+    from nfinspect.lab.namespaces import Namespaces
 
 SETTINGS = {
     "compatibility_level": "3.6",
@@ -101,7 +101,7 @@ class Postfix:
 
     def __init__(
         self,
-        lab: Lab,
+        lab: Namespaces,
         where: str,
         name: str,
         settings: Mapping[str, str],
@@ -201,13 +201,19 @@ class Postfix:
         return self.log()
 
 
-def server(lab: Lab, where: str, settings: Mapping[str, str] | None = None) -> Postfix:
+def server(
+    lab: Namespaces,
+    where: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    name: str = "postfix-server",
+) -> Postfix:
     """Return a Postfix that delivers mail for inside.example to its ``mailbox``; not started."""
-    return Postfix(lab, where, "postfix-server", SERVER_SETTINGS | dict(settings or {}))
+    return Postfix(lab, where, name, SERVER_SETTINGS | dict(settings or {}))
 
 
 def client(
-    lab: Lab, where: str, name: str, relay: str, settings: Mapping[str, str] | None = None
+    lab: Namespaces, where: str, name: str, relay: str, settings: Mapping[str, str] | None = None
 ) -> Postfix:
     """Return a Postfix that sends all mail to the address *relay*; not started."""
     own = {"myhostname": "client.example", "relayhost": f"[{relay}]", "inet_interfaces": "all"}

@@ -13,7 +13,8 @@ routes IPv4 and IPv6 between client and server; or it bridges: then its interfac
 bridge without addresses, and client and server are neighbours on one link. All addresses are from
 the documentation ranges (RFC 5737, RFC 3849). A lab's namespaces are named with a prefix
 (``PREFIX-client``), so several labs can coexist. Outside the three namespaces, only ``/run/netns``
-and ``/etc/netns`` are touched, where `ip-netns` keeps namespace names and hosts files.
+and ``/etc/netns`` are touched, where `ip-netns` keeps namespace names and hosts files, and the lab's
+own directory (`place`).
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyroute2 import NetNS, netns
+
+from nfinspect.lab import place
 
 CLIENT, FILTER, SERVER = NAMESPACES = ("client", "filter", "server")
 
@@ -36,6 +39,9 @@ CLIENT_ADDRESS, CLIENT_ADDRESS6 = "192.0.2.10", "2001:db8:1::10"
 SERVER_ADDRESS, SERVER_ADDRESS6 = "198.51.100.25", "2001:db8:2::25"
 EXIM_ADDRESS, EXIM_ADDRESS6 = "198.51.100.26", "2001:db8:2::26"
 SCRIPT_ADDRESS, SCRIPT_ADDRESS6 = "198.51.100.27", "2001:db8:2::27"
+OUTSIDE_ADDRESS = "192.0.2.25"
+"""Of the server, as seen from outside, where the filter translates addresses; the filter answers ARP
+for it."""
 CLIENT_NAME, SERVER_NAME = "client.example", "mail.example"
 
 MTU = 1500
@@ -94,27 +100,49 @@ BRIDGE_SYSCTLS = (
 """No addresses at all, not even link-local ones."""
 
 HOST_FILES = {
-    "hosts": f"""\
-127.0.0.1 localhost
-::1 localhost
-{CLIENT_ADDRESS} {CLIENT_NAME}
-{CLIENT_ADDRESS6} {CLIENT_NAME}
-{SERVER_ADDRESS} {SERVER_NAME}
-{SERVER_ADDRESS6} {SERVER_NAME}
-""",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n",
     "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
 }
 """Files that processes in a lab see instead of those in /etc, so that names resolve without a
-network."""
+network; `hosts` is another."""
 
 OFFLOADS = ("tx", "tso", "gso", "gro")
 """Offloads by their ethtool names. They are switched off so that captures show frames as on a wire:
 within the MTU, with checksums filled in."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What can differ from lab to lab."""
+
+    offloads: bool = True
+    """Without them no packet exceeds the MTU, and all checksums are filled in; with them the filter
+    sees packets of up to 64 KiB, as with a modern network card."""
+    bridge: bool = False
+    """The filter bridges instead of routing."""
+    nat: bool = False
+    """From outside, the server has `OUTSIDE_ADDRESS`: the filter has that address too, and the client's
+    hosts file. Whoever runs the filter has to translate it."""
+    ipv6: bool = False
+    """The names in the lab have IPv6 addresses, instead of IPv4."""
+
+
+DEFAULT = Shape()
+
+
 class LabError(Exception):
     """The lab cannot do what was requested; the message is for the user."""
+
+
+def hosts(namespace: str, shape: Shape) -> str:
+    """The hosts file of a namespace."""
+    server = [SERVER_ADDRESS, SERVER_ADDRESS6]
+    if shape.nat and namespace == CLIENT:
+        server = [OUTSIDE_ADDRESS]
+    lines = ["127.0.0.1 localhost", "::1 localhost"]
+    for name, addresses in ((CLIENT_NAME, CLIENT_ADDRESSES), (SERVER_NAME, server)):
+        lines += [f"{each} {name}" for each in addresses if (":" in each) is shape.ipv6]
+    return "\n".join(lines) + "\n"
 
 
 def full_name(prefix: str, namespace: str) -> str:
@@ -122,25 +150,54 @@ def full_name(prefix: str, namespace: str) -> str:
     return f"{prefix}-{namespace}"
 
 
+def addresses(end: CableEnd, shape: Shape) -> tuple[str, ...]:
+    """What *end* has in a lab of this shape; of a bridge's port, what it belongs to."""
+    if end.namespace != FILTER:
+        return end.addresses
+    if shape.bridge:
+        return (f"port of {BRIDGE}",)
+    return (*end.addresses, OUTSIDE_ADDRESS) if shape.nat and end is OUTSIDE else end.addresses
+
+
 def is_up(prefix: str) -> bool:
-    """Whether any namespace of the lab exists."""
-    return any(full_name(prefix, name) in netns.listnetns() for name in NAMESPACES)
+    """Whether any part of the lab exists."""
+    return place.directory(prefix).exists() or bool(_names(prefix))
 
 
-def build(prefix: str, *, offloads: bool = True, bridge: bool = False) -> None:
+def exists(prefix: str, namespace: str) -> bool:
+    """Whether the lab has the *namespace*."""
+    return full_name(prefix, namespace) in netns.listnetns()
+
+
+def _names(prefix: str) -> list[str]:
+    return [name for name in NAMESPACES if exists(prefix, name)]
+
+
+def require_name(prefix: str) -> None:
+    """Raise LabError unless *prefix* can be the name of a lab."""
+    if not place.NAME.fullmatch(prefix):
+        raise LabError(f"'{prefix}' is no name for a lab: letters, digits, _ . and -, at most 60")
+
+
+def build(prefix: str, shape: Shape = DEFAULT) -> None:
     """Create the namespaces, cables, addresses and routes of the lab *prefix*.
 
-    Without *offloads* no packet exceeds the MTU, and all checksums are filled in; with them the
-    filter sees packets of up to 64 KiB, as with a modern network card. With *bridge* the filter
-    bridges instead of routing. Raises LabError if the lab already exists, or if it cannot be built;
-    then nothing is left behind.
+    Until somebody else is recorded, this process keeps it (`place.Record`). Raises LabError if the lab
+    already exists, or if it cannot be built; then nothing is left behind.
     """
     require_root()
-    require_programs("ip", "sysctl", "ethtool")
+    require_programs("ip", "sysctl", "ethtool", "mount")
+    require_name(prefix)
+    keeper = place.Keeper.this_process()
+    record = place.Record(keeper, bridge=shape.bridge, nat=shape.nat, ipv6=shape.ipv6)
     if is_up(prefix):
-        raise LabError(f"the lab '{prefix}' is already up")
+        raise LabError(f"the lab '{prefix}' is {_standing(prefix)}")
     try:
-        _build(prefix, offloads, bridge)
+        place.make(prefix, NAMESPACES, record)
+    except FileExistsError:  # two at the same time
+        raise LabError(f"the lab '{prefix}' is already up") from None
+    try:
+        _build(prefix, shape)
     except BaseException as error:
         remove(prefix)
         if isinstance(error, OSError | subprocess.CalledProcessError):
@@ -148,7 +205,16 @@ def build(prefix: str, *, offloads: bool = True, bridge: bool = False) -> None:
         raise
 
 
-def _build(prefix: str, offloads: bool, bridge: bool) -> None:
+def _standing(prefix: str) -> str:
+    if place.is_left_behind(prefix):
+        return (
+            "there in parts, left by a command that was killed: nfinspect lab down --prefix "
+            + prefix
+        )
+    return "already up"
+
+
+def _build(prefix: str, shape: Shape) -> None:
     with ExitStack() as stack:
         sides: dict[str, NetNS] = {}
         with _signals_held():
@@ -158,16 +224,19 @@ def _build(prefix: str, offloads: bool, bridge: bool) -> None:
         for name in NAMESPACES:
             etc = _etc(prefix, name)
             etc.mkdir(parents=True, exist_ok=True)
-            for file, text in HOST_FILES.items():
+            for file, text in {**HOST_FILES, "hosts": hosts(name, shape)}.items():
                 (etc / file).write_text(text)
-            filter_sysctls = BRIDGE_SYSCTLS if bridge else FILTER_SYSCTLS
+            filter_sysctls = BRIDGE_SYSCTLS if shape.bridge else FILTER_SYSCTLS
             sysctls = filter_sysctls if name == FILTER else END_SYSCTLS
             execute(prefix, name, ["sysctl", "-qw", *sysctls])
-        if bridge:
+        if shape.bridge:
             sides[FILTER].link("add", ifname=BRIDGE, kind="bridge", state="up")
         for host, gateway in CABLES:
-            _connect(prefix, sides, host, gateway, bridge)
-    if not offloads:
+            _connect(prefix, sides, host, gateway, shape.bridge)
+        if shape.nat:
+            index = _index(sides[FILTER], OUTSIDE.name)
+            sides[FILTER].addr("add", index=index, address=OUTSIDE_ADDRESS, prefixlen=32)
+    if not shape.offloads:
         switches = [word for offload in OFFLOADS for word in (offload, "off")]
         for end in (end for cable in CABLES for end in cable):
             execute(prefix, end.namespace, ["ethtool", "-K", end.name, *switches])
@@ -233,34 +302,52 @@ def _index(side: NetNS, name: str) -> int:
 
 
 def remove(prefix: str) -> None:
-    """End all processes in the lab *prefix* and remove its namespaces, as far as they exist."""
-    standing = [name for name in NAMESPACES if full_name(prefix, name) in netns.listnetns()]
-    end_processes(prefix, standing)
-    for name in standing:
-        netns.remove(full_name(prefix, name))
+    """End all processes in the lab *prefix* and remove everything of it, as far as it exists; also
+    what a command has left that was killed at any moment.
+
+    Raises LabError if something resists.
+    """
+    with ExitStack() as stack:
+        held = []
+        for name in _names(prefix):
+            path = Path(netns.NETNS_RUN_DIR) / full_name(prefix, name)
+            # While it is open its number is not given to another namespace.
+            held.append(os.fstat(stack.enter_context(path.open("rb")).fileno()))
+            netns.remove(full_name(prefix, name))  # first, so that nobody enters any more
+        _end_processes({(status.st_dev, status.st_ino) for status in held})
     for name in NAMESPACES:
         shutil.rmtree(_etc(prefix, name), ignore_errors=True)
+    with suppress(OSError):
+        _etc(prefix, CLIENT).parent.rmdir()  # if it is empty
+    place.remove(prefix)
+    if is_up(prefix):
+        raise LabError(f"the lab '{prefix}' cannot be removed; look into {place.directory(prefix)}")
 
 
-def end_processes(prefix: str, namespaces: Sequence[str]) -> None:
-    """End the processes in *namespaces* of the lab: with SIGTERM, after 2 s with SIGKILL."""
+def _end_processes(namespaces: set[tuple[int, int]]) -> None:
+    """End the processes in *namespaces*: with SIGTERM, after 2 s with SIGKILL."""
     for ending, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + patience
-        pids = _processes(prefix, namespaces)
+        pids = _processes_in(namespaces)
         for pid in pids:
             _kill(pid, ending)
         while pids and time.monotonic() < deadline:
             time.sleep(0.02)
-            pids = _processes(prefix, namespaces)
+            pids = _processes_in(namespaces)
         if not pids:
             return
 
 
-def _processes(prefix: str, namespaces: Sequence[str]) -> list[int]:
-    inodes = set()
-    for name in namespaces:
-        status = (Path(netns.NETNS_RUN_DIR) / full_name(prefix, name)).stat()
-        inodes.add((status.st_dev, status.st_ino))
+def processes(prefix: str, namespace: str) -> list[int]:
+    """The processes in a namespace of the lab; none if there is no such namespace."""
+    try:
+        status = (Path(netns.NETNS_RUN_DIR) / full_name(prefix, namespace)).stat()
+    except FileNotFoundError:
+        return []
+    return sorted(_processes_in({(status.st_dev, status.st_ino)}))
+
+
+def _processes_in(namespaces: Iterable[tuple[int, int]]) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -269,7 +356,7 @@ def _processes(prefix: str, namespaces: Sequence[str]) -> list[int]:
                 running = "Z" not in (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue  # the process has ended
-            if running and (status.st_dev, status.st_ino) in inodes:
+            if running and (status.st_dev, status.st_ino) in namespaces:
                 found.append(int(entry.name))
     return found
 
@@ -280,8 +367,16 @@ def _kill(pid: int, ending: signal.Signals) -> None:
 
 
 def command(prefix: str, namespace: str, argv: Sequence[str | Path]) -> list[str]:
-    """The command line that runs *argv* in a namespace of the lab, with the lab's hosts file."""
-    return ["ip", "netns", "exec", full_name(prefix, namespace), *map(str, argv)]
+    """The command line that runs *argv* in a namespace of the lab, with the lab's hosts file and a
+    /run of its own (`place`)."""
+    enter = ["ip", "netns", "exec", full_name(prefix, namespace), "sh", "-c", _OWN_RUN]
+    run, files = place.private_run(prefix, namespace), place.directory(prefix)
+    return [*map(str, [*enter, run, files, files.relative_to("/run")]), *map(str, argv)]
+
+
+_OWN_RUN = 'mount --bind "$1" "$0/$2" && mount --rbind "$0" /run && shift 2 && exec "$@"'
+"""A shell script: `ip netns exec` has made a mount namespace, which ends with the process. The lab's
+directory stays where it is."""
 
 
 def execute(prefix: str, namespace: str, argv: Sequence[str | Path]) -> str:
@@ -306,6 +401,7 @@ def require_root() -> None:
 PACKAGES = {
     "ip": "iproute2",
     "sysctl": "procps",
+    "mount": "mount",
     "ethtool": "ethtool",
     "tcpdump": "tcpdump",
     "tshark": "tshark",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nfinspect.lab import place
 from nfinspect.lab.case import run_case
 from nfinspect.lab.cases import named
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer
@@ -280,8 +281,8 @@ def settings(lab: Lab) -> list[str]:
     return lab.run(FILTER, ["sysctl", "net.bridge"]).stdout.splitlines()
 
 
-def saved() -> set[Path]:
-    return set(Path("/run").glob("nfinspect-bridge-*"))
+def saved(lab: Lab) -> set[Path]:
+    return set(place.private_run(lab.prefix, FILTER).glob("nfinspect-bridge-*"))
 
 
 def test_guard_drops_what_cannot_be_inspected_and_its_removal_restores_everything() -> None:
@@ -295,14 +296,14 @@ def test_guard_drops_what_cannot_be_inspected_and_its_removal_restores_everythin
         everything = [*PASSING, *INSPECTED, *DROPPED]
         odd = ("call-iptables=0", "filter-vlan-tagged=0", "filter-pppoe-tagged=1")
         lab.run(FILTER, ["sysctl", "-qw", *(f"net.bridge.bridge-nf-{each}" for each in odd)])
-        before, others = settings(lab), saved()
+        before, others = settings(lab), saved(lab)
         assert send_all(lab, len(everything)) == everything
 
         assert nfinspect_rules("--bridge", "--apply") == ""
         assert send_all(lab, len(PASSING)) == PASSING
         ruleset = lab.run(FILTER, ["nft", "list", "ruleset"]).stdout
         assert f"counter packets {len(DROPPED)} " in ruleset
-        assert len(saved() - others) == 1
+        assert len(saved(lab) - others) == 1
 
         for arguments in (("--bridge", "--apply"), ("--apply",)):
             assert nfinspect_rules(*arguments) == ""
@@ -311,7 +312,7 @@ def test_guard_drops_what_cannot_be_inspected_and_its_removal_restores_everythin
 
         assert nfinspect_rules("--bridge", "--remove") == ""
         assert settings(lab) == before
-        assert saved() == others
+        assert saved(lab) == others
         assert lab.run(FILTER, ["nft", "list", "tables", "bridge"]).stdout == ""
         assert send_all(lab, len(everything)) == everything
         assert "there are no rules to remove" in nfinspect_rules("--bridge", "--remove")
@@ -333,7 +334,7 @@ def test_without_nft_nothing_is_changed(tmp_path: Path) -> None:
             assert found
             (tmp_path / program).symlink_to(found)
     with Lab(bridge=True) as lab:
-        before, others = settings(lab), saved()
+        before, others = settings(lab), saved(lab)
         done = lab.run(
             FILTER,
             ["env", f"PATH={tmp_path}", *NFINSPECT, "rules", "--bridge", "--apply"],
@@ -341,13 +342,13 @@ def test_without_nft_nothing_is_changed(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stdout) == (1, "")
         assert "nft is not installed (apt-get install nftables)" in done.stderr
-        assert (settings(lab), saved()) == (before, others)
+        assert (settings(lab), saved(lab)) == (before, others)
 
 
 def test_guard_that_the_kernel_refuses_leaves_settings_as_they_were() -> None:
     """It refuses because CAP_NET_ADMIN is missing."""
     with Lab(bridge=True) as lab:
-        before, others = settings(lab), saved()
+        before, others = settings(lab), saved(lab)
         done = lab.run(
             FILTER,
             ["setpriv", "--bounding-set=-net_admin", *NFINSPECT, "rules", "--bridge", "--apply"],
@@ -355,7 +356,7 @@ def test_guard_that_the_kernel_refuses_leaves_settings_as_they_were() -> None:
         )
         assert done.returncode == 1
         assert "cannot apply the rules" in done.stderr
-        assert (settings(lab), saved()) == (before, others)
+        assert (settings(lab), saved(lab)) == (before, others)
 
 
 def test_printed_guard_is_accepted_by_nft(bridge_lab: Lab) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +17,29 @@ from pyroute2 import netns
 
 from nfinspect.lab import topology
 from nfinspect.lab.lab import Lab
+from nfinspect.lab.mailbox import Maildir
+from nfinspect.lab.standing import STATIC, Files
 from nfinspect.lab.topology import (
     CLIENT,
+    CLIENT_ADDRESS,
+    CLIENT_ADDRESS6,
     FILTER,
+    OUTSIDE_ADDRESS,
     SERVER,
     SERVER_ADDRESS,
     SERVER_ADDRESS6,
     LabError,
     full_name,
 )
+from nfinspect.policy import default_text
 
 NFINSPECT = (sys.executable, "-m", "nfinspect")
 
 
 def remains(prefix: str) -> list[str]:
     """What a lab has left behind on the machine."""
-    places = [Path("/etc/netns"), Path("/run/netns"), Path("/tmp")]
-    files = [str(file) for place in places if place.exists() for file in place.glob(f"{prefix}-*")]
+    places = [Path("/etc/netns"), Path("/run/netns"), Path("/tmp"), Path("/run/nfinspect-lab")]
+    files = [str(file) for place in places if place.exists() for file in place.glob(f"{prefix}*")]
     return files + [name for name in netns.listnetns() if name.startswith(f"{prefix}-")]
 
 
@@ -110,34 +119,149 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_lab_up_exec_and_down() -> None:
-    # With a prefix of its own, so as not to disturb a lab that is already up.
-    prefix = f"nfi{os.getpid()}-up"
+class Standing:
+    """The commands of a lab with a prefix of its own, so as not to disturb one that is already up."""
 
-    def lab(word: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return command(word, "--prefix", prefix, *arguments)
+    def __init__(self, name: str) -> None:
+        self.prefix = f"nfi{os.getpid()}-{name}"
 
-    try:
-        up = lab("up", "--no-offloads")
-        assert (up.returncode, up.stderr) == (0, "")
-        assert SERVER_ADDRESS in up.stdout
-        again = lab("up")
-        assert (again.returncode, again.stdout) == (1, "")
-        assert again.stderr == f"nfinspect: error: the lab '{prefix}' is already up\n"
-        listing = lab("exec", "server", "ip", "-br", "address", "show", "eth0")
-        assert SERVER_ADDRESS6 in listing.stdout
-        assert lab("exec", "filter", "--", "sh", "-c", "exit 7").returncode == 7
-        found = lab("exec", "filter", "--", "nfinspect", "--version")
-        assert (found.returncode, found.stdout.split()[:1]) == (0, ["nfinspect"])
-        down = lab("down")
-        assert (down.returncode, down.stdout, down.stderr) == (0, "", "")
-    finally:
-        topology.remove(prefix)
-    assert remains(prefix) == []
+    def __call__(self, word: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return command(word, "--prefix", self.prefix, *map(str, arguments))
+
+    def done(self, word: str, *arguments: str | Path) -> str:
+        """The output of a command that must succeed and complain of nothing."""
+        done = self(word, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def send(self, server: str = "mail.example") -> str:
+        """Send a mail, and return what swaks shows of it."""
+        words = ["swaks", "--server", server, "--to", "box@inside.example"]
+        return self.done("exec", "client", *words)
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Standing]:
+    standing = Standing(request.node.name.partition("_")[2][:20].rstrip("_"))
+    yield standing
+    topology.remove(standing.prefix)
+    assert remains(standing.prefix) == []
+
+
+def test_bare_lab_up_exec_and_down(lab: Standing) -> None:
+    up = lab.done("up", "--bare", "--no-offloads")
+    assert SERVER_ADDRESS in up
+    again = lab("up")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == f"nfinspect: error: the lab '{lab.prefix}' is already up\n"
+    listing = lab("exec", "server", "ip", "-br", "address", "show", "eth0")
+    assert SERVER_ADDRESS6 in listing.stdout
+    assert lab("exec", "filter", "--", "sh", "-c", "exit 7").returncode == 7
+    found = lab("exec", "filter", "--", "nfinspect", "--version")
+    assert (found.returncode, found.stdout.split()[:1]) == (0, ["nfinspect"])
+    assert topology.processes(lab.prefix, SERVER) == topology.processes(lab.prefix, FILTER) == []
+    assert lab.done("status").startswith(f"{lab.prefix}: up; routed, bare\n")
+    assert lab.done("down") == ""
+    assert remains(lab.prefix) == []
     assert lab("exec", "client", "true").stderr == (
-        "nfinspect: error: the lab is not up; start it with 'nfinspect lab up'\n"
+        f"nfinspect: error: the lab '{lab.prefix}' is not up;"
+        f" start it with: nfinspect lab up --prefix {lab.prefix}\n"
     )
-    assert lab("down").returncode == 1
+    assert lab("down").returncode == lab("status").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "addresses"),
+    [
+        ((), (CLIENT_ADDRESS, SERVER_ADDRESS, SERVER_ADDRESS)),
+        (("--bridge", "--ipv6"), (CLIENT_ADDRESS6, SERVER_ADDRESS6, SERVER_ADDRESS6)),
+        (("--nat",), (CLIENT_ADDRESS, SERVER_ADDRESS, OUTSIDE_ADDRESS)),
+    ],
+    ids=["routed", "bridged-ipv6", "nat"],
+)
+def test_mail_passes_the_filter_of_a_lab_that_is_up(
+    lab: Standing, options: tuple[str, ...], addresses: tuple[str, str, str]
+) -> None:
+    lab.done("up", *options)
+    assert f"<-  220 {'*' * 26}\n" in lab.send()
+    files = Files(lab.prefix)
+    (mail,) = Maildir(files.mail.parent).wait()
+    assert b"This is a test mailing\n" in mail
+    client, server, mapped = addresses
+    deadline = time.monotonic() + 10
+    while "302014" not in (syslog := files.syslog.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert re.search(
+        rf"302013: Built inbound TCP connection 1 for outside:{client}/\d+ \({client}/\d+\)"
+        rf" to inside:{server}/25 \({mapped}/25\)",
+        syslog,
+    )
+    (state,) = json.loads(lab.done("status", "--json"))["labs"]
+    assert state["filter"]["ready"] is True
+    assert state["filter"]["queue"]["verdicts"]["rewritten"] > 0
+    assert [each["exists"] for each in state["namespaces"].values()] == [True] * 3
+    (process,) = state["namespaces"]["filter"]["processes"]
+    assert "nfinspect run --apply-rules" in process["command"]
+    assert state["files"]["mail"] == str(files.mail)
+    os.kill(process["pid"], signal.SIGKILL)
+    broken = lab("status")
+    assert (broken.returncode, broken.stderr) == (1, "")
+    assert "no filter answers, so no mail passes" in broken.stdout
+
+
+def test_configuration_of_a_lab_holds_also_after_reload(lab: Standing, tmp_path: Path) -> None:
+    config = tmp_path / "banner.cfg"
+    text = (
+        "policy-map type inspect esmtp m\n parameters\n  no mask-banner\npolicy-map global_policy\n"
+    )
+    text += " class inspection_default\n  inspect esmtp m\nservice-policy global_policy global\n"
+    config.write_text(text)
+    lab.done("up", "--config", config, "--nat")
+    assert "<-  220 mail.example ESMTP" in lab.send()
+    # The file that runs has the translation as well.
+    policy = Files(lab.prefix).policy
+    assert policy.read_text() == text + STATIC + "\n"
+    policy.write_text(text.replace("no mask", "mask") + STATIC + "\n")
+    lab("exec", "filter", "nfinspect", "reload")
+    assert "<-  220 *" in lab.send()
+
+
+def test_configuration_that_translates_itself_runs_as_it_is(lab: Standing, tmp_path: Path) -> None:
+    config = tmp_path / "static.cfg"
+    line = f"static (inside,outside) {OUTSIDE_ADDRESS} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 100 50"
+    config.write_text(default_text() + line + "\n")
+    up = lab("up", "--config", config, "--nat")
+    assert up.returncode == 0
+    assert "limits count the connections" in up.stderr  # its notices are shown
+    assert not Files(lab.prefix).policy.exists()
+    assert lab.done("status").startswith(f"{lab.prefix}: up; routed, translated, {config}\n")
+    lab.send(OUTSIDE_ADDRESS)
+
+
+def test_lab_with_a_faulty_configuration_is_not_built(lab: Standing, tmp_path: Path) -> None:
+    config = tmp_path / "faulty.cfg"
+    config.write_text("policy-map type inspect esmtp m\n match weather\n")
+    up = lab("up", "--config", config)
+    assert (up.returncode, up.stdout) == (2, "")
+    assert up.stderr.startswith(f"{config}:2:") or f"{config}:2:" in up.stderr
+    assert remains(lab.prefix) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--nat", "--bridge"), ("--nat", "--ipv6"), ("--bare", "--config", "/dev/null")]
+)
+def test_options_that_contradict_each_other(lab: Standing, words: tuple[str, ...]) -> None:
+    assert lab("up", *words).returncode == 2
+    assert remains(lab.prefix) == []
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", "-x", "x" * 61])
+def test_name_of_a_lab_is_no_path(name: str) -> None:
+    for word in ("up", "down"):
+        done = command(word, f"--prefix={name}")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "is no name for a lab" in done.stderr
 
 
 def test_lab_without_root_fails_and_says_why() -> None:

@@ -12,6 +12,7 @@ import click
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.lab.demo import demo
 from nfinspect.cli.lab.execute import execute
+from nfinspect.cli.lab.status import status
 from nfinspect.cli.lab.up import down, up
 
 
@@ -35,5 +36,5 @@ def lab() -> None:
     """
 
 
-for _command in (up, execute, down, demo):
+for _command in (up, execute, status, down, demo):
     lab.add_command(_command)

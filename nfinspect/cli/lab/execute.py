@@ -28,7 +28,8 @@ def execute(prefix: str, where: str, command: tuple[str, ...]) -> None:
     topology.require_root()
     topology.require_programs("ip")
     if not topology.is_up(prefix):
-        raise Failure("the lab is not up; start it with 'nfinspect lab up'")
+        named = "" if prefix == "nfinspect" else f" --prefix {prefix}"
+        raise Failure(f"the lab '{prefix}' is not up; start it with: nfinspect lab up{named}")
     if command[0] == "--":  # customary before a command, as with sudo
         command = command[1:]
     argv = topology.command(prefix, where, command)
