@@ -4,14 +4,16 @@ Every case of nfinspect/lab/cases.py is performed in the lab, with the filter in
 offloads. A case that does not go as expected stops the recording.
 """
 
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from nfinspect.lab.case import Case, run_case
 from nfinspect.lab.cases import CASES, named
+from nfinspect.lab.exim import PROGRAM
 from nfinspect.lab.lab import Lab, orderly_end
-from nfinspect.lab.stage import Stage
+from nfinspect.lab.stage import MailStage
 
 HERE = Path(__file__).parent
 
@@ -27,7 +29,10 @@ packet is a frame within the MTU, with its checksum filled in.
 `script/pcaps` records them all again, `script/pcaps CASE…` some; it also writes this table. What is
 done in a case, and what is expected of it, is in
 [nfinspect/lab/cases.py](../nfinspect/lab/cases.py). The policy is the default map, unless the table
-names a configuration.
+names a configuration. Mail software is that of Debian 12:
+{software};
+`a script` answers, and `typed` sends, what the case says. The names, addresses and mails are
+the lab's own; nothing was recorded in anybody's network.
 
 | case | client, server | shows |
 | --- | --- | --- |
@@ -42,7 +47,19 @@ def main() -> None:
     with orderly_end():
         for config in {case.config: None for case in cases}:
             record([case for case in cases if case.config == config], config)
-    (HERE / "README.md").write_text(HEAD + "".join(map(row, CASES)))
+    table = "".join(map(row, CASES))
+    (HERE / "README.md").write_text(HEAD.format(software=software()) + table)
+
+
+def software() -> str:
+    """The mail software and its versions."""
+    show = ["dpkg-query", "-W", "-f", "${Package} ${Version}\n", "postfix", "swaks", "nmap"]
+    installed = subprocess.run(show, capture_output=True, text=True, check=True).stdout.split("\n")
+    exim = subprocess.run(
+        [PROGRAM, "-C", "/dev/null", "-bV"], capture_output=True, text=True, check=True
+    ).stdout
+    version = exim.split("version ")[1].split(" #")[0]
+    return ", ".join([*filter(None, installed), f"exim {version}"])
 
 
 def record(cases: Iterable[Case], config: str | None) -> None:
@@ -53,7 +70,7 @@ def record(cases: Iterable[Case], config: str | None) -> None:
             file = lab.directory / "policy.cfg"
             file.write_text(config)
         running = lab.filter(file)
-        stage = Stage(lab)
+        stage = MailStage(lab)
         for case in cases:
             outcome = run_case(case, stage, running, lab.directory)
             if not outcome.as_expected:

@@ -6,12 +6,16 @@ The demo runs some of them; ``pcaps/record.py`` and the end-to-end tests run all
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import pairwise
 
 from nfinspect.lab import expected_lines
 from nfinspect.lab.case import EHLO_MASK, Case, Expectation, Outcome
+from nfinspect.lab.conversation import REQUEST
 from nfinspect.lab.dialogue import Script
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER, MailStage
+from nfinspect.lab.topology import CLIENT
 from nfinspect.policy import default_text
 
 TYPING = 0.02
@@ -19,9 +23,16 @@ TYPING = 0.02
 
 ENVELOPE = ("EHLO client.example", f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{RECIPIENT}>")
 
+EHLO_MASK_CLAUSE = f" {EHLO_MASK}\n  mask\n"
+
 ALLOW_TLS = (
     "! The appliance's default map (docs/appliance.md, section 3), but STARTTLS passes.\n!\n"
     + default_text().partition("\n!\n")[2].replace("  no allow-tls\n", "  allow-tls action log\n")
+)
+
+CHUNKING_OFFERED = (
+    "! The appliance's default map (docs/appliance.md, section 3), but no EHLO keyword is hidden.\n!\n"
+    + default_text().partition("\n!\n")[2].replace(EHLO_MASK_CLAUSE, "")
 )
 
 
@@ -34,18 +45,38 @@ def swaks(*arguments: str, header: str = "", message: str = MESSAGE) -> Callable
 
 
 def postfix(
-    *, message: str = MESSAGE, lossy: int = 0, **settings: str
+    *,
+    message: str = MESSAGE,
+    recipients: Sequence[str] = (RECIPIENT,),
+    lossy: int = 0,
+    **settings: str,
 ) -> Callable[[MailStage], None]:
     """Send one mail with Postfix with *settings*; every *lossy*-th packet with data is dropped."""
 
     def act(stage: MailStage) -> None:
-        if lossy:
-            with stage.loss(lossy):
-                stage.send_by_postfix(settings, message=message)
-        else:
-            stage.send_by_postfix(settings, message=message)
+        with stage.loss(lossy) if lossy else nullcontext():
+            stage.send_by_postfix(settings, message=message, recipients=recipients)
 
     return act
+
+
+def exim(*, header: str = "", transport: str = "") -> Callable[[MailStage], None]:
+    """Send one mail with Exim; *header* is added on top, *transport* is for its smtp transport."""
+    return lambda stage: stage.send_by_exim(message=header + MESSAGE, transport=transport)
+
+
+def signed_by_exim(stage: MailStage) -> None:
+    """Send one mail with Exim, which signs it."""
+    key = stage.lab.directory / "dkim.key"
+    stage.lab.run(CLIENT, ["openssl", "genrsa", "-out", key, "2048"])
+    key.chmod(0o644)
+    stage.send_by_exim(transport=DKIM.format(key=key))
+
+
+def greeted_by_two_lines(stage: MailStage) -> None:
+    """Send one mail with Postfix to an Exim that greets with two lines."""
+    with stage.exim.greeting("mail.example ESMTP Exim", "No unsolicited mail since 2002"):
+        stage.send_by_postfix()
 
 
 def typed(
@@ -141,6 +172,20 @@ def repeated_in_vain(outcome: Outcome) -> bool:
     return any(row.verdict == "dropped" and row.tries > 1 for each in outcome.rows for row in each)
 
 
+def dot_alone(outcome: Outcome) -> bool:
+    """Whether the client sent the dot that ends the mail in a packet of its own."""
+    return any(
+        line.sent == b"." and line.packet > before.packet
+        for each in outcome.rows
+        for before, line in pairwise(row for row in each if row.direction == REQUEST)
+    )
+
+
+def dot_at_the_edge(outcome: Outcome) -> bool:
+    """Whether the client sent the dot that ends the mail and the CR LF behind it in two packets."""
+    return any(row.sent == b"." and row.cuts == (1,) for each in outcome.rows for row in each)
+
+
 def greeting_masked(outcome: Outcome) -> bool:
     """Whether the first line that the client received is a masked greeting."""
     greeting = outcome.client_received.partition(b"\r\n")[0]
@@ -154,17 +199,33 @@ UNCHANGED = Expectation("the server receives exactly what the client sent", unch
 REPEATED = Expectation("the client retransmits it, in vain", repeated_in_vain)
 
 LONG_HEADER = "X-Long: " + "a" * 1192 + "\n"
+ARC_SEAL = "ARC-Seal: i=1; a=rsa-sha256; cv=none; d=client.example; b=" + "Q" * 1100 + "\n"
+DKIM = """\
+  dkim_domain = client.example
+  dkim_selector = lab
+  dkim_private_key = {key}
+"""
 LONG_BODY = MESSAGE + "b" * 1200 + "\n"
 LONG_SENDER = f"{'s' * 300}@{'client.' * 3}example"
 LONG_NAME = MESSAGE.replace(
     "Message-Id",
     f'Content-Disposition: attachment;\n filename="{"f" * 252}.txt"\nMessage-Id',
 )
-MANY = ",".join(f"r{number}@inside.example" for number in range(1, 102))
+LIST = [f"r{number}@inside.example" for number in range(1, 102)]
+MANY = ",".join(LIST)
+EDGE = 2 * 1448 - 1
+"""Bytes of a mail on the wire whose final dot is the last byte of its second full segment."""
 BULK = MESSAGE + "".join(f"{number:5} bottles of beer on the wall\n" for number in range(600))
 
 MULTI_LINE = b"220-mail.example ESMTP\r\n220-Be brief.\r\n220 Since 2002\r\n"
 UNASKED_354 = {b"NOOP": b"354 send me anything\r\n"}
+
+
+def filled(size: int) -> str:
+    """`MESSAGE` with further lines, so that it has this many bytes on the wire, dots stuffed."""
+    missing = size - len(MESSAGE.replace("\n.", "\n..").replace("\n", "\r\n"))
+    lines, rest = divmod(missing - 22, 42)
+    return MESSAGE + ("x" * 40 + "\n") * lines + "y" * (rest + 20) + "\n"
 
 
 CASES = (
@@ -279,6 +340,77 @@ CASES = (
             ),
             Expectation("it says HELO, not EHLO", server_received(b"HELO client.example\r\n")),
             ARRIVED,
+        ),
+        client="Postfix",
+    ),
+    Case(
+        "postfix-delayed-dot",
+        "Postfix with a mail that has waited: it enables its second workaround, too, and sends the"
+        " final dot after a pause, in a packet of its own.",
+        postfix(smtp_pix_workaround_threshold_time="0s", smtp_pix_workaround_delay_time="1s"),
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation(
+                "Postfix logs that it enables both workarounds",
+                client_said("enabling PIX workarounds: disable_esmtp delay_dotcrlf"),
+            ),
+            Expectation("the dot comes alone", dot_alone),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        client="Postfix",
+    ),
+    Case(
+        "greeting-of-two-lines",
+        "Postfix and a server that greets with two lines: masked, they do not look like the appliance,"
+        " since each but the last has a -; so Postfix enables no workaround.",
+        greeted_by_two_lines,
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation(
+                "both lines are masked",
+                client_received(b"220-" + b"*" * 23 + b"\r\n220 " + b"*" * 26 + b"2002\r\n"),
+            ),
+            Expectation(
+                "Postfix enables no workaround", lambda o: not client_said("workarounds")(o)
+            ),
+            Expectation("it says EHLO", server_received(b"EHLO client.example\r\n")),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        server="exim",
+        client="Postfix",
+    ),
+    Case(
+        "nmap",
+        "nmap takes the masked greeting for the appliance's.",
+        MailStage.nmap,
+        (
+            expected_lines.BUILT,
+            expected_lines.RESET_BY_CLIENT,
+            *expected_lines.BY_POSTFIX,
+        ),
+        (
+            BANNER,
+            Expectation(
+                "nmap reports Cisco PIX sanitized smtpd", client_said("Cisco PIX sanitized smtpd")
+            ),
+        ),
+        client="nmap",
+    ),
+    Case(
+        "mta-sts",
+        "Postfix with the policy that MTA-STS or DANE give it for a domain: mail goes over TLS only. It is"
+        " not offered, and the mail stays in the queue.",
+        postfix(smtp_tls_policy_maps="static:{secure match=mail.example}"),
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation(
+                "Postfix logs that TLS was not offered",
+                client_said("TLS is required, but was not offered by host"),
+            ),
+            Expectation("the mail waits", client_said("status=deferred")),
+            NOTHING_ARRIVED,
         ),
         client="Postfix",
     ),
@@ -399,6 +531,101 @@ CASES = (
         ),
         server="script",
         client="typed",
+    ),
+    Case(
+        "end-of-data-at-the-edge",
+        "A mail whose final dot is the last byte of a full segment: the CR LF behind it comes in the next"
+        " packet, and the mail arrives. (An appliance of 8.4(1) let such mail hang.)",
+        swaks(message=filled(EDGE)),
+        expected_lines.ORDINARY,
+        (
+            Expectation("the dot and its CR LF are in two packets", dot_at_the_edge),
+            UNCHANGED,
+            Expectation(
+                "the mail arrives, byte for byte",
+                lambda o: [mail.endswith(filled(EDGE).encode()) for mail in o.mails] == [True],
+            ),
+        ),
+    ),
+    Case(
+        "dkim",
+        "A mail that Exim has signed: the names of header fields within the signature are text. (A PIX"
+        " before 7.2(3) cut off such mail.)",
+        signed_by_exim,
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation(
+                "fields are named in the signature",
+                server_received(b"\r\n\tContent-Description:Resent-Date:"),
+            ),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        client="Exim",
+    ),
+    Case(
+        "arc-seal",
+        "A mail with a long ARC-Seal, which a forwarder has written into one line, sent by Exim: the"
+        " connection is closed.",
+        exim(header=ARC_SEAL),
+        expected_lines.dropped("4: header line length gt 998"),
+        (
+            Expectation("the seal does not reach the server", kept_from_server(b"ARC-Seal")),
+            Expectation("Exim waits in vain", client_said("Connection timed out")),
+            NOTHING_ARRIVED,
+        ),
+        counts={"match header line length gt 998": 1},
+        client="Exim",
+    ),
+    Case(
+        "folded-by-postfix",
+        "The same mail sent by Postfix, which breaks lines of more than 998 characters: it passes.",
+        postfix(message=ARC_SEAL + MESSAGE),
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation("Postfix breaks the line", server_received(b"Q\r\n Q")),
+            UNCHANGED,
+            ARRIVED,
+        ),
+        client="Postfix",
+    ),
+    Case(
+        "recipients-pipelined",
+        "A list of 101 recipients sent by Postfix, which pipelines them: the packet with the 101st is"
+        " dropped, and with it all recipients in it.",
+        postfix(
+            recipients=LIST,
+            smtp_pix_workarounds="",
+            smtp_destination_recipient_limit="200",
+            smtp_rcpt_timeout="2s",
+        ),
+        expected_lines.dropped("2: cmd RCPT count gt 100"),
+        (
+            Expectation(
+                "the 101st does not reach the server",
+                kept_from_server(b"RCPT TO:<r9@inside.example>"),
+            ),
+            REPEATED,
+            Expectation("Postfix waits in vain", client_said("timed out while sending RCPT TO")),
+            NOTHING_ARRIVED,
+        ),
+        counts={"match cmd RCPT count gt 100": 1},
+        client="Postfix",
+    ),
+    Case(
+        "chunking-offered",
+        "A map that hides no EHLO keyword: Exim is offered CHUNKING and uses BDAT, which is masked, and so is"
+        " the mail that follows it. It does not arrive.",
+        exim(),
+        expected_lines.BY_POSTFIX,
+        (
+            Expectation("CHUNKING stays", client_received(b"CHUNKING\r\n")),
+            Expectation("BDAT does not reach the server", kept_from_server(b"BDAT ")),
+            Expectation("the refusal is the server's", client_received(b"\r\n500 5.5.2 ")),
+            NOTHING_ARRIVED,
+        ),
+        client="Exim",
+        config=CHUNKING_OFFERED,
     ),
     Case(
         "lost-packets",
@@ -526,7 +753,6 @@ CASES = (
         client="typed",
     ),
 )
-
 DEMO = (
     "ordinary starttls-wanted unknown-verb telnet-typing recipients-101 header-line-1200 postfix"
 ).split()

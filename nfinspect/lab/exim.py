@@ -1,4 +1,4 @@
-"""Exim in its own directory, as a server of the lab.
+"""Exim in its own directory, as a server or client of the lab.
 
 Debian's Exim and Postfix packages conflict, so ``script/setup`` unpacks Exim's program without
 installing it; it runs from there, with configuration, spool and mail below one directory.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from nfinspect.lab.topology import EXIM_ADDRESS, EXIM_ADDRESS6, LabError
 
 if TYPE_CHECKING:
     from nfinspect.lab.lab import Lab
+    from nfinspect.lab.namespaces import Namespaces
 
 PROGRAM = Path(__file__).parents[2] / ".cache/exim/usr/sbin/exim4"
 USER = "Debian-exim"
@@ -41,6 +43,8 @@ smtp_accept_max = 0
 smtp_max_unknown_commands = 1000
 smtp_max_synprot_errors = 1000
 smtp_enforce_sync = false
+smtp_banner = ${{if exists{{{directory}/greeting}}{{${{readfile{{{directory}/greeting}}}}}}\
+  {{$smtp_active_hostname ESMTP Exim $version_number $tod_full}}}}
 queue_only = false
 auth_advertise_hosts = *
 tls_advertise_hosts =
@@ -79,6 +83,41 @@ login:
 """
 """Accepts all mail and any password. Messages are kept unchanged below the added headers."""
 
+SENDING = """\
+exim_path = {program}
+primary_hostname = client.example
+spool_directory = {directory}/spool
+log_file_path = {directory}/log/%slog
+keep_environment =
+disable_ipv6 = true
+message_size_limit = 64M
+{settings}
+
+begin routers
+returned:
+  driver = redirect
+  senders = :
+  data = :blackhole:
+relay:
+  driver = manualroute
+  route_list = * "{relay}" byname
+  host_find_failed = fail
+  self = send
+  transport = out
+
+begin transports
+out:
+  driver = smtp
+  hosts_avoid_tls = *
+  message_linelength_limit = 100000
+{transport}
+
+begin retry
+*  *  F,1h,10m
+"""
+"""A client. Exim itself would return mail with lines of more than 998 characters. What is returned to the
+sender is not sent."""
+
 START_TIMEOUT = 20.0
 
 
@@ -93,10 +132,7 @@ class Exim:
         self._lab = lab
         self._where = where
         self.directory = lab.directory / "exim"
-        user = pwd.getpwnam(USER)
-        for each in ("", "spool", "log", "mail"):
-            (self.directory / each).mkdir()
-            os.chown(self.directory / each, user.pw_uid, user.pw_gid)
+        _make_directories(self.directory, "", "spool", "log", "mail")
         self.configuration = self.directory / "exim.conf"
         self.configuration.write_text(
             CONFIGURATION.format(
@@ -110,9 +146,17 @@ class Exim:
 
     def log(self) -> str:
         """The log so far."""
-        return "".join(
-            file.read_text(errors="replace") for file in sorted((self.directory / "log").iterdir())
-        )
+        return _log(self.directory)
+
+    @contextmanager
+    def greeting(self, *lines: str) -> Iterator[None]:
+        """Greet with these lines."""
+        file = self.directory / "greeting"
+        file.write_text("\n".join(lines))
+        try:
+            yield
+        finally:
+            file.unlink()
 
     def start(self) -> None:
         """Start it and return when it is ready; raises LabError with its log if it does not
@@ -131,3 +175,48 @@ class Exim:
         if pid_file.exists():
             pid = pid_file.read_text().strip()
             self._lab.run(self._where, ["kill", pid], check=False)
+
+
+def send(
+    lab: Namespaces,
+    where: str,
+    name: str,
+    relay: str,
+    message: str,
+    envelope: Sequence[str],
+    *,
+    settings: str = "",
+    transport: str = "",
+) -> str:
+    """Send *message* to the address *relay*, trying once; returns the log.
+
+    Its files are in ``lab.directory / name``. *envelope* is the sender and the recipients; *settings* and
+    *transport* are lines for the configuration and its smtp transport.
+    """
+    directory = lab.directory / name
+    _make_directories(directory, "", "spool", "log")
+    configuration = directory / "exim.conf"
+    configuration.write_text(
+        SENDING.format(
+            program=PROGRAM,
+            directory=directory,
+            relay=relay,
+            settings=settings,
+            transport=transport,
+        )
+    )
+    words = ["-C", str(configuration), "-odf", "-oi", "-f", *envelope]
+    lab.run(where, [PROGRAM, *words], input=message)
+    return _log(directory)
+
+
+def _make_directories(directory: Path, *names: str) -> None:
+    user = pwd.getpwnam(USER)
+    for each in names:
+        (directory / each).mkdir()
+        os.chown(directory / each, user.pw_uid, user.pw_gid)
+
+
+def _log(directory: Path) -> str:
+    files = sorted((directory / "log").iterdir())
+    return "".join(file.read_text(errors="replace") for file in files)

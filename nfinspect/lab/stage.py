@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nfinspect.lab import postfix, topology
+from nfinspect.lab import exim, postfix, topology
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
 from nfinspect.lab.exim import Exim
 from nfinspect.lab.mailbox import Maildir
@@ -37,6 +37,12 @@ Good night.
 
 PATIENCE = 2
 """Seconds for which the clients wait for a reply; short, as some replies never come."""
+
+EXIM_PATIENCE = f"""\
+  command_timeout = {PATIENCE}s
+  data_timeout = {PATIENCE}s
+  final_timeout = {PATIENCE}s
+"""
 
 ADDRESSES = {
     ("postfix", 4): topology.SERVER_ADDRESS,
@@ -151,6 +157,25 @@ class MailStage:
             ]
         finally:
             client.stop()
+
+    def send_by_exim(self, *, message: str = MESSAGE, transport: str = "") -> None:
+        """Send *message* with Exim, trying once; what it logs goes to `said`."""
+        log = exim.send(
+            self.lab,
+            CLIENT,
+            f"exim-client-{next(self._numbers)}",
+            self.address,
+            message,
+            (SENDER, RECIPIENT),
+            transport=EXIM_PATIENCE + transport,
+        )
+        self.said += [line.split(" ", 3)[-1] for line in log.splitlines()]
+
+    def nmap(self) -> None:
+        """Ask nmap which server it is; its answer goes to `said`."""
+        topology.require_programs("nmap")
+        done = self.lab.run(CLIENT, ["nmap", "-n", "-Pn", "-p", "25", "-sV", self.address])
+        self.said += [line for line in done.stdout.splitlines() if line.startswith("25/tcp")]
 
     @contextmanager
     def loss(self, every: int) -> Iterator[None]:

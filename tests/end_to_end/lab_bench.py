@@ -7,8 +7,6 @@ capture shows another inspecting firewall, that is the filter of this project.
 from __future__ import annotations
 
 import itertools
-import os
-import pwd
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nfinspect.lab import postfix, topology
+from nfinspect.lab import exim, postfix, topology
 from nfinspect.lab.capture import RunningCapture
 from nfinspect.lab.dialogue import ClientConnection, RecordingServer, Script
-from nfinspect.lab.exim import PROGRAM, USER, Exim
+from nfinspect.lab.exim import Exim
 from nfinspect.lab.lab import Lab
 from nfinspect.lab.postfix import SERVER_SETTINGS, SERVICES, Postfix
 from nfinspect.lab.stage import MESSAGE, RECIPIENT, SENDER
@@ -44,33 +42,6 @@ SPECIAL = {
 
 PASSWORD = "correct-horse"
 """The only one that Exim accepts."""
-
-SENDING = """\
-exim_path = {program}
-primary_hostname = client.example
-spool_directory = {directory}/spool
-log_file_path = {directory}/log/%slog
-keep_environment =
-disable_ipv6 = true
-message_size_limit = 64M
-{settings}
-
-begin routers
-relay:
-  driver = manualroute
-  route_list = * "{relay}" byname
-  host_find_failed = fail
-  self = send
-  transport = out
-
-begin transports
-out:
-  driver = smtp
-  hosts_avoid_tls = *
-  message_linelength_limit = 100000
-{transport}
-"""
-"""Exim as a client."""
 
 LIBRARY = """\
 import smtplib, sys
@@ -116,8 +87,8 @@ class Bench:
         Postfix(self.lab, SERVER, "postfix-server", settings, services=services).start()
 
     def _start_exim(self) -> None:
-        exim = Exim(self.lab, SERVER)
-        text = exim.configuration.read_text()
+        server = Exim(self.lab, SERVER)
+        text = server.configuration.read_text()
         for name, given in (("plain", "$auth3"), ("login", "$auth2")):
             before, found, after = text.partition(f"\n{name}:\n")
             text = (
@@ -129,8 +100,8 @@ class Bench:
                     1,
                 )
             )
-        exim.configuration.write_text(text)
-        exim.start()
+        server.configuration.write_text(text)
+        server.start()
 
     # ---- recording -----------------------------------------------------------------------------
 
@@ -212,19 +183,15 @@ class Bench:
 
     def exim(self, transport: str = "", *, to: str = MAIL, message: str = MESSAGE) -> None:
         """One mail by Exim; *transport*: further lines for its smtp transport."""
-        directory = self.lab.directory / f"exim-client-{next(self._numbers)}"
-        user = pwd.getpwnam(USER)
-        for each in ("", "spool", "log"):
-            (directory / each).mkdir()
-            os.chown(directory / each, user.pw_uid, user.pw_gid)
-        configuration = directory / "exim.conf"
-        configuration.write_text(
-            SENDING.format(
-                program=PROGRAM, directory=directory, relay=to, settings="", transport=transport
-            )
+        exim.send(
+            self.lab,
+            CLIENT,
+            f"exim-client-{next(self._numbers)}",
+            to,
+            message,
+            (SENDER, RECIPIENT),
+            transport=transport,
         )
-        words = [PROGRAM, "-C", configuration, "-odf", "-oi", "-f", SENDER, RECIPIENT]
-        self.lab.run(CLIENT, words, input=message)
 
     @contextmanager
     def dialogue(
