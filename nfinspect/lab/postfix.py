@@ -96,6 +96,14 @@ QUEUES = dict.fromkeys(
 START_TIMEOUT = 20.0
 
 
+def main_cf(places: Mapping[str, str | Path], settings: Mapping[str, str]) -> str:
+    """The text of main.cf for an instance with its files at *places*; *settings* override
+    `SETTINGS`."""
+    return "".join(
+        f"{word} = {value}\n" for word, value in {**SETTINGS, **places, **settings}.items()
+    )
+
+
 class Postfix:
     """A Postfix instance in a namespace, running from ``start`` until the lab ends at the latest."""
 
@@ -121,7 +129,7 @@ class Postfix:
         os.chown(self.directory / "data", postfix.pw_uid, postfix.pw_gid)
         os.chown(self.directory / "mail", nobody.pw_uid, nobody.pw_gid)
         self._lay_out_queue(postfix.pw_uid)
-        places = {
+        places: dict[str, str | Path] = {
             "queue_directory": self.directory / "queue",
             "data_directory": self.directory / "data",
             "maillog_file": self.log_file,
@@ -130,9 +138,8 @@ class Postfix:
             "virtual_uid_maps": f"static:{nobody.pw_uid}",
             "virtual_gid_maps": f"static:{nobody.pw_gid}",
         }
-        lines = [f"{word} = {value}" for word, value in {**SETTINGS, **places, **settings}.items()]
         main = self.configuration / "main.cf"
-        main.write_text("\n".join(lines) + "\n")
+        main.write_text(main_cf(places, settings))
         # Postfix programs wait until their configuration is two seconds old; make it older.
         os.utime(main, (0, 0))
         (self.configuration / "master.cf").write_text(services)
@@ -223,14 +230,24 @@ def client(
 def tls(directory: Path) -> dict[str, str]:
     """Return the settings for a server that offers STARTTLS; creates a certificate if necessary."""
     require_programs("openssl")
-    key, certificate = directory / "tls.key", directory / "tls.pem"
+    key, certificate = (directory / name for name in TLS_FILES)
     if not certificate.exists():
-        words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650"
-        subject = ["-subj", "/CN=mail.example"]
         files = ["-keyout", str(key), "-out", str(certificate)]
-        subprocess.run([*words.split(), *subject, *files], check=True, capture_output=True)
+        subprocess.run(["openssl", *TLS_REQUEST.split(), *files], check=True, capture_output=True)
+    return tls_settings(directory)
+
+
+TLS_FILES = ("tls.key", "tls.pem")
+TLS_REQUEST = (
+    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=mail.example"
+)
+"""The arguments of openssl that make both; where to goes after them."""
+
+
+def tls_settings(directory: Path) -> dict[str, str]:
+    """Return the settings for a server that offers STARTTLS with the `TLS_FILES` of *directory*."""
     return {
         "smtpd_tls_security_level": "may",
-        "smtpd_tls_chain_files": f"{key}, {certificate}",
+        "smtpd_tls_chain_files": ", ".join(str(directory / name) for name in TLS_FILES),
         "smtpd_tls_loglevel": "1",
     }
