@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 from typing import Protocol
 
-from nfinspect.live import ipsets, iptables
+from nfinspect.live import ipsets, iptables, synproxy
 from nfinspect.live.aside import Aside
 from nfinspect.packet.options import SynOptions
 from nfinspect.policy.ranges import address_text
@@ -16,6 +16,9 @@ from nfinspect.tcp.interception import Intercepted, Interceptions, Target
 
 RENEWAL = 5.0
 """Seconds after which sets and rules are put in place again, as somebody may have replaced the rules."""
+
+COUNTING = 1.0
+"""Seconds after which the SYNs that the kernel has answered are counted again."""
 
 PAUSE = 0.01
 """Seconds, while the filter ends and waits for the kernel."""
@@ -29,6 +32,9 @@ class Kernel(Protocol):
     def ready(self) -> bool:
         """Whether the rules for it are in place; what an earlier filter has left is ended."""
 
+    def unproven(self) -> int:
+        """SYNs answered so far, less the handshakes completed (`synproxy.parse`)."""
+
     def put(self, servers: Servers, wanted: set[Target], gone: set[Target]) -> None:
         """Answer for *servers*, and intercept the SYNs of *wanted*, those of *gone* no more.
 
@@ -41,6 +47,9 @@ class InKernel:
 
     def ready(self) -> bool:
         return ipsets.emptied()
+
+    def unproven(self) -> int:
+        return synproxy.unproven()
 
     def put(self, servers: Servers, wanted: set[Target], gone: set[Target]) -> None:
         by_version: dict[int, list[tuple[bytes, int, SynOptions | None]]] = {4: [], 6: []}
@@ -73,6 +82,8 @@ class Intercept:
         self._looking: Aside[bool] = Aside("intercept")
         self._putting: Aside[set[Target]] = Aside("intercept")
         self._next_look = 0.0
+        self._lately = synproxy.Lately(self._kernel.unproven)
+        self._next_count = 0.0
         self._said = False
         self._trouble = ""
         """Said last, and not over."""
@@ -96,6 +107,7 @@ class Intercept:
         if not interceptions.possible:
             self._look(now)
             return
+        self._count(now)
         interceptions.settle(now)
         if self._putting.busy:
             self._take()
@@ -121,6 +133,14 @@ class Intercept:
                 self._put(frozenset(), set(), gone)
             except (OSError, iptables.RulesError, ipsets.SetsError) as error:
                 self._report(f"warning: TCP intercept goes on for {LIFETIME} s: {error}")
+
+    def _count(self, now: float) -> None:
+        """Tell how large the flood is."""
+        if not self._interceptions.active:
+            self._lately.forget()
+        elif now >= self._next_count:
+            self._next_count = now + COUNTING
+            self._interceptions.answered(self._lately.count(now))
 
     def _look(self, now: float) -> None:
         if self._looking.busy:

@@ -2,7 +2,8 @@
 
 The kernel's SYNPROXY does it: it answers SYNs with cookies, and connects a client that completes the
 handshake to the server. The engine says for whom, the driver tells the kernel. It begins at an embryonic
-limit, and ends when no more than half as many connections are embryonic.
+limit, and ends when no more than half as many connections are embryonic, those included that would be if
+the kernel did not answer: as long as a flood lasts, nothing of it passes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,16 @@ class Intercepted(NamedTuple):
 class Interceptions:
     """All targets of the moment."""
 
-    __slots__ = ("_by_count", "_ended", "_options", "active", "changes", "possible")
+    __slots__ = (
+        "_by_count",
+        "_ended",
+        "_left",
+        "_options",
+        "_unproven",
+        "active",
+        "changes",
+        "possible",
+    )
 
     def __init__(self) -> None:
         self.possible = False
@@ -52,6 +62,9 @@ class Interceptions:
         """How often ``active`` has changed."""
         self._by_count: dict[bytes, set[Target]] = {}
         """By the key of the count that has reached its limit."""
+        self._left: dict[bytes, tuple[int, int]] = {}
+        """By the same key: what was left of the count as it fell last, and its limit."""
+        self._unproven = 0
         self._ended: dict[Target, tuple[Intercepted, float]] = {}
         """Until when the server may still answer the proxy."""
         self._options: dict[tuple[bytes, int], SynOptions] = {}
@@ -74,16 +87,28 @@ class Interceptions:
             self.active[target] = Intercepted(mapped, options)
             self.changes += 1
         self._by_count.setdefault(key, set()).add(target)
+        self._left.pop(key, None)
         return True
 
     def fallen(self, key: bytes, left: int, allowed: int) -> None:
         """So many embryonic connections of a count are left."""
-        if left > allowed // 2 or key not in self._by_count:
+        if key not in self._by_count:
             return
+        if left + self._unproven > allowed // 2:
+            self._left[key] = left, allowed
+            return
+        self._left.pop(key, None)
         for target in self._by_count.pop(key):
             if not any(target in others for others in self._by_count.values()):
                 self._ended[target] = self.active.pop(target), UNKNOWN_END
                 self.changes += 1
+
+    def answered(self, unproven: int) -> None:
+        """So many connections to all targets would be embryonic, too, if the kernel did not answer their
+        SYNs; told by the driver from time to time."""
+        self._unproven = unproven
+        for key, (left, allowed) in list(self._left.items()):
+            self.fallen(key, left, allowed)
 
     def settle(self, now: float) -> None:
         """Forget what ended long ago; called by the driver from time to time."""
@@ -104,6 +129,8 @@ class Interceptions:
         self.changes += 1
         self.active.clear()
         self._by_count.clear()
+        self._left.clear()
+        self._unproven = 0
         self._ended.clear()
 
     def proven(self, client: bytes, server: bytes, port: int) -> bool:

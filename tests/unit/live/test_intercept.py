@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from nfinspect.live import intercept
+from nfinspect.live import intercept, synproxy
 from nfinspect.live.intercept import Intercept, Servers
 from nfinspect.live.ipsets import SetsError
 from nfinspect.tcp.interception import Interceptions, Target
@@ -21,10 +21,14 @@ class Kernel:
         self.put_in: list[tuple[Servers, set[Target], set[Target]]] = []
         self.error: Exception | None = None
         self.called = threading.Event()
+        self.answered = 7
 
     def ready(self) -> bool:
         self.called.set()
         return self.is_ready
+
+    def unproven(self) -> int:
+        return self.answered
 
     def put(self, servers: Servers, wanted: set[Target], gone: set[Target]) -> None:
         self.called.set()
@@ -89,6 +93,21 @@ def test_what_begins_is_put_in_place_renewed_and_taken_out(clock: Clock) -> None
     clock.now += 60
     stage.round()
     assert stage.kernel.put_in[3:] == [(frozenset(), set(), set())]
+
+
+def test_while_a_flood_lasts_it_does_not_end(clock: Clock) -> None:
+    stage = Stage(Kernel())
+    stage.begin()
+    for _ in range(60):
+        clock.now += 1
+        stage.kernel.answered += 20
+        stage.keeper.serve()
+        stage.interceptions.fallen(b"key", 0, 100)
+        assert stage.interceptions.active
+    for _ in range(int(synproxy.WINDOW) + 1):
+        clock.now += 1
+        stage.keeper.serve()
+    assert not stage.interceptions.active
 
 
 def test_clients_use_the_mapped_address(clock: Clock) -> None:

@@ -50,6 +50,28 @@ def test_it_ends_at_half_the_limit_and_late_answers_are_still_known() -> None:
     assert not found.served()
 
 
+def test_what_the_kernel_answers_counts_as_embryonic() -> None:
+    found = possible()
+    assert found.begin(ALL, b"key", None)
+    found.answered(3)
+    found.fallen(b"key", 0, 4)
+    assert ALL in found.active
+    found.answered(2)
+    assert not found.active
+
+
+def test_one_that_is_at_its_limit_again_does_not_end_by_what_was_left_before() -> None:
+    found = possible()
+    assert found.begin(ALL, b"key", None)
+    found.answered(3)
+    found.fallen(b"key", 0, 4)
+    assert found.begin(ALL, b"key", None)
+    found.answered(0)
+    assert ALL in found.active
+    found.fallen(b"key", 2, 4)
+    assert not found.active
+
+
 def test_one_that_two_limits_want_ends_with_the_second() -> None:
     found = possible()
     assert found.begin(ALL, b"class", None)
