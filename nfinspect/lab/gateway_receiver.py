@@ -1,6 +1,7 @@
 """An email gateway (ESA) that receives mail: ``python -m nfinspect.lab.gateway_receiver ADDRESS``.
 
-It accepts all mail, keeps none, and writes the `mail_log` to stdout until SIGTERM. `TIMEOUT` is AsyncOS's
+It accepts all mail, keeps none, and writes the `mail_log` to stdout until SIGTERM; with ``--log FILE`` to a file,
+and in the background as soon as it listens. `TIMEOUT` is AsyncOS's
 "Timeout for Unsuccessful Inbound Connections", five minutes there by default.
 """
 
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import signal
 import socket
 import ssl
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 from nfinspect.lab import mail_log
@@ -174,13 +177,17 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--timeout", type=float, default=TIMEOUT, metavar="SECONDS")
     parser.add_argument("--tls", nargs=2, metavar=("KEY", "CERTIFICATE"), help="offer STARTTLS")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="log there; in the background")
     options = parser.parse_args()
     tls = None
     if options.tls:
         key, certificate = options.tls
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(certificate, key)
-    listener = Listener(options.address, MailLog(sys.stdout), options.timeout, tls)
+    stream = options.log.open("a") if options.log else sys.stdout
+    listener = Listener(options.address, MailLog(stream), options.timeout, tls)
+    if options.log and os.fork() != 0:
+        return
     listener.serve()
 
 

@@ -13,6 +13,7 @@ from nfinspect.cli.errors import Failure
 from nfinspect.cli.lab.demo import demo
 from nfinspect.cli.lab.execute import execute
 from nfinspect.cli.lab.status import status
+from nfinspect.cli.lab.telnet import telnet
 from nfinspect.cli.lab.up import down, up
 
 
@@ -36,5 +37,5 @@ def lab() -> None:
     """
 
 
-for _command in (up, execute, status, down, demo):
+for _command in (up, execute, status, down, telnet, demo):
     lab.add_command(_command)
