@@ -1,5 +1,6 @@
-"""``python -m bench`` measures and writes RESULTS.md; ``python -m bench loss`` writes LOSS.md;
-``python -m bench memory`` (MEMORY.md), ``clauses`` (CLAUSES.md) and ``micro`` need no root."""
+"""``python -m bench`` measures and writes RESULTS.md; ``python -m bench loss`` writes LOSS.md,
+``intercept`` INTERCEPT.md; ``memory`` (MEMORY.md), ``clauses`` (CLAUSES.md) and ``micro`` need no
+root."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench import classification, clauses, loss, machine, memory, micro, profiling
+from bench import classification, clauses, intercept, loss, machine, memory, micro, profiling
 from bench.forms import form
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
@@ -25,6 +26,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 PROFILE = HERE / "PROFILE.md"
 LOSS = HERE / "LOSS.md"
+INTERCEPT = HERE / "INTERCEPT.md"
 CLAUSES = HERE / "CLAUSES.md"
 MEMORY = HERE / "MEMORY.md"
 
@@ -108,6 +110,24 @@ def loss_(count: int, quick: bool) -> None:
             for round_ in loss.rounds(1 if quick else count, conditions, size, report=_report):
                 transfers += round_
                 _write(LOSS, loss.results(transfers, facts, command, size), keep=not quick)
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@bench.command(name="intercept")
+@click.option("--rounds", "count", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--quick", is_flag=True, help="One round; writes nothing.")
+def intercept_(count: int, quick: bool) -> None:
+    """Measure transfers through TCP intercept, as root; writes bench/INTERCEPT.md."""
+    command = " ".join(["python -m bench", *sys.argv[1:]])
+    facts = machine.facts()
+    transfers: list[intercept.Transfer] = []
+    conditions = intercept.CONDITIONS
+    try:
+        with orderly_end():
+            for round_ in intercept.rounds(1 if quick else count, conditions, report=_report):
+                transfers += round_
+                _write(INTERCEPT, intercept.results(transfers, facts, command), keep=not quick)
     except LabError as error:
         raise click.ClickException(str(error)) from error
 

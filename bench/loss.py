@@ -257,8 +257,8 @@ def _figures(transfers: Sequence[Transfer]) -> list[str]:
                 condition.side,
                 condition.describe(),
                 condition.control,
-                *(_spread(spread(e.seconds for e in by_path[path]), 1) for path in PATHS),
-                _spread(spread(ratios(transfers, condition)), 2),
+                *(spread_text(spread(e.seconds for e in by_path[path]), 1) for path in PATHS),
+                spread_text(spread(ratios(transfers, condition)), 2),
                 _both(by_path, lambda e: e.retransmitted),
                 _both(by_path, lambda e: e.timeouts),
                 _cpu(by_path[FILTER]),
@@ -275,10 +275,11 @@ def _both(by_path: Mapping[str, Iterable[Transfer]], figure: Callable[[Transfer]
 
 def _cpu(transfers: Iterable[Transfer]) -> str:
     found = spread(e.cpu_seconds / e.octets * GB for e in transfers if e.cpu_seconds is not None)
-    return _spread(found, 0)
+    return spread_text(found, 0)
 
 
-def _spread(found: Spread | None, digits: int) -> str:
+def spread_text(found: Spread | None, digits: int) -> str:
+    """The median, with the least and the greatest if they differ."""
     if found is None:
         return "–"
     least, middle, greatest = (
