@@ -218,8 +218,9 @@ def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
     """Decide a segment of a connection that is finished: repeated FINs and ACKs pass, without
     payload, and the rest is dropped.
 
-    False if it belongs to none; if a SYN may open a new connection in its place; or if it is no
-    repetition and the connection ended with an RST. Then the caller decides.
+    False if it belongs to none; if a SYN, or an answer to one that TCP intercept has sent, may open a new
+    connection in its place; or if it is no repetition and the connection ended with an RST. Then the
+    caller decides.
     """
     found = core.table.find_finished(segment.key, arrival.now)
     if found is None:
@@ -227,7 +228,16 @@ def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
     finished, client_key = found
     side = 0 if segment.key == client_key else 1
     syn = segment.flags & (SYN | ACK) == SYN
-    if syn and _may_follow(finished, side, segment):
+    if syn and _may_follow(finished, side, segment.sequence):
+        return False
+    if (
+        segment.flags & SYN
+        and side == 1
+        and core.table.admission.interceptions.proven(
+            segment.destination, segment.source, segment.source_port
+        )
+        and _may_follow(finished, 0, segment.acknowledgment - 1)
+    ):
         return False
     if _is_repeated(finished, side, segment):
         pass_stray(core, arrival, segment, without_payload=segment.length > 0)
@@ -239,15 +249,15 @@ def of_finished(core: Core, arrival: Arrival, segment: Segment) -> bool:
     return True
 
 
-def _may_follow(finished: Finished, side: int, segment: Segment) -> bool:
-    """Whether this SYN may open a new connection: its sequence number must be higher, or after an
+def _may_follow(finished: Finished, side: int, sequence: int) -> bool:
+    """Whether a SYN of this number may open a new connection: the number must be higher, or after an
     RST any other than before. (If the RST did not reach the server, a SYN-ACK of the old connection
     would answer the same number: inspection would begin anew, and the server would go on.)"""
     if finished.reset:
         initial = finished.initial if side == 0 else UNKNOWN
-        return initial == UNKNOWN or unwrap(segment.sequence, initial) != initial
+        return initial == UNKNOWN or unwrap(sequence, initial) != initial
     last = finished.next_numbers[side]
-    return unwrap(segment.sequence + finished.offsets[side], last) > last
+    return unwrap(sequence + finished.offsets[side], last) > last
 
 
 def _is_repeated(finished: Finished, side: int, segment: Segment) -> bool:

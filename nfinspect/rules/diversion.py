@@ -30,14 +30,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nfinspect.rules.interception import OUTPUT_DNAT, PROXY, SYN, SYNS, not_tracked, not_translated
+from nfinspect.rules.interception import (
+    ANSWERS,
+    OUTPUT_DNAT,
+    PROXY,
+    SYN,
+    SYN_ACK,
+    SYNS,
+    answers_not_tracked,
+    not_tracked,
+    not_translated,
+)
 from nfinspect.rules.mark import MARK, MASK
 from nfinspect.rules.queues import syn_queue
 
 CHAIN = "NFINSPECT"
 DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
 EXEMPT, QUEUE = f"{CHAIN}-EXEMPT", f"{CHAIN}-QUEUE"
-CALLED = (CHAIN, DNAT, SNAT, PROXY, SYNS, OUTPUT_DNAT)
+CALLED = (CHAIN, DNAT, SNAT, PROXY, SYNS, ANSWERS, OUTPUT_DNAT)
 """Our chains that a built-in chain jumps to. All others begin with `CHAIN` and a hyphen."""
 
 TABLES = ("security", "mangle")
@@ -220,9 +230,14 @@ def untracking(present: Sequence[str] = (), intercepted: int = 0) -> str:
     chains, calls = {CHAIN: rules}, [call]
     if intercepted:
         chains[SYNS] = not_tracked(intercepted)
-        calls.append(
-            f'-A PREROUTING -p tcp -m tcp {SYN} -m comment --comment "nfinspect" -j {SYNS}'
-        )
+        chains[ANSWERS] = answers_not_tracked(intercepted)
+        calls += [
+            f'-A {built_in} -p tcp -m tcp {flags} -m comment --comment "nfinspect" -j {chain}'
+            for built_in, flags, chain in (
+                ("PREROUTING", SYN, SYNS),
+                ("OUTPUT", SYN_ACK, ANSWERS),
+            )
+        ]
     return _transaction(RAW, _replacing(present, chains, calls))
 
 

@@ -1,7 +1,7 @@
 """The rules of TCP intercept: the kernel's SYNPROXY answers SYNs to those servers that the running filter names.
 
 Two sets for each IP version name them, `SERVERS` and `PAIRS` (a client and a server). Their SYNs are kept out
-of connection tracking, as SYNPROXY demands; the chain `PROXY`, which the running filter fills, has
+of connection tracking, as SYNPROXY demands, and so are its answers; the chain `PROXY`, which the running filter fills, has
 SYNPROXY with the options of each server. While no embryonic limit is exceeded, sets and chain are empty.
 
 With a static translation a client addresses the filter itself, so SYNPROXY answers in INPUT, and its own
@@ -17,9 +17,11 @@ from nfinspect.policy.model import ConnectionLimits, Policy
 from nfinspect.policy.ranges import address_text
 
 CHAIN = "NFINSPECT"
-PROXY, SYNS, OUTPUT_DNAT = f"{CHAIN}-PROXY", f"{CHAIN}-SYN", f"{CHAIN}-ODNAT"
+PROXY, SYNS, ANSWERS = f"{CHAIN}-PROXY", f"{CHAIN}-SYN", f"{CHAIN}-SYNACK"
+OUTPUT_DNAT = f"{CHAIN}-ODNAT"
 
 SYN = "--tcp-flags FIN,SYN,RST,ACK SYN"
+SYN_ACK = "--tcp-flags FIN,SYN,RST,ACK SYN,ACK"
 LAST_ACK = "--tcp-flags FIN,SYN,RST,ACK ACK"
 
 DEFAULT_OPTIONS = SynOptions(None, 7, True, True)
@@ -83,6 +85,13 @@ def _matches(version: int) -> tuple[str, str]:
 def not_tracked(version: int) -> list[str]:
     """Return the rules of chain `SYNS`."""
     return [f"-p tcp {match} -j CT --notrack" for match in _matches(version)]
+
+
+def answers_not_tracked(version: int) -> list[str]:
+    """Return the rules of chain `ANSWERS`: SYNPROXY's SYN-ACK shall not meet the entry of an earlier
+    connection between the same ports, which would change its numbers."""
+    matches = (f"{servers_set(version)} src,src", f"{pairs_set(version)} src,src,dst")
+    return [f"-p tcp -m set --match-set {match} -j CT --notrack" for match in matches]
 
 
 def not_translated(version: int) -> list[str]:

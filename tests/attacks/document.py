@@ -20,7 +20,9 @@ numbers that wrap around,
 - as raw frames through the running filter, to a Linux server that records what it reads
   ({live} of them; in the others the server would have to take part in the attack). Without the filter,
   the same frames of {real} variants deliver the hidden line to the server, so the attacks are real. The
-  Linux model resolves overlaps beyond a gap as the kernel does.
+  Linux model resolves overlaps beyond a gap as the kernel does;
+- both also where [TCP intercept](tcp.md#tcp-intercept) adds to the server's sequence numbers: in the model with
+  two of the policies, live through the kernel's SYNPROXY, except where the handshake itself is the attack.
 
 In every case the server reads what was approved and nothing else. Unless the table says that the
 connection ends, the session continues.

@@ -29,6 +29,7 @@ from tests.attacks.mail import GREETING, Mail
 from tests.attacks.model import CLIENT as ADDRESSES
 from tests.attacks.model import HOPS, client_of, renew, steps_of
 from tests.attacks.script import (
+    ACK,
     RST,
     Expect,
     Origin,
@@ -174,13 +175,18 @@ class AttackLab:
         self.recorder.stop()
 
     def run(
-        self, cases: dict[str, tuple[Script, int]], *, filtered: bool
+        self,
+        cases: dict[str, tuple[Script, int]],
+        *,
+        filtered: bool,
+        first_port: int = FIRST_PORT,
     ) -> dict[str, tuple[list[Mail], str]]:
-        """Perform the attacks. Return, by name, what the server has read, and what went wrong."""
+        """Perform the attacks from these ports. Return, by name, what the server has read, and what went
+        wrong."""
         self.recorder.mails.clear()
         ports: dict[str, int] = {}
         for number, (name, (script, _)) in enumerate(cases.items()):
-            ports[name] = script.port or FIRST_PORT + number
+            ports[name] = script.port or first_port + number
         alone = [name for name, (script, _) in cases.items() if script.port]
         together = [name for name in cases if name not in alone]
         found: dict[str, tuple[list[Mail], str]] = {}
@@ -251,7 +257,13 @@ class _Attack:
     def _receive_pending(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._client.receive(self._inbox.get_nowait())
+                self._receive(self._inbox.get_nowait())
+
+    def _receive(self, packet: Segment) -> None:
+        self._client.receive(packet)
+        if not self._client.replies and self._client.asked_by(packet):
+            for datagram in self._client.build(Send(flags=ACK)):
+                self._attack_lab.wire.send(datagram)
 
     def _expect(self, expected: Expect) -> None:
         if not self._filtered:
@@ -265,7 +277,7 @@ class _Attack:
                     f"{expected} not received: {bytes(self._client.replies)!r}"
                 )
                 return
-            self._client.receive(packet)
+            self._receive(packet)
 
     def _has_received(self, expected: Expect) -> bool:
         if expected.code == b"ANY":

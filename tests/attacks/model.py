@@ -40,6 +40,7 @@ from tests.attacks.script import (
     timestamps,
 )
 from tests.attacks.script import GREETING as GREETING_STEPS
+from tests.fuzz.translation import Translated
 from tests.model.overlap import Waiting
 
 CLIENT = {4: bytes((192, 0, 2, 66)), 6: bytes.fromhex("20010db8000100000000000000000066")}
@@ -252,10 +253,18 @@ class Outcome:
 class Play:
     """Plays one script, with or without the engine in the path."""
 
-    def __init__(self, script: Script, policy: str, family: int, *, filtered: bool = True) -> None:
+    def __init__(
+        self, script: Script, policy: str, family: int, *, filtered: bool = True, offset: int = 0
+    ) -> None:
+        """A device in front of the client adds *offset* to the server's sequence numbers, as TCP
+        intercept does."""
         self.script = script
         policy_ = parse_policy(CONFIGURATION, "attacks.cfg").policy
-        self.engine = Engine(policy_, started=0.0) if filtered else None
+        self.engine: Engine | Translated | None = None
+        if filtered:
+            self.engine = Engine(policy_, started=0.0)
+            if offset:
+                self.engine = Translated(self.engine, offset)
         self.server = Server(policy)
         self.late: list[Verdict] = []
         self.answers: list[bytes] | None = None

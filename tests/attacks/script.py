@@ -220,6 +220,13 @@ class Client:
         self.checked += len(line) + 2
         return True
 
+    def asked_by(self, packet: Segment) -> bool:
+        """Whether it is an ACK with an old number, as a keep-alive has, which a TCP answers (RFC 9293 section
+        3.8.4)."""
+        if self.server_initial is None or packet.flags & (FIN | SYN | RST) or packet.payload:
+            return False
+        return 0 < (self.acknowledgment - packet.sequence) % 2**32 < 2**31
+
     def receive(self, packet: Segment) -> None:
         """Process a packet from the server."""
         stamps = packet.stamps()

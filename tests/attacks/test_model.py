@@ -12,18 +12,24 @@ from tests.attacks.overlaps import RELATIONS
 from tests.attacks.script import Fate, Send, Verdict, expected_of
 from tests.model.overlap import POLICIES
 
+OFFSET = 0xDEAD_BEEF
+"""What TCP intercept adds to the server's sequence numbers."""
+
 
 def verdict_of(send: Send) -> Verdict:
     return send.payload if send.becomes == Fate.SAME else send.becomes
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    ("policy", "offset"),
+    [*((policy, 0) for policy in POLICIES), ("linux", OFFSET), ("last", OFFSET)],
+)
 @pytest.mark.parametrize("name", CASES)
 def test_each_packet_gets_its_verdict_and_the_server_reads_what_was_approved(
-    name: str, policy: str
+    name: str, policy: str, offset: int
 ) -> None:
     script, family = CASES[name]
-    play = Play(script, policy, family)
+    play = Play(script, policy, family, offset=offset)
     outcome = play.run()
     for send, verdict, released, left in outcome.verdicts:
         if send.becomes == Fate.ANY:

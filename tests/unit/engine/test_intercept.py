@@ -10,7 +10,7 @@ from nfinspect.events import ConnectionBuilt, ConnectionTornDown, LimitReached, 
 from nfinspect.packet.segment import Segment, parse
 from nfinspect.policy import parse_policy
 from tests.model.talk import ACK, LATE, RST, START, SYN, Talk
-from tests.model.wire import SERVER, read
+from tests.model.wire import FIN, SERVER, read
 
 CLASS = """
 policy-map global_policy
@@ -166,6 +166,21 @@ def test_a_client_that_completes_the_handshake_may_still_be_one_too_many() -> No
     refused = each.server(flags=SYN | ACK, at=-1, ack=0, options=OPTIONS)
     assert refused is DropReason.CONNECTION_LIMIT
     assert each.emitted(LimitReached)
+
+
+def test_a_port_that_is_used_again_is_connected_anew() -> None:
+    made = attacked()
+    first = established(made)
+    assert first.client(flags=FIN | ACK, ack=OFFSET) == b""
+    assert first.server(flags=FIN | ACK, ack=1) == b""
+    assert first.client(flags=ACK, at=1, ack=OFFSET + 1) == b""
+    repeated = first.server(flags=SYN | ACK, at=-1, ack=0, options=OPTIONS)
+    assert repeated is DropReason.BAD_SYN
+    built = len(first.emitted(ConnectionBuilt))
+    assert first.server(flags=SYN | ACK, at=5_000, ack=9_000, options=OPTIONS) == b""
+    assert len(first.emitted(ConnectionBuilt)) == built + 1
+    assert first.client(flags=ACK, at=9_000, ack=OFFSET + 5_001) == b""
+    assert first.server(b"220 mail\r\n", at=5_001, ack=9_000) == b"220 ****\r\n"
 
 
 def test_every_place_is_given_back() -> None:

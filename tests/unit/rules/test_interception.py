@@ -50,8 +50,12 @@ def test_with_a_translation_it_answers_for_the_filter_itself() -> None:
     )  # no packet comes in there
 
 
-def test_only_syns_of_members_are_not_tracked() -> None:
+def test_only_syns_of_members_and_answers_to_them_are_not_tracked() -> None:
     text = untracking(intercepted=6)
+    for chain, members in (("SYN", "dst,dst"), ("SYNACK", "src,src")):
+        rule = f"-A NFINSPECT-{chain} -p tcp -m set --match-set NFINSPECT-SERVERS6 {members} -j CT"
+        assert rule in text
+        assert f" -j NFINSPECT-{chain}\n" in text
     assert "--match-set NFINSPECT-SERVERS6 dst,dst -j CT --notrack\n" in text
     assert "--match-set NFINSPECT-PAIRS6 dst,dst,src -j CT --notrack\n" in text
     assert "NFINSPECT-SYN" not in untracking()
