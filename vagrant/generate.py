@@ -33,7 +33,7 @@ def files() -> dict[str, str]:
         "lab.env": _environment(),
         "hosts": "".join(
             line
-            for line in topology.HOST_FILES["hosts"].splitlines(keepends=True)
+            for line in topology.hosts(topology.CLIENT, topology.DEFAULT).splitlines(keepends=True)
             if "localhost" not in line
         ),
         "main.cf": postfix.main_cf(PLACES, server),
