@@ -27,6 +27,9 @@ from nfinspect.flow.core import Core, Prepare
 from nfinspect.flow.ending import after_closing, clear, may_reopen
 from nfinspect.flow.established import established
 from nfinspect.flow.idle import timed_out
+from nfinspect.flow.intercept import flush as flush_intercept
+from nfinspect.flow.intercept import handled, translate
+from nfinspect.flow.intercept import tick as tick_intercept
 from nfinspect.flow.opening import begin, expect, opening
 from nfinspect.flow.passage import Passage
 from nfinspect.flow.permissions import AS_LIVE, LIVE, RECORDED, EngineOptions, Permissions
@@ -80,12 +83,18 @@ class Engine:
             core.drop(arrival, DropReason.BAD_CHECKSUM)
             return actions
 
+        if not (core.proxy.busy and handled(core, arrival, segment, self._decide)):
+            self._decide(arrival, segment)
+        return actions
+
+    def _decide(self, arrival: Arrival, segment: Segment) -> None:
+        core = self._core
         stream = core.table.streams.get(segment.key) or begin(core, arrival, segment)
         if stream is None:
-            return actions
+            return
         if stream.barred_device and arrival.ingress == stream.barred_device:
             core.drop(arrival, DropReason.WRONG_SIDE)
-            return actions
+            return
 
         passage = Passage(core, arrival, segment, stream)
         phase = stream.connection.phase
@@ -95,7 +104,6 @@ class Engine:
             after_closing(passage)
         elif (opened := opening(passage)) is not None:
             established(opened)
-        return actions
 
     def tick(self, now: float) -> list[Action]:
         """End the connections that have timed out, and report what has waited for too long."""
@@ -111,12 +119,19 @@ class Engine:
                 timed_out(core, connection)
         if now >= core.pickup_until:
             core.table.forget_ended()
+        if core.proxy.busy:
+            translate(core)
+            tick_intercept(core)
         return actions
 
     def deadline(self) -> float | None:
         """When ``tick`` is next due; None if not before another packet arrives."""
         core = self._core
         timeout, wait = core.table.deadline(), core.waiting.deadline()
+        if core.proxy.busy:
+            intercept = core.proxy.deadline()
+            if wait is None or (intercept is not None and intercept < wait):
+                wait = intercept
         if timeout is None or wait is None:
             return wait if timeout is None else timeout
         return min(timeout, wait)
@@ -130,6 +145,9 @@ class Engine:
         for stream in core.holding.streams():
             for held in core.holding.take_all(stream):
                 held.drop(reason)
+        if core.proxy.busy:
+            flush_intercept(core)
+            translate(core)
         return actions
 
     def adopt(self, policy: Policy) -> None:
@@ -221,6 +239,11 @@ class Engine:
     def interceptions(self) -> Interceptions:
         """Whom TCP intercept protects; the driver says whether that is possible."""
         return self._core.table.admission.interceptions
+
+    @property
+    def intercepted(self) -> dict[str, int]:
+        """TCP intercept on a bridge: what the filter itself has answered, and what is in progress."""
+        return self._core.proxy.counts()
 
     @property
     def expected(self) -> int:

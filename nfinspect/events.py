@@ -258,7 +258,7 @@ class TableFull:
 @dataclass(frozen=True, slots=True)
 class LimitReached:
     """A SYN found a connection limit reached, and was dropped [201011, 201013; of a static of PIX 6
-    201002, 201009]; or an embryonic limit, and was dropped if TCP intercept is possible, else passed
+    201002, 201009]; or an embryonic limit, and was dropped, or answered, if TCP intercept is possible, else passed
     [201010, 201012; of a static 201003, 407002]."""
 
     source: Endpoint

@@ -91,7 +91,8 @@ DROPPED: Mapping[DropReason, Explanation] = {
     ),
     DropReason.INTERCEPTED: Explanation(
         "a SYN at which TCP intercept begins, or that comes before the kernel has begun it; the client's"
-        " next one is answered by the kernel",
+        " next one is answered by the kernel. On a bridge: a SYN that the filter answers, or another packet"
+        " of a handshake between client and filter",
         "tcp.md#tcp-intercept",
         "find who opens so many connections and does not complete them; or a higher limit",
         (201010, 201012),

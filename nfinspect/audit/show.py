@@ -84,6 +84,8 @@ class QueueState:
     """Lines that never reached stdout."""
     suppressed_lines: int = 0
     """Lines that were not written because there were too many of their message."""
+    intercepted: Mapping[str, int] = field(default_factory=dict)
+    """TCP intercept on a bridge: clients that the filter itself has answered (`Engine.intercepted`)."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
     """Packets by kind: accepted, rewritten, dropped, injected."""
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -110,6 +112,9 @@ def queue(state: QueueState) -> str:
     if state.uninspected:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(state.uninspected.items()))
         lines.append(f"  connections not inspected: {causes}")
+    if state.intercepted.get("answered"):
+        counts = ", ".join(f"{words} {count}" for words, count in state.intercepted.items())
+        lines.append(f"  TCP intercept on a bridge: {counts}")
     if state.verdicts:
         verdicts = ", ".join(f"{kind} {count}" for kind, count in state.verdicts.items())
         lines.append(f"  verdicts: {verdicts}")

@@ -17,6 +17,7 @@ from nfinspect.policy import classify
 from nfinspect.policy.model import Inspection, Plan, Policy
 from nfinspect.tcp.inspection import PreparedInspection
 from nfinspect.tcp.limits import Ledger
+from nfinspect.tcp.proxy import Proxy
 from nfinspect.tcp.stream import Stream
 from nfinspect.tcp.table import Table
 
@@ -48,6 +49,7 @@ class Core:
         "permissions",
         "pickup_until",
         "policy",
+        "proxy",
         "table",
         "token",
         "waiting",
@@ -66,6 +68,7 @@ class Core:
         self.ledger = Ledger()
         self.holding = Holding(options.limits, self.ledger)
         self.waiting = Waiting()
+        self.proxy = Proxy(options.limits.half_open)
         self.pickup_until = started + policy.midstream_pickup
         """Until then, connections older than the filter are picked up."""
         self.connection_number = 0

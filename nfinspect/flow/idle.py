@@ -10,6 +10,7 @@ time begins anew. Nobody can answer in a capture: there the connection counts as
 from __future__ import annotations
 
 from nfinspect.events import IdleProbe, TeardownReason
+from nfinspect.flow import intercept
 from nfinspect.flow.core import Core
 from nfinspect.flow.ending import end, inject_reset
 from nfinspect.packet.craft import craft_acknowledgment
@@ -26,6 +27,8 @@ def timed_out(core: Core, connection: TcpConnection) -> None:
         return
     if connection.phase < ESTABLISHED:
         proxied = connection.proxied
+        if proxied:
+            intercept.failed(core, connection)
         end(core, connection, TeardownReason.INTERCEPTED if proxied else TeardownReason.SYN_TIMEOUT)
         return
     if connection.half_closed:

@@ -21,7 +21,7 @@ from nfinspect.events import (
     Translated,
     UninspectedCause,
 )
-from nfinspect.flow import kernel
+from nfinspect.flow import intercept, kernel
 from nfinspect.flow.core import INSIDE, OUTSIDE, Core
 from nfinspect.flow.ending import end, of_finished, reset
 from nfinspect.flow.idle import ask
@@ -130,10 +130,11 @@ def opening(passage: Passage) -> Passage | None:
     else:
         passage.pass_on()
     if flags & SYN and connection.plan.scopes and stream.direction is REPLY:
-        server = connection.identity.server
-        core.table.admission.interceptions.answers(
-            server.address, server.port, syn_options(segment)
-        )
+        if segment.key not in core.proxy.translated:  # whose answers are the filter's
+            server = connection.identity.server
+            core.table.admission.interceptions.answers(
+                server.address, server.port, syn_options(segment), arrival.link_source
+            )
         if connection.awaits_offset:
             ask(core, stream.peer)
     return None
@@ -187,6 +188,8 @@ def _new_connection(core: Core, arrival: Arrival, segment: Segment) -> Stream | 
     if passed:
         kernel.begin(core, arrival, segment, plan)
         return None
+    if core.proxy.busy:
+        intercept.superseded(core, segment.key)
     connection = _create(core, segment.key, (source, destination), plan)
     handshake.begin(connection.client, segment)
     connection.client.heard(arrival.now)
@@ -202,6 +205,8 @@ def _admitted(core: Core, arrival: Arrival, segment: Segment, plan: Plan) -> boo
     table = core.table
     if table.expected:
         table.expect_no_more(segment.key)
+    if core.proxy.busy and intercept.proven(core, segment.key):
+        return _allowed(core, arrival, ends, plan)
     decision = table.admission.decide(plan, source.address, destination.address, arrival.now)
     if decision.limit is not None:
         core.emit(_limit_reached(core, ends, decision, decision.limit))
@@ -210,24 +215,64 @@ def _admitted(core: Core, arrival: Arrival, segment: Segment, plan: Plan) -> boo
         if core.permissions.nobody_reacts:
             table.refuse(segment.key, decision.reason)
         return False
-    if decision.verdict is Verdict.INTERCEPT and _intercepted(core, ends, decision):
-        core.drop(arrival, DropReason.INTERCEPTED)
+    if decision.verdict is Verdict.INTERCEPT:
+        if _intercepted(core, arrival, segment, decision):
+            return False
+    elif table.admission.interceptions.here and _intercepted_still(core, arrival, segment):
         return False
     if table.refused:
         table.refused.pop(segment.key, None)
     return True
 
 
-def _intercepted(core: Core, ends: tuple[Endpoint, Endpoint], decision: Decision) -> bool:
-    """Let the kernel answer SYNs from now on. False if it cannot: then the SYN passes."""
-    client, server = ends
+def _intercepted(core: Core, arrival: Arrival, segment: Segment, decision: Decision) -> bool:
+    """Drop a SYN above an embryonic limit, and answer it, here or by letting the kernel do so from now on.
+    False if neither is possible: then it passes."""
+    client, server = core.endpoints(arrival, segment)
+    interceptions = core.table.admission.interceptions
     each = client.address if decision.limit is LimitKind.PER_CLIENT_EMBRYONIC else b""
+    target = Target(each, server.address, server.port)
+    if arrival.link_source:
+        if not _answered(core, arrival, segment, (client, server)):
+            return False
+        interceptions.begin_here(target, decision.key)
+        return True
     mapped = core.mapped(server, client)
-    return core.table.admission.interceptions.begin(
-        Target(each, server.address, server.port),
-        decision.key,
-        None if mapped is None else (mapped.address, mapped.port),
-    )
+    if not interceptions.begin(
+        target, decision.key, None if mapped is None else (mapped.address, mapped.port)
+    ):
+        return False
+    core.drop(arrival, DropReason.INTERCEPTED)
+    return True
+
+
+def _intercepted_still(core: Core, arrival: Arrival, segment: Segment) -> bool:
+    """The same below the limit, until intercept ends."""
+    return core.table.admission.interceptions.lasts_here(
+        segment.source, segment.destination, segment.destination_port
+    ) and _answered(core, arrival, segment, core.endpoints(arrival, segment))
+
+
+def _answered(
+    core: Core, arrival: Arrival, segment: Segment, ends: tuple[Endpoint, Endpoint]
+) -> bool:
+    """Let the filter itself answer a SYN. False where the kernel passes all that would follow, so that
+    nobody would translate it, or if it is not possible."""
+    if core.options.kernel_passes and kernel.passes(core, core.plan(*ends), ends[1].port):
+        return False
+    return intercept.answer(core, arrival, segment)
+
+
+def _allowed(core: Core, arrival: Arrival, ends: tuple[Endpoint, Endpoint], plan: Plan) -> bool:
+    """Whether a client that has completed the handshake gets a connection; if not, its packet is
+    dropped."""
+    client, server = ends
+    refused = core.table.admission.refuse(plan, client.address, server.address)
+    if refused is None or refused.limit is None or refused.reason is None:
+        return True
+    core.emit(_limit_reached(core, ends, refused, refused.limit))
+    core.drop(arrival, refused.reason)
+    return False
 
 
 def _proxied(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
@@ -239,10 +284,7 @@ def _proxied(core: Core, arrival: Arrival, segment: Segment) -> Stream | None:
         core.drop(arrival, DropReason.TABLE_FULL)
         return None
     plan = core.plan(client, server)
-    refused = table.admission.refuse(plan, client.address, server.address)
-    if refused is not None and refused.limit is not None and refused.reason is not None:
-        core.emit(_limit_reached(core, (client, server), refused, refused.limit))
-        core.drop(arrival, refused.reason)
+    if not _allowed(core, arrival, (client, server), plan):
         return None
     for key in (segment.key, segment.reverse_key):
         table.forget(key)

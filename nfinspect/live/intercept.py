@@ -1,8 +1,9 @@
 """TCP intercept by the kernel: what the engine wants intercepted is put into rules and sets, beside the
-worker's loop."""
+worker's loop. On a bridge the engine does it itself, and is only given random numbers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from time import monotonic, sleep
 from typing import Protocol
@@ -76,6 +77,7 @@ class Intercept:
     ) -> None:
         """*has_limits* says whether the policy has an embryonic limit."""
         self._interceptions = interceptions
+        interceptions.random = os.urandom
         self._has_limits = has_limits
         self._report = report
         self._kernel = kernel or InKernel()
@@ -104,6 +106,9 @@ class Intercept:
     def serve(self) -> None:
         """Do what can be done without waiting."""
         interceptions, now = self._interceptions, monotonic()
+        wanted = interceptions.here | interceptions.active.keys()
+        if wanted != self._told:
+            self._tell(wanted)
         if not interceptions.possible:
             self._look(now)
             return
@@ -117,7 +122,6 @@ class Intercept:
             self._changes, self._renewal = interceptions.changes, now + RENEWAL
             servers, wanted = _servers(interceptions.served()), _targets(interceptions.active)
             gone = self._placed - wanted
-            self._tell(set(interceptions.active))
             self._putting.start(lambda: self._put(servers, wanted, gone))
 
     def close(self) -> None:
@@ -159,8 +163,8 @@ class Intercept:
         elif not self._said:
             self._said = True
             self._report(
-                "notice: at an embryonic limit SYNs pass: there are no rules for TCP intercept"
-                " (nfinspect rules --apply; on a bridge there are none)"
+                "notice: there are no rules for TCP intercept: at an embryonic limit SYNs pass where they"
+                " are routed (nfinspect rules --apply); on a bridge the filter itself answers them"
             )
 
     def _take(self) -> None:
@@ -180,11 +184,11 @@ class Intercept:
         self._kernel.put(servers, wanted, gone)
         return wanted
 
-    def _tell(self, active: set[Target]) -> None:
-        for word, some in (("begins", active - self._told), ("ends", self._told - active)):
+    def _tell(self, wanted: set[Target]) -> None:
+        for word, some in (("begins", wanted - self._told), ("ends", self._told - wanted)):
             for target in sorted(some):
                 self._report(f"notice: TCP intercept {word} {_name(target)}")
-        self._told = active
+        self._told = wanted
 
 
 def _servers(served: Mapping[Target, Intercepted]) -> Servers:

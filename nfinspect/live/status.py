@@ -64,6 +64,10 @@ class Inspecting(Protocol):
         """Packets waiting for their verdict."""
 
     @property
+    def intercepted(self) -> Mapping[str, int]:
+        """What the filter itself has answered on a bridge."""
+
+    @property
     def waits(self) -> tuple[int, int]:
         """Reported waits that still last: for a reply, and for the end of a line."""
 
@@ -278,6 +282,7 @@ class Status:
             waiting_lines=self._lines.waiting,
             lost_lines=self._lines.lost,
             suppressed_lines=self._suppression.suppressed,
+            intercepted=self._engine.intercepted,
             verdicts=verdicts,
             dropped=dropped,
         )

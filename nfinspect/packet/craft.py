@@ -1,4 +1,4 @@
-"""Segments that the filter itself originates: RST and ACK, over IPv4 or IPv6, with checksums.
+"""Segments that the filter itself originates: SYN, RST and ACK, over IPv4 or IPv6, with checksums.
 
 Each is made from the key of its direction (see ``Segment.key``), whose length implies the IP
 version.
@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 from nfinspect.packet.checksum import ipv4_header_checksum, tcp_checksum
-from nfinspect.packet.segment import ACK, FIN, PSH, RST, TCP_PROTOCOL
+from nfinspect.packet.segment import ACK, FIN, PSH, RST, SYN, TCP_PROTOCOL
 
 HOP_LIMIT: Final = 64
 """Linux's default."""
@@ -46,6 +46,20 @@ def craft_acknowledgment(
     """An ACK. *window* is the field's value, unscaled; *options* (see options.py) are padded to a
     multiple of 4 bytes."""
     return _craft(key, ACK, sequence, acknowledgment, window, options, hop_limit, payload)
+
+
+def craft_opening(
+    key: bytes,
+    *,
+    sequence: int,
+    acknowledgment: int | None,
+    window: int,
+    options: bytes,
+    hop_limit: int = HOP_LIMIT,
+) -> bytes:
+    """A SYN; with *acknowledgment* a SYN-ACK. *window* is not scaled (RFC 7323 section 2.2)."""
+    flags = SYN if acknowledgment is None else SYN | ACK
+    return _craft(key, flags, sequence, acknowledgment or 0, window, options, hop_limit)
 
 
 def craft_farewell(

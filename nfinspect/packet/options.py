@@ -41,6 +41,7 @@ _CACHED: Final = 8
 """Cached results: the options of one segment are examined in several steps."""
 _LONG: Final = Struct("!L")
 _TWO_LONGS: Final = Struct("!LL")
+_OPTION_MSS: Final = Struct("!BBH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,16 @@ def _syn_options(options: bytes) -> SynOptions:
         sack_permitted=SACK_PERMITTED in values,
         timestamps=TIMESTAMPS in values,
     )
+
+
+def opening_options(offered: SynOptions) -> bytes:
+    """The options of a SYN or SYN-ACK that offers this, except timestamps."""
+    options = b"" if offered.mss is None else _OPTION_MSS.pack(MAXIMUM_SEGMENT_SIZE, 4, offered.mss)
+    if offered.sack_permitted:
+        options += bytes((NO_OPERATION, NO_OPERATION, SACK_PERMITTED, 2))
+    if offered.window_scale is not None:
+        options += bytes((NO_OPERATION, WINDOW_SCALE, 3, offered.window_scale))
+    return options
 
 
 def timestamps(segment: Segment) -> tuple[int, int] | None:

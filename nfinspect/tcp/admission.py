@@ -223,7 +223,7 @@ class Admission:
         left = self._counts.take_back(key)
         if (left < allowed or not left) and self._above:
             self._above.discard(key)
-        if self.interceptions.active:
+        if self.interceptions.active or self.interceptions.here:
             self.interceptions.fallen(key, left, allowed)
 
     def connections(self, scope: LimitScope, server: bytes) -> tuple[int, int]:

@@ -1,13 +1,15 @@
 """Whom TCP intercept protects, and how their server answers (docs/appliance.md, section 5).
 
-The kernel's SYNPROXY does it: it answers SYNs with cookies, and connects a client that completes the
-handshake to the server. The engine says for whom, the driver tells the kernel. It begins at an embryonic
-limit, and ends when no more than half as many connections are embryonic, those included that would be if
-the kernel did not answer: as long as a flood lasts, nothing of it passes.
+Where packets are routed the kernel's SYNPROXY does it: it answers SYNs with cookies, and connects a client
+that completes the handshake to the server. The engine says for whom, the driver tells the kernel. On a
+bridge the filter does it itself (`proxy`). It begins at an embryonic limit, and ends when no more than half
+as many connections are embryonic, those included that would be if nobody answered: as long as a flood
+lasts, nothing of it passes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from nfinspect.packet.options import SynOptions
@@ -40,40 +42,64 @@ class Intercepted(NamedTuple):
     """What the server's last SYN-ACK offered; None if none has been seen."""
 
 
+class Known(NamedTuple):
+    """How a server answers."""
+
+    options: SynOptions
+    """What its last SYN-ACK offered."""
+    link: bytes
+    """On a bridge: the link-layer address that the SYN-ACK came from."""
+
+
 class Interceptions:
     """All targets of the moment."""
 
     __slots__ = (
         "_by_count",
         "_ended",
+        "_known",
         "_left",
-        "_options",
         "_unproven",
+        "_unproven_here",
         "active",
         "changes",
+        "here",
         "possible",
+        "random",
     )
 
     def __init__(self) -> None:
         self.possible = False
         """Whether the driver can intercept; else SYNs above an embryonic limit pass."""
         self.active: dict[Target, Intercepted] = {}
+        """Those of the kernel."""
+        self.here: set[Target] = set()
+        """Those of the filter itself."""
+        self.random: Callable[[int], bytes] | None = None
+        """Returns so many random bytes; None if the driver cannot carry packets of the filter's own."""
         self.changes = 0
         """How often ``active`` has changed."""
         self._by_count: dict[bytes, set[Target]] = {}
         """By the key of the count that has reached its limit."""
         self._left: dict[bytes, tuple[int, int]] = {}
         """By the same key: what was left of the count as it fell last, and its limit."""
-        self._unproven = 0
+        self._unproven = self._unproven_here = 0
         self._ended: dict[Target, tuple[Intercepted, float]] = {}
         """Until when the server may still answer the proxy."""
-        self._options: dict[tuple[bytes, int], SynOptions] = {}
+        self._known: dict[tuple[bytes, int], Known] = {}
 
-    def answers(self, server: bytes, port: int, offered: SynOptions) -> None:
-        """A server's SYN-ACK offers these options."""
-        known = self._options
-        if known.get((server, port)) != offered and (len(known) < MOST or (server, port) in known):
-            known[server, port] = offered
+    def answers(self, server: bytes, port: int, offered: SynOptions, link: bytes = b"") -> None:
+        """A server's SYN-ACK offers these options, and comes from this link-layer address, if that is
+        known."""
+        known = self._known
+        before = known.get((server, port))
+        found = Known(offered, link or (b"" if before is None else before.link))
+        if before != found and (len(known) < MOST or before is not None):
+            known[server, port] = found
+
+    def known(self, server: bytes, port: int) -> Known | None:
+        """How a server answers; None if it has not been seen."""
+        return self._known.get((server, port))
 
     def begin(self, target: Target, key: bytes, mapped: tuple[bytes, int] | None) -> bool:
         """Intercept until the count of *key* has fallen. False if it cannot be done."""
@@ -83,23 +109,38 @@ class Interceptions:
         if target not in self.active:
             if len(self.active) + len(self._ended) >= MOST:
                 return False
-            options = self._options.get((target.server, target.port))
-            self.active[target] = Intercepted(mapped, options)
+            known = self.known(target.server, target.port)
+            self.active[target] = Intercepted(mapped, None if known is None else known.options)
             self.changes += 1
         self._by_count.setdefault(key, set()).add(target)
         self._left.pop(key, None)
         return True
 
+    def begin_here(self, target: Target, key: bytes) -> None:
+        """The same by the filter itself. At the bound, SYNs are intercepted at the limit only."""
+        if target in self.here or len(self.here) < MOST:
+            self.here.add(target)
+            self._by_count.setdefault(key, set()).add(target)
+            self._left.pop(key, None)
+
+    def lasts_here(self, client: bytes, server: bytes, port: int) -> bool:
+        """Whether the filter itself intercepts these SYNs, though no limit is exceeded any more."""
+        here = self.here
+        return Target(b"", server, port) in here or Target(client, server, port) in here
+
     def fallen(self, key: bytes, left: int, allowed: int) -> None:
         """So many embryonic connections of a count are left."""
         if key not in self._by_count:
             return
-        if left + self._unproven > allowed // 2:
+        if left + self._unproven + self._unproven_here > allowed // 2:
             self._left[key] = left, allowed
             return
         self._left.pop(key, None)
         for target in self._by_count.pop(key):
             if not any(target in others for others in self._by_count.values()):
+                if target in self.here:
+                    self.here.discard(target)
+                    continue
                 self._ended[target] = self.active.pop(target), UNKNOWN_END
                 self.changes += 1
 
@@ -107,6 +148,15 @@ class Interceptions:
         """So many connections to all targets would be embryonic, too, if the kernel did not answer their
         SYNs; told by the driver from time to time."""
         self._unproven = unproven
+        self._look_again()
+
+    def answered_here(self, unproven: int) -> None:
+        """The same of the filter itself."""
+        if unproven != self._unproven_here:
+            self._unproven_here = unproven
+            self._look_again()
+
+    def _look_again(self) -> None:
         for key, (left, allowed) in list(self._left.items()):
             self.fallen(key, left, allowed)
 
@@ -124,12 +174,15 @@ class Interceptions:
         return {target: known for target, (known, _) in self._ended.items()} | self.active
 
     def give_up(self) -> None:
-        """The driver cannot intercept: all targets are forgotten, until they are named again."""
+        """The kernel cannot intercept: all its targets are forgotten, until they are named again."""
         self.possible = False
         self.changes += 1
+        for key, targets in list(self._by_count.items()):
+            targets -= self.active.keys()
+            if not targets:
+                del self._by_count[key]
         self.active.clear()
-        self._by_count.clear()
-        self._left.clear()
+        self._left = {key: left for key, left in self._left.items() if key in self._by_count}
         self._unproven = 0
         self._ended.clear()
 

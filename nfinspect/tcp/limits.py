@@ -25,6 +25,9 @@ class Limits:
     connections: int = 100_000
     """Connections in the table, and those remembered as closed by inspection. When full, new SYNs
     are refused; nothing is evicted."""
+    half_open: int = 4096
+    """TCP intercept on a bridge: clients whose answer to a SYN-ACK is awaited. Beyond it, they are not kept:
+    SYN-ACKs with cookies go out once."""
     held_packets: int = 2048
     held_bytes: int = 4 * MEBIBYTE
     """Held packets and bytes per connection: a few windows of a fast, distant sender. At either

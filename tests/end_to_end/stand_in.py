@@ -45,6 +45,10 @@ class AcceptAll:
         return len(self.waiting)
 
     @property
+    def intercepted(self) -> dict[str, int]:
+        return {}
+
+    @property
     def waits(self) -> tuple[int, int]:
         return 0, 0
 

@@ -99,7 +99,7 @@ def test_targets_are_bounded() -> None:
     found.fallen(b"1", 0, 4)  # it still counts until it is forgotten
     assert not found.begin(Target(CLIENT, SERVER, 1), b"key", None)
     found.answers(CLIENT, 1, OFFERED)
-    assert len(found._options) == interception.MOST
+    assert len(found._known) == interception.MOST
 
 
 def test_giving_up_forgets_all() -> None:
