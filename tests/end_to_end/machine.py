@@ -33,11 +33,14 @@ nft add table inet standing || exit 1
 exec "$@"
 """
 
-SNAPSHOT = """\
+LABS = [f"machine{os.getpid()}-{number}" for number in (1, 2)]
+"""Names for labs in it; /etc/netns is that of all machines."""
+
+SNAPSHOT = f"""\
 ip netns list; ip -o link; ip -o address; ip route; ip -6 route; iptables-save | grep -v '^[#:]'
 ip6tables-save | grep -v '^[#:]'; nft list ruleset | grep -v '^#' | sed 's/counter packets.*bytes [0-9]*//'
 cat /proc/sys/net/ipv4/ip_forward; cut -d' ' -f4- /proc/self/mountinfo
-find /run /tmp; ls -d /etc/netns/m[0-9]* 2>/dev/null
+find /run /tmp; ls -d /etc/netns/{LABS[0]}* /etc/netns/{LABS[1]}* 2>/dev/null
 for each in /proc/[0-9]*; do tr '\\0' ' ' < $each/cmdline; echo; done 2>/dev/null | grep -v 'sh -c\\|^tr \\|^grep '
 """
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from nfinspect.lab import place
-from tests.end_to_end.machine import Machine, kill, wait_until
+from tests.end_to_end.machine import LABS, Machine, kill, wait_until
+
+LAB, OTHER = LABS
 
 SWAKS = ("swaks", "--to", "box@inside.example", "--server")
 
@@ -40,7 +42,7 @@ def unchanged(machine: Machine) -> Iterator[None]:
 def test_ten_labs_two_at_a_time_come_and_go(machine: Machine) -> None:
     before = machine.snapshot()
     for round_ in ROUNDS:
-        pair = dict(zip(("m1", "m2"), round_, strict=True))
+        pair = dict(zip(LABS, round_, strict=True))
         ups = [
             machine.begin("up", "--prefix", name, *options) for name, (options, _) in pair.items()
         ]
@@ -53,20 +55,20 @@ def test_ten_labs_two_at_a_time_come_and_go(machine: Machine) -> None:
         for client in clients:
             assert f"<-  220 {'*' * 26}\n" in client.communicate(timeout=60)[0]
         labs = json.loads(machine.lab("status", "--json").stdout)["labs"]
-        assert [lab["prefix"] for lab in labs] == ["m1", "m2"]
+        assert [lab["prefix"] for lab in labs] == LABS
         for lab in labs:  # each has inspected its own mail and no other
             queue = lab["filter"]["queue"]
             assert (queue is None) is (pair[lab["prefix"]][1] is None)
             assert queue is None or queue["verdicts"]["rewritten"] == 2
         if round_ is ROUNDS[0]:  # the other does not care
-            assert machine.lab("down", "--prefix", "m1").returncode == 0
-            assert machine.lab("status").stdout.startswith("m2: up; bridged")
+            assert machine.lab("down", "--prefix", LAB).returncode == 0
+            assert machine.lab("status").stdout.startswith(f"{OTHER}: up; bridged")
         assert machine.lab("down", "--all").returncode == 0
         assert machine.snapshot() == before
 
 
 def lab_file(machine: Machine, name: str) -> Path:
-    return machine.path(place.directory("m1") / name)
+    return machine.path(place.directory(LAB) / name)
 
 
 def log_has(machine: Machine, name: str, text: str) -> bool:
@@ -76,8 +78,10 @@ def log_has(machine: Machine, name: str, text: str) -> bool:
 
 MOMENTS: dict[str, Callable[[Machine], bool]] = {
     "the directory is there": lambda machine: lab_file(machine, ".").exists(),
-    "the first namespace is there": lambda machine: machine.path("/run/netns/m1-client").exists(),
-    "its files are there": lambda machine: machine.path("/etc/netns/m1-server/hosts").exists(),
+    "the first namespace is there": lambda machine: machine.path(
+        f"/run/netns/{LAB}-client"
+    ).exists(),
+    "its files are there": lambda machine: machine.path(f"/etc/netns/{LAB}-server/hosts").exists(),
     "the filter begins": lambda machine: lab_file(machine, "filter/messages").exists(),
     "Postfix begins": lambda machine: lab_file(machine, "server/queue/pid/master.pid").exists(),
     "the filter is ready": lambda machine: log_has(machine, "filter/messages", "ready"),
@@ -86,17 +90,17 @@ MOMENTS: dict[str, Callable[[Machine], bool]] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_lab_up_killed(machine: Machine, moment: str) -> None:
-    up = machine.begin("up", "--prefix", "m1", *(["--bridge"] * (moment == "the filter is ready")))
+    up = machine.begin("up", "--prefix", LAB, *(["--bridge"] * (moment == "the filter is ready")))
     wait_until(lambda: MOMENTS[moment](machine), up)
     kill(up)
-    again = machine.lab("up", "--prefix", "m1")
+    again = machine.lab("up", "--prefix", LAB)
     assert again.returncode == 1
     assert again.stderr.endswith(
-        "left by a command that was killed: nfinspect lab down --prefix m1\n"
+        f"left by a command that was killed: nfinspect lab down --prefix {LAB}\n"
     )
     status = machine.lab("status")
-    assert (status.returncode, status.stdout.startswith("m1: left behind; ")) == (1, True)
-    down = machine.lab("down", "--prefix", "m1")
+    assert (status.returncode, status.stdout.startswith(f"{LAB}: left behind; ")) == (1, True)
+    down = machine.lab("down", "--prefix", LAB)
     assert (down.returncode, down.stdout, down.stderr) == (0, "", "")
 
 
@@ -119,16 +123,16 @@ def test_demo_killed(machine: Machine) -> None:
 
 
 def test_filter_postfix_and_a_client_killed_and_lab_down_as_well(machine: Machine) -> None:
-    assert machine.lab("up", "--prefix", "m1", "--nat").returncode == 0
+    assert machine.lab("up", "--prefix", LAB, "--nat").returncode == 0
     client = machine.begin(
-        "exec", "--prefix", "m1", "client", *SWAKS, "mail.example", "--pipe", "cat"
+        "exec", "--prefix", LAB, "client", *SWAKS, "mail.example", "--pipe", "cat"
     )
     state = json.loads(machine.lab("status", "--json").stdout)["labs"][0]["namespaces"]
     pids = [each["pid"] for namespace in state.values() for each in namespace["processes"]]
     for pid in pids:
         machine.run("kill", "-9", str(pid))
     kill(client)
-    down = machine.begin("down", "--prefix", "m1")
-    wait_until(lambda: not machine.path("/run/netns/m1-client").exists(), down)
+    down = machine.begin("down", "--prefix", LAB)
+    wait_until(lambda: not machine.path(f"/run/netns/{LAB}-client").exists(), down)
     kill(down)
-    assert machine.lab("down", "--prefix", "m1").returncode == 0
+    assert machine.lab("down", "--prefix", LAB).returncode == 0

@@ -2,6 +2,7 @@
 their links have targets."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,27 @@ def test_links_in_document_have_targets(document: Path) -> None:
         assert target.exists(), f"{document.name}: {link}"
         if anchor:
             assert anchor in anchors(target), f"{document.name}: {link}"
+
+
+@pytest.mark.parametrize("name", ["demo", "path"])
+def test_picture_can_be_shown_in_a_page(name: str) -> None:
+    picture = (ROOT / f"docs/pictures/{name}.svg").read_bytes()
+    assert len(picture) < 200_000
+    assert b"//" not in picture.replace(b"http://www.w3.org/2000/svg", b"").replace(
+        b"https://www.textualize.io", b""
+    )  # it loads nothing
+    assert any(f"pictures/{name}.svg)" in document.read_text() for document in DOCUMENTS)
+
+
+def test_picture_of_the_path_of_a_packet_is_what_its_script_draws() -> None:
+    script = ROOT / "docs/pictures/path.py"
+    assert runpy.run_path(str(script))["draw"]() == script.with_suffix(".svg").read_text()
+
+
+def test_modules_in_the_picture_of_the_path_of_a_packet_exist() -> None:
+    words = (ROOT / "docs/pictures/path.svg").read_text()
+    places = re.findall(r"\b(?:flow|tcp|packet|esmtp|audit)/\w*", words)
+    assert places
+    for place in places:
+        path = ROOT / "nfinspect" / place
+        assert path.is_dir() or path.with_suffix(".py").exists(), place

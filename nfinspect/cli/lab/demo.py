@@ -46,9 +46,21 @@ def _cases(
     help="Save the captures of both sides there.",
 )
 @bridge_option
+@click.option(
+    "--svg",
+    "picture_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Save the pictures of the cases there as well, as an image.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def demo(
-    names: tuple[str, ...], only_list: bool, captures: Path | None, bridge: bool, as_json: bool
+    names: tuple[str, ...],
+    only_list: bool,
+    captures: Path | None,
+    bridge: bool,
+    picture_file: Path | None,
+    as_json: bool,
 ) -> int:
     """Send real mail through the filter and show what both sides see.
 
@@ -70,16 +82,24 @@ def demo(
     unknown = set(names) - {case.name for case in CASES}
     if unknown:
         raise click.UsageError(f"No such case: {', '.join(sorted(unknown))}.")
+    if as_json and picture_file is not None:
+        raise click.UsageError("--svg is a picture of what --json replaces.")
     if captures is not None:
         captures.mkdir(parents=True, exist_ok=True)
     steps = run_demo(names or DEMO, captures, bridge=bridge)
-    return _json(steps) if as_json else _show(steps)
+    if as_json:
+        return _json(steps)
+    title = " ".join(["nfinspect lab demo", *names, *["--bridge"] * bridge])
+    return _show(steps, title, picture_file)
 
 
-def _show(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
+def _show(
+    steps: Iterator[tuple[Case, Outcome] | Ending], title: str, picture_file: Path | None
+) -> int:
     from rich.console import Console
 
     from nfinspect.lab.demo import Ending
+    from nfinspect.lab.drawing import svg
     from nfinspect.lab.picture import picture, summary
 
     console = Console(highlight=False)
@@ -93,6 +113,8 @@ def _show(steps: Iterator[tuple[Case, Outcome] | Ending]) -> int:
             outcomes.append(step)
             console.print(picture(*step), "")
     console.print(summary(outcomes))
+    if picture_file is not None:
+        picture_file.write_text(svg(title, [picture(*each) for each in outcomes]))
     return 0 if all(outcome.as_expected for _, outcome in outcomes) else FINDINGS
 
 

@@ -1,6 +1,7 @@
 """How the outcome of a case is displayed."""
 
 from io import StringIO
+from xml.etree import ElementTree
 
 from rich.console import Console
 
@@ -8,6 +9,7 @@ from nfinspect.lab.case import Outcome
 from nfinspect.lab.cases import named
 from nfinspect.lab.comparison import DROPPED, MASKED, PASSED, LinePair
 from nfinspect.lab.conversation import REPLY, REQUEST
+from nfinspect.lab.drawing import svg
 from nfinspect.lab.picture import picture
 
 
@@ -37,3 +39,25 @@ def test_drops_are_shown_with_their_reasons_and_counters_with_names() -> None:
     text = shown(Outcome(packets=packets, counters={"packet": 13, "mask-banner": 1}))
     assert "packets: dropped 11 (inspection 1, closed-connection 10)" in text
     assert "packets with payload +13; mask-banner +1" in text
+
+
+def test_svg_is_well_formed_loads_nothing_and_is_the_same_each_time() -> None:
+    rows = [
+        [
+            LinePair(REQUEST, b"EXPN <&>", b"XXXX XXX", MASKED),
+            LinePair(REPLY, b"250", b"250", PASSED),
+        ]
+    ]
+    images = {
+        svg("nfinspect lab demo", [picture(named("ordinary"), Outcome(rows=rows))])
+        for _ in range(2)
+    }
+    (image,) = images
+    texts = "".join(ElementTree.fromstring(image).itertext()).replace("\xa0", " ")
+    assert "EXPN" in texts
+    assert "<&>" in texts
+    assert "XXXX" in texts
+    assert "nfinspect lab demo" in texts
+    assert "url(http" not in image
+    assert "@font-face" not in image
+    assert "│" not in image  # the frame's sides are lines without gaps
