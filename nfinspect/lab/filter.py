@@ -114,17 +114,17 @@ class RunningFilter:
         table = Path(f"/proc/{self.pid}/net/netfilter/nfnetlink_queue").read_text()
         return sum(int(line.split()[2]) for line in table.splitlines())
 
-    def stop(self) -> None:
+    def stop(self, *, held: int = 0) -> None:
         """Stop the filter properly, and check that nothing is left.
 
-        Raises LabError if packets still wait for a verdict after a second, if the filter has
-        already ended, if it fails on SIGTERM, or if it printed any error.
+        Raises LabError if more than *held* packets still wait for a verdict after a second, if the
+        filter has already ended, if it fails on SIGTERM, or if it printed any error.
         """
         if self._process.poll() is not None:
             self._drain()
             raise LabError(f"the filter has already ended: {' / '.join(self.errors)}")
         deadline = time.monotonic() + 1
-        while waiting := self.waiting():
+        while (waiting := self.waiting()) > held:
             if time.monotonic() > deadline:
                 raise LabError(f"{waiting} packets are still waiting for a verdict")
             time.sleep(0.02)

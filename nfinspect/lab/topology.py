@@ -411,6 +411,8 @@ PACKAGES = {
     "nft": "nftables",
     "openssl": "openssl",
     "nmap": "nmap",
+    "tcpprep": "tcpreplay",
+    "tcpreplay": "tcpreplay",
 }
 """The Debian package of each program the lab may need."""
 

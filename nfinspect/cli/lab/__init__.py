@@ -12,6 +12,7 @@ import click
 from nfinspect.cli.errors import Failure
 from nfinspect.cli.lab.demo import demo
 from nfinspect.cli.lab.execute import execute
+from nfinspect.cli.lab.replay import replay
 from nfinspect.cli.lab.status import status
 from nfinspect.cli.lab.telnet import telnet
 from nfinspect.cli.lab.up import down, up
@@ -37,5 +38,5 @@ def lab() -> None:
     """
 
 
-for _command in (up, execute, status, down, telnet, demo):
+for _command in (up, execute, status, down, telnet, demo, replay):
     lab.add_command(_command)
