@@ -1,6 +1,6 @@
 """Where a lab keeps its files: one directory, ``/run/nfinspect-lab/NAME``.
 
-It is made before anything else of the lab and removed last, and it says who keeps the lab. So what a
+It is a file system of its own, in memory: Postfix wants more room than many a ``/run`` has. It is made before anything else of the lab and removed last, and it says who keeps the lab. So what a
 killed command has left behind can be found, and taken away.
 
 Below it, each namespace has a ``/run`` of its own, which its programs see instead of the machine's: the
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,15 +111,25 @@ def private_run(prefix: str, namespace: str) -> Path:
     return directory(prefix) / "run" / namespace
 
 
-def make(prefix: str, namespaces: tuple[str, ...], record: Record) -> None:
-    """Make the directory of the lab. Raises FileExistsError if there is one already."""
+def claim(prefix: str) -> None:
+    """Make the directory of the lab, empty. Raises FileExistsError if there is one already."""
     while True:
         ROOT.mkdir(mode=0o755, exist_ok=True)
         with suppress(FileNotFoundError):  # `remove` of the last of other labs came in between
             directory(prefix).mkdir(mode=0o755)
-            break
-    for each in (ROOT, directory(prefix)):
-        each.chmod(0o755)  # whatever the umask
+            return
+
+
+def furnish(prefix: str, namespaces: tuple[str, ...], record: Record) -> None:
+    """Make what is in the directory. Raises CalledProcessError, OSError."""
+    ROOT.chmod(0o755)  # whatever the umask
+    where = directory(prefix)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "mode=0755", ROOT.name, str(where)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     record.write(prefix)
     for namespace in namespaces:
         run = private_run(prefix, namespace)
@@ -129,7 +140,10 @@ def make(prefix: str, namespaces: tuple[str, ...], record: Record) -> None:
 
 def remove(prefix: str) -> None:
     """Remove the directory of the lab, if there is one. Its processes must have ended."""
-    for _ in range(2):  # a dying process may just have made a file
-        shutil.rmtree(directory(prefix), ignore_errors=True)
+    while directory(prefix).is_mount():
+        subprocess.run(
+            ["umount", "--lazy", str(directory(prefix))], check=True, capture_output=True
+        )
+    shutil.rmtree(directory(prefix), ignore_errors=True)
     with suppress(OSError):
         ROOT.rmdir()  # if it was the last lab

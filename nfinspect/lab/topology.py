@@ -193,14 +193,17 @@ def build(prefix: str, shape: Shape = DEFAULT) -> None:
     if is_up(prefix):
         raise LabError(f"the lab '{prefix}' is {_standing(prefix)}")
     try:
-        place.make(prefix, NAMESPACES, record)
+        place.claim(prefix)
     except FileExistsError:  # two at the same time
         raise LabError(f"the lab '{prefix}' is already up") from None
     try:
+        place.furnish(prefix, NAMESPACES, record)
         _build(prefix, shape)
     except BaseException as error:
         remove(prefix)
-        if isinstance(error, OSError | subprocess.CalledProcessError):
+        if isinstance(error, subprocess.CalledProcessError):
+            raise LabError(f"the lab could not be built: {error}: {error.stderr}") from error
+        if isinstance(error, OSError):
             raise LabError(f"the lab could not be built: {error}") from error
         raise
 

@@ -25,7 +25,7 @@ sys.stdin.read()
 
 PREPARATION = """\
 while umount -l /run/netns; do :; done 2>/dev/null  # else labs of others could not go while this lasts
-mount -t tmpfs none /run && mount -t tmpfs none /tmp && mount -t proc proc /proc || exit 1
+mount -t tmpfs -o size=8m none /run && mount -t tmpfs none /tmp && mount -t proc proc /proc || exit 1
 mkdir -m 0755 /run/netns && mount --bind /run/netns /run/netns && mount --make-shared /run/netns || exit 1
 ip link set lo up && ip link add standing type bridge && ip address add 192.0.2.10/24 dev standing || exit 1
 iptables -A FORWARD -p tcp --dport 25 -j ACCEPT && ip6tables -A FORWARD -p tcp --dport 25 -j ACCEPT || exit 1
@@ -63,6 +63,7 @@ class Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.lab("down", "--all")  # after a failed test; /etc/netns is that of all
         self._process.communicate("", timeout=20)  # and every process in it ends
 
     def path(self, path: str | Path) -> Path:
