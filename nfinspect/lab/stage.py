@@ -174,7 +174,14 @@ class MailStage:
     def nmap(self) -> None:
         """Ask nmap which server it is; its answer goes to `said`."""
         topology.require_programs("nmap")
-        done = self.lab.run(CLIENT, ["nmap", "-n", "-Pn", "-p", "25", "-sV", self.address])
+        words = ["nmap", "-n", "-Pn", "-p", "25", "-sV", self.address]
+        words += [
+            "--max-retries",
+            "0",
+            "--initial-rtt-timeout",
+            "5s",
+        ]  # one SYN, however busy we are
+        done = self.lab.run(CLIENT, words)
         self.said += [line for line in done.stdout.splitlines() if line.startswith("25/tcp")]
 
     @contextmanager

@@ -28,7 +28,7 @@ from nfinspect.lab.topology import (
     SERVER_ADDRESS,
 )
 
-TIMEOUT = "1"
+TIMEOUT = "2"
 """Seconds for which both gateways wait."""
 EXEMPT, LIMITED, RESETTING = SERVER_ADDRESS, EXIM_ADDRESS, SCRIPT_ADDRESS
 MAPPED = "203.0.113.26"
