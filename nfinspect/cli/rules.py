@@ -132,7 +132,7 @@ def _print(diversion: Diversion, families: tuple[AddressFamily, ...]) -> None:
             click.echo("".join(f"#   {line}\n" for line in creating(family.version)), nl=False)
         table = next((table for table in TABLES if table in there), TABLES[0])
         present = there.get(table, ())
-        kept = bool(iptables.exempt_and_open(family, present))
+        kept = bool(iptables.exempt_and_open(family, present, diversion.ports))
         text = application(diversion, table, family.version, present, keep_marked=kept)
         version = family.version
         intercepted = version if diversion.intercepts else 0

@@ -151,7 +151,9 @@ def run(
     if monitor:
         engine: Engine = Monitor(policy, EngineOptions(WATCHED, limits=limits), started=monotonic())
     else:
-        engine = Engine(policy, EngineOptions(limits=limits), started=monotonic())
+        engine = Engine(
+            policy, EngineOptions(limits=limits, kernel_passes=True), started=monotonic()
+        )
     options = ServiceOptions(
         queue_num,
         config,

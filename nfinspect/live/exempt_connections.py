@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from struct import Struct
 
 from nfinspect.live.netlink import (
@@ -25,6 +25,13 @@ from nfinspect.live.netlink import (
     request,
     walk,
 )
+from nfinspect.live.older import (
+    CTA_PROTOINFO,
+    CTA_PROTOINFO_TCP,
+    CTA_PROTOINFO_TCP_STATE,
+    source,
+    values,
+)
 from nfinspect.rules.mark import MARK, MASK
 
 NFNL_SUBSYS_CTNETLINK = 1
@@ -33,6 +40,9 @@ IPCTNL_MSG_CT_DELETE = 2
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_MARK, CTA_ZONE, CTA_MARK_MASK = 1, 2, 8, 18, 21
 CTA_TUPLE_IP = 1  # linux/netfilter/nfnetlink_conntrack.h
 
+OVER = (b"\7", b"\x08")
+"""TIME_WAIT, CLOSE."""
+
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 TIMEOUT = 2.0
 """Seconds."""
@@ -40,12 +50,16 @@ TIMEOUT = 2.0
 _WORD = Struct("!I")
 
 
-def count(version: int) -> int:
-    """Return how many open connections of an IP version are exempt.
+def count(version: int, ports: Collection[int]) -> int:
+    """Return how many open connections of an IP version to servers' *ports* are exempt. (Those to other
+    ports have the mark if a limit may cover them.)
 
     Raises OSError if conntrack cannot be asked.
     """
-    return sum(1 for _ in _marked(version))
+    servers = (
+        source(values(body[NFGENMSG.size :]).get(CTA_TUPLE_REPLY, b"")) for body in _marked(version)
+    )
+    return sum(1 for each in servers if each is not None and int.from_bytes(each[1]) in ports)
 
 
 def clear(version: int, address: bytes | None = None) -> int:
@@ -101,7 +115,7 @@ def _opened() -> socket.socket:
 
 
 def _marked(version: int) -> Iterator[bytes]:
-    """Yield the entries with our mark, as the kernel writes them."""
+    """Yield the open entries with our mark, as the kernel writes them."""
     mark, mask = _WORD.pack(MARK), _WORD.pack(MASK)
     wanted = attribute(CTA_MARK, mark) + attribute(CTA_MARK_MASK, mask)
     family = FAMILIES[version]
@@ -115,8 +129,15 @@ def _marked(version: int) -> Iterator[bytes]:
                     return
                 if kind == NLMSG_ERROR:
                     raise OSError(error_number(body), "ctnetlink")
-                if _has_mark(body):
+                if _has_mark(body) and not _is_over(body):
                     yield body
+
+
+def _is_over(body: bytes) -> bool:
+    """Whether both FINs are acknowledged, or an RST has come."""
+    information = values(values(body[NFGENMSG.size :]).get(CTA_PROTOINFO, b""))
+    state = values(information.get(CTA_PROTOINFO_TCP, b"")).get(CTA_PROTOINFO_TCP_STATE, b"")
+    return state[:1] in OVER
 
 
 def _has_mark(body: bytes) -> bool:

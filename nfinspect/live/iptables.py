@@ -83,7 +83,7 @@ def apply(diversion: Diversion) -> list[str]:
                 f"{family.name}: this kernel has no table {TABLES[0]}; the rules are at the end of"
                 f" {table} FORWARD instead, ahead of the firewall's own rules"
             )
-        open_ones = exempt_and_open(family, present)
+        open_ones = exempt_and_open(family, present, diversion.ports)
         if open_ones and are_others(present, diversion, family.version):
             warnings.append(
                 Notice(
@@ -119,12 +119,12 @@ def apply(diversion: Diversion) -> list[str]:
     return warnings
 
 
-def exempt_and_open(family: AddressFamily, present: Sequence[str]) -> int:
-    """Return how many open connections pass as exempt by the rules of a table."""
+def exempt_and_open(family: AddressFamily, present: Sequence[str], ports: Sequence[int]) -> int:
+    """Return how many open connections to servers' *ports* pass as exempt by the rules of a table."""
     if not passes_marked(present):
         return 0
     try:
-        return exempt_connections.count(family.version)
+        return exempt_connections.count(family.version, ports)
     except OSError:  # unknown: they would break if there are some
         return 1
 

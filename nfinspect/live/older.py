@@ -2,7 +2,7 @@
 
 A filter that has just started has seen no packet of them yet. Until the first one picks a connection up, until
 it is gone from conntrack's table, or until older connections are no longer picked up, it holds its place. What
-the kernel lets pass by itself (exempt connections, which have the mark) is not counted, as ever.
+the kernel lets pass by itself, which has the mark, is the matter of `nfinspect.live.tracking`.
 """
 
 from __future__ import annotations
@@ -142,29 +142,30 @@ def read_entry(body: bytes) -> bytes | None:
 
     Raises ValueError if the entry is cut off.
     """
-    values = {kind: value for _, kind, value in walk(body[NFGENMSG.size :])}
-    if int.from_bytes(values.get(CTA_MARK, b"")) & MASK:
+    said = values(body[NFGENMSG.size :])
+    if int.from_bytes(said.get(CTA_MARK, b"")) & MASK:
         return None
-    information = _values(values.get(CTA_PROTOINFO, b""))
-    state = _values(information.get(CTA_PROTOINFO_TCP, b"")).get(CTA_PROTOINFO_TCP_STATE, b"")
+    information = values(said.get(CTA_PROTOINFO, b""))
+    state = values(information.get(CTA_PROTOINFO_TCP, b"")).get(CTA_PROTOINFO_TCP_STATE, b"")
     if state[:1] not in {bytes([each]) for each in OPEN_STATES}:
         return None
-    client = _source(values.get(CTA_TUPLE_ORIG, b""))
-    server = _source(values.get(CTA_TUPLE_REPLY, b""))
+    client = source(said.get(CTA_TUPLE_ORIG, b""))
+    server = source(said.get(CTA_TUPLE_REPLY, b""))
     if client is None or server is None:
         return None
     return client[0] + server[0] + client[1] + server[1]
 
 
-def _values(nest: bytes) -> dict[int, bytes]:
+def values(nest: bytes) -> dict[int, bytes]:
+    """The attributes in one."""
     return {kind: value for _, kind, value in walk(nest)}
 
 
-def _source(direction: bytes) -> tuple[bytes, bytes] | None:
+def source(direction: bytes) -> tuple[bytes, bytes] | None:
     """Source address and port of a direction of TCP."""
-    parts = _values(direction)
-    addresses = _values(parts.get(CTA_TUPLE_IP, b""))
-    protocol = _values(parts.get(CTA_TUPLE_PROTO, b""))
+    parts = values(direction)
+    addresses = values(parts.get(CTA_TUPLE_IP, b""))
+    protocol = values(parts.get(CTA_TUPLE_PROTO, b""))
     if protocol.get(CTA_PROTO_NUM) != bytes([TCP_PROTOCOL]):
         return None
     address = addresses.get(CTA_IP_V4_SRC) or addresses.get(CTA_IP_V6_SRC)

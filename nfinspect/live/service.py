@@ -37,13 +37,16 @@ from nfinspect.live.queue import Queue, QueueError
 from nfinspect.live.reload import Reload
 from nfinspect.live.requests import CLEAR, CLEAR_POLICY, DRY_RUN, RELOAD, cleared
 from nfinspect.live.status import Identity, Inspecting, Status
+from nfinspect.live.tracking import CountedByKernel
 from nfinspect.live.watch import Watch
 from nfinspect.live.worker import DecisionAudit, PacketDecider, Worker
 from nfinspect.policy import Configuration
 from nfinspect.policy.model import Policy
+from nfinspect.rules.counting import counts_uninspected
 from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.interception import intercepts
 from nfinspect.tcp.interception import Interceptions
+from nfinspect.tcp.kernel_connection import Sighting
 
 LAST_LINES_TIMEOUT = 2.0
 """Seconds for which a stopping filter waits for the reader of its stdout."""
@@ -74,6 +77,19 @@ class LiveEngine(PacketDecider, Inspecting, Protocol):
 
     def keep_expected(self, keys: Collection[bytes], now: float) -> None:
         """Count those no more that are not among these."""
+
+    @property
+    def passed(self) -> int:
+        """Connections in the table that the kernel passes by itself."""
+
+    def tell(self, sightings: Collection[Sighting], now: float) -> Sequence[Action]:
+        """Connection tracking has told something of them."""
+
+    def look(self, sightings: Collection[Sighting], since: float, now: float) -> Sequence[Action]:
+        """All that it knows of them."""
+
+    def forgotten(self) -> list[bytes]:
+        """Handles of entries that it must forget."""
 
     @property
     def interceptions(self) -> Interceptions:
@@ -225,6 +241,15 @@ class FilterService:
             self._lines,
             suppression,
         )
+        counted = CountedByKernel(
+            engine,
+            self._worker.act,
+            lambda: not options.only_watches and counts_uninspected(self._policy),
+            self.report,
+        )
+        counted.begin()
+        services.append(counted.serve)
+        stack.callback(counted.close)
         older = OlderConnections(engine, lambda: open_connections(self._status.ports), self.report)
         if self._status.has_limits:
             older.begin()
@@ -274,11 +299,12 @@ class FilterService:
         return self._status.answer(words)
 
     def _clear(self, address: bytes | None) -> Future[Answer]:
-        before = self._engine.connections
-        self._worker.act(lambda now: self._engine.clear(now, address))
-        count = before - self._engine.connections
+        engine = self._engine
+        before, passed = engine.connections, engine.passed
+        self._worker.act(lambda now: engine.clear(now, address))
+        ended = before - engine.connections, passed - engine.passed
         future: Future[Answer] = Future()
-        Thread(target=_clear_exempt, args=(count, address, future), daemon=True).start()
+        Thread(target=_clear_exempt, args=(ended, address, future), daemon=True).start()
         return future
 
     def _renderers(
@@ -351,8 +377,10 @@ class FilterService:
         return (counts.text + queue.text).removesuffix("\n")
 
 
-def _clear_exempt(count: int, address: bytes | None, future: Future[Answer]) -> None:
-    """End the exempt connections, too, and answer; in a thread, as conntrack's table may be long."""
+def _clear_exempt(ended: tuple[int, int], address: bytes | None, future: Future[Answer]) -> None:
+    """End those that the kernel passes, too, and answer; in a thread, as conntrack's table may be long.
+    *ended* are the connections that the engine has ended, and how many of them the kernel passed."""
+    count, passed = ended
     text = f"{count} connection{'s' * (count != 1)} ended\n"
     exempt, trouble = 0, ""
     for family in iptables.families():
@@ -361,6 +389,7 @@ def _clear_exempt(count: int, address: bytes | None, future: Future[Answer]) -> 
                 exempt += exempt_connections.clear(family.version, address)
             except (OSError, ValueError) as error:
                 trouble = str(error)
+    exempt = max(0, exempt - passed)
     if exempt:
         text += f"{exempt} exempt connection{'s' * (exempt != 1)} ended\n"
     if trouble:

@@ -39,8 +39,9 @@ from nfinspect.live.requests import (
 from nfinspect.live.survey import namespace
 from nfinspect.live.worker import Packets
 from nfinspect.policy import Configuration
-from nfinspect.policy.model import NO_LIMITS, Inspection
+from nfinspect.policy.model import Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
+from nfinspect.rules.counting import has_limits
 from nfinspect.rules.queues import syn_queue
 
 
@@ -159,12 +160,7 @@ class Status:
     @property
     def has_limits(self) -> bool:
         """Whether anything is counted."""
-        policy = self._policy
-        return any(each.limits != NO_LIMITS for each in policy.translations) or any(
-            each.settings is not None and each.settings.limits != NO_LIMITS
-            for service_policy in policy.service_policies
-            for each in service_policy.classes
-        )
+        return has_limits(self._policy)
 
     def state(self) -> FilterState:
         """``status``: what the filter knows of itself."""

@@ -17,6 +17,9 @@ Where they are, and why:
 Exempt connections (`rules.exemption`) are marked in conntrack by chains that only their first packet
 meets, and marked ones return before the queue.
 
+If the policy limits connections, those that it does not inspect are shown to the filter with their first
+packet (`rules.counting`): exempt ones by `EXEMPT`, those to other ports by `COUNT`, behind the queue's rules.
+
 A second, small chain in raw OUTPUT keeps the filter's packets on untracked connections out of
 connection tracking, which would create an entry for them and might translate them. Two chains in
 nat hold the policy's static translations, if it has any.
@@ -30,6 +33,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nfinspect.rules.counting import Covered
 from nfinspect.rules.interception import (
     ANSWERS,
     OUTPUT_DNAT,
@@ -46,7 +50,7 @@ from nfinspect.rules.queues import syn_queue
 
 CHAIN = "NFINSPECT"
 DNAT, SNAT = f"{CHAIN}-DNAT", f"{CHAIN}-SNAT"
-EXEMPT, QUEUE = f"{CHAIN}-EXEMPT", f"{CHAIN}-QUEUE"
+EXEMPT, QUEUE, COUNT = f"{CHAIN}-EXEMPT", f"{CHAIN}-QUEUE", f"{CHAIN}-COUNT"
 CALLED = (CHAIN, DNAT, SNAT, PROXY, SYNS, ANSWERS, OUTPUT_DNAT)
 """Our chains that a built-in chain jumps to. All others begin with `CHAIN` and a hyphen."""
 
@@ -71,6 +75,8 @@ MARKED = f"{MARK:#x}/{MASK:#x}"
 
 OPENS = "-p tcp -m tcp --tcp-flags SYN,ACK SYN"
 """The first packet of a handshake, whatever other flags it has."""
+
+SETS_MARK = f"-j CONNMARK --set-xmark {MARKED}"
 
 PASSES_MARKED = f'-p tcp -m connmark --mark {MARKED} -m comment --comment "exempt" -j ACCEPT'
 
@@ -104,6 +110,10 @@ class Diversion:
     """Interfaces are matched on a bridge too, where that matters."""
     intercepts: bool = False
     """The kernel can answer SYNs (`rules.interception`)."""
+    counts: bool = False
+    """The policy limits connections: first packets of exempt ones are queued."""
+    covered: Mapping[int, Sequence[Covered]] = field(default_factory=dict)
+    """Servers of other ports that are counted, by IP version (`rules.counting`)."""
 
     @property
     def notes(self) -> list[str]:
@@ -127,6 +137,10 @@ class Diversion:
             queue = f"--queue-balance {first}:{first + self.queues - 1}"
         return f"NFQUEUE {queue}{' --queue-bypass' if self.fail_open else ''}"
 
+    def counting(self, target: str) -> str:
+        """A target for packets that are only counted: while no filter runs they pass."""
+        return target if self.fail_open else f"{target} --queue-bypass"
+
 
 def application(
     diversion: Diversion,
@@ -145,7 +159,7 @@ def application(
     connections that were exempt as they began stay so, though the policy exempts nobody now.
     """
     chains: dict[str, list[str]] = {CHAIN: []}
-    exempt = diversion.exempt.get(version)
+    exempt, covered = diversion.exempt.get(version), diversion.covered.get(version, ())
     if exempt is not None and exempt.chains:
         decides, *_ = exempt.chains
         chains[CHAIN] = [
@@ -156,12 +170,17 @@ def application(
             ),
         ]
         chains |= {name: list(rules) for name, rules in exempt.chains.items()}
-        chains[EXEMPT] = [f"-j CONNMARK --set-xmark {MARKED}", "-j ACCEPT"]
+        chains[EXEMPT] = _marking(diversion) if diversion.counts else [SETS_MARK, "-j ACCEPT"]
         if any(f"-g {QUEUE}" in rule for rules in chains.values() for rule in rules):
             chains[QUEUE] = [f"{OPENS} -j {diversion.syn_target}", f"-j {diversion.target}"]
-    elif keep_marked:
+    elif keep_marked or covered:
         chains[CHAIN] = [PASSES_MARKED]
+    if covered:
+        chains[COUNT] = _marking(diversion)
     if diversion.intercepts:
+        if diversion.counts and PASSES_MARKED in chains[CHAIN]:
+            answer = f'-p tcp -m tcp {SYN_ACK} -m connmark --mark {MARKED} -m comment --comment "how servers answer"'
+            chains[CHAIN].insert(0, f"{answer} -j {diversion.counting(diversion.target)}")
         chains[CHAIN].insert(0, f'-p tcp -m comment --comment "TCP intercept" -j {PROXY}')
         chains[PROXY] = []
     for ports in _several(diversion.ports):
@@ -178,10 +197,24 @@ def application(
                 f"-p tcp -m tcp {option} {port} {ANY_STATE}"
                 f' -m comment --comment "{what}" -j {diversion.target}'
             )
+    for each in covered:
+        to = f"{each.matches('-d', '--dport')} -m conntrack --ctdir ORIGINAL"
+        chains[CHAIN].append(f'{to} -m comment --comment "counted" -j {COUNT}')
+        if diversion.intercepts:
+            answer = f"{each.matches('-s', '--sport')} -m tcp {SYN_ACK} -m conntrack --ctdir REPLY"
+            chains[CHAIN].append(f'{answer} -m comment --comment "counted" -j {COUNT}')
     calls = [f'-A FORWARD -p tcp -m comment --comment "nfinspect" -j {CHAIN}']
     if diversion.intercepts and diversion.nat.get(version):
         calls.append(f'-A INPUT -p tcp -m comment --comment "nfinspect" -j {PROXY}')
     return _transaction(table, _replacing(present, chains, calls))
+
+
+def _marking(diversion: Diversion) -> list[str]:
+    """The rules that mark a connection, and show the filter whether it may begin."""
+    rules = [SETS_MARK, f"{OPENS} -j {diversion.counting(diversion.syn_target)}"]
+    if diversion.intercepts:
+        rules.append(f"-p tcp -m tcp {SYN_ACK} -j {diversion.counting(diversion.target)}")
+    return [*rules, "-j ACCEPT"]
 
 
 _INTERFACE = re.compile(r" -i \S+ ")
@@ -339,6 +372,9 @@ def describe(diversion: Diversion, family: str) -> str:
         if exempt.chains:
             more = "# Connections that the policy exempts pass by themselves.\n"
         more += "".join(f"# {note}\n" for note in exempt.notes)
+    version = 4 if family == "IPv4" else 6
+    if diversion.counts and ((exempt and exempt.chains) or diversion.covered.get(version)):
+        more += "# Those that limits may cover are shown to the filter as they begin; while none runs they pass.\n"
     program = "iptables-restore" if family == "IPv4" else "ip6tables-restore"
     return (
         f"# {family}, for {program} --noflush: forwarded TCP to and from port {ports} goes to\n"

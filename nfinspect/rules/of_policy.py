@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nfinspect.policy.model import Policy
+from nfinspect.rules.counting import covered, has_limits
 from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.exemption import exempting
 from nfinspect.rules.interception import intercepts
@@ -32,4 +33,6 @@ def diversion_of(
         nat_rules(policy),
         bridged,
         intercepts(policy) and not bridged,
+        has_limits(policy),
+        covered(policy),
     )

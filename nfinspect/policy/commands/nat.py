@@ -69,6 +69,10 @@ def _static(draft: Draft, _: None, statement: Statement[Any]) -> None:
     free = statement["mask"] ^ 0xFFFF_FFFF if "mask" in statement and version == 4 else 0
     mapped = statement["mapped"]
     connections = [*statement.get("limits", ()), 0, 0]
+    if statement.get("other"):
+        draft.not_done.append(
+            statement.word().finding("not done as it stands: UDP connections are not counted")
+        )
     draft[Nat].statics.append(
         StaticDraft(
             statement.word(),

@@ -133,7 +133,7 @@ class-map esa
 policy-map global_policy
  class esa
   no inspect esmtp
-static (inside,outside) 1.1.1.1 192.168.1.1 netmask 255.255.255.255 tcp 50 100
+static (inside,outside) 1.1.1.1 192.168.1.1 netmask 255.255.255.255 tcp 50 100 udp 10
 """
 
 
@@ -148,7 +148,7 @@ def test_end_of_the_report_counts_every_line() -> None:
     assert "understood: 7 lines\n" in result.stdout
     assert "not about this filter: 3 lines (snmp-server 2, hostname 1)\n" in result.stdout
     end = result.stdout.partition("not done, although it changes what happens to mail: ")[2]
-    assert end.startswith("1 line\nfw.cfg:10:1: not done as it stands: exempt connections")
+    assert end.startswith("1 line\nfw.cfg:10:1: not done as it stands: UDP connections")
 
 
 def test_advice_on_several_lines_is_printed_once() -> None:

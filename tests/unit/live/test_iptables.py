@@ -1,6 +1,7 @@
 """Applying rules: which commands are called, with what input, and the errors if they fail."""
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,7 @@ MARKED = (
 def test_open_connections_that_were_exempt_stay_so_and_are_told_of(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch, open_ones: int
 ) -> None:
-    monkeypatch.setattr(iptables.exempt_connections, "count", lambda version: open_ones)
+    monkeypatch.setattr(iptables.exempt_connections, "count", lambda version, ports: open_ones)
     kernel.tables["security"] = MARKED
     notices = iptables.apply(PORT_25)
     assert ("-m connmark --mark" in kernel.inputs[-1]) == bool(open_ones)
@@ -178,7 +179,7 @@ def test_open_connections_that_were_exempt_stay_so_and_are_told_of(
 def test_connections_that_cannot_be_counted_are_not_cut_off(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(version: int) -> int:
+    def fail(version: int, ports: Sequence[int]) -> int:
         raise OSError(95, "ctnetlink")
 
     monkeypatch.setattr(iptables.exempt_connections, "count", fail)

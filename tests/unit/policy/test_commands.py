@@ -123,7 +123,7 @@ def test_groups_that_share_members_are_resolved_once_each() -> None:
         "conduit permit tcp host 192.0.2.1 eq smtp any",
         "static (inside,outside) 192.0.2.1 access-list l 0 0",
         "static (inside,outside) tcp 192.0.2.1 smtp access-list l",
-        "static (inside,outside) 192.0.2.1 192.168.1.1 50 20",
+        "static (inside,outside) 192.0.2.1 192.168.1.1 50 20 udp 5",
         "static (inside,outside) interface 192.168.1.1",
         "nat (inside) 1 0.0.0.0 0.0.0.0 0 0",
         "nat (inside) 0 192.168.1.1 255.255.255.255 50 100",
