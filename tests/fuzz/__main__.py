@@ -21,15 +21,21 @@ EVERY = 60.0
 @click.option("--segments", type=int, help="Until so many segments have reached the filter.")
 @click.option("--seconds", type=float, help="Until so much CPU time is used up.")
 @click.option("--kind", type=click.Choice([kind.name for kind in Kind]), help="Only such sessions.")
+@click.option("--intercepted", is_flag=True, help="Through TCP intercept as on a bridge.")
 def main(
-    seed: int, sessions: int | None, segments: int | None, seconds: float | None, kind: str | None
+    seed: int,
+    sessions: int | None,
+    segments: int | None,
+    seconds: float | None,
+    kind: str | None,
+    intercepted: bool,
 ) -> None:
     """Run hostile sessions through the filter, and compare with the oracle.
 
     With a seed alone: show that session packet by packet. Exit status 1 if there is a difference.
     """
     if sessions is segments is seconds is None:
-        sys.exit(show(seed))
+        sys.exit(show(seed, intercepted=intercepted))
     tally = Tally()
     failures = 0
     started = time.process_time()
@@ -40,12 +46,13 @@ def main(
         and (seconds is None or time.process_time() - started < seconds)
     ):
         if kind is None or Kind[kind] == seed % len(Kind):
-            session = Session(seed)
+            session = Session(seed, intercepted=intercepted)
             try:
                 session.run()
             except DifferenceError as error:
                 failures += 1
-                print(f"python -m tests.fuzz --seed {seed}\n{error}\n", flush=True)
+                how = " --intercepted" * intercepted
+                print(f"python -m tests.fuzz{how} --seed {seed}\n{error}\n", flush=True)
             session.add_to(tally)
         seed += 1
         if time.monotonic() - told > EVERY:
@@ -55,9 +62,9 @@ def main(
     sys.exit(1 if failures else 0)
 
 
-def show(seed: int) -> int:
+def show(seed: int, *, intercepted: bool = False) -> int:
     """One session, packet by packet."""
-    session = Session(seed, print)
+    session = Session(seed, print, intercepted=intercepted)
     print(session.describe())
     try:
         session.run()

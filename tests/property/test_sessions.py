@@ -14,9 +14,11 @@ from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
 from nfinspect.events import ConflictingBytes
 from tests.fuzz.corpus import SESSIONS
+from tests.fuzz.interception import Intercepting
 from tests.fuzz.session import Session, Tally, run_many
 
 TOTAL, BATCH = 20_000, 1_000
+INTERCEPTED = 4_000
 
 
 @pytest.mark.parametrize("first", range(0, TOTAL, BATCH))
@@ -41,6 +43,20 @@ def test_hostile_sessions_agree_with_the_oracle(first: int) -> None:
         DropReason.AWAITS_REPLY,
     }
     assert expected <= set(tally.drops)
+
+
+@pytest.mark.parametrize("first", range(0, INTERCEPTED, BATCH))
+def test_so_do_those_whose_connection_the_filter_has_intercepted(first: int) -> None:
+    tally = Tally()
+    failures = run_many(range(first, first + BATCH), tally, intercepted=True)
+    assert not failures, f"{len(failures)} differences\n" + "\n\n".join(failures)
+    assert min(tally.held, tally.forged, tally.injected, tally.conflicts, tally.closed) > BATCH / 5
+
+
+def test_intercepted_ones_are_translated() -> None:
+    session = Session(6, intercepted=True).run()
+    assert isinstance(session.engine, Intercepting)
+    assert session.engine.translated > 10
 
 
 @pytest.mark.parametrize(("seed", "what"), SESSIONS)
