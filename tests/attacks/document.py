@@ -22,7 +22,8 @@ numbers that wrap around,
   the same frames of {real} variants deliver the hidden line to the server, so the attacks are real. The
   Linux model resolves overlaps beyond a gap as the kernel does;
 - both also where [TCP intercept](tcp.md#tcp-intercept) adds to the server's sequence numbers: in the model with
-  two of the policies, live through the kernel's SYNPROXY, except where the handshake itself is the attack.
+  two of the policies, live through the kernel's SYNPROXY, except where the handshake itself is the attack;
+  and in the model where the filter itself does so, as on a bridge.
 
 In every case the server reads what was approved and nothing else. Unless the table says that the
 connection ends, the session continues.

@@ -12,6 +12,7 @@ from nfinspect.actions import Accept, Drop, Emit, Inject, Replace
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
 from nfinspect.events import Event
+from nfinspect.packet.options import SynOptions
 from nfinspect.policy.configuration import parse_policy
 from nfinspect.replay.capture import CaptureInterface, Frame
 from nfinspect.replay.fragments import Reassembler
@@ -40,9 +41,12 @@ from tests.attacks.script import (
     timestamps,
 )
 from tests.attacks.script import GREETING as GREETING_STEPS
+from tests.fuzz.interception import Intercepting
 from tests.fuzz.translation import Translated
 from tests.model.overlap import Waiting
 
+FIRST_INITIAL = 0x7FFFFFF0
+"""The server's number in the first connection."""
 CLIENT = {4: bytes((192, 0, 2, 66)), 6: bytes.fromhex("20010db8000100000000000000000066")}
 SERVER = {4: bytes((198, 51, 100, 25)), 6: bytes.fromhex("20010db8000200000000000000000025")}
 HOPS = 4
@@ -121,7 +125,7 @@ class Server:
             packet.source,
             packet.destination,
             packet.sequence + 1,
-            0x7FFFFFF0 + 1000 * len(self.mails),
+            FIRST_INITIAL + 1000 * len(self.mails),
             offered[3][0] if 3 in offered else None,
             stamp,
             4 in offered,
@@ -254,16 +258,31 @@ class Play:
     """Plays one script, with or without the engine in the path."""
 
     def __init__(
-        self, script: Script, policy: str, family: int, *, filtered: bool = True, offset: int = 0
+        self,
+        script: Script,
+        policy: str,
+        family: int,
+        *,
+        filtered: bool = True,
+        offset: int = 0,
+        intercepted: bool = False,
     ) -> None:
         """A device in front of the client adds *offset* to the server's sequence numbers, as TCP
-        intercept does."""
+        intercept does; or the filter itself, which has *intercepted* the connection on a bridge."""
         self.script = script
         policy_ = parse_policy(CONFIGURATION, "attacks.cfg").policy
-        self.engine: Engine | Translated | None = None
+        self.engine: Engine | Translated | Intercepting | None = None
         if filtered:
             self.engine = Engine(policy_, started=0.0)
-            if offset:
+            if intercepted:
+                self.engine = Intercepting(
+                    self.engine,
+                    lambda: FIRST_INITIAL,
+                    offset,
+                    SynOptions(1460, 7, False, True),
+                    "outside",
+                )
+            elif offset:
                 self.engine = Translated(self.engine, offset)
         self.server = Server(policy)
         self.late: list[Verdict] = []

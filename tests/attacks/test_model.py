@@ -9,7 +9,8 @@ import pytest
 from tests.attacks.catalogue import CASES, SECTIONS
 from tests.attacks.model import Outcome, Play
 from tests.attacks.overlaps import RELATIONS
-from tests.attacks.script import Fate, Send, Verdict, expected_of
+from tests.attacks.script import Fate, Script, Send, Verdict, expected_of
+from tests.fuzz.interception import Intercepting
 from tests.model.overlap import POLICIES
 
 OFFSET = 0xDEAD_BEEF
@@ -29,7 +30,30 @@ def test_each_packet_gets_its_verdict_and_the_server_reads_what_was_approved(
     name: str, policy: str, offset: int
 ) -> None:
     script, family = CASES[name]
-    play = Play(script, policy, family, offset=offset)
+    _check(script, Play(script, policy, family, offset=offset))
+
+
+WITHOUT_TIMESTAMPS = ("old-timestamp", "in-the-servers-name", "conflicting-repetition lost")
+"""In these a packet is to be lost for its old timestamp, and TCP intercept on a bridge permits none."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, (script, _) in CASES.items()
+        if script.greeting and not name.startswith(WITHOUT_TIMESTAMPS)
+    ],
+)
+def test_so_it_does_where_the_filter_has_intercepted_the_connection(name: str) -> None:
+    script, family = CASES[name]
+    play = Play(script, "linux", family, offset=OFFSET, intercepted=True)
+    _check(script, play)
+    assert isinstance(play.engine, Intercepting)
+    assert play.engine.translated
+
+
+def _check(script: Script, play: Play) -> None:
     outcome = play.run()
     for send, verdict, released, left in outcome.verdicts:
         if send.becomes == Fate.ANY:
