@@ -27,9 +27,10 @@ from nfinspect.flow.ending import end, of_finished, reset
 from nfinspect.flow.idle import ask
 from nfinspect.flow.passage import ENDING_FLAGS, Passage, pass_stray
 from nfinspect.flow.uninspected import stop_inspecting
-from nfinspect.packet.options import syn_options
-from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment
-from nfinspect.policy.model import Plan
+from nfinspect.packet.edit import rewrite
+from nfinspect.packet.options import syn_options, with_segment_size
+from nfinspect.packet.segment import ACK, FIN, RST, SYN, Segment, parse
+from nfinspect.policy.model import Plan, SegmentSizes
 from nfinspect.tcp import handshake
 from nfinspect.tcp.admission import Decision, Verdict
 from nfinspect.tcp.connection import CLOSED, ESTABLISHED, TcpConnection
@@ -107,6 +108,9 @@ def opening(passage: Passage) -> Passage | None:
         stream = begun
     connection = stream.connection
     before = connection.phase
+    arrived, sizes = segment, connection.plan.segment_sizes
+    if flags & SYN and (sizes.largest or sizes.smallest):
+        segment = _bounded(segment, sizes)
     reason = handshake.receive(stream, segment, incomplete=core.permissions.incomplete_handshake)
     if reason is not None:
         if reason is DropReason.DUPLICATE_SYN:
@@ -119,7 +123,8 @@ def opening(passage: Passage) -> Passage | None:
     if arrival.link_source:
         stream.came_from(arrival.ingress, arrival.link_source)
     if before is not ESTABLISHED:
-        passage = Passage(core, arrival, segment, stream)
+        passage = Passage(core, arrival, arrived, stream)
+    passage.rewrite(segment)
     if connection.phase is ESTABLISHED and not flags & SYN:
         if before is not ESTABLISHED:
             core.table.establish(connection)
@@ -138,6 +143,19 @@ def opening(passage: Passage) -> Passage | None:
         if connection.awaits_offset:
             ask(core, stream.peer)
     return None
+
+
+def _bounded(segment: Segment, sizes: SegmentSizes) -> Segment:
+    """A SYN or SYN-ACK whose MSS is within the bounds; one that announces none stays as it is."""
+    offered = syn_options(segment).mss
+    if offered is None:
+        return segment
+    options = with_segment_size(segment, sizes.bounded(offered))
+    if options is None:
+        return segment
+    bounded = parse(rewrite(segment, options=options))
+    assert isinstance(bounded, Segment)
+    return bounded
 
 
 def _seen_from_one_side_only(stream: Stream) -> bool:
@@ -239,7 +257,10 @@ def _intercepted(core: Core, arrival: Arrival, segment: Segment, decision: Decis
         return True
     mapped = core.mapped(server, client)
     if not interceptions.begin(
-        target, decision.key, None if mapped is None else (mapped.address, mapped.port)
+        target,
+        decision.key,
+        None if mapped is None else (mapped.address, mapped.port),
+        decision.largest_mss,
     ):
         return False
     core.drop(arrival, DropReason.INTERCEPTED)

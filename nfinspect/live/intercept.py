@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import monotonic, sleep
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from nfinspect.live import ipsets, iptables, synproxy
 from nfinspect.live.aside import Aside
 from nfinspect.packet.options import SynOptions
 from nfinspect.policy.ranges import address_text
-from nfinspect.rules.interception import LIFETIME, proxy_rules
+from nfinspect.rules.interception import DEFAULT_MSS, DEFAULT_OPTIONS, LIFETIME, proxy_rules
 from nfinspect.tcp.interception import Intercepted, Interceptions, Target
 
 RENEWAL = 5.0
@@ -194,10 +195,20 @@ class Intercept:
 def _servers(served: Mapping[Target, Intercepted]) -> Servers:
     found = set()
     for target, known in served.items():
-        found.add((target.server, target.port, known.options))
+        options = _options(target, known)
+        found.add((target.server, target.port, options))
         if known.mapped is not None:
-            found.add((*known.mapped, known.options))
+            found.add((*known.mapped, options))
     return frozenset(found)
+
+
+def _options(target: Target, known: Intercepted) -> SynOptions | None:
+    """Those of the server, with an MSS as the policy bounds it."""
+    if not known.largest_mss:
+        return known.options
+    options = known.options or DEFAULT_OPTIONS
+    size = options.mss or DEFAULT_MSS[4 if len(target.server) == 4 else 6]
+    return replace(options, mss=min(size, known.largest_mss))
 
 
 def _targets(active: Mapping[Target, Intercepted]) -> set[Target]:

@@ -54,6 +54,19 @@ class SynOptions:
     timestamps: bool = False
 
 
+def with_segment_size(segment: Segment, size: int) -> bytes | None:
+    """The options, cleaned and in the same length, with this MSS; None if they have that one, or
+    none."""
+    options = _clean(segment.options)
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTION_LIST:
+        if options[at] == MAXIMUM_SEGMENT_SIZE:
+            changed = options[: at + 2] + size.to_bytes(2, "big") + options[at + 4 :]
+            return None if changed == options else changed
+        at += 1 if options[at] == NO_OPERATION else options[at + 1]
+    return None
+
+
 def plain_options(segment: Segment) -> bool:
     """Whether the segment has no options, or only timestamps in the usual layout, as most have."""
     size = segment.payload - segment.transport

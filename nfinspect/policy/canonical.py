@@ -17,6 +17,7 @@ from nfinspect.policy.commands import (
     pix6,
     policies,
     regex,
+    sysopt,
     timeouts,
 )
 from nfinspect.policy.commands.classes import CLASS_DEFAULT
@@ -48,6 +49,7 @@ def _blocks(effective: Effective) -> Iterator[Iterator[str]]:
     yield objects.lines(draft, names)
     yield (line for name in lists for line in access_lists.lines(draft, name))
     yield timeouts.lines(draft)
+    yield sysopt.lines(draft)
     yield nat.lines(draft)
     for class_map in maps:
         yield classes.lines(class_map)

@@ -161,6 +161,7 @@ class Classifier:
             bypass,
             translation,
             tuple(self._scopes(setting, translation)),
+            self._policy.segment_sizes,
         )
 
     def _scopes(

@@ -281,6 +281,23 @@ class Translation:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentSizes:
+    """Bounds of the MSS that SYN and SYN-ACK announce, in bytes; 0 is none (``sysopt connection
+    tcpmss``)."""
+
+    largest: int = 0
+    smallest: int = 0
+
+    def bounded(self, size: int) -> int:
+        """Return an MSS within the bounds; where they contradict each other, the upper one holds."""
+        size = max(size, self.smallest)
+        return min(size, self.largest) if self.largest else size
+
+
+ANY_SIZE = SegmentSizes()
+
+
+@dataclass(frozen=True, slots=True)
 class LimitScope:
     """Connections that are counted together, and their limits; see `nfinspect.tcp.admission`."""
 
@@ -329,6 +346,13 @@ class Plan:
     """The static translation of the server's address."""
     scopes: tuple[LimitScope, ...] = ()
     """Where it is counted, and against which limits."""
+    segment_sizes: SegmentSizes = ANY_SIZE
+
+    @property
+    def largest_intercepted(self) -> int:
+        """The largest MSS that TCP intercept may announce; 0: as large as the server's."""
+        cookie = self.settings.syn_cookie_mss if self.settings else None
+        return min((size for size in (cookie, self.segment_sizes.largest) if size), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +402,7 @@ class Policy:
     """Of connections for which no class sets any."""
     old_lines: bool = False
     """The text is of PIX 6."""
+    segment_sizes: SegmentSizes = ANY_SIZE
 
     def concerns(self, source_port: int, destination_port: int) -> bool:
         """Whether the filter handles packets between these ports."""

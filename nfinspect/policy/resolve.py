@@ -13,6 +13,7 @@ from nfinspect.policy.commands import (
     normalizer,
     pix6,
     policies,
+    sysopt,
     timeouts,
 )
 from nfinspect.policy.commands.classes import CLASS_DEFAULT, ClassMap, ClassMaps
@@ -153,6 +154,7 @@ def resolve(
         interfaces.resolve(draft, devices or {}),
         global_timeouts,
         pix6.applies(draft),
+        sysopt.resolve(draft),
     )
     draft.not_done += uncovered(
         policy,

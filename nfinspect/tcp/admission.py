@@ -39,7 +39,18 @@ class Verdict(enum.Enum):
 class Decision:
     """A verdict, and the limit that has been reached, if one has."""
 
-    __slots__ = ("allowed", "begins", "count", "key", "limit", "log", "reason", "scope", "verdict")
+    __slots__ = (
+        "allowed",
+        "begins",
+        "count",
+        "key",
+        "largest_mss",
+        "limit",
+        "log",
+        "reason",
+        "scope",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -61,6 +72,8 @@ class Decision:
         self.allowed = allowed
         self.key = key
         """Of the embryonic count that has reached its limit."""
+        self.largest_mss = 0
+        """To intercept: the largest MSS that may be announced; 0: as large as the server's."""
         self.begins = False
         """At an embryonic limit: the first SYN since the count was last below it."""
         self.log = True
@@ -136,6 +149,7 @@ class Admission:
                 break
         if found.verdict is Verdict.INTERCEPT:
             self._tell(found, now)
+            found.largest_mss = plan.largest_intercepted
         return found
 
     def refuse(self, plan: Plan, client: bytes, server: bytes) -> Decision | None:

@@ -40,6 +40,8 @@ class Intercepted(NamedTuple):
     """The server's address and port beyond a static translation; clients address these."""
     options: SynOptions | None
     """What the server's last SYN-ACK offered; None if none has been seen."""
+    largest_mss: int = 0
+    """The largest MSS that may be announced; 0: as large as the server's."""
 
 
 class Known(NamedTuple):
@@ -101,7 +103,9 @@ class Interceptions:
         """How a server answers; None if it has not been seen."""
         return self._known.get((server, port))
 
-    def begin(self, target: Target, key: bytes, mapped: tuple[bytes, int] | None) -> bool:
+    def begin(
+        self, target: Target, key: bytes, mapped: tuple[bytes, int] | None, largest_mss: int = 0
+    ) -> bool:
         """Intercept until the count of *key* has fallen. False if it cannot be done."""
         if not self.possible:
             return False
@@ -110,7 +114,8 @@ class Interceptions:
             if len(self.active) + len(self._ended) >= MOST:
                 return False
             known = self.known(target.server, target.port)
-            self.active[target] = Intercepted(mapped, None if known is None else known.options)
+            options = None if known is None else known.options
+            self.active[target] = Intercepted(mapped, options, largest_mss)
             self.changes += 1
         self._by_count.setdefault(key, set()).add(target)
         self._left.pop(key, None)

@@ -19,6 +19,7 @@ from nfinspect.policy.commands import (
     pix6,
     policies,
     regex,
+    sysopt,
     timeouts,
 )
 from nfinspect.policy.grammar import ARGUMENTS as SHARED
@@ -37,6 +38,7 @@ FAMILIES: tuple[Family, ...] = (
     nat.FAMILY,
     interfaces.FAMILY,
     timeouts.FAMILY,
+    sysopt.FAMILY,
     pix6.FAMILY,
     others.FAMILY,
 )

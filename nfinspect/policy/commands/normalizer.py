@@ -10,7 +10,7 @@ from nfinspect.policy.grammar import Draft, Family, Meaning, Mode, Row, nothing
 from nfinspect.policy.lexer import Word
 from nfinspect.policy.syntax import Statement, number
 
-TCP_MAP = Mode("tcp-map", has_other_lines=True)
+TCP_MAP = Mode("tcp-map")
 
 
 @dataclass(slots=True)
@@ -59,6 +59,13 @@ FAMILY = Family(
             Row("urgent-flag clear", nothing),
             Row("window-variation allow-connection", nothing),
             Row("tcp-options {mss | selective-ack | timestamp | window-scale} allow", nothing),
+            Row("tcp-options md5 clear", nothing),
+            Row("tcp-options range OPTION_KIND OPTION_KIND clear", nothing),
+            Row(
+                "no {exceed-mss | invalid-ack | queue-limit | reserved-bits | seq-past-window | syn-data"
+                " | synack-data | tcp-options | urgent-flag | window-variation} [REST]",
+                nothing,
+            ),
             # Otherwise.
             Row("no check-retransmission", _otherwise(_ALWAYS)),
             Row("no checksum-verification", _otherwise(_ALWAYS)),
@@ -86,7 +93,7 @@ FAMILY = Family(
                 _otherwise(_CLEARED),
             ),
             Row(
-                "tcp-options range OPTION_KIND OPTION_KIND {allow | clear | drop}",
+                "tcp-options range OPTION_KIND OPTION_KIND {allow | drop}",
                 _otherwise(_CLEARED),
             ),
         ),

@@ -152,7 +152,6 @@ def _apply(draft: Draft, _: None, statement: Statement[Any]) -> None:
 
 
 NOT_DONE = {
-    "mss": "SYN cookies announce the MSS of the server itself",
     "ttl": "routing lowers the TTL, a bridge does not",
 }
 """What is kept and shown, and has no effect, by label."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nfinspect.policy.grammar import GLOBAL, Draft, Family, Row, not_done
+from nfinspect.policy.grammar import GLOBAL, Draft, Family, Row
 from nfinspect.policy.model import NEVER, Timeouts
-from nfinspect.policy.syntax import Argument, Statement, WordError, number
+from nfinspect.policy.syntax import Argument, Statement, WordError
 
 LONGEST = 1193 * 3600
 """Seconds."""
@@ -81,19 +81,13 @@ FAMILY = Family(
                 f" | {{{_OTHERS}}} [other:TIME] | absolute | inactivity}}...",
                 _timeout,
             ),
-            Row(
-                "sysopt connection tcpmss [minimum] BYTES",
-                not_done("not done: the MSS in a SYN stays as it is; set it with iptables' TCPMSS"),
-            ),
         ),
     },
     {
         "CONN_TIME": at_least(300),
         "CLOSING_TIME": at_least(30),
         "TIME": Argument("a time, as 1:00:00", read_time, 0),
-        "BYTES": number(0, 65535),
     },
-    others={GLOBAL: {"sysopt": None}},
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 from nfinspect.live import intercept, synproxy
 from nfinspect.live.intercept import Intercept, Servers
 from nfinspect.live.ipsets import SetsError
+from nfinspect.packet.options import SynOptions
 from nfinspect.tcp.interception import Interceptions, Target
 
 SERVER, MAPPED = bytes([192, 0, 2, 1]), bytes([203, 0, 113, 1])
@@ -68,12 +69,12 @@ class Stage:
                 aside._future.exception(10)
         self.keeper.serve()
 
-    def begin(self, mapped: tuple[bytes, int] | None = None) -> None:
+    def begin(self, mapped: tuple[bytes, int] | None = None, largest_mss: int = 0) -> None:
         self.round()
         self.round()
         assert self.kernel.put_in == [(frozenset(), set(), set())]
         self.kernel.put_in.clear()
-        assert self.interceptions.begin(ALL, b"key", mapped)
+        assert self.interceptions.begin(ALL, b"key", mapped, largest_mss)
         self.round()
 
 
@@ -116,6 +117,19 @@ def test_clients_use_the_mapped_address(clock: Clock) -> None:
     servers, wanted, _ = stage.kernel.put_in[0]
     assert servers == {(SERVER, 25, None), (MAPPED, 2525, None)}
     assert wanted == {ALL, Target(b"", MAPPED, 2525)}
+
+
+@pytest.mark.parametrize(("offered", "announced"), [(None, 1200), (1100, 1100), (1460, 1200)])
+def test_no_larger_mss_is_announced_than_the_policy_has_it(
+    clock: Clock, offered: int | None, announced: int
+) -> None:
+    stage = Stage(Kernel())
+    if offered is not None:
+        stage.interceptions.answers(SERVER, 25, SynOptions(offered, 3, True, False))
+    stage.begin(largest_mss=1200)
+    (((_, _, options),), _, _) = stage.kernel.put_in[0]
+    assert options is not None
+    assert (options.mss, options.window_scale) == (announced, 7 if offered is None else 3)
 
 
 def test_without_rules_it_is_said_once_and_looked_for_again(clock: Clock) -> None:

@@ -130,7 +130,6 @@ def test_groups_that_share_members_are_resolved_once_each() -> None:
         "global (outside) 1 interface",
         "nat (inside,outside) source dynamic any interface",
         "alias (inside) 10.0.0.1 192.0.2.1",
-        "sysopt connection tcpmss 1300",
         "mailhost 192.0.2.1 10.0.0.1",
     ],
 )
@@ -235,7 +234,7 @@ def test_settings_of_several_lines_are_merged() -> None:
     assert settings.dead_connections == DeadConnectionDetection(60.0, 3)
     assert (settings.random_sequence_numbers, settings.syn_cookie_mss) == (False, 1300)
     assert [n for n, _ in findings(found.own_notices)] == [6, 7]
-    assert [n for n, _ in findings(found.not_done)] == [3, 4, 8]
+    assert [n for n, _ in findings(found.not_done)] == [3, 8]
 
 
 def test_lines_of_a_tcp_map_that_a_class_uses_are_told_if_the_filter_does_otherwise() -> None:
