@@ -70,7 +70,7 @@ def another(
         if not from_client:
             server = connection.identity.server
             core.table.admission.interceptions.answers(
-                server.address, server.port, syn_options(segment)
+                server.address, server.port, syn_options(segment), arrival.link_source
             )
         core.actions.append(Accept(arrival.token))
         return None

@@ -100,7 +100,7 @@ ONLY_MARKED = (
 ACCOUNTING = Path("/proc/sys/net/netfilter/nf_conntrack_acct")
 EVENTS = Path("/proc/sys/net/netfilter/nf_conntrack_events")
 
-_WORD, _LONG = Struct("!I"), Struct("!Q")
+_WORD = Struct("!I")
 _FILTER = Struct("@HP")
 
 

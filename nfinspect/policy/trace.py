@@ -154,9 +154,12 @@ def trace(
     phases += _nat(policy, connection)
     port = connection.destination_port
     diverted = policy.plan(port) is not None
-    if not diverted:
+    exempt = deciding.inspection is not None and deciding.inspection.policy.exempts
+    if (exempt or not diverted) and plan.scopes:
+        what = f"{'exempt; ' * exempt}its SYN goes to the filter, to be counted, and nothing else"
+    elif not diverted:
         what = "no rule diverts it to the filter"
-    elif deciding.inspection is not None and deciding.inspection.policy.exempts:
+    elif exempt:
         what = "exempt, so it passes without the filter"
     else:
         what = "the rules divert it to the filter"

@@ -3,6 +3,8 @@ kernel passes their packets, and the filter's counts are connection tracking's."
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from nfinspect.lab.filter import NFINSPECT, RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.topology import FILTER, SERVER_ADDRESS
+from nfinspect.lab.topology import CLIENT, FILTER, SERVER_ADDRESS
 from tests.end_to_end.counted import (
     DARK,
     EXEMPT,
@@ -111,7 +113,7 @@ def test_forged_segments_free_no_place_and_half_open_connections_time_out(
     made = start("2 0", " class class-default\n  set connection timeout embryonic 0:0:5\n")
     kept = made.connected(OTHER)
     assert kept is not None
-    half = made.lab.socket("client")
+    half = made.lab.socket(CLIENT)
     half.setblocking(False)
     half.connect_ex(DARK)
     assert until(lambda: len(made.shown()) == 2)
@@ -150,6 +152,61 @@ def test_counts_are_rebuilt_after_kill_and_cleared_by_the_operator(
     assert cleared == "1 connection ended\n"
     assert made.shown() == []
     assert any(" Cleared" in line for line in made.running.syslog)
+
+
+def test_client_gets_through_intercept_to_another_port_and_is_counted(
+    start: Callable[..., Filter],
+) -> None:
+    made = start("0 2")
+    dark = []
+    for _ in range(2):
+        half = made.lab.socket(CLIENT)
+        half.setblocking(False)
+        half.connect_ex(DARK)
+        dark.append(half)
+    assert until(lambda: len(made.shown()) == 2)
+    through = made.connected(OTHER, 20)
+    assert through is not None
+    assert any("TCP intercept begins" in line for line in made.running.errors)
+    through.sendall(b"NOOP\r\n")
+    assert through.recv(100).startswith(b"250 ")
+    assert until(lambda: sum(each["state"] == "established" for each in made.shown()) == 1)
+    assert until(lambda: made.here() == made.there())
+    through.close()
+    assert until(lambda: {each["server"].split(":")[1] for each in made.shown()} <= {"81"})
+
+
+LOSES = """\
+import json, os, socket, sys
+from nfinspect.live import tracking
+tracking.RECEIVE_BUFFER = 1
+os.system("iptables -t mangle -A OUTPUT -p tcp --dport 99 -j CONNMARK --set-xmark 0x8000000/0x8000000")
+class Engine:
+    passed, seen = 0, []
+    def tell(self, sightings, now): return []
+    def look(self, sightings, since, now):
+        self.seen.append(len(sightings))
+        return []
+    def forgotten(self): return []
+tracking.SHORTEST, engine, said = 0, Engine(), []
+counted = tracking.CountedByKernel(engine, lambda decide: decide(0), lambda: True, said.append)
+counted.begin()
+listening = socket.create_server(("", 99), backlog=100)
+kept = [socket.create_connection(("127.0.0.1", 99)) for _ in range(50)]
+while len(engine.seen) < 2:
+    counted.serve()
+counted.close()
+print(json.dumps([engine.seen, said]))
+"""
+
+
+def test_lost_events_lead_to_a_look_at_the_whole_table() -> None:
+    with Lab(offloads=False) as lab:
+        lab.run(FILTER, ["ip", "link", "set", "lo", "up"])
+        seen, said = json.loads(lab.run(FILTER, [sys.executable, "-c", LOSES]).stdout)
+    assert seen[0] == 0
+    assert seen[-1] == 50
+    assert said == ["notice: events of connection tracking were lost; its table is read again"]
 
 
 def test_accounting_is_put_back_and_connections_pass_while_no_filter_runs(

@@ -87,7 +87,7 @@ Subtype: nfqueue
 Result: ALLOW
 Config:
 Additional Information:
-TCP port 25: exempt, so it passes without the filter
+TCP port 25: exempt; its SYN goes to the filter, to be counted, and nothing else
 
 Phase: 6
 Type: FLOW-CREATION
