@@ -71,7 +71,8 @@ def _about(record: place.Record | None) -> str:
         return "in parts"
     words = ["bridged" if record.bridge else "routed"]
     words += ["translated"] * record.nat + ["IPv6 names"] * record.ipv6
-    words.append("bare" if record.bare else record.config or "default policy")
+    if record.keeper is None:  # else its command knows
+        words.append("bare" if record.bare else record.config or "default policy")
     return ", ".join(words)
 
 

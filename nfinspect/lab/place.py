@@ -124,6 +124,7 @@ def furnish(prefix: str, namespaces: tuple[str, ...], record: Record) -> None:
     """Make what is in the directory. Raises CalledProcessError, OSError."""
     ROOT.chmod(0o755)  # whatever the umask
     where = directory(prefix)
+    record.write(prefix)  # at once: without it the lab would look like one that was left behind
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "mode=0755", ROOT.name, str(where)],
         check=True,

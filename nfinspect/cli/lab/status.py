@@ -37,6 +37,7 @@ def status(prefix: str | None, as_json: bool) -> int:
         topology.require_name(prefix)
     names = place.names() if prefix is None else [prefix] * topology.is_up(prefix)
     labs = [(lab := condition(name), _queue(lab.controls)) for name in names]
+    labs = [each for each in labs if topology.is_up(each[0].prefix)]  # it may just have gone
     if as_json:
         found = [_to_json(*each) for each in labs]
         click.echo(json.dumps({"labs": found}, indent=2))

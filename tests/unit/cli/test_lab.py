@@ -28,3 +28,9 @@ def test_option_after_the_namespace_is_a_usage_error_that_says_where_it_belongs(
     result = CliRunner().invoke(cli.main, ["lab", "exec", "client", "--prefix", "x", "--", "true"])
     assert result.exit_code == 2
     assert "options must come before client|filter|server" in result.stderr
+
+
+def test_demo_is_either_drawn_or_json() -> None:
+    result = CliRunner().invoke(cli.main, ["lab", "demo", "--json", "--svg", "x.svg"])
+    assert result.exit_code == 2
+    assert "--svg is a picture of what --json replaces" in result.stderr
