@@ -316,8 +316,11 @@ def remove(prefix: str) -> None:
             path = Path(netns.NETNS_RUN_DIR) / full_name(prefix, name)
             # While it is open its number is not given to another namespace.
             held.append(os.fstat(stack.enter_context(path.open("rb")).fileno()))
-            netns.remove(full_name(prefix, name))  # first, so that nobody enters any more
-        _end_processes({(status.st_dev, status.st_ino) for status in held})
+        namespaces = {(status.st_dev, status.st_ino) for status in held}
+        _end_processes(namespaces)  # first: without a name they could not be found again
+        for name in _names(prefix):
+            netns.remove(full_name(prefix, name))
+        _end_processes(namespaces)  # those that have entered in the meantime
     for name in NAMESPACES:
         shutil.rmtree(_etc(prefix, name), ignore_errors=True)
     with suppress(OSError):
@@ -331,13 +334,15 @@ def _end_processes(namespaces: set[tuple[int, int]]) -> None:
     """End the processes in *namespaces*: with SIGTERM, after 2 s with SIGKILL."""
     for ending, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + patience
-        pids = _processes_in(namespaces)
-        for pid in pids:
-            _kill(pid, ending)
-        while pids and time.monotonic() < deadline:
+        told: set[int] = set()
+        while pids := set(_processes_in(namespaces)):
+            for pid in pids - told:  # there are new ones, too
+                _kill(pid, ending)
+            told |= pids
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.02)
-            pids = _processes_in(namespaces)
-        if not pids:
+        else:
             return
 
 

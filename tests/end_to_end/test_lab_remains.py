@@ -15,6 +15,8 @@ LAB, OTHER = LABS
 
 SWAKS = ("swaks", "--to", "box@inside.example", "--server")
 
+STUBBORN = f"cd {place.directory(LAB)}; trap ': > told' TERM; : > begun; while :; do sleep 1; done"
+
 ROUNDS = (
     # two labs at once, by the options of `lab up`, and where the mail server is then
     (((), "198.51.100.25"), (("--bridge",), "198.51.100.25")),
@@ -126,7 +128,10 @@ def test_filter_postfix_and_a_client_killed_and_lab_down_as_well(machine: Machin
     for pid in pids:
         machine.run("kill", "-9", str(pid))
     kill(client)
+    # One that does not want to end, so that `lab down` takes its time.
+    stubborn = machine.begin("exec", "--prefix", LAB, "client", "sh", "-c", STUBBORN)
+    wait_until(lambda: lab_file(machine, "begun").exists(), stubborn)
     down = machine.begin("down", "--prefix", LAB)
-    wait_until(lambda: not machine.path(f"/run/netns/{LAB}-client").exists(), down)
+    wait_until(lambda: lab_file(machine, "told").exists(), down)
     kill(down)
     assert machine.lab("down", "--prefix", LAB).returncode == 0
