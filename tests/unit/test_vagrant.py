@@ -22,9 +22,6 @@ SCRIPTS = [
     if file.is_file() and re.match(rb"#!/bin/(ba)?sh\n|# shellcheck shell=", file.read_bytes())
 ]
 
-FOR_PEOPLE = {"telnet"}
-"""Packages of a machine that no test needs."""
-
 
 def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -92,7 +89,7 @@ def test_machines_have_no_packages_but_those_of_the_lab() -> None:
     for machine in ("client", "filter", "server"):
         text = (VAGRANT / "provision" / machine).read_text()
         (packages,) = re.findall(r"^install_packages (.*)$", text, re.MULTILINE)
-        assert set(packages.split()) <= known | FOR_PEOPLE, machine
+        assert set(packages.split()) <= known, machine
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
