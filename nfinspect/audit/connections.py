@@ -9,10 +9,12 @@ from typing import Any
 
 from nfinspect.audit.text import address, duration, ip_port
 from nfinspect.events import Endpoint
+from nfinspect.policy.classify import class_key, scope_of
 from nfinspect.policy.commands.policies import settings_words
 from nfinspect.policy.model import NO_LIMITS, ConnectionLimits, Policy, Translation
 from nfinspect.policy.ranges import address_text
 from nfinspect.tcp.connection import ESTABLISHED, SYN_SENT, TcpConnection
+from nfinspect.tcp.interception import Interceptions, Target
 from nfinspect.tcp.kernel_connection import KernelConnection
 from nfinspect.tcp.stream import Stream
 
@@ -161,8 +163,13 @@ def _detail(connection: Shown, now: float, *, long: bool) -> str:
         f"    flags {flags(connection)}, idle {duration(now - connection.last_seen)},"
         f" uptime {duration(now - connection.created)},"
         f" timeout {duration(timeout) if timeout < 1e9 else '-'},"
-        f" bytes {connection.payload_bytes}"
+        f" bytes {connection.payload_bytes}{', intercepted' if is_intercepted(connection) else ''}"
     )
+
+
+def is_intercepted(connection: Shown) -> bool:
+    """Whether TCP intercept has connected its client."""
+    return isinstance(connection, TcpConnection) and connection.proxied
 
 
 def connections(
@@ -207,6 +214,7 @@ def to_json(connection: Shown, now: float) -> dict[str, Any]:
         "map": inspection.map.name if inspection else None,
         "inspected": isinstance(connection, TcpConnection) and not connection.uninspected,
         "passed_by_kernel": isinstance(connection, KernelConnection),
+        "intercepted": is_intercepted(connection),
         "limits": [scope.name for scope in connection.plan.scopes],
     }
 
@@ -229,12 +237,20 @@ class _Host:
     def embryonic(self) -> int:
         return sum(connection.phase < ESTABLISHED for connection in self.served)
 
+    @property
+    def intercepted(self) -> int:
+        return sum(map(is_intercepted, self.connections))
+
+    def is_target(self, targets: Iterable[Target]) -> bool:
+        """Whether SYNs to it, or from it, are intercepted."""
+        return any(self.end.address in (each.server, each.client) for each in targets)
+
 
 def local_hosts(
-    found: Sequence[Shown], wanted: bytes | None, now: float
+    found: Sequence[Shown], wanted: bytes | None, now: float, targets: Sequence[Target] = ()
 ) -> tuple[str, dict[str, Any]]:
     """``show local-host``: the hosts of both sides, by interface; their connections too if one host
-    is *wanted*."""
+    is *wanted*. *targets* are those of TCP intercept."""
     hosts: dict[tuple[str, bytes], _Host] = {}
     for connection in found:
         for end in (connection.identity.client, connection.identity.server):
@@ -250,7 +266,7 @@ def local_hosts(
     for interface, each in sorted(by_interface.items()):
         text += f"Interface {interface}: {len(each)} active\n"
         listed = sorted(each, key=lambda host: host.end.address)[:MOST_LISTED]
-        text += "".join(_host_text(host, now, wanted is not None) for host in listed)
+        text += "".join(_host_text(host, now, targets, wanted is not None) for host in listed)
         if len(each) > len(listed):
             text += f"and {len(each) - len(listed)} more: name an address\n"
     data = {
@@ -262,6 +278,8 @@ def local_hosts(
                 "embryonic": host.embryonic,
                 "connection_limit": host.limits.connections or None,
                 "embryonic_limit": host.limits.embryonic or None,
+                "intercept": host.is_target(targets),
+                "intercepted": host.intercepted,
             }
             for host in each[:MOST_LISTED]
         ]
@@ -270,7 +288,7 @@ def local_hosts(
     return text or "no hosts with open connections\n", data
 
 
-def _host_text(host: _Host, now: float, with_connections: bool) -> str:
+def _host_text(host: _Host, now: float, targets: Iterable[Target], with_connections: bool) -> str:
     limits = host.limits
     lines = [
         f"local host: <{address(host.end.address)}>,",
@@ -278,6 +296,9 @@ def _host_text(host: _Host, now: float, with_connections: bool) -> str:
         f"    TCP embryonic count to host = {host.embryonic}",
         f"    TCP intercept watermark = {limits.embryonic or 'unlimited'}",
     ]
+    active, through = host.is_target(targets), host.intercepted
+    if active or through:
+        lines.append(f"    TCP intercept = {'active' if active else 'inactive'}, conns {through}")
     if with_connections:
         lines.append("  Conn:")
         lines += [f"    {_line(each, now)}" for each in host.connections[:MOST_LISTED]]
@@ -324,11 +345,18 @@ def set_connection(
     found: Sequence[Shown],
     refused: Mapping[str, int],
     *,
+    interceptions: Interceptions | None = None,
     detailed: bool,
 ) -> tuple[str, list[dict[str, Any]]]:
     """``show service-policy set connection [details]``: what the classes say, and what is counted.
-    *refused* are the SYNs that were dropped, by scope. ``details`` adds each server."""
+    *refused* are the SYNs that were dropped, by scope. ``details`` adds each server, and each target of TCP
+    intercept."""
     by_scope = _by_scope(found)
+
+    def counted(name: str, key: bytes, limits: ConnectionLimits, interface: str = "") -> _Counted:
+        targets = interceptions.targets(key) if interceptions is not None else []
+        return _Counted(limits, by_scope.get((name, interface), {}), refused.get(name, 0), targets)
+
     text, data, heading = "", [], ""
     for service_policy in policy.service_policies:
         where = service_policy.where
@@ -342,29 +370,29 @@ def set_connection(
             heading = top
             text += f"    Class-map: {each.name}\n"
             name = f"class {each.name}"
-            servers = by_scope.get((name, service_policy.interface), {})
+            key = class_key(each.name, service_policy)
+            counts = counted(name, key, settings.limits, service_policy.interface)
             said = [words for words in settings_words(settings) if not words.startswith("timeout")]
             if said:
-                text += _counted(" ".join(said), servers, refused.get(name, 0), detailed)
+                text += counts.text(" ".join(said), detailed)
             for words in settings_words(settings):
                 if words.startswith("timeout"):
                     text += f"      Set connection timeout policy: {words[8:]}\n"
-            data.append(_counts(name, where, settings.limits, servers, refused.get(name, 0)))
+            data.append(counts.to_json(name, where))
     for translation in policy.translations:
         if translation.limits == NO_LIMITS or translation.word is None:
             continue
-        name = translation.name
-        servers = by_scope.get((name, ""), {})
+        name, limits = translation.name, translation.limits
+        counts = counted(name, scope_of(translation, policy.old_lines).key, limits)
         text += f"Static: {translation.word.line.statement.strip()}\n"
-        limits = translation.limits
         words = f"conn-max {limits.connections} embryonic-conn-max {limits.embryonic}"
-        text += _counted(words, servers, refused.get(name, 0), detailed)
-        data.append(_counts(name, "static", limits, servers, refused.get(name, 0)))
+        text += counts.text(words, detailed)
+        data.append(counts.to_json(name, "static"))
     return text or "No class sets anything about connections, and no static has limits\n", data
 
 
 Servers = dict[bytes, list[int]]
-"""Connections and embryonic ones by the server's address."""
+"""Connections, embryonic ones and intercepted ones by the server's address."""
 
 
 def _by_scope(found: Iterable[Shown]) -> dict[tuple[str, str], Servers]:
@@ -375,40 +403,79 @@ def _by_scope(found: Iterable[Shown]) -> dict[tuple[str, str], Servers]:
             scopes = {(f"class {connection.plan.settings_by}", "")}  # a class without limits
         for scope in scopes:
             servers = counted.setdefault(scope, {})
-            counts = servers.setdefault(connection.identity.server.address, [0, 0])
+            counts = servers.setdefault(connection.identity.server.address, [0, 0, 0])
             counts[0] += 1
             counts[1] += connection.phase < ESTABLISHED
+            counts[2] += is_intercepted(connection)
     return counted
 
 
-def _counted(words: str, servers: Servers, refused: int, detailed: bool) -> str:
-    embryonic = sum(counts[1] for counts in servers.values())
-    total = sum(counts[0] for counts in servers.values())
-    text = f"      Set connection policy: {words}\n"
-    text += f"        current embryonic conns {embryonic}, current conns {total}, drop {refused}\n"
-    if detailed:
-        for server, (count, half) in sorted(servers.items()):
-            text += f"        server {address(server)}: embryonic conns {half}, conns {count}\n"
-    return text
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is counted against the limits of a class, or of a static."""
 
+    limits: ConnectionLimits
+    servers: Servers
+    refused: int
+    targets: Sequence[Target]
 
-def _counts(
-    name: str, where: str, limits: ConnectionLimits, servers: Servers, refused: int
-) -> dict[str, Any]:
-    return {
-        "of": name,
-        "where": where,
-        "limits": {
-            "conn_max": limits.connections,
-            "embryonic_conn_max": limits.embryonic,
-            "per_client_max": limits.per_client,
-            "per_client_embryonic_max": limits.per_client_embryonic,
-        },
-        "embryonic": sum(counts[1] for counts in servers.values()),
-        "connections": sum(counts[0] for counts in servers.values()),
-        "refused": refused,
-        "servers": {
-            address(server): {"connections": count, "embryonic": half}
-            for server, (count, half) in sorted(servers.items())
-        },
-    }
+    @property
+    def sums(self) -> tuple[int, int, int]:
+        """Of all servers."""
+        total, embryonic, intercepted = (
+            sum(counts[at] for counts in self.servers.values()) for at in range(3)
+        )
+        return total, embryonic, intercepted
+
+    def text(self, words: str, detailed: bool) -> str:
+        """The lines below the heading; *words* are the limits."""
+        total, embryonic, intercepted = self.sums
+        text = f"      Set connection policy: {words}\n"
+        text += f"        current embryonic conns {embryonic}, current conns {total}, drop {self.refused}\n"
+        if self.limits.embryonic or self.limits.per_client_embryonic or intercepted:
+            active = f"active, targets {len(self.targets)}" if self.targets else "inactive"
+            text += f"        TCP intercept {active}, current conns through it {intercepted}\n"
+        if detailed:
+            for server, (count, half, through) in sorted(self.servers.items()):
+                more = f", through intercept {through}" if through else ""
+                text += f"        server {address(server)}: embryonic conns {half}, conns {count}{more}\n"
+            for target in self.targets[:MOST_LISTED]:
+                who = f" from {address(target.client)}" if target.client else ""
+                text += f"        intercept {address(target.server)} port {target.port}{who}\n"
+            if len(self.targets) > MOST_LISTED:
+                text += f"        and {len(self.targets) - MOST_LISTED} more\n"
+        return text
+
+    def to_json(self, name: str, where: str) -> dict[str, Any]:
+        """The same."""
+        limits = self.limits
+        total, embryonic, intercepted = self.sums
+        return {
+            "of": name,
+            "where": where,
+            "limits": {
+                "conn_max": limits.connections,
+                "embryonic_conn_max": limits.embryonic,
+                "per_client_max": limits.per_client,
+                "per_client_embryonic_max": limits.per_client_embryonic,
+            },
+            "embryonic": embryonic,
+            "connections": total,
+            "intercepted": intercepted,
+            "refused": self.refused,
+            "servers": {
+                address(server): {"connections": count, "embryonic": half, "intercepted": through}
+                for server, (count, half, through) in sorted(self.servers.items())
+            },
+            "intercept": {
+                "targets": len(self.targets),
+                "listed": [
+                    {
+                        "server": address(each.server),
+                        "port": each.port,
+                        "client": address(each.client) if each.client else None,
+                    }
+                    for each in self.targets[:MOST_LISTED]
+                ],
+            },
+        }

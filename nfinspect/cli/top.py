@@ -128,7 +128,7 @@ def _summary(now: Snapshot, before: Snapshot | None) -> Text:
 
 def _limits(limits: list[Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, title_justify="left")
-    for heading in ("limits of", "open", "of", "embryonic", "of", "refused"):
+    for heading in ("limits of", "open", "of", "embryonic", "of", "refused", "intercept"):
         table.add_column(heading, justify="left" if heading == "limits of" else "right")
     for each in limits:
         said = each["limits"]
@@ -139,8 +139,15 @@ def _limits(limits: list[Mapping[str, Any]]) -> Table:
             str(each["embryonic"]),
             str(said["embryonic_conn_max"] or "-"),
             str(each["refused"]),
+            _intercept(each),
         )
     return table
+
+
+def _intercept(limits: Mapping[str, Any]) -> str:
+    """How many targets TCP intercept has, and the connections through it."""
+    targets, through = limits["intercept"]["targets"], limits["intercepted"]
+    return f"{targets or '-'} ({through} open)" if targets or through else "-"
 
 
 def _connections(now: Snapshot, before: Snapshot | None, most: int) -> Table:

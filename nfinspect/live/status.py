@@ -43,6 +43,7 @@ from nfinspect.policy.model import Inspection
 from nfinspect.policy.questions import QuestionError, answer, is_question
 from nfinspect.rules.counting import has_limits
 from nfinspect.rules.queues import syn_queue
+from nfinspect.tcp.interception import Interceptions
 
 
 class Inspecting(Protocol):
@@ -63,6 +64,10 @@ class Inspecting(Protocol):
     @property
     def held(self) -> int:
         """Packets waiting for their verdict."""
+
+    @property
+    def interceptions(self) -> Interceptions:
+        """Whom TCP intercept protects."""
 
     @property
     def intercepted(self) -> Mapping[str, int]:
@@ -212,7 +217,8 @@ class Status:
 
     def local_hosts(self, address: bytes | None) -> Answer:
         """``show local-host``."""
-        return Answer(*connections.local_hosts(self._engine.open_connections, address, monotonic()))
+        found, targets = self._engine.open_connections, self._engine.interceptions.targets()
+        return Answer(*connections.local_hosts(found, address, monotonic(), targets))
 
     def translations(self) -> Answer:
         """``show xlate``."""
@@ -221,7 +227,15 @@ class Status:
     def set_connection(self, *, detailed: bool) -> Answer:
         """``show service-policy set connection``."""
         found, refused = self._engine.open_connections, self._counters.refused
-        return Answer(*connections.set_connection(self._policy, found, refused, detailed=detailed))
+        return Answer(
+            *connections.set_connection(
+                self._policy,
+                found,
+                refused,
+                interceptions=self._engine.interceptions,
+                detailed=detailed,
+            )
+        )
 
     def queue(self) -> Answer:
         """``show queue``."""

@@ -171,13 +171,20 @@ class Classifier:
         settings = setting.policy.settings if setting else None
         if setting is not None and settings is not None and settings.limits != NO_LIMITS:
             name, where = setting.policy.name, setting.service_policy
-            key = f"class {name} of {where.name} {where.where}\0".encode()
-            yield LimitScope(f"class {name}", key, settings.limits, where.interface)
+            yield LimitScope(
+                f"class {name}", class_key(name, where), settings.limits, where.interface
+            )
         if translation is not None and translation.limits != NO_LIMITS:
-            yield _scope_of(translation, self._policy.old_lines)
+            yield scope_of(translation, self._policy.old_lines)
 
 
-def _scope_of(translation: Translation, old_lines: bool) -> LimitScope:
+def class_key(name: str, where: ServicePolicy) -> bytes:
+    """Return what the counts of a class are kept under (`LimitScope.key`)."""
+    return f"class {name} of {where.name} {where.where}\0".encode()
+
+
+def scope_of(translation: Translation, old_lines: bool) -> LimitScope:
+    """Return where the connections of a static with limits are counted."""
     name = translation.name
     key = f"{translation.real_interface},{translation.mapped_interface} {name}\0".encode()
     limits = translation.limits

@@ -174,6 +174,16 @@ class Interceptions:
                 del self._ended[target]
                 self.changes += 1
 
+    def targets(self, scope: bytes | None = None) -> list[Target]:
+        """All of the moment, in order; only those of counts whose key holds this scope's."""
+        found = set(self.active) | self.here
+        if scope is not None:
+            counted = [
+                t for key, some in self._by_count.items() if key[1:].startswith(scope) for t in some
+            ]
+            found.intersection_update(counted)
+        return sorted(found)
+
     def served(self) -> dict[Target, Intercepted]:
         """For whom clients' answers to the proxy may still come."""
         return {target: known for target, (known, _) in self._ended.items()} | self.active

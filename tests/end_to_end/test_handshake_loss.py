@@ -17,7 +17,18 @@ import pytest
 
 from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.topology import CLIENT, FILTER, INSIDE, OUTSIDE, SERVER
+from nfinspect.lab.namespaces import NFINSPECT
+from nfinspect.lab.topology import (
+    CLIENT,
+    CLIENT_ADDRESS,
+    CLIENT_ADDRESS6,
+    FILTER,
+    INSIDE,
+    OUTSIDE,
+    SERVER,
+    SERVER_ADDRESS,
+    SERVER_ADDRESS6,
+)
 from tests.end_to_end import test_intercept as intercept
 
 SYN, SYN_ACK = "--tcp-flags SYN,ACK SYN", "--tcp-flags SYN,ACK SYN,ACK"
@@ -213,3 +224,38 @@ def test_a_client_that_soon_uses_its_port_again_gets_through(scene: Scene) -> No
         else:
             send(scene, client)
         time.sleep(0.1)  # its next initial number is beyond the server's window
+
+
+def test_show_tells_of_intercept_and_clear_ends_connections_through_it(scene: Scene) -> None:
+    server = SERVER_ADDRESS6 if ":" in scene.address else SERVER_ADDRESS
+    host = CLIENT_ADDRESS6 if ":" in scene.address else CLIENT_ADDRESS
+    control = ["--control", str(scene.lab.directory / "control")]
+    clear = [*NFINSPECT, "clear", *control, "conn", "address", host]
+    scene.lab.run(FILTER, clear)  # what earlier tests have left to idle out
+    client = scene.client()
+    client.connect((scene.address, 25))
+    assert client.recv(4) == b"220 "
+    show = scene.running.show
+    details = show("service-policy", "set", "connection", "details")
+    assert ("TCP intercept active, targets 1, current conns through it 1\n" in details) == (
+        scene.intercepted
+    )
+    assert (f"intercept {server} port 25\n" in details) == scene.intercepted
+    local = show("local-host", server)
+    assert f"TCP intercept watermark = {intercept.EMBRYONIC}\n" in local
+    assert ("TCP intercept = active, conns 1\n" in local) == scene.intercepted
+    detail = show("conn", "detail", "address", host)
+    assert (", intercepted\n" in detail) == scene.intercepted
+    (known,) = scene.running.show_json("conn", "address", host)["connections"]
+    assert known["intercepted"] == scene.intercepted
+    scene.lab.run(FILTER, clear)
+    assert show("conn", "address", host).count("TCP ") == 0
+    client.settimeout(1)
+    with client:
+        client.recv(100)  # the rest of the greeting
+        client.sendall(b"NOOP\r\n")
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+    again = scene.client()
+    again.connect((scene.address, 25))
+    send(scene, again)

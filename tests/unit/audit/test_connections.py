@@ -14,6 +14,7 @@ from nfinspect.live.requests import local_host, request, wanted
 from nfinspect.policy import parse_policy
 from tests.model.talk import ACK, FIN, LATE, SYN, Talk
 from tests.model.wire import SERVER
+from tests.unit.engine.test_intercept import CLASS, attacked, established
 
 HOST = ".".join(map(str, SERVER[0]))
 TEXT = f"""
@@ -130,6 +131,7 @@ def test_show_conn_prints_a_line_each() -> None:
         "map": "_default_esmtp_map",
         "inspected": True,
         "passed_by_kernel": False,
+        "intercepted": False,
         "limits": ["class class-default", f"static {HOST}"],
     }
 
@@ -217,6 +219,7 @@ def test_show_service_policy_set_connection(detailed: bool) -> None:
         "    Class-map: class-default\n"
         "      Set connection policy: conn-max 50 embryonic-conn-max 100\n"
         "        current embryonic conns 1, current conns 3, drop 2\n"
+        "        TCP intercept inactive, current conns through it 0\n"
         f"{server}"
         "      Set connection timeout policy: idle 0:30:00\n"
         f"Static: static (inside,outside) 203.0.113.9 {HOST} netmask 255.255.255.255 tcp 40 0\n"
@@ -225,7 +228,43 @@ def test_show_service_policy_set_connection(detailed: bool) -> None:
         f"{server}"
     )
     assert [(each["of"], each["refused"]) for each in data] == [*refused.items()]
-    assert data[0]["servers"] == {HOST: {"connections": 3, "embryonic": 1}}
+    assert data[0]["servers"] == {HOST: {"connections": 3, "embryonic": 1, "intercepted": 0}}
+    assert data[0]["intercept"] == {"targets": 0, "listed": []}
+
+
+@pytest.mark.parametrize(
+    ("limits", "client"),
+    [("embryonic-conn-max 1", None), ("per-client-embryonic-max 1", "192.0.2.1")],
+)
+def test_intercept_shows_in_each_of_them(limits: str, client: str | None) -> None:
+    engine = attacked(limits)
+    established(engine)
+    found, targets = engine.open_connections, engine.interceptions.targets()
+    policy = parse_policy(CLASS.format(limits), "a.cfg").policy
+    text, data = connections.set_connection(
+        policy, found, {}, interceptions=engine.interceptions, detailed=True
+    )
+    who = f" from {client}" if client else ""
+    assert text.endswith(
+        "        current embryonic conns 1, current conns 2, drop 0\n"
+        "        TCP intercept active, targets 1, current conns through it 1\n"
+        f"        server {HOST}: embryonic conns 1, conns 2, through intercept 1\n"
+        f"        intercept {HOST} port 25{who}\n"
+    )
+    assert data[0]["intercept"]["listed"] == [{"server": HOST, "port": 25, "client": client}]
+    assert data[0]["intercepted"] == 1
+    text, hosts = connections.local_hosts(found, SERVER[0], LATE, targets)
+    assert "    TCP intercept = active, conns 1\n" in text
+    (host,) = hosts["inside"]
+    assert (host["intercept"], host["intercepted"]) == (True, 1)
+    text, listed = connections.connections(found, Wanted("detail"), LATE, 2, 2)
+    assert text.count(", intercepted\n") == 1
+    assert [each["intercepted"] for each in listed["connections"]] == [False, True]
+    engine.interceptions.give_up()
+    text, _ = connections.set_connection(
+        policy, found, {}, interceptions=engine.interceptions, detailed=False
+    )
+    assert text.endswith("        TCP intercept inactive, current conns through it 1\n")
 
 
 def test_without_such_lines_it_says_so() -> None:

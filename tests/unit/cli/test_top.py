@@ -30,6 +30,7 @@ QUEUE = asdict(
 LIMITS = [
     {
         "of": "class mail", "connections": 3, "embryonic": 1, "refused": 4,
+        "intercepted": 2, "intercept": {"targets": 1, "listed": []},
         "limits": {"conn_max": 50, "embryonic_conn_max": 0},
     }
 ]  # fmt: skip
@@ -55,7 +56,7 @@ def test_first_look_has_counters_limits_and_connections() -> None:
         "dropped: connection-limit 4",
         "connections: 3 in use, 7 most used",
     ]
-    assert lines[4].split() == ["class", "mail", "3", "50", "1", "-", "4"]
+    assert lines[4].split() == ["class", "mail", "3", "50", "1", "-", "4", "1", "(2", "open)"]
     assert lines[6].split()[:3] == ["1", "192.0.2.1:4000", "10.0.0.1:25"]
     assert "and 5 more" in lines[-1]
 
