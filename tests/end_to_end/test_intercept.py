@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +117,9 @@ def case(
         assert "NFINSPECT" not in in_place(lab)
 
 
-def filtered(lab: Lab, chosen: Case, directory: Path) -> RunningFilter:
+def filtered(
+    lab: Lab, chosen: Case, directory: Path, arguments: Sequence[str] = ()
+) -> RunningFilter:
     path = directory / "fw.cfg"
     path.write_text(CONFIGURATION + chosen.text)
     for command in (
@@ -126,7 +128,7 @@ def filtered(lab: Lab, chosen: Case, directory: Path) -> RunningFilter:
         ["route", "replace", FORGED[6] + "/64", "via", CLIENT_ADDRESS6],
     ):
         lab.run(FILTER, ["ip", *command])
-    return lab.filter(path)
+    return lab.filter(path, arguments=arguments)
 
 
 LISTING = """\
