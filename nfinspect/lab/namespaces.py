@@ -139,26 +139,31 @@ class Namespaces(AbstractContextManager["Namespaces"]):
         self, where: str, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM
     ) -> socket.socket:
         """Return a new socket in the namespace *where*, usable from any thread."""
-        made: list[socket.socket | OSError] = []
-        path = Path(netns.NETNS_RUN_DIR) / topology.full_name(self.prefix, where)
+        return socket_in(topology.full_name(self.prefix, where), family, kind)
 
-        def make() -> None:
-            # Only this short-lived thread changes its namespace; the socket stays in it.
-            try:
-                with path.open("rb") as namespace:
-                    if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                        number = ctypes.get_errno()
-                        raise OSError(number, os.strerror(number))
-                made.append(socket.socket(family, kind))
-            except OSError as error:
-                made.append(error)
 
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        if isinstance(made[0], OSError):
-            raise made[0]
-        return made[0]
+def socket_in(name: str, family: int, kind: int) -> socket.socket:
+    """Return a new socket in the network namespace *name*, usable from any thread."""
+    made: list[socket.socket | OSError] = []
+    path = Path(netns.NETNS_RUN_DIR) / name
+
+    def make() -> None:
+        # Only this short-lived thread changes its namespace; the socket stays in it.
+        try:
+            with path.open("rb") as namespace:
+                if _libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, os.strerror(number))
+            made.append(socket.socket(family, kind))
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -14,9 +14,6 @@ address; its neighbours' link-layer addresses are fixed.
 
 from __future__ import annotations
 
-import os
-import re
-import select
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
@@ -27,7 +24,8 @@ from typing import NamedTuple
 
 from nfinspect.lab.filter import RunningFilter
 from nfinspect.lab.lab import Lab
-from nfinspect.lab.tap import Tap, Tapped
+from nfinspect.lab.sender import Turn, replaying, send, splitting
+from nfinspect.lab.tap import Tap, TappedFrame
 from nfinspect.lab.topology import (
     CABLES,
     CLIENT,
@@ -51,34 +49,15 @@ PATIENCE = 10
 SETTLING = 0.3
 """Seconds of silence after which nothing more is expected."""
 
-_SENT = re.compile(rb"(?:Actual: )(\d+) packets \(\d+ bytes\) sent in ([\d.]+) seconds")
-_FAILED = re.compile(rb"(?:Failed|Truncated) packets: +(\d+)")
-_NEXT = b"How many packets do you wish to send? "
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """When a packet is sent."""
-
-    waits: bool
-    """Whether all packets before it must be decided."""
-    due: float = 0.0
-    """Seconds after the first packet, at the earliest."""
-    held: int = 0
-    """How many packets wait for their verdict once it is decided."""
-    queued: bool = True
-    """Whether it comes to the queue by itself; false for all fragments of a datagram but the last."""
-
 
 @dataclass(slots=True)
 class Played:
     """What happened on the wires."""
 
-    outside: Tapped
-    inside: Tapped
-    packets: int
-    seconds: float
-    """From the first packet that was sent to the last."""
+    arrived: tuple[list[TappedFrame], list[TappedFrame]]
+    """What came to the filter, from the client and from the server."""
+    came_out: tuple[list[TappedFrame], list[TappedFrame]]
+    """What left it, to the client and to the server."""
     undecided: list[int]
     """Packets, from 0, that were waited for in vain."""
     full: int = 0
@@ -144,75 +123,30 @@ class Player:
                         raise LabError(f"{name} of {where} does not come up")
                     time.sleep(0.01)
 
-    def split(self, file: Path) -> Path:
-        """Let tcpprep split the frames in *file* by side; returns its cache."""
-        cache = file.with_suffix(".cache")
-        # By the link-layer address: by ports, tcpprep does not know where fragments belong.
-        client = f"--mac={CABLES[0][0].mac}"
-        self._lab.run(CLIENT, ["tcpprep", client, f"--pcap={file}", f"--cachefile={cache}"])
-        return cache
-
     def play(self, file: Path, turns: Sequence[Turn], running: RunningFilter) -> Played:
         """Send all frames in *file* when it is their turn, and wait until the filter has decided
         them."""
-        cache = self.split(file)
-        taps = [Tap(self._lab, FILTER, port.name) for _, port in CABLES]
+        split, cache = splitting(file, CABLES[0][0].mac)
+        self._lab.run(CLIENT, split)
+        taps = [Tap(self._lab.socket, FILTER, port.name) for _, port in CABLES]
+        for tap in taps:
+            self._lab.at_close(tap.close)
         before = queue_counts(running.pid)
-        argv = ["tcpreplay", "--no-flow-stats", "--oneatatime", f"--cachefile={cache}"]
-        argv += [f"--intf1={CLIENT_SIDE}", f"--intf2={SERVER_SIDE}", str(file)]
-        undecided = self._send(argv, turns, running)
+        awaiting = _DecidedPackets(running)
+        argv = replaying(file, cache, CLIENT_SIDE, SERVER_SIDE)
+        process = self._lab.popen(CLIENT, argv, stdin=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._lab.at_close(process.kill)
+        send(process, turns, awaiting)
         self._settle(running)
         outside, inside = (tap.stop() for tap in taps)
         after = queue_counts(running.pid)
-        times = [frame.time for tapped in (outside, inside) for frame in tapped.came]
         return Played(
-            outside,
-            inside,
-            len(times),
-            (max(times) - min(times)) / 1e9 if times else 0.0,
-            undecided,
+            (outside.came, inside.came),
+            (outside.left, inside.left),
+            awaiting.in_vain,
             full=after.full - before.full,
             unread=after.unread - before.unread,
         )
-
-    def _send(self, argv: list[str], turns: Sequence[Turn], running: RunningFilter) -> list[int]:
-        """Let tcpreplay send the packets, some at a time; returns those that were awaited in vain."""
-        awaiting = _Awaiting(running)
-        process = self._lab.popen(CLIENT, argv, stdin=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self._lab.at_close(process.kill)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        output = _Output(process.stdout.fileno())
-        ready = output.wait_for(_NEXT)  # it has sent the first packet by itself
-        start = time.monotonic()
-        awaiting.sent(turns[0])
-        number = 0
-
-        def send() -> None:
-            nonlocal number, ready
-            if number and ready:
-                assert process.stdin is not None
-                process.stdin.write(f"{number}\n")
-                process.stdin.flush()
-                ready = output.wait_for(_NEXT)
-            number = 0
-
-        for position, turn in enumerate(turns[1:], 1):
-            wait = start + turn.due - time.monotonic() if turn.due else 0.0
-            if turn.waits or wait > 0:
-                send()
-            if turn.waits:
-                awaiting.wait(position - 1)
-            if turn.due and (wait := start + turn.due - time.monotonic()) > 0:
-                time.sleep(wait)
-            number += 1
-            awaiting.sent(turn)
-        send()
-        process.stdin.close()
-        output.wait_for(None)
-        process.wait(10)
-        _check(output.text)
-        return awaiting.in_vain
 
     def _settle(self, running: RunningFilter) -> None:
         """Wait until the queue has not changed for a while."""
@@ -224,8 +158,8 @@ class Player:
                 row, since = now, time.monotonic()
 
 
-class _Awaiting:
-    """Waits until the filter has decided what was sent."""
+class _DecidedPackets:
+    """Waits until the filter of the lab has decided what was sent."""
 
     def __init__(self, running: RunningFilter) -> None:
         self.in_vain: list[int] = []
@@ -259,41 +193,6 @@ class _Awaiting:
                 )
                 return
             time.sleep(0.0002)
-
-
-class _Output:
-    """What a program prints, awaited piece by piece."""
-
-    def __init__(self, descriptor: int) -> None:
-        os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
-        self.text = b""
-        self._seen = 0
-
-    def wait_for(self, words: bytes | None) -> bool:
-        """Read until *words*, or to the end; returns whether they came."""
-        while True:
-            if words is not None:
-                at = self.text.find(words, self._seen)
-                if at >= 0:
-                    self._seen = at + len(words)
-                    return True
-            ready, _, _ = select.select([self._descriptor], [], [], 30)
-            if not ready:
-                raise LabError(
-                    f"tcpreplay stands still: {self.text[-500:].decode(errors='replace')}"
-                )
-            piece = os.read(self._descriptor, 65536)
-            if not piece:
-                return False
-            self.text += piece
-
-
-def _check(output: bytes) -> None:
-    failed = sum(int(found) for found in _FAILED.findall(output))
-    if failed or not _SENT.search(output):
-        text = output.decode(errors="replace").strip()
-        raise LabError(f"tcpreplay could not send all packets: {text}")
 
 
 class QueueCounts(NamedTuple):

@@ -9,9 +9,9 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfinspect.lab.namespaces import Namespaces
 from nfinspect.lab.topology import LabError
 
 ETH_P_ALL = 0x0003
@@ -47,9 +47,12 @@ class Tapped:
 class Tap:
     """Sees the frames of an interface from the moment that it is made."""
 
-    def __init__(self, lab: Namespaces, where: str, interface: str) -> None:
+    def __init__(
+        self, opened: Callable[[str, int, int], socket.socket], where: str, interface: str
+    ) -> None:
+        """*opened* makes a socket in the namespace *where*."""
         self.frames = Tapped()
-        self._socket = lab.socket(where, socket.AF_PACKET, socket.SOCK_RAW)
+        self._socket = opened(where, socket.AF_PACKET, socket.SOCK_RAW)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setblocking(False)
@@ -58,7 +61,6 @@ class Tap:
         self._ending = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        lab.at_close(self.close)
 
     def _read(self) -> None:
         while True:

@@ -92,18 +92,18 @@ def _packets(
 
 
 def events(
-    expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], *, by_connection: bool
+    expected: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], *, numbered: bool
 ) -> list[Difference]:
-    """The differences between events, as `tape.comparable` returns them; *by_connection*: in the order
-    within each connection, whatever its number."""
-    wanted = _apart(expected, _ends, by_connection)
-    came = _apart(found, _ends, by_connection)
+    """The differences between events, as `tape.comparable` returns them, in the order within each
+    connection; *numbered*: connections must have the same numbers."""
+    wanted = _apart(expected, _ends, True)
+    came = _apart(found, _ends, True)
     return [
         difference
         for ends in dict.fromkeys((*wanted, *came))
         for difference in _events(
-            _texts(wanted.get(ends, []), numbered=not by_connection),
-            _texts(came.get(ends, []), numbered=not by_connection),
+            _texts(wanted.get(ends, []), numbered=numbered),
+            _texts(came.get(ends, []), numbered=numbered),
         )
     ]
 

@@ -102,6 +102,8 @@ class Expected:
         self.events: list[dict[str, Any]] = []
         self.held: list[int] = []
         """For each datagram, how many wait once it is decided."""
+        self.out: list[int] = []
+        """For each datagram, how many have left the filter once it is decided."""
         self.decisions: list[tuple[Any, ...]] = []
         """The packet, and what was decided."""
         self._connections = 0
@@ -117,6 +119,8 @@ class Expected:
                 self._connections = max(self._connections, event["connection"])
             self.events.append(event)
         waiting = self.held[-1] if self.held else 0
+        passed = self.out[-1] if self.out else 0
+        self.out += [passed + count for count in tape.out()]
         self.held += [waiting + count for count in tape.held()]
         self.decisions += [(numbers[packet - 1], *rest) for packet, *rest in decisions(tape)]
 

@@ -9,12 +9,12 @@ of packets to decide at once.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nfinspect.lab.player import Turn
+from nfinspect.lab.sender import Turn
 from nfinspect.packet.segment import ACK, SYN, Segment, parse
 from nfinspect.replay.capture import SECOND
+from nfinspect.replay.judge import Expected
 from nfinspect.replay.playable import Playable
 
 
@@ -39,9 +39,10 @@ class Pace:
     """Times the capture's speed, or packets per second."""
 
 
-def turns(source: Playable, pace: Pace, held: Sequence[int]) -> list[Turn]:
-    """When each packet is sent. *held*: for each datagram, how many wait once it is decided."""
-    counts = iter(held)
+def turns(source: Playable, pace: Pace, expected: Expected) -> list[Turn]:
+    """When each packet is sent; *expected*: what they bring about one after another."""
+    counts = zip(expected.held, expected.out, strict=True)
+    held = out = 0
     found = []
     opening: set[bytes] = set()
     start = source.packets[0].time
@@ -61,5 +62,7 @@ def turns(source: Playable, pace: Pace, held: Sequence[int]) -> list[Turn]:
             due = (packet.time - start) / SECOND / pace.factor
         elif pace.kind is PaceKind.RATE:
             due = position / pace.factor
-        found.append(Turn(waits, due, next(counts) if packet.completes else 0, packet.completes))
+        if packet.completes:
+            held, out = next(counts)
+        found.append(Turn(waits, due, held, out, packet.completes))
     return found

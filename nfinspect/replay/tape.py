@@ -78,6 +78,16 @@ class Tape:
                 counts.append(len(waiting))
         return counts
 
+    def out(self) -> list[int]:
+        """For each step with a datagram: how many have left the filter after it."""
+        total = 0
+        counts = []
+        for step in self.steps:
+            total += sum(isinstance(each, Accept | Replace | Inject) for each in step.actions)
+            if step.arrival is not None:
+                counts.append(total)
+        return counts
+
     def sent(self, from_client: Callable[[Frame], bool]) -> dict[Direction, list[Sent]]:
         """What leaves the filter in each direction; *from_client* tells which side sent a frame."""
         found: dict[Direction, list[Sent]] = {Direction.REQUEST: [], Direction.REPLY: []}

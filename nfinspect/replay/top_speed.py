@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nfinspect.replay.pace import Pace, PaceKind
-from nfinspect.replay.through_lab import PlayOutcome, Setting, through_lab
+from nfinspect.replay.playing import PlayOutcome, Setting
+from nfinspect.replay.through_lab import through_lab
 
 STEP = 0.1
 """The search ends when a rate with losses is no more than this fraction above one without."""

@@ -14,7 +14,8 @@ from nfinspect import cli
 from nfinspect.cli.configuration import read_configuration
 from nfinspect.policy import default_policy
 from nfinspect.replay.pace import Pace, PaceKind
-from nfinspect.replay.through_lab import PlayOutcome, Setting, through_lab
+from nfinspect.replay.playing import PlayOutcome, Setting
+from nfinspect.replay.through_lab import through_lab
 from tests.capture.recorded import (
     CLEAN,
     EHLO,

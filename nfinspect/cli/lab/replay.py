@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,38 @@ from nfinspect.cli.lab.options import bridge_option
 
 if TYPE_CHECKING:
     from nfinspect.replay.comparison import Difference
-    from nfinspect.replay.through_lab import PlayOutcome, Setting
+    from nfinspect.replay.playing import PlayOutcome, Setting
 
 MOST_SHOWN = 20
 """Differences shown as text."""
 MOST_LINES = 12
 """Lines shown of a difference."""
 MOST_ADDRESSES = 10
+
+
+def _two_names(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    client, comma, server = text.partition(",")
+    if not (client and comma and server) or "," in server:
+        raise click.BadParameter(f"'{text}' is not CLIENT,SERVER: two interfaces, as eth1,eth2")
+    return client, server
+
+
+def _two_macs(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[bytes, bytes] | None:
+    if text is None:
+        return None
+    macs = text.split(",")
+    if len(macs) != 2 or not all(
+        re.fullmatch(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", m) for m in macs
+    ):
+        raise click.BadParameter(f"'{text}' is not MAC,MAC: two addresses, as 02:00:00:00:01:01")
+    one, other = (bytes.fromhex(mac.replace(":", "")) for mac in macs)
+    return one, other
 
 
 @click.command(short_help="Play captures through a live filter, and compare it with their replay.")
@@ -71,6 +97,18 @@ MOST_ADDRESSES = 10
     metavar="DIRECTORY",
     help="Save there what passed both sides of the filter, and its events.",
 )
+@click.option(
+    "--interfaces",
+    metavar="CLIENT,SERVER",
+    callback=_two_names,
+    help="Without a lab: play by these two network cards, through a filter on another machine.",
+)
+@click.option(
+    "--gateways",
+    metavar="MAC,MAC",
+    callback=_two_macs,
+    help="With --interfaces, of a filter that routes: its link-layer addresses towards either side.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay(
     captures: tuple[Path, ...],
@@ -82,6 +120,8 @@ def replay(
     find_speed: bool,
     times: int,
     keep: Path | None,
+    interfaces: tuple[str, str] | None,
+    gateways: tuple[bytes, bytes] | None,
     as_json: bool,
 ) -> int:
     """Play captures through a live filter, and compare what it does with 'replay --as-live'.
@@ -91,15 +131,20 @@ def replay(
     another. Without --speed, --rate or --top-speed, each packet is sent when the one before
     it is decided.
 
+    With --interfaces the filter runs elsewhere, with the same --config and without other traffic; its
+    events are not compared.
+
     The exit status is 0 without a difference, 1 with one or if a capture could not be read to its
     end, 2 for one that cannot be played.
     """
+    from nfinspect.lab.lab import orderly_end
     from nfinspect.lab.player import PROGRAMS
     from nfinspect.lab.topology import require_programs, require_root
     from nfinspect.replay.capture import NotACaptureError
     from nfinspect.replay.pace import Pace, PaceKind
     from nfinspect.replay.playable import CannotPlayError
-    from nfinspect.replay.through_lab import Setting
+    from nfinspect.replay.playing import Setting
+    from nfinspect.replay.through_wires import through_wires
 
     paces = (
         ("--speed", speed, PaceKind.CAPTURE),
@@ -110,14 +155,25 @@ def replay(
     given = [each for each in paces if each[1] is not None]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(name for name, *_ in given)} exclude each other.")
+    if interfaces is None and gateways is not None:
+        raise click.UsageError("--gateways needs --interfaces.")
+    if interfaces is not None and bridge is (gateways is not None):
+        raise click.UsageError("--interfaces needs either --bridge or --gateways.")
+    if interfaces is not None and find_speed:
+        raise click.UsageError("--find-speed and --interfaces: losses are counted on the filter.")
     pace = Pace()
     for _, value, kind in given:
         pace = Pace(kind, float(value or 1))
     setting = Setting(load(config, {}).policy, config, bridge, pace, times, keep)
     require_root()
-    require_programs(*PROGRAMS, *(["nft"] if bridge else []))
+    if interfaces is None:
+        require_programs(*PROGRAMS, *(["nft"] if bridge else []))
     try:
-        outcome = _played(captures, setting, find_speed=find_speed, quiet=as_json)
+        if interfaces is not None:
+            with orderly_end():
+                outcome = through_wires(captures, setting, interfaces, gateways)
+        else:
+            outcome = _played(captures, setting, find_speed=find_speed, quiet=as_json)
     except (CannotPlayError, NotACaptureError) as error:
         where = captures[0] if len(captures) == 1 else "captures"
         raise UsageFailure(f"{where}: {error}") from error
@@ -166,9 +222,9 @@ def _lines(outcome: PlayOutcome, setting: Setting) -> list[str]:
     lines = [
         f"played    {_count(outcome.packets, 'packet')} ({how}), {_rate(outcome)}",
         f"came out  {outcome.to_server:,} to the server, {outcome.to_client:,} to the client;"
-        f" {_count(outcome.events, 'event')}",
+        f" {'events unknown' if outcome.events is None else _count(outcome.events, 'event')}",
     ]
-    if outcome.lost or setting.pace.kind.name != "DECIDED":
+    if outcome.lost or (outcome.events is not None and setting.pace.kind.name != "DECIDED"):
         lines.append(f"queue     {_losses(outcome)}")
     for why, count in outcome.left_out.items():
         lines.append(f"left out  {_count(count, 'packet')}: {why}")
