@@ -152,7 +152,9 @@ def playable(
     """
     result = Playable(addresses=addresses)
     shift = end = 0
+    seen: dict[str, int] = {}
     for position, tape in enumerate(tapes):
+        seen |= tape.summary["elsewhere"]
         addresses.next_capture()
         sides = _Sides(policy)
         first = True
@@ -184,10 +186,18 @@ def playable(
     if not result.packets:
         inspected = ", ".join(map(str, sorted(policy.plans)))
         raise CannotPlayError(
-            f"no packet to or from an inspected port ({inspected}) that could be sent; see 'nfinspect"
-            " replay' for what is in the capture"
+            f"no packet to or from an inspected port ({inspected}) that could be sent"
+            f"{_elsewhere(seen)}; see 'nfinspect replay' for what is in the capture"
         )
     return result
+
+
+def _elsewhere(seen: dict[str, int]) -> str:
+    """Where mail was *seen* instead: ports, and their first packets."""
+    if not seen:
+        return ""
+    ports = ", ".join(f"port {port} (packet {packet})" for port, packet in seen.items())
+    return f"; mail was seen on {ports}: inspect that by --config"
 
 
 @dataclass(frozen=True, slots=True)
