@@ -126,10 +126,10 @@ def test_a_flood_is_intercepted_and_mail_gets_through(
     assert running.wait(lambda: bool(said(running, "TCP intercept begins")), 10)
     for line in case.lines:
         assert running.wait(lambda line=line: logged(running, line) > 0, 10)
-    assert logged(running, "302013") == EMBRYONIC
+    assert running.wait(lambda: logged(running, "302013") == EMBRYONIC, 10)
 
     mail(lab, case, server, BODY)
-    assert logged(running, "302013") == EMBRYONIC + 1
+    assert running.wait(lambda: logged(running, "302013") == EMBRYONIC + 1, 10)
     queue = running.show_json("queue")
     assert "not injected" not in queue["verdicts"]
     assert queue["intercepted"]["connected"] == 1
