@@ -1,6 +1,6 @@
 """``python -m bench`` measures and writes RESULTS.md; ``python -m bench loss`` writes LOSS.md,
-``intercept`` INTERCEPT.md; ``memory`` (MEMORY.md), ``clauses`` (CLAUSES.md) and ``micro`` need no
-root."""
+``intercept`` INTERCEPT.md, ``flood`` FLOOD.md; ``memory`` (MEMORY.md), ``clauses`` (CLAUSES.md) and
+``micro`` need no root."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from bench import classification, clauses, intercept, loss, machine, memory, micro, profiling
+from bench import classification, clauses, flood, intercept, loss, machine, memory, micro, profiling
 from bench.forms import form
 from bench.loads import BULK, LOADS, SMALL
 from bench.measure import rounds
@@ -27,6 +27,7 @@ RESULTS = HERE / "RESULTS.md"
 PROFILE = HERE / "PROFILE.md"
 LOSS = HERE / "LOSS.md"
 INTERCEPT = HERE / "INTERCEPT.md"
+FLOOD = HERE / "FLOOD.md"
 CLAUSES = HERE / "CLAUSES.md"
 MEMORY = HERE / "MEMORY.md"
 
@@ -128,6 +129,24 @@ def intercept_(count: int, quick: bool) -> None:
             for round_ in intercept.rounds(1 if quick else count, conditions, report=_report):
                 transfers += round_
                 _write(INTERCEPT, intercept.results(transfers, facts, command), keep=not quick)
+    except LabError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@bench.command(name="flood")
+@click.option("--rounds", "count", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--quick", is_flag=True, help="One short round; writes nothing.")
+def flood_(count: int, quick: bool) -> None:
+    """Measure mail while SYNs flood its server, as root; writes bench/FLOOD.md."""
+    command = " ".join(["python -m bench", *sys.argv[1:]])
+    facts = machine.facts()
+    seconds = flood.QUICK_SECONDS if quick else flood.SECONDS
+    samples: list[flood.Sample] = []
+    try:
+        with orderly_end():
+            for round_ in flood.rounds(1 if quick else count, seconds, report=_report):
+                samples += round_
+                _write(FLOOD, flood.results(samples, facts, command), keep=not quick)
     except LabError as error:
         raise click.ClickException(str(error)) from error
 

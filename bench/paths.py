@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from bench.forms import AS_LOADED, FORCED_PURE, has_both
 from bench.summary import ACCEPT_ONLY, FILTER, PATHS, PURE_FILTER, SPINNING
@@ -29,15 +30,16 @@ def paths() -> list[str]:
 
 @contextmanager
 def in_path(
-    lab: Lab, path: str, *, run: Sequence[str] = RUN
+    lab: Lab, path: str, *, run: Sequence[str] = RUN, config: Path | None = None
 ) -> Iterator[subprocess.Popen[str] | None]:
     """Divert the lab's mail to the process of *path*, and yield it; None for plain forwarding.
 
-    *run* is the command that starts the filter. Raises LabError if a process does not start, ends
-    too early, or ends with an error.
+    *run* is the command that starts the filter, whose configuration is *config*. Raises LabError if a
+    process does not start, ends too early, or ends with an error.
     """
     files = ["--control", str(lab.directory / "control"), "--state", str(lab.directory / "closed")]
-    command = [*run, *files]
+    policy = [] if config is None else ["--config", str(config)]
+    command = [*run, *policy, *files]
     commands = {
         ACCEPT_ONLY: ACCEPT,
         FILTER: command,
@@ -64,13 +66,13 @@ def in_path(
             if process.poll() is not None or time.monotonic() > deadline:
                 raise LabError(f"{path} does not start: {log.read_text().strip()}")
             time.sleep(0.02)
-        lab.run(topology.FILTER, [*RULES, "--apply"])
+        lab.run(topology.FILTER, [*RULES, *policy, "--apply"])
         try:
             yield process
         finally:
             if process.poll() is not None:
                 raise LabError(f"{path} ended by itself: {log.read_text().strip()}")
-        lab.run(topology.FILTER, [*RULES, "--remove"])
+        lab.run(topology.FILTER, [*RULES, *policy, "--remove"])
     finally:
         process.terminate()
         try:

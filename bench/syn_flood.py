@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import random
 import socket
 import struct
@@ -64,7 +65,7 @@ def syn(source: bytes, destination: bytes, port: int, sequence: int) -> bytes:
 
 def prepared(destination: str, count: int = DISTINCT) -> bytearray:
     """Return *count* SYNs."""
-    chance = random.Random(25)
+    chance = random.Random(os.getpid())  # several senders have different ones
     to = socket.inet_aton(destination)
     first = int(SOURCES.network_address)
     return bytearray(

@@ -25,6 +25,8 @@ class QueueRow(NamedTuple):
     """Dropped because the queue was full."""
     user_dropped: int
     """Dropped because the owner's receive buffer was full (ENOBUFS there)."""
+    last: int
+    """The number of the latest packet, from 1."""
 
     @property
     def lost(self) -> int:
@@ -36,9 +38,9 @@ def parse(table: str) -> dict[int, QueueRow]:
     rows = {}
     for line in table.splitlines():
         columns = line.split()
-        if len(columns) >= 7 and all(map(str.isdecimal, columns[:7])):
-            number, port, waiting, _mode, *rest = map(int, columns[:7])
-            rows[number] = QueueRow(number, port, waiting, rest[0], rest[1], rest[2])
+        if len(columns) >= 8 and all(map(str.isdecimal, columns[:8])):
+            number, port, waiting, _mode, *rest = map(int, columns[:8])
+            rows[number] = QueueRow(number, port, waiting, *rest)
     return rows
 
 

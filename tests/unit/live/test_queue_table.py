@@ -16,8 +16,12 @@ TABLE = """\
 
 def test_each_line_is_parsed_as_a_queue() -> None:
     assert queue_table.parse(TABLE) == {
-        0: QueueRow(0, 20107, waiting=3, copy_range=65531, queue_dropped=17, user_dropped=4),
-        12: QueueRow(12, 4294966, waiting=200, copy_range=4016, queue_dropped=0, user_dropped=0),
+        0: QueueRow(
+            0, 20107, waiting=3, copy_range=65531, queue_dropped=17, user_dropped=4, last=1002
+        ),
+        12: QueueRow(
+            12, 4294966, waiting=200, copy_range=4016, queue_dropped=0, user_dropped=0, last=0
+        ),
     }
 
 
