@@ -15,8 +15,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyroute2 import netns
@@ -72,16 +74,24 @@ class Link:
         host, gateway = near
         end = f"{gateway.name}-link"
         ends = ((neighbour, WIRE), (FILTER, end))
-        settings: dict[str, Any] = {
-            "there": asdict(there),
-            "back": asdict(back or there),
-            "ends": [
-                {"namespace": f"{netns.NETNS_RUN_DIR}/{full_name(lab.prefix, where)}", "name": name}
-                for where, name in ends
-            ],
-        }
-        argv = [sys.executable, "-m", "nfinspect.lab.link_device", json.dumps(settings)]
-        self._process = lab.popen(FILTER, argv)
+        with ExitStack() as opened:
+            # A namespace has a /run of its own, without their names.
+            namespaces = [
+                opened.enter_context(
+                    Path(netns.NETNS_RUN_DIR, full_name(lab.prefix, where)).open("rb")
+                ).fileno()
+                for where, _ in ends
+            ]
+            settings: dict[str, Any] = {
+                "there": asdict(there),
+                "back": asdict(back or there),
+                "ends": [
+                    {"namespace": f"/proc/self/fd/{number}", "name": name}
+                    for number, (_, name) in zip(namespaces, ends, strict=True)
+                ],
+            }
+            argv = [sys.executable, "-m", "nfinspect.lab.link_device", json.dumps(settings)]
+            self._process = lab.popen(FILTER, argv, pass_fds=namespaces)
         lab.at_close(self._process.kill)
         if self._process.stdout is None or self._process.stdout.readline() != "ready\n":
             raise LabError(f"the link does not start: {self._process.communicate()[1].strip()}")

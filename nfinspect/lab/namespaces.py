@@ -119,6 +119,7 @@ class Namespaces(AbstractContextManager["Namespaces"]):
         stdout: int | IO[Any] = subprocess.PIPE,
         stderr: int | IO[Any] = subprocess.PIPE,
         environment: dict[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[str]:
         """Start a program in the namespace *where*; it ends with the lab at the latest.
 
@@ -133,6 +134,7 @@ class Namespaces(AbstractContextManager["Namespaces"]):
             text=True,
             errors="replace",
             start_new_session=True,
+            pass_fds=pass_fds,
         )
 
     def socket(
