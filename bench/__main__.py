@@ -157,7 +157,8 @@ def memory_(quick: bool) -> None:
     """Measure the engine's memory per connection; needs no root; writes bench/MEMORY.md."""
     command = " ".join(["python -m bench", *sys.argv[1:]])
     measured = list(memory.measure(QUICKER if quick else 1, report=_report))
-    _write(MEMORY, memory.results(measured, machine.facts(), command), keep=not quick)
+    expiries = list(memory.measure_expiry(QUICKER if quick else 1, report=_report))
+    _write(MEMORY, memory.results(measured, expiries, machine.facts(), command), keep=not quick)
 
 
 @bench.command(name="clauses")

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import process_time
+from typing import Any
 
 from bench.loads import KIB, MB
 from bench.report import NONE, facts_table, table
@@ -23,6 +25,7 @@ from bench.session import GSO_SEGMENT, SEGMENT, Packet, session
 from nfinspect.actions import Drop
 from nfinspect.arrival import Arrival
 from nfinspect.engine import Engine
+from nfinspect.flow.permissions import EngineOptions
 from nfinspect.policy import default_policy
 from nfinspect.tcp.limits import MEBIBYTE, Limits
 
@@ -36,8 +39,10 @@ TRACED = 20
 class Stage:
     """An engine, to which packets of any number of connections are given."""
 
-    def __init__(self) -> None:
-        self.engine = Engine(default_policy(), started=0.0)
+    def __init__(self, connections: int = 0) -> None:
+        """The table has room for so many *connections*, if that is more than usual."""
+        limits = Limits(connections=max(connections, Limits().connections))
+        self.engine = Engine(default_policy(), EngineOptions(limits=limits), started=0.0)
         self.refused: Counter[str] = Counter()
         """Packets that were dropped, by reason."""
         self.worst: Counter[str] = Counter()
@@ -138,6 +143,51 @@ SCENES: Mapping[Callable[[Stage, int], None], int] = {
 """Each scene with its number of connections."""
 
 
+# ---- the end ---
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """What idle connections cost the clock, in seconds of CPU."""
+
+    connections: int
+    resident: int
+    """Bytes by which the process has grown for them."""
+    tick: float
+    """A tick at which none has timed out."""
+    expired: float
+    """One connection that has."""
+
+
+TICKS = 10_000
+EXPIRED = (20_000, 200_000)
+"""Idle connections; a table of the second size is a setting (`nfinspect run --connections`)."""
+
+
+def expiry(count: int) -> Expiry:
+    """Let *count* idle connections time out, all at once."""
+    stage = Stage(count)
+    gc.collect()
+    before = _resident()
+    idle(stage, count)
+    gc.collect()
+    resident = _resident() - before
+    engine = stage.engine
+    before = process_time()
+    engine.tick(LATER)  # sorts the timers of the second that is next
+    sorting = process_time() - before
+    before = process_time()
+    for number in range(TICKS):
+        engine.tick(LATER + number / TICKS)
+    ticks = process_time() - before
+    before = process_time()
+    ended = engine.tick(LATER + default_policy().timeouts.idle)
+    took = process_time() - before + sorting
+    if engine.connections:
+        raise RuntimeError(f"{engine.connections} connections are still open")
+    return Expiry(count, resident, ticks / TICKS, took / len(ended))
+
+
 # ---- measurement -------------------------------------------------------------------------------
 
 
@@ -160,7 +210,7 @@ def play(scene: Callable[[Stage, int], None], count: int, *, traced: bool) -> Ke
     """Play a scene in this process."""
     warm = Stage()
     warm.play(0, session(2 * KIB, SEGMENT))
-    stage = Stage()
+    stage = Stage(count)
     gc.collect()
     if traced:
         tracemalloc.start()
@@ -194,12 +244,28 @@ def measure(divisor: int, *, report: Callable[[str], None]) -> Iterator[tuple[Ke
 
 
 def _in_process(*arguments: object) -> Kept:
+    return Kept(**_figures(*arguments))
+
+
+def _figures(*arguments: object) -> dict[str, Any]:
     argv = [sys.executable, "-m", "bench.memory", *map(str, arguments)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return Kept(**json.loads(done.stdout))
+    return json.loads(done.stdout)
 
 
-def results(measured: Sequence[tuple[Kept, Kept]], facts: Mapping[str, str], command: str) -> str:
+def measure_expiry(divisor: int, *, report: Callable[[str], None]) -> Iterator[Expiry]:
+    """Let each number of idle connections expire, in a separate process."""
+    for count in EXPIRED:
+        report(f"{count // divisor:,} idle connections expire")
+        yield Expiry(**_figures("expiry", count // divisor))
+
+
+def results(
+    measured: Sequence[tuple[Kept, Kept]],
+    expiries: Sequence[Expiry],
+    facts: Mapping[str, str],
+    command: str,
+) -> str:
     """The complete text."""
     return "\n".join(
         [
@@ -219,6 +285,12 @@ def results(measured: Sequence[tuple[Kept, Kept]], facts: Mapping[str, str], com
             "## Totals and their bounds",
             "",
             *_totals([kept for kept, _ in measured]),
+            "",
+            "## Idle connections and the clock",
+            "",
+            *_expiries(expiries),
+            "",
+            "CPU time, of a tick at which none has timed out, and of each when all time out at once.",
             "",
         ]
     )
@@ -268,8 +340,25 @@ def _totals(measured: Sequence[Kept]) -> list[str]:
     return table(head, rows)
 
 
+def _expiries(expiries: Sequence[Expiry]) -> list[str]:
+    rows = [
+        [
+            f"{each.connections:,}",
+            f"{each.resident / each.connections:,.0f}",
+            f"{each.tick * 1e6:.2f}",
+            f"{each.expired * 1e6:.1f}",
+        ]
+        for each in expiries
+    ]
+    head = ["connections", "resident, bytes each", "a tick, µs", "each one expired, µs"]
+    return table(head, rows)
+
+
 def main() -> None:
     name, count, *traced = sys.argv[1:]
+    if name == "expiry":
+        print(json.dumps(asdict(expiry(int(count)))))
+        return
     (scene,) = (each for each in SCENES if each.__name__ == name)
     print(json.dumps(asdict(play(scene, int(count), traced=bool(traced)))))
 

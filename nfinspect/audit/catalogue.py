@@ -73,7 +73,7 @@ DROPPED: Mapping[DropReason, Explanation] = {
     DropReason.TABLE_FULL: Explanation(
         "a SYN while the table of connections is full; nothing is evicted for it",
         "tcp.md#opening",
-        "find who opens so many connections; the bound is 100,000",
+        "find who opens so many connections; the bound is 100,000, or that of `run --connections`",
         (201008,),
     ),
     DropReason.CONNECTION_LIMIT: Explanation(

@@ -27,6 +27,7 @@ from nfinspect.rules.diversion import Diversion
 from nfinspect.rules.of_policy import diversion_of, diverted_ports
 from nfinspect.tcp.limits import Limits
 
+MOST_CONNECTIONS = 10_000_000
 SPIN = 30e-6
 """Seconds that `--spin` looks for the next packet. With one CPU the sender could not run
 meanwhile."""
@@ -79,6 +80,15 @@ def _log_rate(context: click.Context, parameter: click.Parameter, value: str) ->
     " price of CPU time.",
 )
 @click.option(
+    "--connections",
+    type=click.IntRange(1, MOST_CONNECTIONS),
+    default=Limits().connections,
+    show_default=True,
+    metavar="NUMBER",
+    help="Connections at a time, open or kept closed; beyond it new ones are refused. Each may take 2 KB"
+    " of memory, and more while its packets are held.",
+)
+@click.option(
     "--log-rate",
     default="1000/10",
     callback=_log_rate,
@@ -118,6 +128,7 @@ def run(
     bridge: bool,
     fail_open: bool,
     spin: bool,
+    connections: int,
     log_rate: LogRate,
     log_format: str,
     as_json: bool,
@@ -147,7 +158,7 @@ def run(
         diversion = Diversion(diverted_ports(policy), queue_num, queues, fail_open=True)
     elif apply_rules:
         diversion = diversion_of(policy, queue_num, queues, bridged=bridge)
-    limits = Limits(held_packets_total=MAX_LENGTH // 4)
+    limits = Limits(connections=connections, held_packets_total=MAX_LENGTH // 4)
     if monitor:
         engine: Engine = Monitor(policy, EngineOptions(WATCHED, limits=limits), started=monotonic())
     else:

@@ -50,12 +50,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Running
         server.wait()
 
 
-def connected(lab: Lab, seconds: float = 10) -> socket.socket | None:
-    """A new connection to the mapped address; None if the SYN is not answered in time."""
+def connected(lab: Lab, seconds: float = 10, address: str = MAPPED) -> socket.socket | None:
+    """A new connection to the mapped address, or another; None if the SYN is not answered in time."""
     made = lab.socket(CLIENT)
     made.settimeout(seconds)
     try:
-        made.connect((MAPPED, 25))
+        made.connect((address, 25))
     except TimeoutError:
         made.close()
         return None
@@ -153,3 +153,18 @@ def test_after_a_restart_idle_connections_hold_their_places(tmp_path: Path) -> N
         running.end()
         server.terminate()
         server.wait()
+
+
+def test_table_is_full_when_the_command_says_so() -> None:
+    with Lab(offloads=False) as lab:
+        server = lab.popen(SERVER, ["python3", "-c", LISTENER])
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        running = lab.filter(arguments=["--connections", "1"])
+        first = connected(lab, address=SERVER_ADDRESS)
+        assert first is not None
+        assert connected(lab, SHORT, SERVER_ADDRESS) is None
+        assert running.wait(lambda: any("-201008: " in line for line in running.syslog), 10)
+        assert running.show_json("queue")["dropped"]["table-full"] >= 1
+        reset(first)
+        running.end()

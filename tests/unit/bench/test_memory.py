@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bench.memory import (
+    Expiry,
     Kept,
     Stage,
     after_mail,
+    expiry,
     idle,
     one_behind_each_gap,
     results,
@@ -44,11 +46,19 @@ def test_unacknowledged_mail_is_kept() -> None:
     assert not stage.refused
 
 
+def test_all_idle_connections_expire() -> None:
+    expired = expiry(50)
+    assert expired.connections == 50
+    assert expired.expired > 0
+
+
 def test_report_has_bytes_per_connection_and_the_bounds() -> None:
     worst = {"held_packets": 4096, "held_bytes": 7, "memory_bytes": 0}
     kept = Kept("idle", 200, 700_000, 0, worst, {"hold-bound": 1234})
     traced = Kept("idle", 10, 0, 30_000, {}, {})
-    text = results([(kept, traced)], {}, "python -m bench memory")
+    expired = Expiry(1000, 2_345_000, 1e-7, 2.5e-6)
+    text = results([(kept, traced)], [expired], {}, "python -m bench memory")
+    assert "| 1,000       | 2,345                | 0.10       | 2.5                  |" in text
     assert "3,500" in text
     assert "3,000" in text
     assert "4,096 of 4,096" in text
