@@ -230,10 +230,11 @@ def test_configuration_of_a_lab_holds_also_after_reload(lab: Standing, tmp_path:
 def test_configuration_that_translates_itself_runs_as_it_is(lab: Standing, tmp_path: Path) -> None:
     config = tmp_path / "static.cfg"
     line = f"static (inside,outside) {OUTSIDE_ADDRESS} {SERVER_ADDRESS} netmask 255.255.255.255 tcp 100 50"
-    config.write_text(default_text() + line + "\n")
+    not_done = "policy-map global_policy\n class class-default\n  set connection decrement-ttl\n"
+    config.write_text(f"{default_text()}{line}\n{not_done}")
     up = lab("up", "--config", config, "--nat")
     assert up.returncode == 0
-    assert "limits count the connections" in up.stderr  # its notices are shown
+    assert "routing lowers the TTL" in up.stderr  # its notices are shown
     assert not Files(lab.prefix).policy.exists()
     assert lab.done("status").startswith(f"{lab.prefix}: up; routed, translated, {config}\n")
     lab.send(OUTSIDE_ADDRESS)

@@ -216,7 +216,7 @@ def test_gateway_and_its_peers_see_each_others_packets(
     outside_packets, inside_packets = packets(outside, seen_outside), packets(inside, ESA)
     assert outside_packets == inside_packets
     assert min(len(each) for each in inside_packets.values()) > 100
-    assert running.queued == before
+    assert running.queued == before + 1  # its SYN, as the static has limits
 
 
 def test_other_mail_is_inspected(running: Running) -> None:

@@ -23,11 +23,14 @@ def server(replies: Sequence[bytes]) -> Iterator[tuple[int, list[bytes]]]:
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
+                lines = b""
                 for number, reply in enumerate(replies):
-                    line = b""
-                    while number and not line.endswith(b"\r\n"):
+                    while number and b"\r\n" not in lines:
                         received.append(connection.recv(1024))
-                        line += received[-1]
+                        assert received[-1]
+                        lines += received[-1]
+                    if number:
+                        lines = lines.partition(b"\r\n")[2]
                     connection.sendall(reply)
                 if not replies[-1]:
                     connection.recv(1024)
