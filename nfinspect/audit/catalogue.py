@@ -667,7 +667,7 @@ FOUND: Mapping[str, Explanation] = {
     "already masked": Explanation(
         "another inspecting firewall has masked it",
         "troubleshooting.md#ask-the-filter",
-        "look at the other firewall, on that side",
+        "look at the other firewall, on that side, or at this filter, if it was at work",
     ),
 }
 """What else a replay finds."""
