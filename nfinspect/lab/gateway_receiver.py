@@ -185,7 +185,10 @@ def main() -> None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(certificate, key)
     stream = options.log.open("a") if options.log else sys.stdout
-    listener = Listener(options.address, MailLog(stream), options.timeout, tls)
+    try:
+        listener = Listener(options.address, MailLog(stream), options.timeout, tls)
+    except OSError as error:
+        parser.exit(1, f"{options.address}, port 25: {error.strerror} (is a gateway running?)\n")
     if options.log and os.fork() != 0:
         return
     listener.serve()
