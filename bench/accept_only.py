@@ -1,6 +1,6 @@
 """The reference: a process that accepts every queued packet without reading it.
 
-It uses NetfilterQueue as that comes, but for queues that are set up as by the filter: GSO packets,
+It uses NetfilterQueue as that comes, but for a queue that is set up as by the filter: GSO packets,
 the same receive buffer, one reused buffer for messages.
 Runs as ``python -m bench.accept_only`` until SIGTERM.
 """
@@ -13,12 +13,10 @@ import socket
 import sys
 import warnings
 from struct import Struct
-from threading import Thread
 
 import netfilterqueue
 
 from nfinspect.live import nfnetlink, queue
-from nfinspect.rules.queues import syn_queue
 
 TERMINATOR = Struct("=Q")
 """Up to 3 bytes of padding, then the length of the next message: there is none."""
@@ -38,26 +36,18 @@ class Reader:
         return self._buffer
 
 
-def opened(number: int, length: int) -> tuple[netfilterqueue.NetfilterQueue, socket.socket]:
-    """Bind a queue of *length* packets."""
-    library = netfilterqueue.NetfilterQueue()
-    with warnings.catch_warnings(record=True):
-        library.bind(number, lambda packet: packet.accept(), mode=netfilterqueue.COPY_NONE)
-    its = socket.socket(fileno=os.dup(library.get_fd()))
-    its.setsockopt(socket.SOL_SOCKET, queue.SO_RCVBUFFORCE, queue.RECEIVE_BUFFER)
-    its.send(nfnetlink.set_flags_and_length(number, length, fail_open=False))
-    its.recv(4096)
-    its.send(nfnetlink.set_copying(number, nfnetlink.NFQNL_COPY_PACKET))
-    return library, its
-
-
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    library, its = opened(0, queue.MAX_LENGTH)
-    for_syns, syns = opened(syn_queue(0), queue.MAX_SYNS)
-    Thread(target=lambda: for_syns.run_socket(Reader(syns)), daemon=True).start()
+    library = netfilterqueue.NetfilterQueue()
+    with warnings.catch_warnings(record=True):
+        library.bind(0, lambda packet: packet.accept(), mode=netfilterqueue.COPY_NONE)
+    opened = socket.socket(fileno=os.dup(library.get_fd()))
+    opened.setsockopt(socket.SOL_SOCKET, queue.SO_RCVBUFFORCE, queue.RECEIVE_BUFFER)
+    opened.send(nfnetlink.set_flags_and_length(0, queue.MAX_LENGTH, fail_open=False))
+    opened.recv(4096)
+    opened.send(nfnetlink.set_copying(0, nfnetlink.NFQNL_COPY_PACKET))
     print("accept-only ready", file=sys.stderr, flush=True)
-    library.run_socket(Reader(its))
+    library.run_socket(Reader(opened))
 
 
 if __name__ == "__main__":
