@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import process
-from bench.loads import KIB, MB, mail, on_the_wire
-from bench.loss import DELAY, QUEUE, RATE, TRANSFER, TRANSFER_TIMEOUT, spread_text
+from bench.loads import KIB, MB
+from bench.loss import DELAY, QUEUE, RATE, TRANSFER, send, spread_text
 from bench.report import facts_table, table
 from bench.summary import GB, Spread, spread
 from nfinspect.lab import topology
@@ -96,7 +95,7 @@ def _transfer(condition: Condition, way: str, number: int) -> Transfer:
         file = lab.directory / "firewall.cfg"
         file.write_text(CONFIGURATION)
         running = lab.filter(file)
-        _send(lab, 20 * KIB, condition.control)  # the filter sees how the server answers
+        send(lab, 20 * KIB, condition.control)  # the filter sees how the server answers
         if way == INTERCEPTED:
             _half_open(lab, running, stack)
         if condition.long:
@@ -104,9 +103,9 @@ def _transfer(condition: Condition, way: str, number: int) -> Transfer:
                 delay=DELAY, rate=RATE, queue=QUEUE, loss=condition.loss, seed=number
             )
             Link(lab, topology.CLIENT, impairments)
-        _send(lab, 20 * KIB, condition.control)  # here intercept begins
+        send(lab, 20 * KIB, condition.control)  # here intercept begins
         before, cpu = proxied(running), process.cpu_seconds(running.pid)
-        seen = _send(lab, condition.size, condition.control)
+        seen = send(lab, condition.size, condition.control)
         cpu = process.cpu_seconds(running.pid) - cpu
         if proxied(running) - before != (way == INTERCEPTED):
             raise topology.LabError(f"not what was to be measured: {way}")
@@ -134,17 +133,6 @@ def proxied(running: RunningFilter) -> int:
     names, *lines = (line.split() for line in file.read_text().splitlines())
     column = names.index("cookie_valid")
     return sum(int(line[column], 16) for line in lines)
-
-
-def _send(lab: Lab, size: int, control: str) -> dict[str, float]:
-    file = lab.directory / f"mail-{size}"
-    if not file.exists():
-        file.write_bytes(on_the_wire(mail(size)).encode())
-    argv: list[str | Path] = [*TRANSFER, "send", topology.SERVER_ADDRESS, file, control]
-    seen: dict[str, float] = json.loads(
-        lab.run(topology.CLIENT, argv, timeout=TRANSFER_TIMEOUT).stdout
-    )
-    return seen
 
 
 # ---- the report --------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ def _prepare(
     if sink.stdout is None or sink.stdout.readline() != "ready\n":
         raise topology.LabError(f"the sink does not start: {sink.communicate()[1]}")
     worker = stack.enter_context(in_path(lab, path))
-    _send(lab, 20 * KIB, condition.control)  # warm up
+    send(lab, 20 * KIB, condition.control)  # warm up
     impairments = Impairments(
         delay=DELAY,
         rate=RATE,
@@ -165,7 +165,7 @@ def _prepare(
 
     def transfer() -> Transfer:
         before = process.cpu_seconds(worker.pid) if worker else 0.0
-        seen = _send(lab, size, condition.control)
+        seen = send(lab, size, condition.control)
         return Transfer(
             condition,
             path,
@@ -183,7 +183,9 @@ def _prepare(
 TRANSFER = [sys.executable, "-m", "bench.transfer"]
 
 
-def _send(lab: Lab, size: int, control: str) -> dict[str, float]:
+def send(lab: Lab, size: int, control: str) -> dict[str, float]:
+    """Send a mail of *size* bytes from the client to the server, by congestion control *control*; returns what
+    `bench.transfer` reports."""
     file = lab.directory / f"mail-{size}"
     if not file.exists():
         file.write_bytes(on_the_wire(mail(size)).encode())

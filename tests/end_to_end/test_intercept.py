@@ -193,6 +193,31 @@ def said(running: RunningFilter, words: str) -> list[str]:
     return [line for line in running.errors if words in line]
 
 
+def mail(lab: Lab, case: Case, server: subprocess.Popen[str], body: bytes) -> None:
+    """Send a mail with a bad verb before it, and see it arrive."""
+    client = lab.socket(CLIENT, socket.AF_INET6 if ":" in case.address else socket.AF_INET)
+    client.settimeout(30)
+    client.connect((case.address, 25))
+    with client, client.makefile("rwb") as lines:
+        assert lines.readline() == b"220 " + b"*" * len("mail.example ESMTP") + b"\r\n"
+        for command, answer in (
+            (b"EXPN root", b"250 "),
+            (b"MAIL FROM:<a@client.example>", b"250 "),
+            (b"RCPT TO:<b@mail.example>", b"250 "),
+            (b"DATA", b"354 "),
+            (body + b".", b"250 "),
+            (b"QUIT", b"250 "),
+        ):
+            lines.write(command + b"\r\n")
+            lines.flush()
+            assert lines.readline().startswith(answer)
+        assert lines.read() == b""
+    assert server.stdout is not None
+    received = server.stdout.readline()
+    assert received.startswith("XXXXXXXXX MAIL FROM:")
+    assert received.split()[-2:] == [hashlib.sha256(body).hexdigest(), "QUIT"]
+
+
 def test_a_flood_is_intercepted_and_mail_gets_through(
     case: tuple[Lab, RunningFilter, Case],
 ) -> None:
@@ -214,27 +239,8 @@ def test_a_flood_is_intercepted_and_mail_gets_through(
     flood(lab, chosen, 101)
     assert running.show_json("queue")["dropped"]["intercepted"] == dropped
 
-    client = lab.socket(CLIENT, socket.AF_INET6 if ":" in chosen.address else socket.AF_INET)
-    client.settimeout(15)
-    client.connect((chosen.address, 25))
     body = b"".join(MAIL[at : at + 76] + b"\r\n" for at in range(0, len(MAIL), 76))
-    with client, client.makefile("rwb") as lines:
-        assert lines.readline() == b"220 " + b"*" * len("mail.example ESMTP") + b"\r\n"
-        for command, answer in (
-            (b"EXPN root", b"250 "),
-            (b"MAIL FROM:<a@client.example>", b"250 "),
-            (b"RCPT TO:<b@mail.example>", b"250 "),
-            (b"DATA", b"354 "),
-            (body + b".", b"250 "),
-            (b"QUIT", b"250 "),
-        ):
-            lines.write(command + b"\r\n")
-            lines.flush()
-            assert lines.readline().startswith(answer)
-        assert lines.read() == b""
-    received = server.stdout.readline()
-    assert received.startswith("XXXXXXXXX MAIL FROM:")
-    assert received.split()[-2:] == [hashlib.sha256(body).hexdigest(), "QUIT"]
+    mail(lab, chosen, server, body)
     assert proxied(running) == 1
     assert running.wait(lambda: logged(running, "302013") == EMBRYONIC + 1, 10)
 

@@ -5,10 +5,8 @@ both handshakes may be lost.
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +39,7 @@ from tests.end_to_end.test_intercept import (
     flood,
     listening,
     logged,
+    mail,
     said,
 )
 
@@ -88,31 +87,6 @@ def filtered(lab: Lab, case: Case, directory: Path) -> RunningFilter:
     for net, via in ((FORGED[4] + "0/24", CLIENT_ADDRESS), (FORGED[6] + "/64", CLIENT_ADDRESS6)):
         lab.run(SERVER, ["ip", "route", "replace", net, "via", via, "dev", "eth0", "onlink"])
     return lab.filter(path)
-
-
-def mail(lab: Lab, case: Case, server: subprocess.Popen[str], body: bytes) -> None:
-    """Send a mail with a bad verb before it, and see it arrive."""
-    client = lab.socket(CLIENT, socket.AF_INET6 if ":" in case.address else socket.AF_INET)
-    client.settimeout(30)
-    client.connect((case.address, 25))
-    with client, client.makefile("rwb") as lines:
-        assert lines.readline() == b"220 " + b"*" * len("mail.example ESMTP") + b"\r\n"
-        for command, answer in (
-            (b"EXPN root", b"250 "),
-            (b"MAIL FROM:<a@client.example>", b"250 "),
-            (b"RCPT TO:<b@mail.example>", b"250 "),
-            (b"DATA", b"354 "),
-            (body + b".", b"250 "),
-            (b"QUIT", b"250 "),
-        ):
-            lines.write(command + b"\r\n")
-            lines.flush()
-            assert lines.readline().startswith(answer)
-        assert lines.read() == b""
-    assert server.stdout is not None
-    received = server.stdout.readline()
-    assert received.startswith("XXXXXXXXX MAIL FROM:")
-    assert received.split()[-2:] == [hashlib.sha256(body).hexdigest(), "QUIT"]
 
 
 def test_a_flood_is_intercepted_and_mail_gets_through(

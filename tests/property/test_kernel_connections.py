@@ -3,8 +3,6 @@ is what connection tracking has, and in the end nothing is."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +11,7 @@ from nfinspect.policy import parse_policy
 from nfinspect.tcp.connection import ESTABLISHED
 from nfinspect.tcp.kernel_connection import TrackedState
 from nfinspect.tcp.limits import Limits
+from tests.model.counts import check_counts
 from tests.model.tracking import OVER, Tracking
 from tests.model.wire import ACK, RST, SYN
 
@@ -56,20 +55,7 @@ def ends_of(who: int) -> tuple[tuple[bytes, int], tuple[bytes, int]]:
 
 def check(engine: Engine) -> None:
     """Every count is what the table's connections make it."""
-    wanted: Counter[bytes] = Counter()
-    for connection in engine.open_connections:
-        ends = connection.identity
-        for scope in connection.plan.scopes:
-            server, client = ends.server.address, ends.client.address
-            embryonic = connection.phase < ESTABLISHED
-            wanted[b"s" + scope.key + server] += 1
-            wanted[b"S" + scope.key + server] += embryonic
-            wanted[b"c" + scope.key + client] += bool(scope.limits.per_client)
-            per_client = bool(scope.limits.per_client_embryonic)
-            wanted[b"C" + scope.key + client] += embryonic and per_client
-    table = engine._core.table
-    assert table.admission._counts._counts == +wanted
-    assert table.admission._above <= set(+wanted)
+    check_counts(engine, engine.open_connections)
 
 
 def same(tracked: Tracking) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +9,8 @@ from nfinspect.engine import Engine, EngineOptions
 from nfinspect.events import LimitReached
 from nfinspect.flow.permissions import LIVE, RECORDED
 from nfinspect.policy import parse_policy
-from nfinspect.tcp.connection import CLOSED, ESTABLISHED
 from nfinspect.tcp.limits import Limits
+from tests.model.counts import check_counts
 from tests.model.talk import ACK, FIN, RST, SYN, Talk
 from tests.model.wire import SERVER
 
@@ -89,21 +87,7 @@ def key_of(client: tuple[bytes, int]) -> bytes:
 def check(engine: Engine) -> None:
     """Every count is what the table's open connections make it."""
     table = engine._core.table
-    wanted: Counter[bytes] = Counter()
-    for connection in (*table.connections(), *table.expected.values()):
-        if connection.phase is CLOSED:
-            continue
-        ends = connection.identity
-        for scope in connection.plan.scopes:
-            server, client = ends.server.address, ends.client.address
-            embryonic = connection.phase < ESTABLISHED
-            wanted[b"s" + scope.key + server] += 1
-            wanted[b"S" + scope.key + server] += embryonic
-            wanted[b"c" + scope.key + client] += bool(scope.limits.per_client)
-            per_client = bool(scope.limits.per_client_embryonic)
-            wanted[b"C" + scope.key + client] += embryonic and per_client
-    assert table.admission._counts._counts == +wanted
-    assert table.admission._above <= set(+wanted)
+    check_counts(engine, (*table.connections(), *table.expected.values()))
 
 
 @given(
